@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The Safety-Contrast set: fetches the one the paper published, or points to the bundled sample.
+# Usage: SOURCE=paper source scripts/get_contrast_set.sh   (or SOURCE=sample; or run it with bash)
+(return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE
+    CALLED_FROM="${BASH_SOURCE[1]-}:${BASH_LINENO[0]-}${funcfiletrace[1]-}" \
+        CALLED_AS="${BASH_EXECUTION_STRING-}${ZSH_EXECUTION_STRING-}" \
+        command bash "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
+set -euo pipefail
+export SAFE_EMBED_CALLED_FROM_DIR="${SAFE_EMBED_CALLED_FROM_DIR:-$PWD}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+arguments_are_inherited get_contrast_set.sh && set --
+
+set_up_on_first_use
+exec "$PYTHON" -m Safety_Contrast.build_data get "$@"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Safety-Taxonomy: do unsafe prompts of one category lie together?
+# Usage: source scripts/safety_taxonomy.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
+(return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT
+    CALLED_FROM="${BASH_SOURCE[1]-}:${BASH_LINENO[0]-}${funcfiletrace[1]-}" \
+        CALLED_AS="${BASH_EXECUTION_STRING-}${ZSH_EXECUTION_STRING-}" \
+        command bash "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
+set -euo pipefail
+export SAFE_EMBED_CALLED_FROM_DIR="${SAFE_EMBED_CALLED_FROM_DIR:-$PWD}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+arguments_are_inherited safety_taxonomy.sh && set --
+
+set_up_on_first_use
+"$PYTHON" -m Safety_Taxonomy.build_data "$@" >&2
+exec "$PYTHON" -m Safety_Taxonomy.evaluate "$@"

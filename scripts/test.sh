@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Sets up and runs every check: ruff, shellcheck where it is installed, the tests.
+# Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)
+(return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT
+    CALLED_FROM="${BASH_SOURCE[1]-}:${BASH_LINENO[0]-}${funcfiletrace[1]-}" \
+        CALLED_AS="${BASH_EXECUTION_STRING-}${ZSH_EXECUTION_STRING-}" \
+        command bash "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
+set -euo pipefail
+export SAFE_EMBED_CALLED_FROM_DIR="${SAFE_EMBED_CALLED_FROM_DIR:-$PWD}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+arguments_are_inherited test.sh && set --
+
+bash setup.sh --dev
+PYTHON=$(environment_python)
+if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    # On a machine of one's own these are one's own choice: what needs them is skipped there, with the reason.
+    for tool in zsh shellcheck; do
+        command -v "$tool" >/dev/null || { apt-get -qq update && apt-get -qq -y install "$tool"; } >/dev/null 2>&1 ||
+            echo "test.sh: could not install $tool; what needs it is skipped" >&2
+    done
+fi
+"$PYTHON" -m ruff check .
+if command -v shellcheck >/dev/null; then
+    shellcheck -x setup.sh scripts/*.sh .ci/run
+else
+    echo "test.sh: shellcheck is not installed; the scripts are not linted" >&2
+fi
+exec "$PYTHON" -m pytest "$@"
