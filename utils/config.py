@@ -1,0 +1,79 @@
+"""Where things lie and what the environment says: the only reader of os.environ and of .env."""
+
+import os
+from pathlib import Path
+
+from utils.schema import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV_FILE = ROOT / ".env"
+
+# Every variable the program reads: its default, who reads it, and what for. `.env.example` says the same, and a
+# test holds the two together.
+VARIABLES = {
+    "MODEL": ("all-minilm-l6-v2", "evaluations", "encoder, or several with commas between"),
+    "DATA": ("auto", "evaluations, build_data", "auto, paper, sample or a file"),
+    "TOP_K": ("10", "Safety_Taxonomy", "neighbours counted by Categorical Purity"),
+    "THRESHOLD": ("0.5", "Safety_Challenging, Safety_Contrast", "limit of pairwise accuracy"),
+    "BASELINE": ("auto", "Safety_Challenging, Safety_Contrast", "auto, paper, beavertails, own or a number"),
+    "DEVICE": ("auto", "encoders", "auto, cuda, mps or cpu"),
+    "DTYPE": ("auto", "encoders", "auto, float32, bfloat16 or float16"),
+    "OUT": ("results", "evaluations", "folder of the result files"),
+    "SOURCE": ("", "scripts/get_contrast_set.sh", "paper or sample"),
+    "SAFE_EMBED_DATA_DIR": ("", "data sources", "a folder that holds the datasets already"),
+    "SAFE_EMBED_CACHE_DIR": (".cache", "embedding store", "where embeddings are kept"),
+    "HF_TOKEN": ("", "Hugging Face hub", "token for gated models"),
+    "HF_ENDPOINT": ("", "Hugging Face hub", "a mirror of the hub"),
+    "HF_HOME": ("", "Hugging Face hub", "where models and datasets are cached"),
+    "HF_HUB_OFFLINE": ("", "Hugging Face hub", "1 to use only what is cached"),
+}
+
+
+def load_environment(env_file: Path = ENV_FILE) -> None:
+    """Puts the lines of `env_file` into the environment; a variable that is set already wins.
+
+    A variable of ours that is set to nothing counts as not set: scripts hand settings on that way.
+    Raises InputError, naming the line, if the file can't be parsed; the line's text is never repeated.
+    """
+    for name in VARIABLES:
+        if os.environ.get(name) == "":
+            del os.environ[name]
+    if not env_file.is_file():
+        return
+    from dotenv.parser import parse_stream
+
+    try:
+        with env_file.open(encoding="utf-8") as stream:
+            lines = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{env_file.name}: can't be read ({type(error).__name__}); make it UTF-8 text") from None
+    for line in lines:
+        if line.error or (line.key is not None and line.value is None):
+            raise InputError(
+                f"{env_file.name}: line {line.original.line} is not NAME=value; mend or remove it (see .env.example)"
+            )
+    for line in lines:
+        if line.key and line.value:
+            os.environ.setdefault(line.key, line.value)
+
+
+def setting(name: str) -> str:
+    """The value of a documented variable, or its default; raises KeyError for an undocumented name."""
+    default = VARIABLES[name][0]
+    return os.environ.get(name) or default
+
+
+def callers_path(text: str) -> Path:
+    """A path as its user meant it: relative to the folder a script was called from, which it has left since."""
+    return Path(os.environ.get("SAFE_EMBED_CALLED_FROM_DIR") or Path.cwd()) / Path(text).expanduser()
+
+
+def data_directory() -> Path | None:
+    """The folder named by SAFE_EMBED_DATA_DIR, relative to the repository's root, or None."""
+    value = setting("SAFE_EMBED_DATA_DIR")
+    return ROOT / Path(value).expanduser() if value else None
+
+
+def cache_directory() -> Path:
+    """The folder of what can be computed again, relative to the repository's root."""
+    return ROOT / Path(setting("SAFE_EMBED_CACHE_DIR")).expanduser()

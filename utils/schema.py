@@ -1,0 +1,119 @@
+"""The plain values that travel between rooms."""
+
+from dataclasses import dataclass, field
+
+
+class InputError(Exception):
+    """A mistake of the person's, or of their data: one line that says what to do. The program ends with status 2."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that was evaluated: its name, the SHA-256 of its bytes, and its number of rows."""
+
+    name: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Evaluated rows, column by column.
+
+    name: `paper`, `sample` or the file's stem.
+    ids: n strings, all different.
+    groups: n type or category names, as they are shown.
+    group_order: the distinct groups in the order they are shown.
+    texts: column name to n prompts. The names are those of the task: `unsafe_prompt` and `safe_prompt`;
+        `original_prompt` and `prompt_#1` to `prompt_#5`; `question`.
+    files: what was read.
+    notes: sentences a person should know about the data.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    group_order: tuple[str, ...]
+    texts: dict[str, tuple[str, ...]]
+    files: tuple[DataFile, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What identifies an encoder's vectors. `fingerprint` digests everything that changes one."""
+
+    name: str
+    label: str
+    source: str
+    revision: str
+    dimension: int
+    dtype: str
+    max_tokens: int | None
+    prompt: str
+    backend: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class EmbeddingStats:
+    """How many prompts were asked for, how many were distinct, and where their vectors came from."""
+
+    prompts: int
+    unique: int
+    computed: int
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The average similarity b that normalization subtracts. source: paper, beavertails, own or given.
+
+    median and standard_deviation are those of the same cosines, None where only b is known.
+    """
+
+    value: float
+    source: str
+    median: float | None = None
+    standard_deviation: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number: its metric, the group of items it summarises, and how many items those are."""
+
+    metric: str
+    group: str
+    value: float
+    n: int
+    better: str
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One encoder on one task: the content of a result file (DESIGN.md, section 6)."""
+
+    task: str
+    created: str
+    seconds: float
+    encoder: EncoderInfo
+    dataset_name: str
+    dataset_files: tuple[DataFile, ...]
+    dataset_items: int
+    settings: dict
+    embedding: EmbeddingStats
+    metrics: tuple[Metric, ...]
+    environment: dict
+    items: dict[str, list] = field(default_factory=dict, repr=False)
+
+    def value(self, metric: str, group: str) -> float | None:
+        """The value of `metric` for `group`, or None where it was not computed."""
+        return next((m.value for m in self.metrics if m.metric == metric and m.group == group), None)
