@@ -1,0 +1,126 @@
+"""The average similarity b of an encoder: what two unrelated prompts score."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from utils import encoders, metrics
+from utils.embed import Embedder
+from utils.schema import Baseline, InputError
+from utils.sources import BEAVERTAILS
+
+CHOICES = ("auto", "paper", "beavertails", "own")
+
+
+def parse_baseline(text: str) -> str | float:
+    """One of CHOICES, or a number below 1. Raises InputError otherwise."""
+    if text in CHOICES:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value < 1:
+        raise InputError(f"--baseline {text}: give {', '.join(CHOICES)} or a number of at least -1 and below 1")
+    return value
+
+
+def choose_baseline(
+    choice: str | float,
+    embedder: Embedder,
+    embeddings: np.ndarray,
+    groups: Sequence[str],
+    note: Callable[[str], None] = lambda sentence: None,
+) -> Baseline:
+    """The average similarity that `choice` asks for; `auto` is the first of paper, beavertails, own that can be had.
+
+    embeddings: (n, d) of the evaluated prompts; groups: their types or categories, for `own`.
+    Raises InputError if what is asked for can't be had.
+    """
+    if not isinstance(choice, str):
+        return Baseline(choice, "given")
+    if choice in ("auto", "paper"):
+        spec = embedder.spec
+        entry = encoders.paper_entry(spec.name, spec.source, spec.prompt)
+        if entry is not None:
+            return Baseline(entry["average_similarity"], "paper")
+        if choice == "paper":
+            raise InputError(
+                f"--baseline paper: the paper has no figure for {embedder.spec.name}; use own or beavertails"
+            )
+    fitted = embedder.spec.loader == "tfidf"
+    if choice == "beavertails" and fitted:
+        raise InputError("--baseline beavertails: tfidf knows the words of the evaluated prompts only; use own")
+    if choice in ("auto", "beavertails") and not fitted:
+        baseline = beavertails_average_similarity(embedder, required=choice == "beavertails", note=note)
+        if baseline is not None:
+            return baseline
+    try:
+        return Baseline(metrics.own_average_similarity(embeddings, groups), "own")
+    except ValueError:
+        raise InputError("--baseline own: needs prompts of two types or categories at least; give a number") from None
+
+
+def beavertails_average_similarity(
+    embedder: Embedder, required: bool = True, note: Callable[[str], None] = lambda sentence: None
+) -> Baseline | None:
+    """b over BeaverTails as the paper defines it: 500 x 500 prompts drawn from 30k_train with a fixed seed.
+
+    Kept with the encoder once computed. Where the dataset can't be had: None, or InputError if it is `required`.
+    """
+    name = f"average_similarity beavertails {BEAVERTAILS['revision']}"
+    spec, store = embedder.spec, embedder.store
+    kept = store.fact(spec.fingerprint, name) if store else None
+    if kept is None:
+        try:
+            head, tail = beavertails_head_and_tail()
+        except InputError as error:
+            if required:
+                raise
+            note(f"average similarity from the evaluated set itself: {error}")
+            return None
+        texts = [*head, *tail]
+        vectors = embedder.embed(texts, [f"BeaverTails prompt {i}" for i in range(len(texts))]).matrix
+        mean, median, deviation = metrics.average_similarity(vectors[: len(head)], vectors[len(head) :])
+        kept = {"value": mean, "median": median, "standard_deviation": deviation}
+        if store:
+            store.put_fact(spec.fingerprint, name, kept)
+    return Baseline(kept["value"], "beavertails", kept["median"], kept["standard_deviation"])
+
+
+def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
+    """The 500 + 500 prompts whose 250,000 cosines make the average similarity (Safe-Embed; DESIGN.md, section 3).
+
+    frame: a DataFrame with columns prompt and is_safe in place of BeaverTails, for tests.
+    Raises InputError if BeaverTails can't be had.
+    """
+    import pandas as pd
+
+    if frame is None:
+        frame = _beavertails_frame()
+    unique = frame.drop_duplicates(subset="prompt", keep="first")
+    safe = unique[unique["is_safe"].astype(bool)].sample(n=500, random_state=42)
+    unsafe = unique[~unique["is_safe"].astype(bool)].sample(n=500, random_state=42)
+    both = pd.concat([safe, unsafe])
+    head = both.sample(n=500, random_state=42)
+    tail = both.drop(head.index)
+    return head["prompt"].tolist(), tail["prompt"].tolist()
+
+
+def _beavertails_frame():
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE and not encoders.hub_reachable():
+        raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect, or use --baseline own")
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        dataset = datasets.load_dataset(
+            BEAVERTAILS["path"], split=BEAVERTAILS["split"], revision=BEAVERTAILS["revision"]
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"BeaverTails: can't be loaded ({type(error).__name__}); connect, or use --baseline own"
+        ) from None
+    return dataset.select_columns(["prompt", "is_safe"]).to_pandas()

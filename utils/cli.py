@@ -1,0 +1,303 @@
+"""The command line that the three evaluations share."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from utils import config
+from utils.encoders import DTYPES, EncoderOptions
+from utils.schema import Baseline, Dataset, InputError, Metric, Result
+from utils.sources import Format
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person chose, checked."""
+
+    models: tuple[str, ...]
+    data: str
+    top_k: int
+    threshold: float
+    baseline: str | float
+    out: Path
+    limit: int | None
+    seed: int
+    quiet: bool
+    use_store: bool
+    encoder: EncoderOptions
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task makes of one encoder's vectors. items: column name to n values, `id` and the group first."""
+
+    items: dict[str, list]
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as the command line needs it.
+
+    uses_top_k, uses_baseline: which settings enter its numbers (the threshold goes with the baseline).
+    check: raises InputError if the settings do not fit the data, before anything is embedded.
+    score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
+    table: results of several encoders to the text that is printed.
+    """
+
+    name: str
+    title: str
+    question: str
+    format: Format
+    uses_top_k: bool
+    uses_baseline: bool
+    check: Callable[[Dataset, Settings], None]
+    score: Callable[..., Scores]
+    table: Callable[[Sequence[Result]], str]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(f"{message} (see --help)")
+
+
+def parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The flags of an evaluation. Their defaults are the documented variables."""
+    flags = _Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
+    flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
+
+    def add(flag: str, variable: str, text: str, **more) -> None:
+        default = config.VARIABLES[variable][0]
+        flags.add_argument(flag, help=f"{text} (variable {variable}; default {default})", **more)
+
+    add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
+    add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
+    add("--top-k", "TOP_K", "neighbours counted by Categorical Purity", metavar="K")
+    add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
+    add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
+    add("--device", "DEVICE", "auto, cuda, mps or cpu", metavar="DEVICE")
+    add("--dtype", "DTYPE", "auto, float32, bfloat16 or float16", metavar="DTYPE")
+    add("--out", "OUT", "folder of the result files", metavar="FOLDER")
+    flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
+    flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
+    flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
+    flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
+    flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
+    return flags
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
+
+    def chosen(name: str) -> tuple[str, str]:
+        flag = getattr(arguments, name)
+        if flag is not None:
+            return flag, f"--{name.replace('_', '-')}"
+        return config.setting(name.upper()), name.upper()
+
+    if arguments.encoder is not None:
+        if arguments.model is not None and arguments.model != arguments.encoder:
+            raise InputError(f"--model {arguments.model}: {arguments.encoder} was named too; give one of them")
+        arguments.model = arguments.encoder
+    model, where = chosen("model")
+    models = tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    if not models:
+        raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
+
+    dtype, where = chosen("dtype")
+    if dtype not in DTYPES:
+        raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
+    device, where = chosen("device")
+    if device.split(":")[0] not in ("auto", "cuda", "mps", "cpu"):
+        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu")
+    baseline = chosen("baseline")[0]
+    from utils.baseline import parse_baseline
+
+    return Settings(
+        models=models,
+        data=chosen("data")[0],
+        top_k=_whole(*chosen("top_k"), least=1),
+        threshold=_fraction(*chosen("threshold")),
+        baseline=parse_baseline(baseline),
+        out=_out(*chosen("out")),
+        limit=None if arguments.limit is None else _whole(arguments.limit, "--limit", least=2),
+        seed=_whole(arguments.seed, "--seed", least=0),
+        quiet=arguments.quiet,
+        use_store=not arguments.no_cache,
+        encoder=EncoderOptions(
+            device=device,
+            dtype=dtype,
+            prompt=arguments.prompt,
+            revision=arguments.revision,
+            trust_remote_code=arguments.trust_remote_code,
+        ),
+    )
+
+
+def _out(text: str, where: str) -> Path:
+    # The default lies in the repository, wherever a script was called from.
+    return config.ROOT / text if text == config.VARIABLES["OUT"][0] else config.callers_path(text)
+
+
+def _whole(text: str, where: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value < 2**32:
+        raise InputError(f"{where} {text}: give a whole number of at least {least}")
+    return value
+
+
+def _fraction(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"{where} {text}: give a number from 0 to 1")
+    return value
+
+
+def run(work: Callable[[], int | None]) -> int:
+    """Does `work`, and turns a person's mistake into one line on standard error and status 2, Ctrl-C into 130."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        config.load_environment()
+        return work() or 0
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was embedded is kept, run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
+    """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
+    program = {"safety_challenging": "Safety_Challenging", "safety_contrast": "Safety_Contrast"}
+    flags = parser(f"{program.get(task.name, 'Safety_Taxonomy')}.evaluate", f"{task.title}: {task.question}")
+
+    def work() -> int:
+        settings = settings_from(flags.parse_args(argv))
+        return _evaluate(task, settings)
+
+    return run(work)
+
+
+def _evaluate(task: Task, settings: Settings) -> int:
+    from utils import encoders, results, sources, store
+
+    def note(sentence: str) -> None:
+        if not settings.quiet:
+            print(sentence, file=sys.stderr)
+
+    specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
+    dataset, found = sources.load(task.format, settings.data, settings.limit)
+    task.check(dataset, settings)
+    results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
+    kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
+
+    done = []
+    for spec in specs:
+        result = _result(task, settings, dataset, spec, kept, note)
+        path = results.write_result(result, settings.out)
+        note(f"wrote {sources.shown_path(path)}")
+        done.append(result)
+    if not any(spec.loader == "tfidf" for spec in specs):
+        floor = encoders.resolve("tfidf")
+        try:
+            done.append(_result(task, settings, dataset, floor, None, lambda sentence: None))
+        except InputError as error:
+            note(f"without the TF-IDF floor: {error}")
+
+    print(_heading(task, dataset, done))
+    print(task.table(done))
+    if found.name == "sample":
+        print(f"\nThese are scores on the bundled SAMPLE, not the paper's data ({found.how}).")
+    return 0
+
+
+def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) -> Result:
+    from utils import baseline, embed, results
+
+    start = time.perf_counter()
+    columns = list(dataset.texts)
+    texts = [text for column in columns for text in dataset.texts[column]]
+    ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
+    embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
+    embedded = embedder.embed(texts, ids)
+    n = len(dataset)
+    vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
+    average: Baseline | None = None
+    if task.uses_baseline:
+        average = baseline.choose_baseline(
+            settings.baseline, embedder, embedded.matrix, dataset.groups * len(columns), note
+        )
+    scores = task.score(dataset, vectors, average, settings)
+    return Result(
+        task=task.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - start, 3),
+        encoder=embedded.info,
+        dataset_name=dataset.name,
+        dataset_files=dataset.files,
+        dataset_items=n,
+        settings={
+            "top_k": settings.top_k if task.uses_top_k else None,
+            "threshold": settings.threshold if task.uses_baseline else None,
+            "bootstrap": 0,
+            "seed": settings.seed,
+            "baseline": None if average is None else vars(average),
+        },
+        embedding=embedded.stats,
+        metrics=tuple(scores.metrics),
+        environment=results.environment(embedded.device),
+        items=scores.items,
+    )
+
+
+def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
+    lines = [f"{task.title}: {task.question}", f"data: {dataset.name}, {len(dataset)} items"]
+    if task.uses_baseline:
+        for result in done:
+            b = result.settings["baseline"]
+            lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
+    return "\n".join([*lines, ""])
+
+
+def show_data(package: str, fmt: Format) -> int:
+    """Loads a task's data as its evaluation would, and prints what it is, where, and under which licence.
+
+    Takes the evaluation's flags, so that a script can hand the same ones to both steps.
+    """
+    flags = parser(f"{package}.build_data", f"{fmt.card.title}: finds it or fetches it, and checks it.")
+
+    def work() -> None:
+        from utils.sources import load, shown_path
+
+        settings = settings_from(flags.parse_args())
+        dataset, found = load(fmt, settings.data, settings.limit)
+        if settings.quiet:
+            return
+        what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
+        print(f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})")
+        print(f"  file     {shown_path(found.path)} ({found.how})")
+        print(f"  sha256   {found.sha256}")
+        print(f"  licence  {found.licence}")
+        if found.name == "paper":
+            print(f"  source   {fmt.card.source}\n  cite     {fmt.card.citation}")
+        for sentence in dataset.notes:
+            print(f"  note     {sentence}")
+
+    return run(work)

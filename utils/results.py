@@ -1,0 +1,194 @@
+"""The result file in and out (DESIGN: one JSON file and one CSV of per-item scores for each encoder and task)."""
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils import config
+from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
+
+SCHEMA = 1
+PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
+
+
+def summarise(
+    metric: str,
+    values: Sequence[float],
+    groups: Sequence[str],
+    group_order: Sequence[str],
+    better: str,
+    chance: Sequence[float] | None = None,
+    ceiling: Sequence[float] | None = None,
+) -> list[Metric]:
+    """Means of per-item scores: one for each group, then `average` (mean over groups) and `overall` (mean over items).
+
+    values, groups, chance, ceiling: n each; items whose value is NaN (not defined for them) are left out.
+    better: `lower` or `higher`.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    groups = np.asarray(groups, dtype=object)
+    defined = ~np.isnan(values)
+    if not defined.any():
+        return []
+
+    def over(chosen: np.ndarray, column: Sequence[float] | None) -> float | None:
+        return None if column is None else float(np.asarray(column, dtype=np.float64)[chosen].mean())
+
+    rows = []
+    for group in group_order:
+        chosen = defined & (groups == group)
+        if chosen.any():
+            means = (over(chosen, values), over(chosen, chance), over(chosen, ceiling))
+            rows.append((group, int(chosen.sum()), *means))
+
+    def mean_of_groups(column: int) -> float | None:
+        return None if rows[0][column] is None else float(np.mean([row[column] for row in rows]))
+
+    n = int(defined.sum())
+    rows.append(("average", n, mean_of_groups(2), mean_of_groups(3), mean_of_groups(4)))
+    rows.append(("overall", n, over(defined, values), over(defined, chance), over(defined, ceiling)))
+    return [
+        Metric(metric, group, value, n, better, chance=by_chance, ceiling=at_most)
+        for group, n, value, by_chance, at_most in rows
+    ]
+
+
+def environment(device: str | None) -> dict:
+    """Python, platform, device, package versions and the repository's commit, for a result file."""
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device or "none (every embedding was stored)",
+        "packages": packages,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The checked-out commit, with `+changes` where tracked files differ from it; None outside of git."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
+            cwd=config.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None
+
+
+def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
+    """`<out>/<dataset>/<task>/<encoder>.json`; a slash in an encoder's name becomes two hyphens."""
+    return out / dataset / task / f"{encoder.replace('/', '--').replace(':', '--')}.json"
+
+
+def check_writable(folder: Path) -> None:
+    """Makes `folder`, and raises InputError, before any work is done, if files can't be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"--out {folder}: can't be written ({error.strerror}); give another folder") from None
+
+
+def write_result(result: Result, out: Path) -> Path:
+    """Writes the result file and, beside it, `<encoder>.items.csv`, each whole or not at all; returns the former."""
+    path = result_path(out, result.dataset_name, result.task, result.encoder.name)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(result.items)
+    for row in zip(*result.items.values(), strict=True):
+        writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+    write_whole(path.with_name(f"{path.stem}.items.csv"), text.getvalue())
+    write_whole(path, json.dumps(_document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that a reader finds the old content or the new, never a part of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be written ({error.strerror}); free some space or give another --out"
+        ) from None
+
+
+def _document(result: Result) -> dict:
+    metrics = []
+    for metric in result.metrics:
+        row = vars(metric).copy()
+        for optional in ("chance", "ceiling"):
+            if row[optional] is None:
+                del row[optional]
+        metrics.append(row)
+    return {
+        "schema": SCHEMA,
+        "task": result.task,
+        "created": result.created,
+        "seconds": result.seconds,
+        "encoder": vars(result.encoder),
+        "dataset": {
+            "name": result.dataset_name,
+            "files": [vars(file) for file in result.dataset_files],
+            "items": result.dataset_items,
+        },
+        "settings": result.settings,
+        "embedding": vars(result.embedding),
+        "metrics": metrics,
+        "environment": result.environment,
+    }
+
+
+def read_result(path: Path) -> Result:
+    """Reads a result file, without its items. Raises InputError if it is not one that this version writes."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            raise InputError(f"{path}: schema {document['schema']}, this version reads {SCHEMA}; run the task again")
+        return Result(
+            task=document["task"],
+            created=document["created"],
+            seconds=document["seconds"],
+            encoder=EncoderInfo(**document["encoder"]),
+            dataset_name=document["dataset"]["name"],
+            dataset_files=tuple(DataFile(**file) for file in document["dataset"]["files"]),
+            dataset_items=document["dataset"]["items"],
+            settings=document["settings"],
+            embedding=EmbeddingStats(**document["embedding"]),
+            metrics=tuple(Metric(**metric) for metric in document["metrics"]),
+            environment=document["environment"],
+        )
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not a result file; remove it and run the task again") from None

@@ -1,0 +1,193 @@
+"""The embedding store on disk: one SQLite file, a row for each text and encoder fingerprint.
+
+SQLite because its transactions give what is needed and nothing else does at once: a batch is stored whole or not at
+all however the process ends, and two processes may write at the same time.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils import config
+from utils.schema import EncoderInfo, InputError
+
+FILE_NAME = "embeddings.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS embeddings (
+    fingerprint TEXT NOT NULL, text_sha256 BLOB NOT NULL, vector BLOB NOT NULL, crc32 INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, text_sha256)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS encoders (fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, info TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (
+    fingerprint TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (fingerprint, name)
+);
+"""
+
+
+def text_key(text: str) -> bytes:
+    """SHA-256 of a text's UTF-8 bytes: the store never holds the text itself."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class EmbeddingStore:
+    """Vectors by (fingerprint, text). A damaged row is not found; a damaged file is set aside with a message.
+
+    path: the SQLite file, made with its folders if need be. Raises InputError if it can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(
+                f"{path}: the embedding store can't be opened ({error}); point SAFE_EMBED_CACHE_DIR elsewhere or use "
+                "--no-cache"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_TABLES)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, error: Exception) -> None:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        print(
+            f"embedding store: {self.path.name} is damaged ({error}); set aside as {aside.name}, starting afresh",
+            file=sys.stderr,
+        )
+
+    def _recovering(self, work):
+        """Does `work`; on a damaged file sets it aside and does it once more on a fresh one."""
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            raise InputError(f"{self.path}: {error}; free some space, or use --no-cache") from None
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            self._set_aside(error)
+            self._connection = self._open()
+            return work()
+
+    def get(self, fingerprint: str, texts: Sequence[str], dimension: int | None = None) -> dict[str, np.ndarray]:
+        """The stored vectors, float32 (d,), of those of `texts` that are there and undamaged."""
+        keys = {text_key(text): text for text in texts}
+
+        def read() -> dict[str, np.ndarray]:
+            found: dict[str, np.ndarray] = {}
+            wanted = list(keys)
+            for start in range(0, len(wanted), 500):
+                part = wanted[start : start + 500]
+                rows = self._connection.execute(
+                    "SELECT text_sha256, vector, crc32 FROM embeddings WHERE fingerprint = ? AND text_sha256 IN "
+                    f"({','.join('?' * len(part))})",
+                    [fingerprint, *part],
+                )
+                for key, blob, crc in rows:
+                    intact = isinstance(blob, bytes) and len(blob) % 4 == 0 and zlib.crc32(blob) == crc
+                    if intact and (dimension is None or len(blob) == 4 * dimension):
+                        found[keys[key]] = np.frombuffer(blob, dtype="<f4")
+            return found
+
+        return self._recovering(read)
+
+    def put(self, fingerprint: str, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Stores one vector for each text, all or none; a vector that is there already is replaced.
+
+        vectors: float32 (n, d).
+        """
+        blobs = [np.ascontiguousarray(vector, dtype="<f4").tobytes() for vector in vectors]
+        rows = [(fingerprint, text_key(text), blob, zlib.crc32(blob)) for text, blob in zip(texts, blobs, strict=True)]
+        self._write("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
+
+    def _write(self, statement: str, rows: Iterable[tuple]) -> None:
+        rows = list(rows)
+
+        def write() -> None:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(statement, rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+        self._recovering(write)
+
+    def encoder_info(self, fingerprint: str) -> EncoderInfo | None:
+        """What is known of the encoder whose vectors have this fingerprint, or None."""
+        row = self._recovering(
+            lambda: self._connection.execute(
+                "SELECT info FROM encoders WHERE fingerprint = ?", [fingerprint]
+            ).fetchone()
+        )
+        return EncoderInfo(**json.loads(row[0])) if row else None
+
+    def put_encoder_info(self, info: EncoderInfo) -> None:
+        """Notes what an encoder turned out to be when it was loaded, so that it need not be loaded to tell."""
+        self._write(
+            "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?)",
+            [(info.fingerprint, info.name, json.dumps(vars(info)))],
+        )
+
+    def fact(self, fingerprint: str, name: str) -> dict | None:
+        """A fact kept for an encoder, such as its average similarity, or None."""
+        row = self._recovering(
+            lambda: self._connection.execute(
+                "SELECT value FROM facts WHERE fingerprint = ? AND name = ?", [fingerprint, name]
+            ).fetchone()
+        )
+        return json.loads(row[0]) if row else None
+
+    def put_fact(self, fingerprint: str, name: str, value: dict) -> None:
+        """Keeps a fact for an encoder."""
+        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(fingerprint, name, json.dumps(value))])
+
+    def contents(self) -> list[tuple[str, str, int, int]]:
+        """(encoder name, fingerprint, vectors, bytes) of each encoder with vectors here, largest first."""
+        return self._recovering(
+            lambda: self._connection.execute(
+                "SELECT coalesce(name, '?'), e.fingerprint, count(*), sum(length(vector)) FROM embeddings e "
+                "LEFT JOIN encoders USING (fingerprint) GROUP BY e.fingerprint ORDER BY 4 DESC"
+            ).fetchall()
+        )
+
+    def prune(self, fingerprint: str) -> int:
+        """Removes an encoder's vectors and facts, and gives the space back; returns how many vectors there were."""
+        removed = self._recovering(
+            lambda: self._connection.execute("DELETE FROM embeddings WHERE fingerprint = ?", [fingerprint]).rowcount
+        )
+        for table in ("encoders", "facts"):
+            self._write(f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)])
+        self._recovering(lambda: self._connection.execute("VACUUM"))
+        return removed
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def default_path() -> Path:
+    """Where the store lies unless a caller says otherwise."""
+    return config.cache_directory() / FILE_NAME
