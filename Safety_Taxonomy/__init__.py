@@ -1,0 +1,1 @@
+"""Safety-Taxonomy: do unsafe prompts of one category lie together?"""

@@ -1,0 +1,9 @@
+"""Finds the Do-Not-Answer prompts, or fetches them, and says what was found, where, and under which licence."""
+
+import sys
+
+from utils.cli import show_data
+from utils.sources import TAXONOMY_FORMAT
+
+if __name__ == "__main__":
+    sys.exit(show_data("Safety_Taxonomy", TAXONOMY_FORMAT))

@@ -1,0 +1,79 @@
+"""Safety-Taxonomy: scores how far unsafe prompts of one category lie together."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from utils import metrics
+from utils.cli import Scores, Settings, Task, evaluate
+from utils.neighbors import nearest_neighbors
+from utils.results import summarise
+from utils.schema import Dataset, InputError, Metric, Result
+from utils.sources import TAXONOMY_FORMAT
+from utils.tables import group_table, metric_table
+
+CURVE = (1, 5, 10, 20, 50)
+
+
+def check(dataset: Dataset, settings: Settings) -> None:
+    """Raises InputError if there are not more prompts than neighbours asked for, or just one category."""
+    if settings.top_k >= len(dataset):
+        raise InputError(
+            f"--top-k {settings.top_k}: {len(dataset)} prompts have {len(dataset) - 1} neighbours each; give 1 to "
+            f"{len(dataset) - 1}"
+        )
+    if len(dataset.group_order) < 2:
+        raise InputError(f"{dataset.files[0].name}: just one category; Categorical Purity needs two at least")
+
+
+def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings) -> Scores:
+    """Per-prompt Categorical Purity at several k with chance and ceiling, its means by category, and clustering.
+
+    vectors: `question`, (n, d).
+    """
+    embeddings, categories = vectors["question"], dataset.groups
+    curve = [k for k in CURVE if k < len(dataset)]
+    neighbors = nearest_neighbors(embeddings, max([settings.top_k, *curve]))
+    chance = metrics.purity_chance(categories)
+    rows: list[Metric] = []
+    items: dict[str, list] = {"id": list(dataset.ids), "category": list(categories)}
+    for name, k in [("categorical_purity", settings.top_k), *((f"categorical_purity@{k}", k) for k in curve)]:
+        purity = metrics.categorical_purity(neighbors[:, :k], categories)  # (n,)
+        ceiling = metrics.purity_ceiling(categories, k)
+        rows += summarise(name, purity, categories, dataset.group_order, "higher", chance, ceiling)
+        items[name] = purity.tolist()
+    items["nearest_id"] = [dataset.ids[j] for j in neighbors[:, 0]]
+    clustering = {
+        "silhouette": metrics.silhouette(embeddings, categories),
+        "nmi": metrics.normalized_mutual_information(embeddings, categories, settings.seed),
+    }
+    rows += [Metric(name, "overall", value, len(dataset), "higher") for name, value in clustering.items()]
+    return Scores(items, rows)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Categorical Purity by category, then at other k and the clustering metrics."""
+    k = results[0].settings["top_k"]
+    rest = [(f"categorical_purity@{other}", "average") for other in CURVE if other != k]
+    rest += [("silhouette", "overall"), ("nmi", "overall")]
+    return (
+        f"Categorical Purity at {k}, higher is better\n\n"
+        f"{group_table(results, 'categorical_purity', heading='category')}\n\n{metric_table(results, rest)}"
+    )
+
+
+TASK = Task(
+    name="safety_taxonomy",
+    title="Safety-Taxonomy",
+    question="do unsafe prompts of one category lie together?",
+    format=TAXONOMY_FORMAT,
+    uses_top_k=True,
+    uses_baseline=False,
+    check=check,
+    score=score,
+    table=table,
+)
+
+if __name__ == "__main__":
+    sys.exit(evaluate(TASK))
