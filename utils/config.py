@@ -29,12 +29,13 @@ VARIABLES = {
 }
 
 
-def load_environment(env_file: Path = ENV_FILE) -> None:
-    """Puts the lines of `env_file` into the environment; a variable that is set already wins.
+def load_environment(env_file: Path | None = None) -> None:
+    """Puts the lines of `env_file` (.env if None) into the environment; a variable that is set already wins.
 
     A variable of ours that is set to nothing counts as not set: scripts hand settings on that way.
     Raises InputError, naming the line, if the file can't be parsed; the line's text is never repeated.
     """
+    env_file = env_file or ENV_FILE
     for name in VARIABLES:
         if os.environ.get(name) == "":
             del os.environ[name]

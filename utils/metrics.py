@@ -73,7 +73,7 @@ def triplet_accuracy(anchors: np.ndarray, twins: np.ndarray, groups: Sequence[st
     if flat:
         twins = twins[:, None, :]  # (n, 1, d)
     own = np.einsum("nd,nmd->nm", anchors, twins)
-    groups, texts = np.asarray(groups, dtype=object), np.asarray(texts, dtype=object)
+    groups, texts = np.asarray(list(groups), dtype=object), np.asarray(list(texts), dtype=object)
     accuracy = np.full(own.shape, np.nan)
     for group in dict.fromkeys(groups):
         members = np.flatnonzero(groups == group)
@@ -115,7 +115,7 @@ def categorical_purity(neighbors: np.ndarray, categories: Sequence[str]) -> np.n
     Returns (n,), each in [0, 1]; higher is better; chance is (n_c - 1) / (n - 1), see purity_chance.
     Safe-Embed, Categorical Purity; the prompt itself is excluded by index.
     """
-    labels = np.unique(np.asarray(categories, dtype=str), return_inverse=True)[1]
+    labels = np.unique(np.asarray(list(categories), dtype=str), return_inverse=True)[1]
     return (labels[np.asarray(neighbors)] == labels[:, None]).mean(axis=1)
 
 
@@ -137,7 +137,7 @@ def purity_ceiling(categories: Sequence[str], k: int) -> np.ndarray:
 
 
 def _category_sizes(categories: Sequence[str]) -> np.ndarray:
-    _, inverse, counts = np.unique(np.asarray(categories, dtype=str), return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(np.asarray(list(categories), dtype=str), return_inverse=True, return_counts=True)
     return counts[inverse]
 
 
@@ -183,7 +183,7 @@ def own_average_similarity(embeddings: np.ndarray, groups: Sequence[str]) -> flo
     Computed from the groups' sums, in memory of the order of the embeddings.
     """
     rows = unit_rows(embeddings)
-    labels = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    labels = np.unique(np.asarray(list(groups), dtype=str), return_inverse=True)[1]
     sizes = np.bincount(labels)
     if len(sizes) < 2:
         raise ValueError("the average similarity of a set with itself needs two groups at least")

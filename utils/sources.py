@@ -335,7 +335,7 @@ def read_columns(path: Path, columns: Sequence[str], readme: str):
     try:
         if path.suffix in (".jsonl", ".ndjson"):
             with path.open(encoding="utf-8-sig") as stream:
-                frame = pd.DataFrame(_json_rows(stream, name))
+                frame = pd.DataFrame(_json_rows(stream, name), dtype=object)
         elif path.suffix == ".csv":
             with warnings.catch_warnings():
                 # A row with more cells than the header has would otherwise lose them.

@@ -1,0 +1,30 @@
+"""Keeps a person's own settings, store and results out of the tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from utils import config
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+PAPER_DATA = config.ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_settings_only(monkeypatch, tmp_path_factory):
+    for name in config.VARIABLES:
+        if name != "HF_HUB_OFFLINE":
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SAFE_EMBED_CALLED_FROM_DIR", raising=False)
+    monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(config, "ENV_FILE", Path("/nonexistent/.env"))
+
+
+@pytest.fixture
+def paper_data(monkeypatch):
+    """The paper's own files, where this machine has them."""
+    if not PAPER_DATA.is_dir():
+        pytest.skip("the paper's data is not on this machine")
+    monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(PAPER_DATA))
+    return PAPER_DATA

@@ -1,0 +1,201 @@
+"""A name in, an encoder out: real loaders on the packaged MiniLM and on tiny checkpoints."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from utils import config, encoders
+from utils.encoders import EncoderOptions, load, resolve
+from utils.schema import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return checkpoints.sentence_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+def mean_pooled(folder, texts):
+    """The vectors by hand: mean of the last hidden states over the tokens that are not padding."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    rows = []
+    for text in texts:
+        with torch.no_grad():
+            rows.append(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("name", encoders.registry())
+def test_a_registry_entry_is_complete(name):
+    entry = encoders.registry()[name]
+    for key in ("label", "family", "loader", "source", "revision", "licence", "parameters", "dtype"):
+        assert entry[key], key
+    assert {"dimension", "max_tokens", "prompt"} <= entry.keys()
+
+
+def test_paper_figures_are_those_of_the_paper():
+    figures = encoders.paper_figures()
+    assert len(figures) == 11
+    for entry in figures.values():
+        assert len(entry["normalized_similarity"]) == 10 and len(entry["categorical_purity_at_10"]) == 12
+        mean = np.mean(list(entry["categorical_purity_at_10"].values()))
+        assert entry["average_categorical_purity"] == pytest.approx(mean, abs=0.002), entry["name"]
+
+
+def test_resolving_and_help_import_no_heavy_library():
+    code = (
+        "import sys; from utils import encoders; encoders.resolve('all-minilm-l6-v2').fingerprint;"
+        "import Safety_Taxonomy.evaluate, Safety_Contrast.evaluate, Safety_Challenging.evaluate;"
+        "print([m for m in ('torch', 'transformers', 'sentence_transformers', 'pandas', 'sklearn', 'datasets')"
+        " if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_packaged_minilm_gives_the_published_models_vectors():
+    encoder = load(resolve("all-minilm-l6-v2"))
+    assert (encoder.dimension, encoder.max_tokens) == (384, 256)
+    vectors = encoder.encode(["That is a happy person", "That is a happy dog", "Today is a sunny day"])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    # By the model's own modules, one text at a time and no sentence-transformers: mean over tokens, length 1.
+    packaged = encoders._packaged_folder(resolve("all-minilm-l6-v2"))
+    expected = mean_pooled(packaged, ["That is a happy person", "That is a happy dog", "Today is a sunny day"])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert vectors == pytest.approx(expected, abs=1e-5)
+    # 0.6945 and 0.2569 are the figures that its model card's widget shows for these three sentences.
+    assert (vectors @ vectors[0])[1:] == pytest.approx([0.6945, 0.2569], abs=1e-3)
+
+
+def test_an_altered_package_is_refused(tmp_path, monkeypatch):
+    spec = resolve("all-minilm-l6-v2")
+    model = tmp_path / "altered_package" / "model"
+    shutil.copytree(encoders._packaged_folder(spec), model)
+    (tmp_path / "altered_package" / "__init__.py").write_text("raise RuntimeError('this package must not be imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    altered = replace(spec, package="altered_package")
+    assert encoders._packaged_folder(altered) == model, "located without being imported"
+    with (model / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\xff")
+    with pytest.raises(InputError, match=r"model.safetensors is not the published one: SHA-256 expected 53aa51172d14"):
+        load(altered)
+    with pytest.raises(InputError, match="not installed; run: source setup.sh"):
+        load(replace(spec, package="no_such_package_here"))
+
+
+def test_a_local_folder_loads_and_gives_its_modules_vectors(folder):
+    texts = ["how do i bake bread", "a much longer text, to see that padding changes nothing at all", "no"]
+    encoder = load(resolve(str(folder)))
+    assert encoder.encode(texts) == pytest.approx(mean_pooled(folder, texts), abs=1e-5)
+    assert encoder.token_counts(["abc", "a b"]).tolist() == [5, 4]
+
+
+def test_a_prompt_is_put_before_every_text(folder):
+    encoder = load(resolve(str(folder), EncoderOptions(prompt="query: ")))
+    assert encoder.encode(["bread"]) == pytest.approx(mean_pooled(folder, ["query: bread"]), abs=1e-5)
+    assert encoder.token_counts(["abc"]).tolist() == [5 + 6]
+
+
+def test_fingerprints_tell_apart_what_changes_a_vector(folder, tmp_path):
+    other = checkpoints.sentence_bert(tmp_path / "tiny-bert", seed=1)
+    variants = [
+        resolve(str(folder)),
+        resolve(str(other)),
+        resolve(str(folder), EncoderOptions(prompt="query: ")),
+        resolve(str(folder), EncoderOptions(dtype="bfloat16")),
+        resolve("all-minilm-l6-v2"),
+        resolve("tfidf"),
+    ]
+    assert len({spec.fingerprint for spec in variants}) == len(variants)
+    copy = shutil.copytree(folder, tmp_path / "copy" / "tiny-bert")
+    assert resolve(str(copy)).fingerprint == variants[0].fingerprint
+    assert resolve(str(folder), EncoderOptions(device="cpu")).fingerprint == variants[0].fingerprint
+
+
+def test_dtype_is_the_models(folder):
+    encoder = load(resolve(str(folder), EncoderOptions(dtype="bfloat16")))
+    assert {p.dtype for p in encoder.model.parameters()} == {torch.bfloat16}
+    vectors = encoder.encode(["how do i bake bread"])
+    assert vectors.dtype == np.float32
+    assert vectors == pytest.approx(mean_pooled(folder, ["how do i bake bread"]), abs=0.05)
+
+
+def test_tfidf_by_hand():
+    # Words: cat (1 text), dog (2 of 2). idf = ln((1 + n) / (1 + df)) + 1: cat ln(3/2) + 1, dog ln(3/3) + 1 = 1.
+    cat = np.log(1.5) + 1
+    length = np.hypot(cat, 1)
+    assert encoders.tfidf_vectors(["Cat dog", "dog"]) == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
+
+
+def test_an_unknown_name_gets_the_nearest_ones():
+    with pytest.raises(InputError, match="no such encoder; nearest: all-minilm-l6-v2"):
+        resolve("all-minilm-l6")
+
+
+def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_path):
+    code = (
+        "from utils import encoders\n"
+        "from utils.schema import InputError\n"
+        "try: encoders.resolve('somebody/some-model')\n"
+        "except InputError as error: print(error)\n"
+        "print(encoders.hub_reachable())"
+    )
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    for offline in ("0", "1"):
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=config.ROOT,
+            env=environment | {"HF_HUB_OFFLINE": offline},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        message, reachable = run.stdout.splitlines()
+        assert message.startswith("--model somebody/some-model: the Hugging Face hub can't be reached")
+        assert "all-minilm-l6-v2 and tfidf work offline" in message
+        assert reachable == "False"
+
+
+def test_pickled_weights_are_refused(folder, tmp_path):
+    pickled = shutil.copytree(folder, tmp_path / "pickled")
+    torch.save({}, pickled / "pytorch_model.bin")
+    load(resolve(str(pickled)))  # safetensors beside it: those are read
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no safetensors weights, and pickled ones are not loaded"):
+        resolve(str(pickled))
+    half = shutil.copytree(folder, tmp_path / "half")
+    (half / "2_Dense").mkdir()
+    torch.save({}, half / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"2_Dense/pytorch_model.bin is pickled"):
+        resolve(str(half))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
+        resolve(str(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_named(folder):
+    with pytest.raises(InputError, match=r"--device cuda: not on this machine \(there is: .*cpu\)"):
+        load(resolve(str(folder), EncoderOptions(device="cuda")))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("all-minilm-l6-v2", EncoderOptions(revision="main"), "--revision"),
+        ("tfidf", EncoderOptions(prompt="query: "), "--prompt"),
+        ("tfidf", EncoderOptions(dtype="float16"), "--dtype"),
+    ],
+)
+def test_options_that_an_encoder_does_not_have_are_refused(name, options, message):
+    with pytest.raises(InputError, match=message):
+        resolve(name, options)

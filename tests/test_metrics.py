@@ -1,0 +1,253 @@
+"""Metrics against hand-derived values, slow oracles, and properties that must hold."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from utils import metrics
+from utils.neighbors import nearest_neighbors
+
+
+def angles(*degrees):
+    """Unit vectors in the plane: the cosine of two is that of the difference of their angles."""
+    radians = np.radians(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+@st.composite
+def worlds(draw, least=4, most=12):
+    """Vectors of three dimensions, some of them exactly equal, with a category each."""
+    n = draw(st.integers(least, most))
+    whole = arrays(np.float64, (n, 3), elements=st.integers(-3, 3).map(float))
+    vectors = draw(whole.filter(lambda a: (np.abs(a).sum(axis=1) > 0).all()))
+    categories = draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
+    return vectors, categories
+
+
+def test_normalized_similarity_of_unrelated_and_identical_prompts():
+    # b = 0.2: (0.2 - 0.2) / 0.8 = 0; (1 - 0.2) / 0.8 = 1; (0.6 - 0.2) / 0.8 = 0.5; (0 - 0.2) / 0.8 = -0.25
+    assert metrics.normalized_similarity(np.array([0.2, 1.0, 0.6, 0.0]), 0.2) == pytest.approx([0, 1, 0.5, -0.25])
+
+
+@pytest.mark.parametrize("b", [1.0, 1.5, float("nan")])
+def test_normalized_similarity_refuses_an_average_that_is_not_below_1(b):
+    with pytest.raises(ValueError, match="below 1"):
+        metrics.normalized_similarity(np.array([0.5]), b)
+
+
+def test_paired_cosine_by_hand():
+    # 60 degrees: 0.5. Opposite: -1. (3, 4) with (4, 3): (12 + 12) / 25 = 0.96.
+    left = np.array([*angles(0, 0), [3, 4]])
+    right = np.array([*angles(60, 180), [4, 3]])
+    assert metrics.paired_cosine(left, right) == pytest.approx([0.5, -1, 0.96])
+
+
+def test_boundary_is_the_nearest_edit_and_not_the_mean():
+    # Edits at 60 and 90 degrees: cosines 0.5 and 0; the nearest is 0.5, with b = 0.2: 0.3 / 0.8 = 0.375.
+    originals, edits = angles(0), angles(60, 90)[None]
+    assert metrics.boundary_similarity(originals, edits, 0.2) == pytest.approx([0.375])
+
+
+def test_pairwise_accuracy_is_strict_at_the_threshold():
+    assert metrics.pairwise_accuracy(np.array([0.49, 0.5, 0.51]), 0.5).tolist() == [1, 0, 0]
+
+
+@given(arrays(np.float64, 20, elements=st.floats(-0.5, 1)))
+def test_pairwise_accuracy_over_all_thresholds_is_one_minus_the_clipped_mean(normalized):
+    thresholds = (np.arange(20000) + 0.5) / 20000
+    over_all = np.mean([metrics.pairwise_accuracy(normalized, t).mean() for t in thresholds[::20]])
+    assert over_all == pytest.approx(1 - np.clip(normalized, 0, 1).mean(), abs=1e-3)
+
+
+def test_triplet_accuracy_by_hand():
+    # Anchors at 0, 10, 40 degrees, twins at 20, 10, 40 + 35 = 75.
+    # 0: own 20; others at 10 (nearer), 40 (farther): 1/2.
+    # 10: its twin is itself, nothing is nearer: 0.
+    # 40: own 35; others at 30 (nearer), 40 (farther): 1/2.
+    accuracy = metrics.triplet_accuracy(angles(0, 10, 40), angles(20, 10, 75), "aaa", "xyz")
+    assert accuracy.tolist() == [0.5, 0, 0.5]
+
+
+def test_triplet_accuracy_counts_a_tie_as_half():
+    # The twin at -30 and the other anchor at 30 are equally far.
+    assert metrics.triplet_accuracy(angles(0, 30), angles(-30, 75), "aa", "xy").tolist() == [0.5, 1.0]
+
+
+def test_triplet_accuracy_skips_the_same_text_and_other_groups():
+    # Anchors 0 and 1 are the same text: neither is the other's rival. Anchor 2 is alone in its group.
+    accuracy = metrics.triplet_accuracy(angles(0, 0, 5), angles(90, 90, 90), "aab", ["same", "same", "else"])
+    assert np.isnan(accuracy).all()
+
+
+@given(worlds(), st.integers(0, 2**32 - 1))
+def test_triplet_accuracy_equals_the_slow_oracle(world, seed):
+    vectors, groups = world
+    twins = np.random.default_rng(seed).normal(size=vectors.shape)
+    texts = [str(vector) for vector in vectors]
+    expected = oracles.triplet(vectors, twins, groups, texts)
+    assert metrics.triplet_accuracy(vectors, twins, groups, texts) == pytest.approx(expected, nan_ok=True)
+
+
+@given(worlds(), st.integers(0, 2**32 - 1))
+def test_triplet_accuracy_of_several_twins_is_that_of_each(world, seed):
+    vectors, groups = world
+    twins = np.random.default_rng(seed).normal(size=(len(vectors), 3, 3))
+    texts = list(map(str, range(len(vectors))))
+    together = metrics.triplet_accuracy(vectors, twins, groups, texts)
+    for m in range(3):
+        alone = metrics.triplet_accuracy(vectors, twins[:, m], groups, texts)
+        assert together[:, m] == pytest.approx(alone, nan_ok=True)
+
+
+def test_triplet_accuracy_of_a_blind_encoder_is_one_half():
+    # Random directions know nothing: 4000 items, standard error below 0.01.
+    rng = np.random.default_rng(0)
+    anchors, twins = rng.normal(size=(2, 4000, 50))
+    groups = np.arange(4000) % 40
+    assert metrics.triplet_accuracy(anchors, twins, groups, range(4000)).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_word_overlap_by_hand():
+    # {how, do, i, cook, rice} and {how, do, i, cook, a, pie}: 4 shared of 7.
+    assert metrics.word_overlap("How do I cook rice?", "how do i cook a pie") == pytest.approx(4 / 7)
+    assert metrics.word_overlap("Same words", "words, SAME!") == 1
+    assert metrics.word_overlap("one", "two") == 0
+    assert metrics.word_overlap("?", "!") == 1
+
+
+# On a circle at 0, 10, 20 (a) and 25, 100 (b); nearest two by angle:
+#   0: 10, 20 -> aa 1; 10: 0, 20 (both 10 away) -> aa 1; 20: 25 (5), 10 (10) -> ba 1/2
+#   25: 20 (5), 10 (15) -> aa 0; 100: 25 (75), 20 (80) -> ba 1/2
+CIRCLE, CIRCLE_CATEGORIES = angles(0, 10, 20, 25, 100), "aaabb"
+
+
+def test_categorical_purity_by_hand():
+    neighbors = nearest_neighbors(CIRCLE, 2)
+    assert neighbors.tolist() == [[1, 2], [0, 2], [3, 1], [2, 1], [3, 2]]
+    assert metrics.categorical_purity(neighbors, CIRCLE_CATEGORIES).tolist() == [1, 1, 0.5, 0, 0.5]
+
+
+def test_purity_chance_and_ceiling_by_hand():
+    # n = 5: a has 3 members, (3 - 1) / 4; b has 2, (2 - 1) / 4. k = 2: a at most min(2, 2) / 2, b min(2, 1) / 2.
+    assert metrics.purity_chance(CIRCLE_CATEGORIES).tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
+    assert metrics.purity_ceiling(CIRCLE_CATEGORIES, 2).tolist() == [1, 1, 1, 0.5, 0.5]
+
+
+def test_an_exact_duplicate_is_a_neighbour_but_never_itself():
+    # 0 and 1 are the same vector: each is the other's nearest, by index.
+    neighbors = nearest_neighbors(angles(0, 0, 50, 90), 3)
+    assert neighbors.tolist() == [[1, 2, 3], [0, 2, 3], [3, 0, 1], [2, 0, 1]]
+
+
+def test_ties_go_to_the_lower_index():
+    assert nearest_neighbors(angles(0, 30, -30, 30), 2).tolist() == [[1, 2], [3, 0], [0, 1], [1, 0]]
+
+
+def test_a_category_of_one_has_purity_and_ceiling_0():
+    neighbors = nearest_neighbors(angles(0, 1, 2), 1)
+    assert metrics.categorical_purity(neighbors, "aab").tolist() == [1, 1, 0]
+    assert metrics.purity_ceiling("aab", 1).tolist() == [1, 1, 0]
+
+
+@given(worlds())
+def test_purity_equals_the_slow_oracle_at_every_k(world):
+    vectors, categories = world
+    for k in range(1, len(vectors)):
+        neighbors = nearest_neighbors(vectors, k)
+        assert neighbors.tolist() == oracles.neighbors(vectors, k)
+        assert metrics.categorical_purity(neighbors, categories) == pytest.approx(
+            oracles.purity(vectors, categories, k)
+        )
+
+
+@given(worlds())
+def test_at_k_of_n_minus_1_purity_is_chance(world):
+    vectors, categories = world
+    neighbors = nearest_neighbors(vectors, len(vectors) - 1)
+    assert metrics.categorical_purity(neighbors, categories) == pytest.approx(metrics.purity_chance(categories))
+
+
+@given(worlds(), st.floats(1e-6, 1e6))
+def test_purity_does_not_depend_on_the_scale_of_a_row(world, scale):
+    vectors, categories = world
+    scaled = vectors.copy()
+    scaled[::2] *= scale
+    assert nearest_neighbors(scaled, 3).tolist() == nearest_neighbors(vectors, 3).tolist()
+
+
+@given(st.randoms(use_true_random=False))
+def test_purity_does_not_depend_on_the_order_of_the_prompts(random):
+    rng = np.random.default_rng(5)
+    vectors, categories = rng.normal(size=(30, 4)), list("abc" * 10)  # no ties in general position
+    order = list(range(30))
+    random.shuffle(order)
+    purity = metrics.categorical_purity(nearest_neighbors(vectors, 7), categories)
+    shuffled = metrics.categorical_purity(nearest_neighbors(vectors[order], 7), [categories[i] for i in order])
+    assert shuffled.tolist() == purity[order].tolist()
+
+
+def test_neighbours_do_not_depend_on_the_size_of_a_block():
+    vectors = np.random.default_rng(1).integers(-2, 3, size=(60, 3)) + 0.5  # many ties
+    whole = nearest_neighbors(vectors, 9)
+    assert nearest_neighbors(vectors, 9, block_bytes=1).tolist() == whole.tolist()
+    assert nearest_neighbors(vectors, 9, block_bytes=20_000).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("k", [0, -1, 5, 6])
+def test_k_out_of_range_is_refused(k):
+    with pytest.raises(ValueError, match=r"1\.\.4"):
+        nearest_neighbors(CIRCLE, k)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_a_row_without_direction_is_refused(bad):
+    vectors = np.ones((3, 2))
+    vectors[1] = bad
+    with pytest.raises(ValueError, match="embeddings must"):
+        metrics.unit_rows(vectors)
+
+
+def test_rows_at_the_ends_of_the_float_range_keep_their_direction():
+    rows = metrics.unit_rows(np.array([[3e200, 4e200], [3e-200, 4e-200]]))
+    assert rows == pytest.approx(np.array([[0.6, 0.8], [0.6, 0.8]]))
+
+
+def test_average_similarity_by_hand():
+    # Angles 0 and 60 against 0 and 90: cosines 1, 0; 0.5, cos 30 = 0.8660254.
+    mean, median, deviation = metrics.average_similarity(angles(0, 60), angles(0, 90))
+    values = [1, 0, 0.5, 0.8660254037844387]
+    assert (mean, median) == pytest.approx((sum(values) / 4, (0.5 + 0.8660254037844387) / 2))
+    assert deviation == pytest.approx((sum((v - sum(values) / 4) ** 2 for v in values) / 4) ** 0.5)
+
+
+@given(worlds().filter(lambda world: len(set(world[1])) > 1))
+def test_own_average_similarity_equals_the_double_loop(world):
+    vectors, groups = world
+    expected = oracles.own_average_similarity(vectors, groups)
+    assert metrics.own_average_similarity(vectors, groups) == pytest.approx(expected, abs=1e-12)
+
+
+def test_own_average_similarity_needs_two_groups():
+    with pytest.raises(ValueError, match="two groups"):
+        metrics.own_average_similarity(CIRCLE, "aaaaa")
+
+
+def test_silhouette_by_hand():
+    # Cosine distances; 0 and 0 (a), 90 and 90 (b): own 0, other 1, (1 - 0) / 1 = 1 for each.
+    assert metrics.silhouette(angles(0, 0, 90, 90), "aabb") == pytest.approx(1)
+    # 0, 90 (a) and 0, 90 (b): own distance 1, other (0 + 1) / 2; (0.5 - 1) / 1 = -0.5.
+    assert metrics.silhouette(angles(0, 90, 0, 90), "aabb") == pytest.approx(-0.5)
+
+
+def test_nmi_is_1_for_separate_categories_and_0_for_unrelated_ones():
+    spread = angles(0, 1, 2, 120, 121, 122)
+    assert metrics.normalized_mutual_information(spread, "aaabbb") == pytest.approx(1)
+    # Clusters are {0, 1} and {120, 121}; each category has one of each: nothing is shared.
+    assert metrics.normalized_mutual_information(angles(0, 1, 120, 121), "abab") == pytest.approx(0, abs=1e-12)
+
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")

@@ -1,0 +1,258 @@
+"""Finding, verifying and validating data; nothing leaves the machine."""
+
+import functools
+import hashlib
+import http.server
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from utils import config, sources
+from utils.schema import InputError
+from utils.sources import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT, load
+
+FORMATS = [CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT]
+GOOD = "id,types_of_harm,question\n1,a,first\n2,a,second\n3,b,third\n4,b,fourth\n"
+
+
+def taxonomy_file(tmp_path, text, name="mine.csv", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding) if isinstance(text, str) else text)
+    return str(path)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
+def test_a_data_card_is_complete(fmt):
+    card = fmt.card
+    assert all(vars(card).values())
+    assert len(card.sha256) == 64 and int(card.sha256, 16)
+    commit = card.url.split("Safe-Embed/")[1].split("/")[0]
+    assert len(commit) == 40 and int(commit, 16), "the download is pinned to a commit"
+    readme = (config.ROOT / fmt.readme).read_text()
+    assert card.sha256 in readme and fmt.group_column in readme
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
+def test_the_paper_file_is_found_by_lookup_and_verified(fmt, paper_data):
+    dataset, found = load(fmt, "auto")
+    assert (found.name, dataset.name, len(dataset)) == ("paper", "paper", fmt.card.rows)
+    assert dataset.files[0].sha256 == fmt.card.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
+    assert dataset.group_order == tuple(fmt.known_groups.values())
+
+
+def test_known_oddities_of_the_paper_data_are_kept_and_told(paper_data):
+    challenging, _ = load(CHALLENGING_FORMAT, "paper")
+    assert challenging.notes == (
+        "1 of 250 rows had white space around a text; it was stripped",
+        "3 of 250 rows repeat an earlier 'unsafe_prompt'; they are kept",
+    )
+    taxonomy, _ = load(TAXONOMY_FORMAT, "paper")
+    question = dict(zip(taxonomy.ids, taxonomy.texts["question"], strict=True))
+    assert question["433"] == question["434"]
+    contrast, _ = load(CONTRAST_FORMAT, "paper")
+    assert contrast.texts["original_prompt"] == taxonomy.texts["question"]
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
+def test_the_bundled_sample_is_in_the_papers_groups(fmt):
+    dataset, found = load(fmt, "sample")
+    assert found.name == dataset.name == "sample"
+    assert dataset.group_order == tuple(fmt.known_groups.values())
+    least = 6 if fmt is CHALLENGING_FORMAT else 12
+    assert all(dataset.groups.count(group) >= least for group in dataset.group_order)
+    texts = [text for column in dataset.texts.values() for text in column]
+    assert len({text.lower() for text in texts}) == len(texts), "no text stands twice"
+    assert not dataset.notes
+
+
+def test_the_samples_of_contrast_and_taxonomy_share_their_prompts():
+    contrast, taxonomy = load(CONTRAST_FORMAT, "sample")[0], load(TAXONOMY_FORMAT, "sample")[0]
+    assert contrast.texts["original_prompt"] == taxonomy.texts["question"]
+    assert (contrast.ids, contrast.groups) == (taxonomy.ids, taxonomy.groups)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
+def test_no_text_of_the_paper_stands_in_the_sample(fmt, paper_data):
+    def plain(dataset):
+        return {" ".join(text.lower().split()) for column in dataset.texts.values() for text in column}
+
+    published = set.union(*(plain(load(other, "paper")[0]) for other in FORMATS))
+    assert not plain(load(fmt, "sample")[0]) & published
+
+
+class Server:
+    """Serves a folder on loopback, and counts what was asked for."""
+
+    def __init__(self, folder):
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+        http.server.SimpleHTTPRequestHandler.log_message = lambda *_: None
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A taxonomy format whose file lies on a loopback server, in a repository with nothing downloaded."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "do_not_answer.csv").write_text(GOOD)
+    server = Server(folder)
+    monkeypatch.setattr(config, "ROOT", tmp_path / "root")
+    sample = config.ROOT / "Safety_Taxonomy" / "sample.csv"
+    sample.parent.mkdir(parents=True)
+    sample.write_text(GOOD)
+    card = replace(
+        TAXONOMY_FORMAT.card,
+        url=f"{server.url}/do_not_answer.csv",
+        sha256=hashlib.sha256(GOOD.encode()).hexdigest(),
+        rows=4,
+    )
+    yield replace(TAXONOMY_FORMAT, card=card)
+    server.server.shutdown()
+
+
+def test_a_download_is_verified_and_kept(served):
+    dataset, found = load(served, "auto")
+    assert (dataset.name, found.how) == ("paper", "downloaded")
+    assert found.path == config.ROOT / "Safety_Taxonomy" / "data" / "do_not_answer.csv"
+    assert load(served, "auto")[1].how == "found"
+
+
+def test_an_altered_download_is_refused_and_not_kept(served):
+    wrong = replace(served, card=replace(served.card, sha256="0" * 64))
+    with pytest.raises(InputError, match=r"published SHA-256 \(000000000000\.\.\.\)"):
+        load(wrong, "paper")
+    assert not list((config.ROOT / "Safety_Taxonomy" / "data").iterdir())
+
+
+@pytest.mark.parametrize(("url", "reason"), [("http://127.0.0.1:9/x", "no connection"), ("{}x", "HTTP 404")])
+def test_without_the_paper_file_auto_takes_the_sample_and_paper_fails(served, url, reason):
+    gone = replace(served, card=replace(served.card, url=url.format(served.card.url), sha256="1" * 64))
+    dataset, found = load(gone, "auto")
+    assert dataset.name == found.name == "sample"
+    assert reason in found.how
+    with pytest.raises(InputError, match=f"{reason}.*SAFE_EMBED_DATA_DIR.*--data sample"):
+        load(gone, "paper")
+
+
+def test_a_truncated_file_in_the_lookup_path_is_refused_with_both_digests(served, monkeypatch, tmp_path):
+    found = tmp_path / "found"
+    found.mkdir()
+    (found / "do_not_answer.csv").write_text(GOOD[:40])
+    monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(found))
+    is_there = hashlib.sha256(GOOD[:40].encode()).hexdigest()[:12]
+    for data in ("auto", "paper"):
+        with pytest.raises(InputError, match=f"expected {served.card.sha256[:12]}.*found {is_there}.*40 bytes"):
+            load(served, data)
+
+
+def test_a_given_file_with_the_papers_bytes_is_the_papers(served, tmp_path):
+    assert load(served, taxonomy_file(tmp_path, GOOD))[0].name == "paper"
+
+
+def test_white_space_around_is_stripped_and_within_is_kept(tmp_path):
+    text = GOOD.replace("first", '"  fi  rst\n"').replace("third", "third\u00a0")
+    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
+    assert dataset.texts["question"] == ("fi  rst", "second", "third", "fourth")
+    assert dataset.notes == ("2 of 4 rows had white space around a text; it was stripped",)
+
+
+def test_texts_that_look_like_missing_values_or_numbers_stay_texts(tmp_path):
+    text = GOOD.replace("first", "NA").replace("second", "null").replace("third", "007")
+    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
+    assert dataset.texts["question"][:3] == ("NA", "null", "007")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, encoding="utf-8-sig"))[0].ids == ("1", "2", "3", "4")
+
+
+def test_json_lines_are_read_too(tmp_path):
+    rows = [{"id": i, "types_of_harm": "ab"[i > 2], "question": f"text {i}"} for i in range(1, 5)]
+    path = taxonomy_file(tmp_path, "\n".join(map(json.dumps, rows)), "mine.jsonl")
+    dataset, _ = load(TAXONOMY_FORMAT, path)
+    assert (dataset.name, dataset.ids, dataset.groups) == ("mine", ("1", "2", "3", "4"), ("a", "a", "b", "b"))
+
+
+def test_own_categories_are_taken_as_they_are_and_known_ones_get_their_short_names(tmp_path):
+    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD))[0].group_order == ("a", "b")
+    known = GOOD.replace(",b,", ",Adult Content,").replace(",a,", ",Toxic language (hate speech),")
+    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, known))[0].group_order == ("Adult Content", "Hate Speech")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("id,types_of_harm,question\n", "no rows"),
+        (GOOD.replace("question", "text"), r"no column 'question' \(found: id, types_of_harm, text\).*README"),
+        (GOOD.replace("first", "   "), r"row 1 \(id 1\): no text in 'question'"),
+        (GOOD.replace("3,b", "3, "), r"row 3 \(id 3\): no text in 'types_of_harm'"),
+        (GOOD.replace("4,b", "1,b"), r"id 1 stands twice \(row 4\)"),
+        (GOOD.replace("2,a", ",a"), "row 2 has no id"),
+        (GOOD.replace("4,b", "4,c"), "just one row in types_of_harm 'b'"),
+        (GOOD.replace("fourth", "four,th"), "not valid CSV"),
+        (GOOD.replace("first", "fi,rst"), "not valid CSV"),
+        (GOOD.replace("first", '"fir'), "not valid CSV"),
+        (GOOD.replace(",b,", ",Adult Contnet,").replace(",a,", ",Adult Content,"), "mean 'Adult Content'"),
+        (GOOD.replace("first", "f\u00fcr").encode("latin-1"), "not UTF-8 at byte"),
+    ],
+)
+def test_bad_csv_gets_one_line_that_names_the_place(tmp_path, text, message):
+    with pytest.raises(InputError, match=f"^mine.csv: .*{message}") as error:
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"line 2 is not JSON \(.* at character \d\)"),
+        ("[1]", "line 2 is not a JSON object"),
+        ('{"id": 2, "types_of_harm": "a"}', r"row 2 \(id 2\): 'question' is missing"),
+        ('{"id": 2, "types_of_harm": "a", "question": null}', r"row 2 \(id 2\): 'question' is missing"),
+        ('{"id": 2, "types_of_harm": "a", "question": 5}', r"row 2 \(id 2\): 'question' is not text \(int\)"),
+        ('{"id": 2, "types_of_harm": "a", "question": ["x"]}', r"'question' is not text \(list\)"),
+        ('{"id": 2.5, "types_of_harm": "a", "question": "x"}', r"row 2: 'id' is not text \(float\)"),
+    ],
+)
+def test_bad_json_lines_get_one_line_that_names_the_place(tmp_path, line, message):
+    first = '{"id": 1, "types_of_harm": "a", "question": "x"}'
+    with pytest.raises(InputError, match=f"^mine.jsonl: .*{message}"):
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, f"{first}\n{line}\n", "mine.jsonl"))
+
+
+def test_a_file_that_is_not_there_or_not_readable_as_data(tmp_path):
+    with pytest.raises(InputError, match="no such file; give auto, paper, sample or a file"):
+        load(TAXONOMY_FORMAT, str(tmp_path / "none.csv"))
+    with pytest.raises(InputError, match="is a folder"):
+        load(TAXONOMY_FORMAT, str(tmp_path))
+    with pytest.raises(InputError, match=r"neither \.csv nor \.jsonl"):
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, "mine.xlsx"))
+    with pytest.raises(InputError, match="rename the file"):
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, "paper.csv"))
+
+
+def test_a_data_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="SAFE_EMBED_DATA_DIR: no folder"):
+        load(TAXONOMY_FORMAT, "auto")
+
+
+def test_a_limit_takes_rows_in_turn_from_each_group(tmp_path):
+    text = GOOD + "5,a,fifth\n6,b,sixth\n7,a,seventh\n"
+    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text), limit=5)
+    # In turn: 1 (a), 3 (b), 2 (a), 4 (b), 5 (a).
+    assert dataset.ids == ("1", "2", "3", "4", "5")
+    assert dataset.files[0].rows == 5
+    with pytest.raises(InputError, match="raise --limit above 3"):
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text), limit=3)
+
+
+def test_a_path_is_relative_to_where_the_script_was_called(tmp_path, monkeypatch):
+    taxonomy_file(tmp_path, GOOD)
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    assert load(TAXONOMY_FORMAT, "mine.csv")[0].name == "mine"
