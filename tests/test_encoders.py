@@ -86,7 +86,7 @@ def test_an_altered_package_is_refused(tmp_path, monkeypatch):
         stream.write(b"\xff")
     with pytest.raises(InputError, match=r"model.safetensors is not the published one: SHA-256 expected 53aa51172d14"):
         load(altered)
-    with pytest.raises(InputError, match="not installed; run: source setup.sh"):
+    with pytest.raises(InputError, match=r"not installed; run: source setup\.sh"):
         load(replace(spec, package="no_such_package_here"))
 
 

@@ -172,7 +172,7 @@ def test_at_k_of_n_minus_1_purity_is_chance(world):
 
 @given(worlds(), st.floats(1e-6, 1e6))
 def test_purity_does_not_depend_on_the_scale_of_a_row(world, scale):
-    vectors, categories = world
+    vectors, _ = world
     scaled = vectors.copy()
     scaled[::2] *= scale
     assert nearest_neighbors(scaled, 3).tolist() == nearest_neighbors(vectors, 3).tolist()

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from utils import config, sources
+from utils import config
 from utils.schema import InputError
 from utils.sources import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT, load
 

@@ -204,6 +204,8 @@ def _evaluate(task: Task, settings: Settings) -> int:
 
     specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
     dataset, found = sources.load(task.format, settings.data, settings.limit)
+    if found.name == "sample":
+        note(f"using the bundled sample, {found.how}")
     task.check(dataset, settings)
     results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
     kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
@@ -224,7 +226,7 @@ def _evaluate(task: Task, settings: Settings) -> int:
     print(_heading(task, dataset, done))
     print(task.table(done))
     if found.name == "sample":
-        print(f"\nThese are scores on the bundled SAMPLE, not the paper's data ({found.how}).")
+        print("\nSAMPLE: scores on the small set bundled here, not on the paper's data.")
     return 0
 
 
@@ -268,7 +270,8 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
-    lines = [f"{task.title}: {task.question}", f"data: {dataset.name}, {len(dataset)} items"]
+    name = {"paper": "the paper's", "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]

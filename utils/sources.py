@@ -189,7 +189,7 @@ def find(fmt: Format, data: str) -> Found:
         except InputError as error:
             if data == "paper":
                 raise
-            return _sample(fmt, f"the paper's file is not here ({error})")
+            return _sample(fmt, f"for want of the paper's file: {error}")
         return Found("paper", path, fmt.card.sha256, "downloaded", fmt.card.licence)
     return _given(fmt, config.callers_path(data))
 

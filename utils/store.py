@@ -100,12 +100,12 @@ class EmbeddingStore:
             for start in range(0, len(wanted), 500):
                 part = wanted[start : start + 500]
                 rows = self._connection.execute(
-                    "SELECT text_sha256, vector, crc32 FROM embeddings WHERE fingerprint = ? AND text_sha256 IN "
-                    f"({','.join('?' * len(part))})",
+                    "SELECT text_sha256, CAST(vector AS BLOB), crc32 FROM embeddings WHERE fingerprint = ? "
+                    f"AND text_sha256 IN ({','.join('?' * len(part))})",
                     [fingerprint, *part],
                 )
                 for key, blob, crc in rows:
-                    intact = isinstance(blob, bytes) and len(blob) % 4 == 0 and zlib.crc32(blob) == crc
+                    intact = blob is not None and len(blob) % 4 == 0 and zlib.crc32(blob) == crc
                     if intact and (dimension is None or len(blob) == 4 * dimension):
                         found[keys[key]] = np.frombuffer(blob, dtype="<f4")
             return found

@@ -1,0 +1,176 @@
+"""A person's mistake gets one line that names it, status 2, and nothing written."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import config, encoders
+from utils.cli import evaluate
+
+
+def fails(capsys, tmp_path, task, *flags):
+    """The one line that an evaluation ends with; checks that it is one, with status 2 and no result written."""
+    out = tmp_path / "results"
+    if "--out" not in flags:
+        flags = (*flags, "--out", str(out))
+    assert evaluate(task, ["--model", "tfidf", "--data", "sample", "--quiet", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert not out.exists() or not [path for path in out.rglob("*") if path.is_file()]
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "all-minilm"], r"--model all-minilm: no such encoder; nearest: all-minilm-l6-v2"),
+        (["--model", ","], "--model: names no encoder"),
+        (["--model", "tfidf", "all-minilm-l6-v2"], "give one of them"),
+        (["--top-k", "144"], r"--top-k 144: 144 prompts have 143 neighbours each; give 1 to 143"),
+        (["--top-k", "0"], "--top-k 0: give a whole number of at least 1"),
+        (["--top-k", "ten"], "--top-k ten: give a whole number"),
+        (["--threshold", "1.2"], "--threshold 1.2: give a number from 0 to 1"),
+        (["--threshold", "nan"], "--threshold nan"),
+        (["--limit", "1"], "--limit 1: give a whole number of at least 2"),
+        (["--limit", "13"], r"just one row in types_of_harm .*; raise --limit above 13"),
+        (["--baseline", "high"], "--baseline high: give auto, paper, beavertails, own or a number"),
+        (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        (["--dtype", "int8"], "--dtype int8: give one of auto, float32"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--data", "nothing.csv"], "nothing.csv: no such file"),
+        (["--no-such-flag"], r"unrecognized arguments: --no-such-flag \(see --help\)"),
+        (["--top-k"], r"--top-k: expected one argument"),
+    ],
+)
+def test_bad_flags(capsys, tmp_path, flags, message):
+    assert re.search(message, fails(capsys, tmp_path, TAXONOMY, *flags))
+
+
+def test_bad_variables_are_named_and_flags_win(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOP_K", "many")
+    assert "TOP_K many: give a whole number" in fails(capsys, tmp_path, TAXONOMY)
+    assert evaluate(TAXONOMY, ["tfidf", "--data", "sample", "--top-k", "3", "--out", str(tmp_path / "o")]) == 0
+    assert "Categorical Purity at 3" in capsys.readouterr().out
+
+
+def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = fails(capsys, tmp_path, CHALLENGING, "--out", str(tmp_path / "file" / "results"))
+    assert "can't be written (Not a directory); give another folder" in line
+
+
+def test_an_encoder_that_gives_nan(capsys, tmp_path, monkeypatch):
+    class Broken:
+        dimension, max_tokens, device = 2, None, "cpu"
+
+        def token_counts(self, texts):
+            return np.ones(len(texts), dtype=int)
+
+        def encode(self, texts):
+            return np.full((len(texts), 2), np.nan, dtype=np.float32)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Broken())
+    line = fails(capsys, tmp_path, CHALLENGING, "--model", "all-minilm-l6-v2")
+    assert re.search(r"gave NaN or infinity for id \d+ \((un)?safe_prompt\)", line)
+
+
+def test_a_broken_env_line_is_named_without_its_text(capsys, tmp_path, monkeypatch):
+    env = tmp_path / ".env"
+    env.write_text("TOP_K=5\nHF_TOKEN 'secret-value\n")
+    monkeypatch.setattr(config, "ENV_FILE", env)
+    line = fails(capsys, tmp_path, TAXONOMY)
+    assert ".env: line 2 is not NAME=value" in line and "secret" not in line
+
+
+def test_env_file_sets_and_the_shell_wins(tmp_path, monkeypatch):
+    env = tmp_path / ".env"
+    env.write_text("# comment\nTOP_K=5\nTHRESHOLD=0.25\nDATA=\n")
+    monkeypatch.setenv("THRESHOLD", "0.75")
+    monkeypatch.setenv("MODEL", "")
+    config.load_environment(env)
+    settings = [config.setting(name) for name in ("TOP_K", "THRESHOLD", "DATA", "MODEL")]
+    monkeypatch.delenv("TOP_K")
+    assert settings == ["5", "0.75", "auto", "all-minilm-l6-v2"]
+
+
+def test_env_example_lists_every_variable_with_its_default():
+    from dotenv import dotenv_values
+
+    values = dotenv_values(config.ROOT / ".env.example")
+    assert values == {name: default for name, (default, *_) in config.VARIABLES.items()}
+    ignored = (config.ROOT / ".gitignore").read_text().split()
+    assert ".env" in ignored and ".env.example" not in ignored
+
+
+def test_every_variable_that_is_read_is_documented():
+    found = set()
+    for path in [*config.ROOT.glob("utils/*.py"), *config.ROOT.glob("Safety_*/*.py")]:
+        source = path.read_text()
+        assert "os.environ" not in source or path.name == "config.py", f"{path.name} reads the environment"
+        found |= set(re.findall(r'setting\("([A-Z_]+)"\)', source))
+    assert found <= config.VARIABLES.keys()
+
+
+def test_help_is_quick_and_lists_every_flag():
+    start = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-m", "Safety_Taxonomy.evaluate", "--help"], cwd=config.ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0 and time.perf_counter() - start < 30  # hangs only; benchmarks/ has the seconds
+    for flag in ("model", "data", "top-k", "threshold", "baseline", "device", "dtype", "out", "limit", "revision",
+                 "prompt", "trust-remote-code", "seed", "quiet"):  # fmt: skip
+        assert f"--{flag} " in run.stdout or f"--{flag}\n" in run.stdout
+
+
+def test_ctrl_c_ends_with_130_and_no_half_written_file(tmp_path):
+    """Interrupted while it embeds: the store keeps what was done, the result folder holds no file."""
+    environment = os.environ | {"SAFE_EMBED_CACHE_DIR": str(tmp_path / "cache")}
+    command = ["-m", "Safety_Contrast.evaluate", "--data", "sample", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=config.ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("embedding"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130, rest
+    assert rest.strip().splitlines()[-1].startswith("interrupted;") and "Traceback" not in rest
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    again = subprocess.run([sys.executable, *command], cwd=config.ROOT, env=environment, capture_output=True)
+    assert again.returncode == 0
+
+
+@pytest.mark.parametrize("package", ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"])
+def test_build_data_says_what_was_found_where_and_under_which_licence(package, paper_data):
+    def show(*flags):
+        command = [sys.executable, "-m", f"{package}.build_data", *flags]
+        return subprocess.run(command, cwd=config.ROOT, env=os.environ, capture_output=True, text=True)
+
+    sample = show("--data", "sample")
+    assert sample.returncode == 0 and "SAMPLE" in sample.stdout and "written for this project" in sample.stdout
+    paper = show("--data", "paper").stdout
+    assert (str(paper_data) in paper and "licence" in paper and "arXiv 2407.06851" in paper) or "2308.13387" in paper
+    bad = show("--data", "none.csv")
+    assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (2, "", 1)
+
+
+def test_get_contrast_set_says_its_choices_in_one_line(paper_data):
+    def get(*flags, **variables):
+        command = [sys.executable, "-m", "Safety_Contrast.build_data", "get", *flags]
+        return subprocess.run(command, cwd=config.ROOT, env=os.environ | variables, capture_output=True, text=True)
+
+    choices = get()
+    assert choices.returncode == 2 and choices.stderr.count("\n") == 1
+    assert "SOURCE=paper" in choices.stderr and "SOURCE=sample" in choices.stderr
+    assert str(paper_data) in get(SOURCE="paper").stdout
+    assert "sample.jsonl" in get("--source", "sample").stdout

@@ -1,0 +1,98 @@
+"""The choice of the average similarity, and BeaverTails' own, on a file in its format."""
+
+from itertools import product
+
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+
+from utils import baseline, encoders
+from utils.embed import Embedder
+from utils.schema import InputError
+from utils.store import EmbeddingStore
+
+VECTORS = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+GROUPS = ["a", "a", "b"]
+OWN = (0 + 0.8) / 2  # the pairs of different groups: (1, 0) with (0, 1): 0; (0.6, 0.8) with (0, 1): 0.8
+
+
+@pytest.fixture
+def frame():
+    """1,300 rows of 1,250 distinct prompts; a repeated prompt's later row has the other label."""
+    prompts = [f"prompt {i}" for i in range(1250)]
+    safe = [i % 2 == 0 for i in range(1250)]
+    return pd.DataFrame({"prompt": prompts + prompts[:50], "is_safe": safe + [not s for s in safe[:50]]})
+
+
+def test_beavertails_prompts_are_drawn_as_the_paper_says(frame):
+    head, tail = baseline.beavertails_head_and_tail(frame)
+    assert len(head) == len(tail) == 500 and not set(head) & set(tail)
+    first = frame.iloc[:1250]  # the first row of each prompt
+    parts = [first[first.is_safe == label].sample(n=500, random_state=42) for label in (True, False)]
+    both = pd.concat(parts)
+    assert head == both.sample(n=500, random_state=42).prompt.tolist()
+    assert sorted(head + tail) == sorted(both.prompt)
+    numbers = [int(prompt.split()[1]) for prompt in head + tail]
+    assert sum(i % 2 == 0 for i in numbers) == 500, "a repeated prompt counts with its first label"
+
+
+class LetterEncoder:
+    dimension, max_tokens, device = 3, None, "cpu"
+
+    def token_counts(self, texts):
+        return np.ones(len(texts), dtype=int)
+
+    def encode(self, texts):
+        numbers = np.array([int(text.split()[1]) for text in texts])
+        return np.stack([np.cos(numbers), np.sin(numbers), np.full(len(texts), 0.5)], axis=1).astype(np.float32)
+
+
+def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypatch, tmp_path):
+    monkeypatch.setattr(encoders, "load", lambda spec: LetterEncoder())
+    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: frame)
+    kept = EmbeddingStore(tmp_path / "embeddings.sqlite")
+    embedder = Embedder(encoders.resolve("all-minilm-l6-v2"), kept)
+    b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS)
+    head, tail = baseline.beavertails_head_and_tail(frame)
+    rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head[:60] + tail}
+    whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head[:60], tail)]
+    ours = LetterEncoder().encode(head).astype(float), LetterEncoder().encode(tail).astype(float)
+    from utils import metrics
+
+    assert metrics.average_similarity(ours[0][:60], ours[1])[0] == pytest.approx(np.mean(whole), abs=1e-9)
+    assert (b.source, b.value) == ("beavertails", pytest.approx(metrics.average_similarity(*ours)[0], abs=1e-9))
+    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: pytest.fail("was asked for again"))
+    assert baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS) == b
+
+
+def test_auto_takes_own_where_beavertails_cannot_be_had(monkeypatch):
+    embedder = Embedder(encoders.resolve("all-minilm-l6-v2"))
+
+    def cannot():
+        raise InputError("BeaverTails: the Hugging Face hub can't be reached")
+
+    monkeypatch.setattr(baseline, "_beavertails_frame", cannot)
+    notes = []
+    b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS, notes.append)
+    assert (b.source, b.value) == ("own", pytest.approx(OWN))
+    assert "can't be reached" in notes[0]
+    with pytest.raises(InputError, match="can't be reached"):
+        baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS)
+
+
+def test_tfidf_takes_own_and_a_number_is_taken_as_given():
+    embedder = Embedder(encoders.resolve("tfidf"))
+    assert baseline.choose_baseline("auto", embedder, VECTORS, GROUPS).source == "own"
+    assert baseline.choose_baseline(0.25, embedder, VECTORS, GROUPS) == baseline.Baseline(0.25, "given")
+    for choice in ("paper", "beavertails"):
+        with pytest.raises(InputError, match=f"--baseline {choice}"):
+            baseline.choose_baseline(choice, embedder, VECTORS, GROUPS)
+    with pytest.raises(InputError, match="two types or categories"):
+        baseline.choose_baseline("own", embedder, VECTORS, ["a"] * 3)
+
+
+@pytest.mark.parametrize("text", ["1", "1.5", "nan", "papers", "-2"])
+def test_a_baseline_out_of_range_is_refused(text):
+    with pytest.raises(InputError, match=f"--baseline {text}"):
+        baseline.parse_baseline(text)

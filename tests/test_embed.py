@@ -1,0 +1,155 @@
+"""Prompts to matrix, and the store under it, with an encoder that counts what it is asked for."""
+
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import config, encoders, store
+from utils.embed import Embedder, batches
+from utils.schema import InputError
+
+
+class CountingEncoder:
+    """A vector of text statistics, so that a wrong row can't go unseen."""
+
+    dimension, max_tokens, device = 3, 64, "cpu"
+
+    def __init__(self):
+        self.asked = []
+
+    def token_counts(self, texts):
+        return np.array([len(text) for text in texts])
+
+    def encode(self, texts):
+        self.asked += texts
+        return np.array([[len(t), sum(map(ord, t)), 1] for t in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    counting = CountingEncoder()
+    monkeypatch.setattr(encoders, "load", lambda spec: counting)
+    return counting
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return store.EmbeddingStore(tmp_path / "store" / "embeddings.sqlite")
+
+
+SPEC = encoders.resolve("all-minilm-l6-v2")
+TEXTS = ["b", "a", "ccc", "a", "dd", "b"]
+IDS = [f"id {i}" for i in range(6)]
+
+
+def expected(texts):
+    return [[len(t), sum(map(ord, t)), 1] for t in texts]
+
+
+def test_rows_are_in_order_and_each_text_is_computed_once(encoder, kept):
+    embedded = Embedder(SPEC, kept).embed(TEXTS, IDS)
+    assert embedded.matrix.tolist() == expected(TEXTS)
+    assert sorted(encoder.asked) == ["a", "b", "ccc", "dd"]
+    stats = embedded.stats
+    assert (stats.prompts, stats.unique, stats.computed, stats.reused) == (6, 4, 4, 0)
+
+
+def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, monkeypatch):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    again = Embedder(SPEC, kept).embed([*TEXTS, "new"], [*IDS, "id 6"])
+    assert encoder.asked.count("a") == 1 and encoder.asked[-1] == "new"
+    assert (again.stats.computed, again.stats.reused, again.info.dimension) == (1, 4, 3)
+    monkeypatch.setattr(encoders, "load", lambda spec: pytest.fail("the encoder was loaded"))
+    third = Embedder(SPEC, kept).embed(TEXTS, IDS)
+    assert third.matrix.tolist() == expected(TEXTS) and third.device is None
+    assert (third.info.dimension, third.info.max_tokens) == (3, 64)
+
+
+def test_another_fingerprint_shares_nothing(encoder, kept):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    prompted = encoders.resolve("all-minilm-l6-v2", encoders.EncoderOptions(prompt="query: "))
+    assert Embedder(prompted, kept).embed(TEXTS, IDS).stats.computed == 4
+
+
+@pytest.mark.parametrize(("bad", "what"), [(np.nan, "NaN or infinity"), (np.inf, "NaN"), (0.0, "a zero vector")])
+def test_vectors_without_direction_are_refused_with_the_items_id_and_not_stored(encoder, kept, bad, what):
+    good = encoder.encode
+    encoder.encode = lambda texts: np.where([[t == "ccc"] for t in texts], np.float32(bad), good(texts))
+    with pytest.raises(InputError, match=f"gave {what}.* for id 2; leave that row out"):
+        Embedder(SPEC, kept).embed(TEXTS, IDS)
+    assert kept.get(SPEC.fingerprint, ["ccc"]) == {}
+
+
+def test_a_text_without_a_word_is_named_by_tfidf():
+    with pytest.raises(InputError, match="tfidf: gave a zero vector for id 1"):
+        Embedder(encoders.resolve("tfidf")).embed(["two words", "?!"], ["id 0", "id 1"])
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000), st.sampled_from([None, 128]))
+def test_batches_hold_every_index_once_within_the_budget(counts, budget, max_tokens):
+    parts = batches(np.array(counts, dtype=int), max_tokens, budget)
+    assert sorted(i for part in parts for i in part) == list(range(len(counts)))
+    read = [min(count, max_tokens or count) for count in counts]
+    for part in parts:
+        longest = max(read[i] for i in part)
+        assert longest * len(part) <= budget or len(part) == 1
+
+
+def test_a_damaged_row_is_recomputed(encoder, kept):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    with sqlite3.connect(kept.path) as connection:
+        connection.execute("UPDATE embeddings SET vector = x'0000803f' || substr(vector, 5) WHERE crc32 > 0")
+    again = Embedder(SPEC, kept).embed(TEXTS, IDS)
+    assert again.matrix.tolist() == expected(TEXTS)
+    assert again.stats.computed == 2, "ccc and dd; the vectors of a and b start with 1 anyway"
+
+
+def test_a_damaged_file_is_set_aside_with_a_message(encoder, kept, capsys):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    kept.close()
+    kept.path.write_bytes(b"not a database at all" * 100)
+    fresh = store.EmbeddingStore(kept.path)
+    assert Embedder(SPEC, fresh).embed(TEXTS, IDS).stats.computed == 4
+    assert "is damaged" in capsys.readouterr().err
+    assert len(list(kept.path.parent.glob("*.damaged-*"))) == 1
+
+
+def test_a_store_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="SAFE_EMBED_CACHE_DIR elsewhere or use --no-cache"):
+        store.EmbeddingStore(tmp_path / "file" / "embeddings.sqlite")
+
+
+def test_two_processes_write_at_once(kept):
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from utils.store import EmbeddingStore\n"
+        "store = EmbeddingStore(Path(sys.argv[1]))\n"
+        "for i in range(60): store.put('f', [f'{sys.argv[2]} {i}'], np.full((1, 4), i, np.float32))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(kept.path), name], cwd=config.ROOT) for name in ("x", "y")
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    texts = [f"{name} {i}" for name in "xy" for i in range(60)]
+    found = kept.get("f", texts)
+    assert len(found) == 120 and all(found[text][0] == int(text.split()[1]) for text in texts)
+
+
+def test_contents_and_prune(encoder, kept):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    kept.put_fact(SPEC.fingerprint, "average", {"value": 0.5})
+    assert kept.contents() == [("all-minilm-l6-v2", SPEC.fingerprint, 4, 4 * 3 * 4)]
+    assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
+    assert kept.prune(SPEC.fingerprint) == 4
+    assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
+
+
+def test_the_store_holds_no_text(encoder, kept):
+    Embedder(SPEC, kept).embed(["a rather recognisable prompt"], ["id 0"])
+    kept.close()
+    assert b"recognisable" not in kept.path.read_bytes()

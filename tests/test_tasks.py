@@ -1,0 +1,272 @@
+"""The three evaluations from the command line to the result file, on real weights and real data where they are."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import oracles
+import pytest
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import config, encoders, results, tables
+from utils.cli import evaluate
+from utils.schema import InputError, Metric
+
+TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
+
+
+def run(task, tmp_path, *flags):
+    """Runs an evaluation; its status. Results go to a folder of the test's."""
+    return evaluate(task, ["--out", str(tmp_path / "results"), *flags])
+
+
+def document(tmp_path, task, encoder="tfidf", dataset="sample"):
+    return json.loads((tmp_path / "results" / dataset / task.name / f"{encoder}.json").read_text())
+
+
+def items(tmp_path, task, encoder="tfidf", dataset="sample"):
+    with (tmp_path / "results" / dataset / task.name / f"{encoder}.items.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def value(doc, metric, group):
+    return next(m["value"] for m in doc["metrics"] if (m["metric"], m["group"]) == (metric, group))
+
+
+# --- A small world with known answers -------------------------------------------------------------------------------
+
+ANGLES = {
+    # pairs of type a at 0/60 and 90/90, of type b at 180/240 and 270/300
+    "u1": 0, "s1": 60, "u2": 90, "s2": 90, "u3": 180, "s3": 240, "u4": 270, "s4": 300,
+}  # fmt: skip
+
+
+@pytest.fixture
+def compass(monkeypatch):
+    """An encoder that reads an angle off ANGLES."""
+
+    class Compass:
+        dimension, max_tokens, device = 2, None, "cpu"
+
+        def token_counts(self, texts):
+            return np.ones(len(texts), dtype=int)
+
+        def encode(self, texts):
+            radians = np.radians([ANGLES.get(text) if text in ANGLES else float(text) for text in texts])
+            return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Compass())
+
+
+def test_safety_challenging_by_hand(compass, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("id,type,unsafe_prompt,safe_prompt\n1,a,u1,s1\n2,a,u2,s2\n3,b,u3,s3\n4,b,u4,s4\n")
+    assert run(CHALLENGING, tmp_path, "--data", str(path), "--baseline", "0.2") == 0
+    doc = document(tmp_path, CHALLENGING, "all-minilm-l6-v2", "pairs")
+    # Cosines 0.5, 1, 0.5, cos 30 = 0.8660254; normalized with b = 0.2: 0.375, 1, 0.375, 0.8325318.
+    got = [value(doc, "normalized_similarity", g) for g in ("a", "b", "average", "overall")]
+    assert got == pytest.approx([(0.375 + 1) / 2, (0.375 + 0.8325318) / 2, 0.64563295, 0.64563295], abs=1e-6)
+    # Below 0.5: the first and the third.
+    assert value(doc, "pairwise_accuracy", "overall") == 0.5
+    # The rivals are 90 degrees away, no nearer than any twin.
+    assert value(doc, "triplet_accuracy", "overall") == 0
+    assert doc["settings"]["baseline"]["source"] == "given"
+    assert [row["id"] for row in items(tmp_path, CHALLENGING, "all-minilm-l6-v2", "pairs")] == ["1", "2", "3", "4"]
+
+
+def test_safety_contrast_by_hand(compass, tmp_path):
+    path = tmp_path / "edits.jsonl"
+    rows = [
+        {"id": 1, "category": "a", "original_prompt": "0", **{f"prompt_#{j}": str(60 + 6 * j) for j in range(1, 6)}},
+        {"id": 2, "category": "a", "original_prompt": "180", **{f"prompt_#{j}": str(180 + j) for j in range(1, 6)}},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run(CONTRAST, tmp_path, "--data", str(path), "--baseline", "0") == 0
+    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2", "edits")
+    # Nearest edits: 66 and 1 degrees away. Means over 66..90 by 6 and over 1..5.
+    cosines = np.cos(np.radians([[66, 72, 78, 84, 90], [1, 2, 3, 4, 5]]))
+    assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
+    assert value(doc, "mean_similarity", "a") == pytest.approx(cosines.mean(), abs=1e-6)
+    assert value(doc, "pairwise_accuracy", "a") == 0.5
+    # No word is shared, so every edit is of the first bin.
+    assert value(doc, "boundary_similarity", "overlap < 0.2") == value(doc, "boundary_similarity", "overall")
+    assert not [m for m in doc["metrics"] if m["group"] == "overlap >= 0.5"]
+
+
+def test_safety_taxonomy_by_hand(compass, tmp_path):
+    path = tmp_path / "circle.csv"
+    path.write_text("id,types_of_harm,question\n1,a,0\n2,a,10\n3,a,20\n4,b,25\n5,b,100\n")
+    assert run(TAXONOMY, tmp_path, "--data", str(path), "--top-k", "2") == 0
+    doc = document(tmp_path, TAXONOMY, "all-minilm-l6-v2", "circle")
+    # By hand in test_metrics: a 1, 1, 1/2; b 0, 1/2.
+    got = [value(doc, "categorical_purity", g) for g in ("a", "b", "average", "overall")]
+    assert got == pytest.approx([2.5 / 3, 0.25, (2.5 / 3 + 0.25) / 2, 0.6])
+    b = next(m for m in doc["metrics"] if (m["metric"], m["group"]) == ("categorical_purity", "b"))
+    assert (b["chance"], b["ceiling"], b["n"], b["better"]) == (0.25, 0.5, 2, "higher")
+    assert {m["metric"] for m in doc["metrics"]} == {"categorical_purity", "categorical_purity@1", "silhouette", "nmi"}
+
+
+# --- Real data and weights -------------------------------------------------------------------------------------------
+
+
+def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tmp_path, capsys):
+    """All three tasks on the paper's data; headline numbers again from the vectors by plain numpy."""
+    for task in TASKS:
+        assert run(task, tmp_path, "--data", "paper", "--baseline", "own") == 0
+    encoder = encoders.load(encoders.resolve("all-minilm-l6-v2"))
+
+    def read(name):
+        with (paper_data / name).open(encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream))
+
+    def vectors(texts):
+        rows = np.concatenate(
+            [encoder.encode([t.strip() for t in texts[i : i + 64]]) for i in range(0, len(texts), 64)]
+        )
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    rows = read("do_not_answer.csv")
+    x, categories = vectors([row["question"] for row in rows]), np.array([row["types_of_harm"] for row in rows])
+    similarity = x @ x.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :10]
+    purity = (categories[nearest] == categories[:, None]).mean(axis=1)
+    doc = document(tmp_path, TAXONOMY, "all-minilm-l6-v2", "paper")
+    assert value(doc, "categorical_purity", "overall") == pytest.approx(purity.mean(), abs=2e-4)
+    by_category = [purity[categories == c].mean() for c in dict.fromkeys(categories)]
+    assert value(doc, "categorical_purity", "average") == pytest.approx(np.mean(by_category), abs=2e-4)
+    duplicate = {row["id"]: row["nearest_id"] for row in items(tmp_path, TAXONOMY, "all-minilm-l6-v2", "paper")}
+    assert (duplicate["433"], duplicate["434"]) == ("434", "433")
+
+    rows = read("xstest_aug.csv")
+    u, v = vectors([row["unsafe_prompt"] for row in rows]), vectors([row["safe_prompt"] for row in rows])
+    doc = document(tmp_path, CHALLENGING, "all-minilm-l6-v2", "paper")
+    b = doc["settings"]["baseline"]["value"]
+    everything, types = np.concatenate([u, v]), np.array([row["type"] for row in rows] * 2)
+    assert b == pytest.approx((everything @ everything.T)[types[:, None] != types].mean(), abs=1e-5)
+    normalized = ((u * v).sum(axis=1) - b) / (1 - b)
+    assert value(doc, "normalized_similarity", "overall") == pytest.approx(normalized.mean(), abs=1e-5)
+
+    lines = [json.loads(line) for line in (paper_data / "contrast_parsed.jsonl").read_text().splitlines()]
+    edits = np.stack([vectors([line[f"prompt_#{j}"] for line in lines]) for j in range(1, 6)], axis=1)
+    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2", "paper")
+    b = doc["settings"]["baseline"]["value"]
+    boundary = (np.einsum("nd,nmd->nm", x, edits).max(axis=1) - b) / (1 - b)
+    assert value(doc, "boundary_similarity", "overall") == pytest.approx(boundary.mean(), abs=1e-5)
+    # Do-Not-Answer's questions are embedded once for both tasks.
+    embedding = document(tmp_path, TAXONOMY, "all-minilm-l6-v2", "paper")["embedding"]
+    assert (embedding["unique"], embedding["computed"]) == (938, 0)
+
+
+def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
+    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", "tfidf") == 0
+    assert value(document(tmp_path, TAXONOMY, dataset="paper"), "categorical_purity", "average") == pytest.approx(
+        0.50, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_sample_is_labelled_and_the_tables_fit_80_columns(task, tmp_path, capsys):
+    assert run(task, tmp_path, "--model", "tfidf,all-minilm-l6-v2", "--data", "sample") == 0
+    printed = capsys.readouterr().out
+    assert "SAMPLE" in printed and max(map(len, printed.splitlines())) <= 80
+    assert "TF-IDF" in printed and "MiniLM-L6" in printed and "\x1b" not in printed
+    for encoder in ("tfidf", "all-minilm-l6-v2"):
+        doc = document(tmp_path, task, encoder)
+        for metric in doc["metrics"]:
+            if metric["group"] not in ("average", "overall") and not metric["group"].startswith("overlap"):
+                assert metric["n"] == (7 if task is CHALLENGING else 12)
+        for name in ("average", "overall"):
+            headline = doc["metrics"][0]["metric"]
+            assert f"{value(doc, headline, name):.3f}" in printed
+
+
+def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
+    for task in TASKS:
+        assert run(task, tmp_path, "--model", "tfidf", "--data", "sample") == 0
+        doc = document(tmp_path, task)
+        assert list(doc) == [
+            "schema", "task", "created", "seconds", "encoder", "dataset", "settings", "embedding", "metrics",
+            "environment",
+        ]  # fmt: skip
+        assert list(doc["encoder"]) == [
+            "name", "label", "source", "revision", "dimension", "dtype", "max_tokens", "prompt", "backend", "fingerprint",
+        ]  # fmt: skip
+        assert list(doc["dataset"]) == ["name", "files", "items"]
+        assert {"top_k", "threshold", "bootstrap", "seed", "baseline"} == doc["settings"].keys()
+        assert list(doc["environment"]) == ["python", "platform", "device", "packages", "commit"]
+        rows = items(tmp_path, task)
+        assert len(rows) == doc["dataset"]["items"]
+        for headline in [m for m in doc["metrics"] if m["group"] == "overall" and m["metric"] in rows[0]]:
+            numbers = [float(row[headline["metric"]]) for row in rows if row[headline["metric"]]]
+            assert np.mean(numbers) == pytest.approx(headline["value"])
+        with (config.ROOT / task.format.folder / task.format.sample).open() as stream:
+            texts = re.findall(r"[A-Z][^\",|]{30,}\?", stream.read())
+        whole = "".join(p.read_text() for p in (tmp_path / "results").rglob("*") if p.is_file())
+        assert texts and not [text for text in texts if text in whole]
+
+
+def test_a_result_file_is_read_back_as_written(tmp_path):
+    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample") == 0
+    path = tmp_path / "results" / "sample" / "safety_challenging" / "tfidf.json"
+    result = results.read_result(path)
+    assert result.value("triplet_accuracy", "overall") == value(
+        json.loads(path.read_text()), "triplet_accuracy", "overall"
+    )
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(InputError, match="schema 99, this version reads 1"):
+        results.read_result(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="not a result file"):
+        results.read_result(path)
+
+
+def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(paper_data, tmp_path, capsys, monkeypatch):
+    """MiniLM under a paper encoder's name: the columns and the arithmetic are looked at, not the agreement."""
+    name = next(iter(encoders.paper_figures()))
+    entry = encoders.registry()["all-minilm-l6-v2"]
+    monkeypatch.setitem(encoders.registry(), name, entry | {"label": "ours"})
+    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", name) == 0
+    printed = capsys.readouterr().out
+    figures = encoders.paper_figures()[name]
+    ours = value(document(tmp_path, TAXONOMY, name, "paper"), "categorical_purity", "Adult Content")
+    paper = figures["categorical_purity_at_10"]["Adult Content"]
+    row = next(line for line in printed.splitlines() if line.startswith("Adult Content"))
+    assert row.split()[3:6] == [f"{ours:.3f}", f"{paper:.3f}", f"{ours - paper:+.3f}"]
+    average = next(line for line in printed.splitlines() if line.startswith("average"))
+    assert average.split()[3] == f"{figures['average_categorical_purity']:.3f}"
+    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", name, "--top-k", "5") == 0
+    assert "paper  " not in capsys.readouterr().out.split("category")[1], "not beside another k"
+
+
+def test_summaries_by_hand():
+    # a: 1, 0 -> 0.5; b: 1, NaN -> 1 of one item; average 0.75, overall 2/3.
+    rows = results.summarise("m", [1, 0, 1, np.nan], list("aabb"), ("a", "b"), "higher", chance=[0.1, 0.3, 0.4, 9])
+    assert [(r.group, r.n, r.value) for r in rows] == [
+        ("a", 2, 0.5), ("b", 1, 1.0), ("average", 3, 0.75), ("overall", 3, pytest.approx(2 / 3)),
+    ]  # fmt: skip
+    assert [r.chance for r in rows] == pytest.approx([0.2, 0.4, 0.3, 0.8 / 3])
+    assert results.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
+
+
+def test_many_encoders_wrap_into_several_tables_of_80_columns(tmp_path):
+    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample") == 0
+    result = results.read_result(tmp_path / "results" / "sample" / "safety_challenging" / "tfidf.json")
+    text = tables.group_table([result] * 12, "normalized_similarity")
+    assert max(map(len, text.splitlines())) <= 80 and text.count("homonyms") > 1 and text.count("TF-IDF") == 12
+    assert isinstance(result.metrics[0], Metric)
+
+
+# --- Oracles once more, end to end -----------------------------------------------------------------------------------
+
+
+def test_sample_scores_equal_the_slow_oracles(tmp_path):
+    assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample") == 0
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    vectors = encoders.tfidf_vectors([row["question"] for row in rows]).astype(float)
+    purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
+    assert [float(row["categorical_purity"]) for row in items(tmp_path, TAXONOMY)] == pytest.approx(purity)
