@@ -193,7 +193,8 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
             "environment",
         ]  # fmt: skip
         assert list(doc["encoder"]) == [
-            "name", "label", "source", "revision", "dimension", "dtype", "max_tokens", "prompt", "backend", "fingerprint",
+            "name", "label", "source", "revision", "dimension", "dtype", "max_tokens", "prompt", "backend",
+            "fingerprint",
         ]  # fmt: skip
         assert list(doc["dataset"]) == ["name", "files", "items"]
         assert {"top_k", "threshold", "bootstrap", "seed", "baseline"} == doc["settings"].keys()

@@ -1,0 +1,228 @@
+"""The scripts as a person uses them: sourced and run, from bash and zsh, in a path with spaces.
+
+A stand-in for Python prints what it was called with, so that the shell's part is looked at alone.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from utils import config
+
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is not installed"))
+    for shell in ("bash", "zsh")
+]
+SETTINGS = ("MODEL", "DATA", "TOP_K", "THRESHOLD", "BASELINE", "DEVICE", "DTYPE", "OUT")
+STAND_IN = """#!/bin/bash
+[ "$1" = -c ] && exit 0
+echo "call: $*"
+echo "in: $PWD from: ${SAFE_EMBED_CALLED_FROM_DIR-}"
+for name in MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE; do
+    [ -n "${!name-}" ] && echo "$name=${!name}"
+done
+[ "${FAIL-}" ] && [[ "$*" == *evaluate* ]] && exit 2
+exit 0
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A copy of the scripts in a path with spaces, with an environment that counts as set up."""
+    root = tmp_path / "a path with spaces"
+    shutil.copytree(config.ROOT / "scripts", root / "scripts")
+    for name in ("setup.sh", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(config.ROOT / name, root / name)
+    python = root / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    shutil.copy(root / "requirements.txt", root / ".venv" / "safe-embed-requirements.txt")
+    return root
+
+
+def shell(name, text, cwd="/", **variables):
+    """Runs `text` in a shell that reads no start-up file; stdout and stderr in one."""
+    flags = {"bash": ["--noprofile", "--norc"], "zsh": ["-f"]}[name]
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables}
+    return subprocess.run(
+        [name, *flags, "-c", text],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("task", ["challenging", "contrast", "taxonomy"])
+def test_sourced_from_another_folder_it_builds_then_evaluates(house, name, task):
+    run = shell(name, f"source '{house}/scripts/safety_{task}.sh' st5-xl --top-k 5; echo status $? in $PWD")
+    package = f"Safety_{task.capitalize()}"
+    calls = [line for line in run.stdout.splitlines() if line.startswith("call")]
+    assert calls == [f"call: -m {package}.{step} st5-xl --top-k 5" for step in ("build_data", "evaluate")]
+    assert f"in: {house} from: /" in run.stdout
+    assert run.stdout.endswith("status 0 in /\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize(
+    "how", ["{settings} source script", "{settings}; source script", "export {settings}; . script"]
+)
+def test_settings_reach_the_evaluation_however_they_are_given(house, name, how):
+    settings = " ".join(f"{variable}=v{i}" for i, variable in enumerate(SETTINGS))
+    text = how.replace("script", f"'{house}/scripts/safety_taxonomy.sh'").format(settings=settings)
+    run = shell(name, text)
+    for i, variable in enumerate(SETTINGS):
+        assert run.stdout.count(f"{variable}=v{i}\n") == 2, (variable, run.stdout)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_setting_for_one_call_does_not_stay(house, name):
+    script = f"'{house}/scripts/safety_taxonomy.sh'"
+    run = shell(
+        name, f"MODEL=once source {script}; echo left:${{MODEL-nothing}}:${{SAFE_EMBED_CALLED_FROM_DIR-nothing}}"
+    )
+    assert run.stdout.endswith("left:nothing:nothing\n") and "MODEL=once" in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("options", ["", "set -u", "set -o noglob", "set -f -u"])
+def test_the_shell_survives_a_failing_step_with_its_options_intact(house, name, options):
+    script = f"'{house}/scripts/safety_taxonomy.sh'"
+    run = shell(
+        name, f'{options or ":"}; b=$(set -o); source {script}; s=$?; [ "$b" = "$(set -o)" ] && echo same $s', FAIL="1"
+    )
+    assert run.stdout.endswith("same 2\n"), run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_status_in_chains_and_under_errexit(house, name):
+    script = f"'{house}/scripts/safety_taxonomy.sh'"
+    assert shell(name, f"source {script} || echo failed $?", FAIL="1").stdout.endswith("failed 2\n")
+    assert shell(name, f"source {script} && echo went on", FAIL="1").stdout.count("went on") == 0
+    run = shell(name, f"set -e; source {script} || true; echo alive", FAIL="1")
+    assert run.stdout.endswith("alive\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("end", ["", "; true", " && true", " >&2", " || true", " # note"])
+def test_arguments_of_the_caller_are_not_taken_for_ours(house, name, end, tmp_path):
+    script = f'"{house}/scripts/safety_taxonomy.sh"'
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f"#!/usr/bin/env {name}\necho first line\nsource {script}{end}\n")
+    run = shell(name, f"source '{wrapper}' not-an-encoder --for-us")
+    assert "call: -m Safety_Taxonomy.evaluate\n" in run.stdout, run.stdout
+    run = shell(name, f"set -- not-an-encoder; source {script}{end}")
+    assert "call: -m Safety_Taxonomy.evaluate\n" in run.stdout, run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_arguments_given_by_a_wrapper_are_taken(house, name, tmp_path):
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'source "{house}/scripts/safety_taxonomy.sh" "$@"\n')
+    run = shell(name, f"source '{wrapper}' tfidf --limit 24")
+    assert "call: -m Safety_Taxonomy.evaluate tfidf --limit 24\n" in run.stdout
+
+
+def test_run_with_bash_it_does_the_same(house):
+    run = subprocess.run(
+        ["bash", f"{house}/scripts/safety_taxonomy.sh", "tfidf"], cwd="/", capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "FAIL": "1"},
+    )  # fmt: skip
+    assert run.returncode == 2 and "call: -m Safety_Taxonomy.evaluate tfidf" in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_all_runs_every_task_with_the_same_flags(house, name):
+    run = shell(name, f"MODEL=tfidf source '{house}/scripts/all.sh' --limit 24; echo status $?")
+    calls = re.findall(r"call: -m (\S+)\.evaluate --limit 24", run.stdout)
+    assert calls == ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"]
+    assert run.stdout.count("MODEL=tfidf") == 6 and run.stdout.endswith("status 0\n")
+    assert "from: /\n" in run.stdout and "from: /a" not in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_get_contrast_set_hands_source_on(house, name):
+    run = shell(name, f"SOURCE=paper source '{house}/scripts/get_contrast_set.sh'")
+    assert "call: -m Safety_Contrast.build_data get\n" in run.stdout and "SOURCE=paper" in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_setup_a_second_time_changes_nothing(house, name):
+    before = {path: path.stat().st_mtime_ns for path in house.rglob("*")}
+    (house / ".venv" / "bin" / "python").chmod(0o755)
+    run = shell(name, f"source '{house}/setup.sh'; echo status $? ${{VIRTUAL_ENV-none}}")
+    assert run.stdout.splitlines() == [f"Safe-Embed: {house}/.venv is up to date", "status 0 none"]
+    assert {path: path.stat().st_mtime_ns for path in house.rglob("*")} == before
+
+
+def test_setup_without_a_new_enough_python_fails_with_one_line(house, tmp_path):
+    shutil.rmtree(house / ".venv")
+    old = tmp_path / "bin"
+    old.mkdir()
+    for tool in ("bash", "dirname", "cmp", "sed", "df", "awk"):
+        (old / tool).symlink_to(shutil.which(tool))
+    (old / "python3").write_text('#!/bin/bash\n[ "$1" = --version ] && echo Python 3.9.2 && exit\nexit 1\n')
+    (old / "python3").chmod(0o755)
+    run = subprocess.run(["bash", str(house / "setup.sh")], env={"PATH": str(old)}, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stdout == ""
+    assert (
+        run.stderr == "setup.sh: no Python 3.11 or newer on the PATH (found: Python 3.9.2); install one and run again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pip", "message"),
+    [
+        (
+            "echo 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'",
+            "disk is full",
+        ),
+        ("echo 'WARNING: Retrying after connection broken by NewConnectionError'", "no network: pip could not reach"),
+        ("echo 'ERROR: something else'", "pip could not install requirements.txt: ERROR: something else"),
+    ],
+)
+def test_setup_that_fails_says_why_in_one_line_and_is_tried_again(house, pip, message):
+    (house / ".venv" / "bin" / "python").write_text(f'#!/bin/bash\n[ "$2" = pip ] && {{ {pip}; exit 1; }}\nexit 0\n')
+    (house / ".venv" / "safe-embed-requirements.txt").unlink()
+    run = subprocess.run(
+        ["bash", str(house / "setup.sh")], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert message in run.stderr and run.stderr.count("\n") == 1
+    assert not (house / ".venv" / "safe-embed-requirements.txt").exists()
+
+
+def test_setup_with_a_full_disk_says_so_before_it_starts(house, tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "df").write_text("#!/bin/bash\necho header\necho 'disk 1000 990 10 99% /'\n")
+    (tools / "df").chmod(0o755)
+    (house / ".venv" / "safe-embed-requirements.txt").unlink()
+    path = f"{tools}:{os.environ['PATH']}"
+    run = subprocess.run(["bash", str(house / "setup.sh")], env={"PATH": path}, capture_output=True, text=True)
+    assert run.returncode == 2 and "10 MB free, 3000 needed" in run.stderr and "call:" not in run.stdout
+
+
+def test_first_use_sets_up(house):
+    (house / ".venv" / "safe-embed-requirements.txt").unlink()
+    run = shell("bash", f"source '{house}/scripts/safety_taxonomy.sh'")
+    assert "installing the packages of requirements.txt" in run.stdout
+    assert (house / ".venv" / "safe-embed-requirements.txt").exists()
+    assert "call: -m Safety_Taxonomy.evaluate" in run.stdout
+    log = (house / ".venv" / "safe-embed-setup.log").read_text()
+    assert "call: -m pip install" in log and "-r requirements.txt" in log
+
+
+def test_the_active_environment_is_used(house, tmp_path):
+    active = tmp_path / "active env"
+    shutil.copytree(house / ".venv", active)
+    (active / "bin" / "python").write_text(STAND_IN.replace("call:", "active call:"))
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        run = shell("bash", f"source '{house}/scripts/safety_taxonomy.sh'", **{variable: str(active)})
+        assert "active call: -m Safety_Taxonomy.evaluate" in run.stdout
