@@ -191,3 +191,36 @@ class EmbeddingStore:
 def default_path() -> Path:
     """Where the store lies unless a caller says otherwise."""
     return config.cache_directory() / FILE_NAME
+
+
+def main() -> int:
+    """Shows what the store holds by encoder, and prunes one encoder's vectors."""
+    import argparse
+
+    from tabulate import tabulate
+
+    from utils.cli import run
+
+    flags = argparse.ArgumentParser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("--prune", metavar="ENCODER", help="remove this encoder's vectors (a name or a fingerprint)")
+    arguments = flags.parse_args()
+
+    def work() -> None:
+        kept = EmbeddingStore(default_path())
+        contents = kept.contents()
+        if arguments.prune is not None:
+            chosen = [row for row in contents if arguments.prune in row[:2]]
+            if not chosen:
+                raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
+            for name, fingerprint, *_ in chosen:
+                print(f"removed {kept.prune(fingerprint)} vectors of {name} ({fingerprint})")
+            return
+        rows = [[name, fingerprint, n, f"{size / 2**20:.1f}"] for name, fingerprint, n, size in contents]
+        print(tabulate(rows, headers=["encoder", "fingerprint", "vectors", "MiB"]) if rows else "the store is empty")
+        print(f"\n{kept.path}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
