@@ -30,6 +30,13 @@ set_up_on_first_use() {
     export PYTHON
 }
 
+asks_for_help() { # asks_for_help ARGUMENTS...
+    case " $* " in
+        *' -h '* | *' --help '*) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
 # A script that is sourced without arguments sees those of its caller. The scripts' first line notes where it was
 # sourced (CALLED_FROM, FILE:LINE) or the whole command string of `bash -c` (CALLED_AS); where that text shows
 # the script's name with nothing after it, the arguments are the caller's and not meant for us.

@@ -13,5 +13,5 @@ source scripts/environment.sh
 arguments_are_inherited safety_contrast.sh && set --
 
 set_up_on_first_use
-"$PYTHON" -m Safety_Contrast.build_data "$@" >&2
+asks_for_help "$@" || "$PYTHON" -m Safety_Contrast.build_data "$@" >&2
 exec "$PYTHON" -m Safety_Contrast.evaluate "$@"
