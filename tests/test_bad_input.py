@@ -136,7 +136,13 @@ def test_ctrl_c_ends_with_130_and_no_half_written_file(tmp_path):
     environment = os.environ | {"SAFE_EMBED_CACHE_DIR": str(tmp_path / "cache")}
     command = ["-m", "Safety_Contrast.evaluate", "--data", "sample", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=config.ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=config.ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as the tests may be, starts with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stderr:
         if line.startswith("embedding"):

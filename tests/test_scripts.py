@@ -16,17 +16,17 @@ SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is not installed"))
     for shell in ("bash", "zsh")
 ]
-SETTINGS = ("MODEL", "DATA", "TOP_K", "THRESHOLD", "BASELINE", "DEVICE", "DTYPE", "OUT")
+SETTINGS = tuple(config.VARIABLES)
 STAND_IN = """#!/bin/bash
 [ "$1" = -c ] && exit 0
 echo "call: $*"
 echo "in: $PWD from: ${SAFE_EMBED_CALLED_FROM_DIR-}"
-for name in MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE; do
+for name in {names}; do
     [ -n "${!name-}" ] && echo "$name=${!name}"
 done
 [ "${FAIL-}" ] && [[ "$*" == *evaluate* ]] && exit 2
 exit 0
-"""
+""".replace("{names}", " ".join(SETTINGS))
 
 
 @pytest.fixture
