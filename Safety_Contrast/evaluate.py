@@ -47,15 +47,8 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
         """chosen: bool (n, m), the edits that count; an original without any gets NaN."""
         counted = {"mean_similarity": normalized, "pairwise_accuracy": accurate, "triplet_accuracy": triplet}
-        some = chosen.any(axis=1)
-        boundary = np.where(some, np.where(chosen, normalized, -np.inf).max(axis=1), np.nan)
-        means = {
-            name: np.divide(
-                np.where(chosen, values, 0).sum(axis=1), chosen.sum(axis=1), out=np.full(len(some), np.nan), where=some
-            )
-            for name, values in counted.items()
-        }
-        return {"boundary_similarity": boundary, **means}
+        means = {name: metrics.mean_over_edits(values, chosen) for name, values in counted.items()}
+        return {"boundary_similarity": metrics.boundary_similarity(normalized, chosen), **means}
 
     scores = per_original(np.ones_like(normalized, dtype=bool))
     chance = {"triplet_accuracy": np.full(len(dataset), 0.5)}

@@ -3,7 +3,7 @@
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -47,8 +47,16 @@ def test_paired_cosine_by_hand():
 
 def test_boundary_is_the_nearest_edit_and_not_the_mean():
     # Edits at 60 and 90 degrees: cosines 0.5 and 0; the nearest is 0.5, with b = 0.2: 0.3 / 0.8 = 0.375.
-    originals, edits = angles(0), angles(60, 90)[None]
-    assert metrics.boundary_similarity(originals, edits, 0.2) == pytest.approx([0.375])
+    cosine = metrics.paired_cosine(angles(0)[:, None], angles(60, 90)[None])
+    normalized = metrics.normalized_similarity(cosine, 0.2)
+    assert metrics.boundary_similarity(normalized, np.array([[True, True]])) == pytest.approx([0.375])
+
+
+def test_only_edits_that_count_enter_and_none_gives_nan():
+    scores = np.array([[0.9, 0.1, 0.3], [0.5, 0.6, 0.7]])
+    counted = np.array([[False, True, True], [False, False, False]])
+    assert metrics.boundary_similarity(scores, counted) == pytest.approx([0.3, np.nan], nan_ok=True)
+    assert metrics.mean_over_edits(scores, counted) == pytest.approx([0.2, np.nan], nan_ok=True)
 
 
 def test_pairwise_accuracy_is_strict_at_the_threshold():
@@ -247,7 +255,3 @@ def test_nmi_is_1_for_separate_categories_and_0_for_unrelated_ones():
     assert metrics.normalized_mutual_information(spread, "aaabbb") == pytest.approx(1)
     # Clusters are {0, 1} and {120, 121}; each category has one of each: nothing is shared.
     assert metrics.normalized_mutual_information(angles(0, 1, 120, 121), "abab") == pytest.approx(0, abs=1e-12)
-
-
-settings.register_profile("fixed", derandomize=True, deadline=None)
-settings.load_profile("fixed")

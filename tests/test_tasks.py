@@ -91,9 +91,43 @@ def test_safety_contrast_by_hand(compass, tmp_path):
     assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
     assert value(doc, "mean_similarity", "a") == pytest.approx(cosines.mean(), abs=1e-6)
     assert value(doc, "pairwise_accuracy", "a") == 0.5
+    # The other original is 180 degrees away, farther than every edit.
+    assert value(doc, "triplet_accuracy", "a") == 0
     # No word is shared, so every edit is of the first bin.
     assert value(doc, "boundary_similarity", "overlap < 0.2") == value(doc, "boundary_similarity", "overall")
     assert not [m for m in doc["metrics"] if m["group"] == "overlap >= 0.5"]
+
+
+def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
+    """Two originals of two words; the edits of the first fall into three bins, the second's into one."""
+    degrees = {"o p": 0, "o p q": 30, "o r s": 60, "x": 91, "y": 20, "z": 80, "v w": 45, "k": 180, "m": 200}
+    for text, angle in degrees.items():
+        monkeypatch.setitem(ANGLES, text, angle)
+    rows = [["o p", "o p q", "o r s", "x", "y", "z"], ["v w", "k", "m", "x", "y", "z"]]
+    names = ["original_prompt", *(f"prompt_#{j}" for j in range(1, 6))]
+    lines = [{"id": i, "category": "a", **dict(zip(names, row, strict=True))} for i, row in enumerate(rows)]
+    path = tmp_path / "bins.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert run(CONTRAST, tmp_path, "--data", str(path), "--baseline", "0") == 0
+    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2", "bins")
+
+    def cosines(*angles):
+        return np.cos(np.radians(angles))
+
+    # Overlaps of the first: {o p} with {o p q} 2/3, with {o r s} 1/4, with x, y, z 0. The second's are all 0.
+    top, middle, bottom = "overlap >= 0.5", "overlap 0.2-0.5", "overlap < 0.2"
+    assert value(doc, "boundary_similarity", top) == pytest.approx(cosines(30)[0], abs=1e-6)
+    assert value(doc, "boundary_similarity", middle) == pytest.approx(cosines(60)[0], abs=1e-6)
+    # Below 0.2: x, y, z at 91, 20, 80 from the first; k, m, x, y, z at 135, 155, 46, 25, 35 from the second.
+    assert value(doc, "boundary_similarity", bottom) == pytest.approx(cosines(20, 25).mean(), abs=1e-6)
+    means = [cosines(91, 20, 80).mean(), cosines(135, 155, 46, 25, 35).mean()]
+    assert value(doc, "mean_similarity", bottom) == pytest.approx(np.mean(means), abs=1e-6)
+    # A cosine below 0.5 is more than 60 degrees: of the first 2 of 3, of the second 2 of 5.
+    assert value(doc, "pairwise_accuracy", bottom) == pytest.approx((2 / 3 + 2 / 5) / 2)
+    # The rival is 45 degrees away: nearer than 2 of the first's 3 edits and 3 of the second's 5.
+    assert value(doc, "triplet_accuracy", bottom) == pytest.approx((2 / 3 + 3 / 5) / 2)
+    counts = {m["group"]: m["n"] for m in doc["metrics"] if m["metric"] == "boundary_similarity"}
+    assert (counts[top], counts[middle], counts[bottom], counts["overall"]) == (1, 1, 2, 2)
 
 
 def test_safety_taxonomy_by_hand(compass, tmp_path):

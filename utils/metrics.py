@@ -87,15 +87,26 @@ def triplet_accuracy(anchors: np.ndarray, twins: np.ndarray, groups: Sequence[st
     return accuracy[:, 0] if flat else accuracy
 
 
-def boundary_similarity(originals: np.ndarray, edits: np.ndarray, average_similarity: float) -> np.ndarray:
-    """Normalized similarity of each original with the nearest of its safe edits.
+def boundary_similarity(normalized: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Normalized similarity of each original with the nearest of its safe edits that count.
 
-    originals: (n, d). edits: (n, m, d). average_similarity: b.
-    Returns (n,), at most 1; lower is better.
+    normalized: (n, m), of original i with its edit j. counted: bool (n, m), which edits count.
+    Returns (n,), at most 1; lower is better; NaN where no edit of an original counts.
     Safe-Embed, Safety-Contrast: how near to an unsafe prompt a safe one can stay.
     """
-    similarities = paired_cosine(np.asarray(originals)[:, None, :], edits)  # (n, m)
-    return normalized_similarity(similarities, average_similarity).max(axis=1)
+    nearest = np.where(counted, normalized, -np.inf).max(axis=1)
+    return np.where(counted.any(axis=1), nearest, np.nan)
+
+
+def mean_over_edits(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Mean score of each original over those of its safe edits that count.
+
+    scores: (n, m), one for each edit. counted: bool (n, m), which edits count.
+    Returns (n,); NaN where no edit of an original counts.
+    """
+    number = counted.sum(axis=1)
+    total = np.where(counted, scores, 0.0).sum(axis=1)
+    return np.divide(total, number, out=np.full(len(number), np.nan), where=number > 0)
 
 
 def word_overlap(left: str, right: str) -> float:
