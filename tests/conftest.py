@@ -4,10 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from utils import config
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before any test module is read: a test keeps the profile that it was decorated under.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 PAPER_DATA = config.ROOT.parent / "shared" / "data"
 
 

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -120,12 +119,11 @@ def test_every_variable_that_is_read_is_documented():
     assert found <= config.VARIABLES.keys()
 
 
-def test_help_is_quick_and_lists_every_flag():
-    start = time.perf_counter()
+def test_help_lists_every_flag():
     run = subprocess.run(
         [sys.executable, "-m", "Safety_Taxonomy.evaluate", "--help"], cwd=config.ROOT, capture_output=True, text=True
     )
-    assert run.returncode == 0 and time.perf_counter() - start < 30  # hangs only; benchmarks/ has the seconds
+    assert run.returncode == 0
     for flag in ("model", "data", "top-k", "threshold", "baseline", "device", "dtype", "out", "limit", "revision",
                  "prompt", "trust-remote-code", "seed", "quiet"):  # fmt: skip
         assert f"--{flag} " in run.stdout or f"--{flag}\n" in run.stdout
@@ -154,6 +152,7 @@ def test_ctrl_c_ends_with_130_and_no_half_written_file(tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     again = subprocess.run([sys.executable, *command], cwd=config.ROOT, env=environment, capture_output=True)
     assert again.returncode == 0
+    assert b"embedding" in again.stderr and b"text/s" not in again.stderr, "no bar where there is no terminal"
 
 
 @pytest.mark.parametrize("package", ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"])
@@ -165,7 +164,8 @@ def test_build_data_says_what_was_found_where_and_under_which_licence(package, p
     sample = show("--data", "sample")
     assert sample.returncode == 0 and "SAMPLE" in sample.stdout and "written for this project" in sample.stdout
     paper = show("--data", "paper").stdout
-    assert (str(paper_data) in paper and "licence" in paper and "arXiv 2407.06851" in paper) or "2308.13387" in paper
+    assert str(paper_data) in paper and "licence" in paper
+    assert "arXiv 2407.06851" in paper or "arXiv 2308.13387" in paper
     bad = show("--data", "none.csv")
     assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (2, "", 1)
 

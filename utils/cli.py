@@ -185,8 +185,7 @@ def run(work: Callable[[], int | None]) -> int:
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
-    program = {"safety_challenging": "Safety_Challenging", "safety_contrast": "Safety_Contrast"}
-    flags = parser(f"{program.get(task.name, 'Safety_Taxonomy')}.evaluate", f"{task.title}: {task.question}")
+    flags = parser(f"{task.format.folder}.evaluate", f"{task.title}: {task.question}")
 
     def work() -> int:
         settings = settings_from(flags.parse_args(argv))

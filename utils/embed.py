@@ -17,7 +17,7 @@ TOKEN_BUDGET = 4096
 
 @dataclass(frozen=True)
 class Embeddings:
-    """matrix: float32 (n, d), row i of text i. truncated: indices of texts longer than the encoder reads.
+    """matrix: float32 (n, d), row i of text i. stats: where the rows came from.
 
     device: where vectors were computed, None if none had to be.
     """
