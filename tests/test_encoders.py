@@ -144,11 +144,11 @@ def test_an_unknown_name_gets_the_nearest_ones():
 
 def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_path):
     code = (
-        "from utils import encoders\n"
+        "from utils import encoders, hub\n"
         "from utils.schema import InputError\n"
         "try: encoders.resolve('somebody/some-model')\n"
         "except InputError as error: print(error)\n"
-        "print(encoders.hub_reachable())"
+        "print(hub.reachable())"
     )
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     for offline in ("0", "1"):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from utils import encoders, metrics
+from utils import encoders, hub, metrics
 from utils.embed import Embedder
 from utils.schema import Baseline, InputError
 from utils.sources import BEAVERTAILS
@@ -110,7 +110,7 @@ def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
 def _beavertails_frame():
     from huggingface_hub import constants
 
-    if not constants.HF_HUB_OFFLINE and not encoders.hub_reachable():
+    if not constants.HF_HUB_OFFLINE and not hub.reachable():
         raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect, or use --baseline own")
     import datasets
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from utils import config
-from utils.encoders import DTYPES, EncoderOptions
-from utils.schema import Baseline, Dataset, InputError, Metric, Result
+from utils.encoders import DTYPES
+from utils.schema import Baseline, Dataset, EncoderOptions, InputError, Metric, Result
 from utils.sources import Format
 
 

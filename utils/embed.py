@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils import encoders
-from utils.encoders import EncoderSpec
-from utils.schema import EmbeddingStats, EncoderInfo, InputError
+from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError
 from utils.store import EmbeddingStore
 
 # Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do.

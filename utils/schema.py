@@ -1,6 +1,12 @@
 """The plain values that travel between rooms."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+
+# Raised when a change of utils/loaders.py changes the vectors of an encoder that is otherwise the same.
+LOADER_VERSION = 1
 
 
 class InputError(Exception):
@@ -56,6 +62,73 @@ class EncoderInfo:
     prompt: str
     backend: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """What a person may ask of any encoder. prompt None means the registry's."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    prompt: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder that has been resolved to exact weights but not loaded.
+
+    location: a folder on this machine, or None where the loader has its own way.
+    dimension and max_tokens are None where only the loaded model can tell.
+    """
+
+    name: str
+    label: str
+    loader: str
+    source: str
+    revision: str
+    dtype: str
+    prompt: str
+    dimension: int | None = None
+    max_tokens: int | None = None
+    backend: str = "torch"
+    location: Path | None = None
+    package: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    options: EncoderOptions = field(default_factory=EncoderOptions)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that changes a vector; two specs with the same one give the same vectors.
+
+        The device is left out: it moves float32 vectors by rounding noise only.
+        """
+        parts = {
+            "loader": self.loader,
+            "loader_version": LOADER_VERSION,
+            "source": self.source,
+            "revision": self.revision,
+            "dtype": self.dtype,
+            "prompt": self.prompt,
+            "backend": self.backend,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def info(self, dimension: int | None = None, max_tokens: int | None = None) -> EncoderInfo:
+        """What a result file says of the encoder."""
+        return EncoderInfo(
+            name=self.name,
+            label=self.label,
+            source=self.source,
+            revision=self.revision,
+            dimension=dimension if dimension is not None else self.dimension,
+            dtype=self.dtype,
+            max_tokens=max_tokens if max_tokens is not None else self.max_tokens,
+            prompt=self.prompt,
+            backend=self.backend,
+            fingerprint=self.fingerprint,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""The Hugging Face hub: a revision to its commit, a commit to a folder of files; no model is loaded here."""
+
+import re
+from pathlib import Path
+
+from utils.schema import EncoderSpec, InputError
+
+OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
+
+# Weights that would have to be unpickled, or that we don't read: never fetched from a hub.
+UNREAD_FILES = [
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.pkl",
+    "*.ckpt",
+    "*.h5",
+    "*.msgpack",
+    "*.ot",
+    "*.onnx*",
+    "onnx/*",
+    "openvino/*",
+]
+
+
+def commit(repository: str, revision: str) -> str:
+    """The commit that `revision` of a Hugging Face model repository stands for.
+
+    A full commit is taken as it is; a name is asked of the hub, or of the local cache where the hub can't be reached.
+    Raises InputError if the repository or revision isn't there or the hub can't be reached.
+    """
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    with _HubErrors(repository, revision):
+        from huggingface_hub import HfApi, constants, snapshot_download
+
+        if not constants.HF_HUB_OFFLINE:
+            try:
+                return HfApi().model_info(repository, revision=revision, timeout=10).sha
+            except Exception as error:
+                if not _is_connection_error(error):
+                    raise
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
+
+
+def snapshot(spec: EncoderSpec) -> Path:
+    """The folder with a hub repository's files at the spec's commit, fetched if need be; never pickled weights."""
+    with _HubErrors(spec.source, spec.revision):
+        from huggingface_hub import constants, snapshot_download
+
+        ignored = UNREAD_FILES if spec.options.trust_remote_code else [*UNREAD_FILES, "*.py"]
+        folder = Path(
+            snapshot_download(
+                spec.source,
+                revision=spec.revision,
+                ignore_patterns=ignored,
+                local_files_only=bool(constants.HF_HUB_OFFLINE),
+            )
+        )
+    return folder
+
+
+def reachable() -> bool:
+    """Whether the Hugging Face hub answers within a few seconds; False when HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception as error:
+        if _is_connection_error(error):
+            return False
+        raise
+    return True
+
+
+def _is_connection_error(error: BaseException) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils._http import httpx2
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response is not None and error.response.status_code >= 500
+    return isinstance(error, (LocalEntryNotFoundError, httpx2.TransportError, ConnectionError, TimeoutError))
+
+
+class _HubErrors:
+    """Turns the hub's exceptions into one line that says what to do."""
+
+    def __init__(self, repository: str, revision: str) -> None:
+        self.repository, self.revision = repository, revision
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, traceback) -> bool:
+        if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
+            return False
+        from huggingface_hub import errors
+
+        repository = self.repository
+        if isinstance(error, errors.GatedRepoError):
+            message = f"is gated: accept its terms at https://huggingface.co/{repository} and put a token into HF_TOKEN"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            message = f"has no revision '{self.revision}'; see https://huggingface.co/{repository}/commits/main"
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            message = "is not on the hub, or is private: check the name, or put a token into HF_TOKEN"
+        elif isinstance(error, errors.HFValidationError):
+            message = "is not a valid Hugging Face id (organisation/name)"
+        elif _is_connection_error(error):
+            message = (
+                "the Hugging Face hub can't be reached and the model is not cached; connect, set HF_ENDPOINT to a "
+                f"mirror, or give a folder; {' and '.join(OFFLINE_ENCODERS)} work offline"
+            )
+        else:
+            return False
+        raise InputError(f"--model {repository}: {message}") from None
+
+
+def refuse_pickled_weights(folder: Path, shown: str) -> None:
+    """Raises InputError if a module of the checkpoint has weights in a format that would have to be unpickled."""
+    remedy = "convert it to safetensors, or name a --revision that has them"
+    if not any(folder.rglob("*.safetensors")):
+        raise InputError(f"--model {shown}: no safetensors weights, and pickled ones are not loaded; {remedy}")
+    for pickled in folder.rglob("*.bin"):
+        if not any(pickled.parent.glob("*.safetensors")):
+            raise InputError(
+                f"--model {shown}: {pickled.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
+            )
