@@ -2,7 +2,7 @@
 # Every task, one after the other.
 # Usage: source scripts/all.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
 (return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE \
-    SAFE_EMBED_DATA_DIR SAFE_EMBED_CACHE_DIR HF_TOKEN HF_ENDPOINT HF_HOME HF_HUB_OFFLINE
+    SAFE_EMBED_DATA_DIR SAFE_EMBED_CACHE_DIR OPENAI_API_KEY OPENAI_BASE_URL HF_TOKEN HF_ENDPOINT HF_HOME HF_HUB_OFFLINE
     CALLED_FROM="${BASH_SOURCE[1]-}:${BASH_LINENO[0]-}${funcfiletrace[1]-}" \
         CALLED_AS="${BASH_EXECUTION_STRING-}${ZSH_EXECUTION_STRING-}" \
         command bash "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
@@ -68,11 +69,8 @@ def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
 
 
 def test_an_encoder_that_gives_nan(capsys, tmp_path, monkeypatch):
-    class Broken:
-        dimension, max_tokens, device = 2, None, "cpu"
-
-        def token_counts(self, texts):
-            return np.ones(len(texts), dtype=int)
+    class Broken(StandIn):
+        dimension = 2
 
         def encode(self, texts):
             return np.full((len(texts), 2), np.nan, dtype=np.float32)

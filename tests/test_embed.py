@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,10 +15,10 @@ from utils.embed import Embedder, batches
 from utils.schema import InputError
 
 
-class CountingEncoder:
+class CountingEncoder(StandIn):
     """A vector of text statistics, so that a wrong row can't go unseen."""
 
-    dimension, max_tokens, device = 3, 64, "cpu"
+    dimension, max_tokens = 3, 64
 
     def __init__(self):
         self.asked = []
@@ -90,14 +91,14 @@ def test_a_text_without_a_word_is_named_by_tfidf():
         Embedder(encoders.resolve("tfidf")).embed(["two words", "?!"], ["id 0", "id 1"])
 
 
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000), st.sampled_from([None, 128]))
-def test_batches_hold_every_index_once_within_the_budget(counts, budget, max_tokens):
-    parts = batches(np.array(counts, dtype=int), max_tokens, budget)
-    assert sorted(i for part in parts for i in part) == list(range(len(counts)))
-    read = [min(count, max_tokens or count) for count in counts]
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000), st.sampled_from([None, 1, 7]))
+def test_batches_hold_every_index_once_within_the_budget(lengths, budget, most):
+    parts = batches(np.array(lengths, dtype=int), budget, most)
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
     for part in parts:
-        longest = max(read[i] for i in part)
+        longest = max(lengths[i] for i in part)
         assert longest * len(part) <= budget or len(part) == 1
+        assert most is None or len(part) <= most
 
 
 def test_a_damaged_row_is_recomputed(encoder, kept):

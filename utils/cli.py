@@ -1,6 +1,7 @@
 """The command line that the three evaluations share."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from utils import config
-from utils.encoders import DTYPES
+from utils.encoders import BACKENDS, DTYPES
 from utils.schema import Baseline, Dataset, EncoderOptions, InputError, Metric, Result
 from utils.sources import Format
 
@@ -79,9 +80,10 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     add("--top-k", "TOP_K", "neighbours counted by Categorical Purity", metavar="K")
     add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
     add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
-    add("--device", "DEVICE", "auto, cuda, mps or cpu", metavar="DEVICE")
+    add("--device", "DEVICE", "auto, cuda, mps or cpu, several with commas between", metavar="DEVICE")
     add("--dtype", "DTYPE", "auto, float32, bfloat16 or float16", metavar="DTYPE")
     add("--out", "OUT", "folder of the result files", metavar="FOLDER")
+    flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
     flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
     flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
     flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
@@ -114,8 +116,10 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     if dtype not in DTYPES:
         raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
     device, where = chosen("device")
-    if device.split(":")[0] not in ("auto", "cuda", "mps", "cpu"):
-        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu")
+    if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
+        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
+    if arguments.backend not in BACKENDS:
+        raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
     baseline = chosen("baseline")[0]
     from utils.baseline import parse_baseline
 
@@ -133,6 +137,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         encoder=EncoderOptions(
             device=device,
             dtype=dtype,
+            backend=arguments.backend,
             prompt=arguments.prompt,
             revision=arguments.revision,
             trust_remote_code=arguments.trust_remote_code,
@@ -245,7 +250,9 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
         average = baseline.choose_baseline(
             settings.baseline, embedder, embedded.matrix, dataset.groups * len(columns), note
         )
+    embedder.close()
     scores = task.score(dataset, vectors, average, settings)
+    cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
     return Result(
         task=task.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -264,7 +271,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
         embedding=embedded.stats,
         metrics=tuple(scores.metrics),
         environment=results.environment(embedded.device),
-        items=scores.items,
+        items={**scores.items, "truncated": cut.tolist()},
     )
 
 

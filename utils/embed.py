@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +11,17 @@ from utils import encoders
 from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError
 from utils.store import EmbeddingStore
 
-# Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do.
-TOKEN_BUDGET = 4096
-
 
 @dataclass(frozen=True)
 class Embeddings:
     """matrix: float32 (n, d), row i of text i. stats: where the rows came from.
 
+    truncated: bool (n,), which texts are longer than what the encoder reads.
     device: where vectors were computed, None if none had to be.
     """
 
     matrix: np.ndarray
+    truncated: np.ndarray
     info: EncoderInfo
     stats: EmbeddingStats
     device: str | None
@@ -48,21 +48,24 @@ class Embedder:
     def embed(self, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
         """The vectors of `texts`, in their order, each distinct text computed once.
 
-        ids: what to call each text in an error. Raises InputError if an encoder gives NaN, infinity or a zero vector.
+        ids: what to call each text in an error. Raises InputError if an encoder gives NaN, infinity or a zero vector,
+        or if one text alone does not fit the device's memory.
         """
         start = time.perf_counter()
         distinct = list(dict.fromkeys(texts))
         id_of = dict(zip(reversed(texts), reversed(ids), strict=True))
         if self.spec.loader == "tfidf":
-            vectors = encoders.tfidf_vectors(texts)
-            self._check(vectors, ids)
-            computed, info, device = len(distinct), self.spec.info(dimension=vectors.shape[1]), "cpu"
-            matrix = vectors
+            matrix = encoders.tfidf_vectors(texts)
+            self._check(matrix, ids)
+            computed, info, device = len(distinct), self.spec.info(dimension=matrix.shape[1]), "cpu"
+            cut: set[str] = set()
         else:
             known = self.store.encoder_info(self.spec.fingerprint) if self.store else None
             stored = self.store.get(self.spec.fingerprint, distinct, known.dimension) if known else {}
             missing = [text for text in distinct if text not in stored]
-            fresh = self._compute(missing, id_of) if missing else {}
+            fresh, cut = self._compute(missing, id_of) if missing else ({}, set())
+            if stored:
+                cut |= self.store.truncated(self.spec.fingerprint, list(stored))
             computed = len(missing)
             info = self._info() if missing else self.spec.info(known.dimension, known.max_tokens)
             device = self._encoder.device if missing else None
@@ -70,42 +73,105 @@ class Embedder:
             matrix = np.empty((len(texts), info.dimension), dtype=np.float32)
             for row, text in enumerate(texts):
                 matrix[row] = by_text[text]
+        if cut:
+            self.note(
+                f"{len(cut)} of {len(distinct)} distinct texts are longer than the {info.max_tokens} tokens that "
+                f"{self.spec.name} reads and were cut off (column truncated of the items file)"
+            )
         stats = EmbeddingStats(
             prompts=len(texts),
             unique=len(distinct),
             computed=computed,
             reused=len(distinct) - computed,
             seconds=time.perf_counter() - start,
+            truncated=len(cut),
         )
-        return Embeddings(matrix, info, stats, device)
+        return Embeddings(matrix, np.array([text in cut for text in texts]), info, stats, device)
 
-    def _load(self):
-        if self._encoder is None:
-            self.note(f"loading {self.spec.name}")
-            self._encoder = encoders.load(self.spec)
-            if self.store:
-                self.store.put_encoder_info(self._info())
-        return self._encoder
+    def close(self) -> None:
+        """Ends what a loaded encoder keeps running."""
+        if self._encoder is not None:
+            self._encoder.close()
+            self._encoder = None
 
     def _info(self) -> EncoderInfo:
         return self.spec.info(self._encoder.dimension, self._encoder.max_tokens)
 
-    def _compute(self, texts: list[str], id_of: dict[str, str]) -> dict[str, np.ndarray]:
+    def _compute(self, texts: list[str], id_of: dict[str, str]) -> tuple[dict[str, np.ndarray], set[str]]:
         from tqdm import tqdm
 
-        encoder = self._load()
-        self.note(f"embedding {len(texts)} distinct texts with {self.spec.name} on {encoder.device}")
+        if self._encoder is None:
+            self.note(f"loading {self.spec.name}")
+            self._encoder = encoders.load(self.spec)
+        encoder = self._encoder
+        counts = encoder.token_counts(texts)
+        self.note(encoder.plan(counts))
+        read = np.minimum(counts, encoder.max_tokens) if encoder.max_tokens else counts
         vectors: dict[str, np.ndarray] = {}
         with tqdm(total=len(texts), unit="text", disable=not self.show_progress, leave=False) as bar:
-            for batch in batches(encoder.token_counts(texts), encoder.max_tokens, TOKEN_BUDGET):
+
+            def keep(batch: np.ndarray, rows: np.ndarray) -> None:
                 part = [texts[i] for i in batch]
-                rows = encoder.encode(part)
                 self._check(rows, [id_of[text] for text in part])
                 if self.store:
-                    self.store.put(self.spec.fingerprint, part, rows)
+                    if not vectors:
+                        self.store.put_encoder_info(self._info())
+                    self.store.put(self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]])
                 vectors.update(zip(part, rows, strict=True))
                 bar.update(len(part))
-        return vectors
+
+            if encoder.concurrency == 1:
+                self._in_turn(texts, read, id_of, keep)
+            else:
+                self._at_once(texts, read, keep)
+        return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
+
+    def _in_turn(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
+        """Encodes batch after batch. One that does not fit the memory is halved, and so are those after it."""
+        encoder, budget = self._encoder, self._encoder.token_budget
+        pending = batches(lengths, budget, encoder.max_batch)
+        while pending:
+            batch = pending.pop(0)
+            try:
+                rows = encoder.encode([texts[i] for i in batch])
+            except MemoryError:
+                if len(batch) == 1:
+                    raise InputError(
+                        f"--model {self.spec.name}: no memory on {encoder.device} for {id_of[texts[batch[0]]]} alone "
+                        f"({lengths[batch[0]]} tokens); try --dtype bfloat16, another --device or a smaller encoder"
+                    ) from None
+                budget = len(batch) // 2 * int(lengths[batch].max())
+                left = np.concatenate([batch, *pending])
+                pending = [left[chosen] for chosen in batches(lengths[left], budget, encoder.max_batch)]
+            else:
+                keep(batch, rows)
+
+    def _at_once(self, texts: list[str], lengths: np.ndarray, keep: Callable) -> None:
+        """Encodes several batches at a time, and keeps each as it comes.
+
+        After an error, or Ctrl-C, nothing more is sent, but what is under way is waited for: it has been paid for.
+        """
+        encoder, failure = self._encoder, None
+        pending = batches(lengths, encoder.token_budget, encoder.max_batch)
+        running: dict[Future, np.ndarray] = {}
+        with ThreadPoolExecutor(encoder.concurrency) as pool:
+            while running or (pending and failure is None):
+                try:
+                    while pending and failure is None and len(running) < encoder.concurrency:
+                        batch = pending.pop(0)
+                        running[pool.submit(encoder.encode, [texts[i] for i in batch])] = batch
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        try:
+                            keep(running[future], future.result())
+                        except Exception as error:
+                            failure = failure or error
+                        del running[future]
+                except KeyboardInterrupt as interrupt:
+                    if failure is None:
+                        self.note(f"interrupted; waiting for {len(running)} requests that have been sent")
+                    failure = failure or interrupt
+        if failure is not None:
+            raise failure
 
     def _check(self, rows: np.ndarray, ids: Sequence[str]) -> None:
         bad = ~np.isfinite(rows).all(axis=1)
@@ -117,18 +183,17 @@ class Embedder:
             raise InputError(f"--model {self.spec.name}: gave {what} for {ids[int(bad.argmax())]}; {remedy}")
 
 
-def batches(token_counts: np.ndarray, max_tokens: int | None, budget: int) -> list[np.ndarray]:
+def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[np.ndarray]:
     """Indices of the texts of each batch, longest texts first, so that a batch pads little.
 
-    token_counts: int (n,). max_tokens: what is read of a text, None if unbounded.
-    budget: the most padded tokens in a batch; a longer text is a batch of its own.
-    Every index stands in just one batch.
+    lengths: int (n,), the tokens read of each text. budget: the most padded tokens in a batch; a longer text is a
+    batch of its own. most: the most texts in a batch, None if unbounded. Every index stands in just one batch.
     """
-    lengths = np.minimum(token_counts, max_tokens) if max_tokens else token_counts
     order = np.argsort(-lengths, kind="stable")
     parts, start = [], 0
     while start < len(order):
         size = max(1, budget // max(1, int(lengths[order[start]])))
+        size = size if most is None else min(size, most)
         parts.append(order[start : start + size])
         start += size
     return parts

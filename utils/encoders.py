@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from utils import config, hub
-from utils.loaders import SentenceTransformerEncoder, choose_device
-from utils.schema import EncoderOptions, EncoderSpec, InputError
+from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
+from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host
+from utils.schema import Checkpoint, EncoderOptions, EncoderSpec, InputError
 from utils.sources import sha256_of
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
 PAPER_FIGURES_FILE = Path(__file__).with_name("paper_figures.json")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("torch", "onnx", "openvino")
 DEFAULTS = EncoderOptions()
 
 
@@ -45,72 +47,119 @@ def paper_entry(name: str, source: str, prompt: str) -> dict | None:
     """
     for entry in paper_figures().values():
         registered = registry().get(entry["name"])
-        same = name == entry["name"] or (
-            registered and registered["loader"] == "sentence-transformers" and name == source == entry["checkpoint"]
-        )
-        if same and registered and prompt == registered["prompt"]:
+        if registered is None or prompt != registered["prompt"]:
+            continue
+        if registered["loader"] == "openai":
+            same = source == entry["checkpoint"]
+        else:
+            same = name == entry["name"] or (not registered.get("recipe") and name == source == entry["checkpoint"])
+        if same:
             return entry
     return None
 
 
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
-    """The exact weights that `name` stands for: a registry entry, a local folder or a Hugging Face id.
+    """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id or openai:MODEL.
 
     Loads no model and imports no torch. Raises InputError if there is no such encoder, or if its revision can't be
     determined because the hub can't be reached.
     """
     entry = registry().get(name)
     if entry is not None:
-        if options.revision is not None and entry["loader"] in ("packaged", "tfidf"):
-            raise InputError(f"--revision: {name} has only one, {entry['revision']}; leave the flag out")
         return _registered(name, entry, options)
+    if name.startswith("openai:"):
+        model = name.removeprefix("openai:")
+        if not re.fullmatch(r"[\w./:-]+", model):
+            raise InputError(f"--model {name}: name a model after the colon, such as openai:text-embedding-3-small")
+        known = [entry for entry in registry().values() if entry["loader"] == "openai" and entry["source"] == model]
+        unknown = {"dimension": None, "max_tokens": None, "dtype": "float32", "prompt": ""}
+        common = {"label": model, "loader": "openai", "source": model, "revision": "unversioned"}
+        return _registered(name, {**unknown, **(known[0] if known else {}), **common}, options)
     folder = config.callers_path(name)
     if folder.is_dir():
         return _local(folder, options)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
-        return _from_hub(EncoderSpec(
+        checkpoint = Checkpoint(name, hub.commit(name, options.revision or "main"))
+        return _checked(EncoderSpec(
             name=name,
             label=name.split("/")[1],
             loader="sentence-transformers",
             source=name,
-            revision=options.revision or "",
+            revision=checkpoint.revision,
             dtype=_dtype(options, "float32"),
             prompt=options.prompt or "",
+            backend=options.backend,
+            checkpoints=(checkpoint,),
             options=options,
         ))  # fmt: skip
     near = difflib.get_close_matches(name, registry(), n=3, cutoff=0.4) or list(hub.OFFLINE_ENCODERS)
     raise InputError(
-        f"--model {name}: no such encoder; nearest: {', '.join(near)}; or give a Hugging Face id (organisation/name) "
-        "or a folder"
+        f"--model {name}: no such encoder; nearest: {', '.join(near)}; or give a Hugging Face id (organisation/name), "
+        "openai:MODEL or a folder"
     )
 
 
 def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
+    loader = entry["loader"]
     spec = EncoderSpec(
         name=name,
         label=entry["label"],
-        loader=entry["loader"],
+        loader=loader,
         source=entry["source"],
-        revision=options.revision or entry["revision"],
+        revision=entry["revision"],
         dtype=_dtype(options, entry["dtype"]),
         prompt=entry["prompt"] if options.prompt is None else options.prompt,
         dimension=entry["dimension"],
         max_tokens=entry["max_tokens"],
+        backend=options.backend,
+        recipe=entry.get("recipe", {}),
         package=entry.get("package"),
         files=entry.get("files", {}),
+        usd_per_million_tokens=entry.get("usd_per_million_tokens"),
         options=options,
     )
-    if spec.loader == "tfidf":
-        if spec.prompt or options.dtype not in ("auto", "float32"):
-            raise InputError(f"--{'prompt' if spec.prompt else 'dtype'}: {name} has none; leave the flag out")
+    fixed = {
+        "tfidf": ("revision", "prompt", "dtype", "backend"),
+        "openai": ("revision", "dtype", "backend"),
+        "packaged": ("revision",),
+        "llm2vec": ("revision", "backend"),
+        "sentence-transformers": (),
+    }[loader]
+    neutral = {"revision": (None,), "prompt": (None, ""), "dtype": ("auto", entry["dtype"]), "backend": ("torch",)}
+    for option in fixed:
+        if getattr(options, option) not in neutral[option]:
+            has = f"has only one, {entry['revision']}" if option == "revision" else "does not have it"
+            raise InputError(f"--{option}: {name} {has}; leave the flag out")
+    if loader == "tfidf":
         return replace(spec, backend="scikit-learn")
-    if spec.loader == "packaged":
-        return spec
-    return _from_hub(spec)
+    if loader == "openai":
+        where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {host()},"
+        return replace(
+            spec, source=f"{where} model {entry['source']}", recipe={"model": entry["source"]}, backend="api"
+        )
+    if loader == "packaged":
+        return _checked(spec)
+    listed = entry.get("checkpoints") or [
+        {"source": entry["source"], "revision": options.revision or entry["revision"], "commit": entry.get("commit")}
+    ]
+    checkpoints = tuple(
+        Checkpoint(
+            part["source"],
+            hub.commit(part["source"], part["revision"], "" if options.revision else part.get("commit") or ""),
+        )
+        for part in listed
+    )
+    return _checked(replace(spec, revision=" + ".join(part.revision for part in checkpoints), checkpoints=checkpoints))
 
 
 def _dtype(options: EncoderOptions, registered: str) -> str:
     return registered if options.dtype == "auto" else options.dtype
+
+
+def _checked(spec: EncoderSpec) -> EncoderSpec:
+    if spec.backend != "torch" and spec.dtype != "float32":
+        raise InputError(f"--backend {spec.backend}: computes in float32 only; add --dtype float32")
+    return spec
 
 
 def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
@@ -126,36 +175,34 @@ def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
         if path.is_file() and path.suffix in (".json", ".txt", ".model", ".safetensors", ".py", ".jinja"):
             digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
     name = folder.resolve().name
-    return EncoderSpec(
+    revision = f"sha256:{digest.hexdigest()}"
+    return _checked(EncoderSpec(
         name=name,
         label=name,
         loader="sentence-transformers",
         source=f"folder {name}",
-        revision=f"sha256:{digest.hexdigest()}",
+        revision=revision,
         dtype=_dtype(options, "float32"),
         prompt=options.prompt or "",
-        location=folder.resolve(),
+        backend=options.backend,
+        checkpoints=(Checkpoint(f"folder {name}", revision, folder.resolve()),),
         options=options,
-    )
+    ))  # fmt: skip
 
 
-def _from_hub(spec: EncoderSpec) -> EncoderSpec:
-    return replace(spec, revision=hub.commit(spec.source, spec.revision or "main"))
-
-
-def load(spec: EncoderSpec) -> SentenceTransformerEncoder:
+def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder:
     """Loads a resolved encoder onto the device it asks for.
 
-    Raises InputError if weights are missing, altered or pickled, or the device is not there.
+    Raises InputError if weights are missing, altered or pickled, the device is not there, or a key is missing.
     """
+    if spec.loader == "openai":
+        return OpenAIEncoder(spec)
     if spec.loader == "packaged":
-        folder = _packaged_folder(spec)
-    elif spec.location is not None:
-        folder = spec.location
+        folders = [_packaged_folder(spec)]
     else:
-        folder = hub.snapshot(spec)
-        hub.refuse_pickled_weights(folder, spec.name)
-    return SentenceTransformerEncoder(folder, spec, choose_device(spec.options.device))
+        folders = [hub.snapshot(part, own_code=spec.options.trust_remote_code) for part in spec.checkpoints]
+    loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
+    return loader(*folders, spec, choose_devices(spec.options.device))
 
 
 def _packaged_folder(spec: EncoderSpec) -> Path:
@@ -191,18 +238,79 @@ def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
         raise InputError("--model tfidf: no text has a word of two letters or more; take another encoder") from None
 
 
-def main() -> None:
-    """Prints the registry as a table."""
+def _needs(entry: dict) -> str:
+    """What a person has to do before an encoder can be used."""
+    if entry["loader"] == "openai":
+        return "API key"
+    return "HF token" if entry.get("gated") else ""
+
+
+def registry_table() -> str:
+    """The registry, a line for each encoder; b is the paper's average similarity."""
     from tabulate import tabulate
 
-    rows = [
-        [name, entry["family"], entry["parameters"], entry["dimension"], entry["licence"]]
-        for name, entry in registry().items()
-    ]
-    print(tabulate(rows, headers=["encoder", "family", "size", "dim", "licence"], missingval="-"))
-    print("\nAlso: any Hugging Face id (organisation/name), or a folder that holds a model.")
+    rows = []
+    for name, entry in registry().items():
+        paper = paper_figures().get(name, {}).get("average_similarity")
+        size = entry["parameters"] if entry["loader"] != "openai" else "-"
+        b = "" if paper is None else f"{paper:.3f}"
+        rows.append([name, size, entry["dimension"] or "-", entry["licence"], _needs(entry), b])
+    table = tabulate(
+        rows,
+        headers=["encoder", "size", "dim", "licence", "needs", "b"],
+        colalign=("left", "right", "right", "left", "left", "right"),
+        disable_numparse=True,
+    )
+    return (
+        f"{table}\n\nb: the paper's average similarity of two unrelated prompts. Also accepted:\n"
+        "any Hugging Face id (organisation/name), openai:MODEL, a folder with a model."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Lists the registry, or computes an encoder's average similarity."""
+    import argparse
+
+    from utils.cli import run
+
+    flags = argparse.ArgumentParser(prog="python -m utils.encoders", description=main.__doc__, allow_abbrev=False)
+    commands = flags.add_subparsers(dest="command", metavar="COMMAND")
+    average = commands.add_parser(
+        "average", help="average similarity over BeaverTails, as the paper defines it (kept once computed)"
+    )
+    average.add_argument(
+        "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, a folder"
+    )
+    arguments = flags.parse_args(argv)
+
+    def work() -> None:
+        if arguments.command is None:
+            print(registry_table())
+            return
+        _print_average(arguments.name)
+
+    return run(work)
+
+
+def _print_average(name: str) -> None:
+    import sys
+
+    from utils import baseline, embed, store
+
+    spec = resolve(name, EncoderOptions(device=config.setting("DEVICE"), dtype=config.setting("DTYPE")))
+    if spec.loader == "tfidf":
+        raise InputError("tfidf: knows the words of the evaluated prompts only, so it has no average of its own")
+    kept = store.EmbeddingStore(store.default_path())
+    embedder = embed.Embedder(spec, kept, sys.stderr.isatty(), lambda sentence: print(sentence, file=sys.stderr))
+    average = baseline.beavertails_average_similarity(embedder)
+    print(f"average similarity of {spec.name} over BeaverTails, 250,000 pairs of prompts")
+    print(f"  mean                {average.value:.4f}")
+    print(f"  median              {average.median:.4f}")
+    print(f"  standard deviation  {average.standard_deviation:.4f}")
+    paper = paper_entry(spec.name, spec.source, spec.prompt)
+    if paper is not None:
+        print(f"  paper's mean        {paper['average_similarity']:.3f}")
 
 
 if __name__ == "__main__":
-    config.load_environment()
-    main()
+    raise SystemExit(main())

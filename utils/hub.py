@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from utils.schema import EncoderSpec, InputError
+from utils.schema import Checkpoint, InputError
 
 OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
@@ -20,43 +20,59 @@ UNREAD_FILES = [
     "*.onnx*",
     "onnx/*",
     "openvino/*",
+    "original/*",
+    "consolidated*",
 ]
 
 
-def commit(repository: str, revision: str) -> str:
+def commit(repository: str, revision: str, expected: str = "") -> str:
     """The commit that `revision` of a Hugging Face model repository stands for.
 
     A full commit is taken as it is; a name is asked of the hub, or of the local cache where the hub can't be reached.
-    Raises InputError if the repository or revision isn't there or the hub can't be reached.
+    expected: what the commit must begin with. Raises InputError if it does not, if the repository or revision isn't
+    there, or if the hub can't be reached.
     """
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
+    found = None
     with _HubErrors(repository, revision):
         from huggingface_hub import HfApi, constants, snapshot_download
 
         if not constants.HF_HUB_OFFLINE:
             try:
-                return HfApi().model_info(repository, revision=revision, timeout=10).sha
+                found = HfApi().model_info(repository, revision=revision, timeout=10).sha
             except Exception as error:
                 if not _is_connection_error(error):
                     raise
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
+        if found is None:
+            found = Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
+    if not found.startswith(expected):
+        raise InputError(
+            f"--model {repository}: {revision} is commit {found[:7]} now, not the pinned {expected}; name the one that "
+            "you trust with --revision"
+        )
+    return found
 
 
-def snapshot(spec: EncoderSpec) -> Path:
-    """The folder with a hub repository's files at the spec's commit, fetched if need be; never pickled weights."""
-    with _HubErrors(spec.source, spec.revision):
+def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
+    """The folder with a checkpoint's files, fetched from the hub if need be; never pickled weights.
+
+    own_code: whether Python files are fetched too.
+    """
+    if checkpoint.location is not None:
+        return checkpoint.location
+    with _HubErrors(checkpoint.source, checkpoint.revision):
         from huggingface_hub import constants, snapshot_download
 
-        ignored = UNREAD_FILES if spec.options.trust_remote_code else [*UNREAD_FILES, "*.py"]
         folder = Path(
             snapshot_download(
-                spec.source,
-                revision=spec.revision,
-                ignore_patterns=ignored,
+                checkpoint.source,
+                revision=checkpoint.revision,
+                ignore_patterns=UNREAD_FILES if own_code else [*UNREAD_FILES, "*.py"],
                 local_files_only=bool(constants.HF_HUB_OFFLINE),
             )
         )
+    refuse_pickled_weights(folder, checkpoint.source)
     return folder
 
 

@@ -1,72 +1,242 @@
-"""The encoders themselves: weights on a device that turn a batch of texts into vectors."""
+"""The encoders that run here: weights on a device that turn a batch of texts into vectors.
 
-from collections.abc import Sequence
+Each has `device`, `dimension` (length of a vector), `max_tokens` (what it reads of a text at most, None if unbounded),
+`token_budget` (padded tokens of a batch), `max_batch` (texts of a batch), `concurrency` (batches at once),
+`token_counts(texts)`, `encode(texts)`, `plan(token_counts)` and `close()`. `encode` raises MemoryError where a batch
+does not fit the device.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils.schema import EncoderSpec, InputError
 
+# Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do; a GPU wants
+# thousands. What does not fit is halved until it does.
+TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 
-def choose_device(requested: str) -> str:
-    """cuda, else mps, else cpu for `auto`; otherwise what was asked, if this machine has it (InputError if not)."""
+
+def choose_devices(requested: str) -> list[str]:
+    """The devices to load on: cuda, else mps, else cpu for `auto`; otherwise those asked for, commas between.
+
+    Raises InputError if this machine lacks one.
+    """
     import torch
 
-    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if requested == "auto":
-        return next(device for device, available in has.items() if available)
-    if not has.get(requested.split(":")[0], False):
-        available = ", ".join(device for device, there in has.items() if there)
-        raise InputError(f"--device {requested}: not on this machine (there is: {available}); leave the flag out")
-    return requested
+        return [next(kind for kind, number in there.items() if number)]
+    devices = [device.strip() for device in requested.split(",")]
+    for device in devices:
+        kind, _, index = device.partition(":")
+        if not there[kind] or (kind != "cpu" and index and int(index) >= there[kind]):
+            available = ", ".join(
+                kind if number == 1 else f"{kind}:0 to {kind}:{number - 1}" for kind, number in there.items() if number
+            )
+            raise InputError(f"--device {device}: not on this machine (there is: {available}); leave the flag out")
+    return devices
 
 
 class SentenceTransformerEncoder:
-    """A sentence-transformers model on a device.
+    """A sentence-transformers model on one device or, a process for each, on several.
 
-    dimension: length of a vector. max_tokens: what it reads of a text at most, None if unbounded.
+    A recipe with pooling `pooler_output` takes BERT's pooler (the first token through a dense layer and tanh) in
+    place of what the checkpoint says; SimCSE's published vectors are those.
     """
 
-    def __init__(self, folder: Path, spec: EncoderSpec, device: str) -> None:
-        _quiet_libraries()
-        import torch
-        from sentence_transformers import SentenceTransformer
+    max_batch, concurrency = None, 1
 
-        self.device = device
+    def __init__(self, folder: Path, spec: EncoderSpec, devices: list[str]) -> None:
+        _quiet_libraries()
+        self.device, self.name = ", ".join(devices), spec.name
         self.prompt = spec.prompt
-        try:
-            self.model = SentenceTransformer(
-                str(folder),
-                device=device,
-                local_files_only=True,
-                trust_remote_code=spec.options.trust_remote_code,
-                model_kwargs={"use_safetensors": True, "dtype": getattr(torch, spec.dtype)},
-            )
-        except ValueError as error:
-            if "trust_remote_code" in str(error):
-                raise InputError(
-                    f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
-                ) from None
-            raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
-        except (OSError, KeyError, RuntimeError) as error:
-            raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
+        self.model = _loaded(spec, lambda: self._build(folder, spec, devices[0]))
         # In inference only: a checkpoint that defines a default prompt must not add it where ours says none.
         self.model.default_prompt_name = None
         self.model.eval()
-        self.dimension = self.model.get_embedding_dimension()
+        self.dimension = self.model.get_embedding_dimension() or spec.dimension
         self.max_tokens = self.model.max_seq_length
+        self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
+        self._parts = len(devices)
+        self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None
+
+    @staticmethod
+    def _build(folder: Path, spec: EncoderSpec, device: str):
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Transformer
+
+        weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)} if spec.backend == "torch" else {}
+        own_code = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
+        if spec.recipe.get("pooling") == "pooler_output":
+            transformer = Transformer(
+                str(folder),
+                model_kwargs=weights | own_code,
+                config_kwargs=dict(own_code),
+                processor_kwargs=dict(own_code),
+                modality_config={"text": {"method": "forward", "method_output_name": "pooler_output"}},
+                module_output_name="sentence_embedding",
+            )
+            return SentenceTransformer(modules=[transformer], device=device)
+        return SentenceTransformer(str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """How many tokens each text has, prompt included, before any is cut off: int (n,)."""
         encoded = self.model.tokenizer([self.prompt + text for text in texts], truncation=False, padding=False)
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
 
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence on what is about to be done."""
+        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """One batch of texts to a float32 array (n, d)."""
-        return np.asarray(
-            self.model.encode(list(texts), prompt=self.prompt, batch_size=len(texts), show_progress_bar=False),
-            dtype=np.float32,
+        size = -(-len(texts) // self._parts)
+        pool = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
+        return _in_memory(
+            lambda: self.model.encode(list(texts), prompt=self.prompt, batch_size=size, show_progress_bar=False, **pool)
         )
+
+    def close(self) -> None:
+        """Ends the processes of several devices."""
+        if self._pool is not None:
+            self.model.stop_multi_process_pool(self._pool)
+            self._pool = None
+
+
+class LLM2VecEncoder:
+    """LLM2Vec (arXiv 2404.05961): a decoder that attends in both directions, with two LoRA adapters, mean-pooled.
+
+    base, mntp, adapter: folders of the language model, of the adapter that is merged into it, and of the one on top.
+    Vectors are those of `llm2vec` 0.2.3, which needs a transformers of its own and so can't be used: the text is cut to
+    `max_tokens` tokens by whole words, wrapped in the base's chat turn, and pooled over its own tokens and the closing
+    ones, without the opening of the turn and without the instruction (the spec's prompt).
+    """
+
+    max_batch, concurrency = None, 1
+
+    def __init__(self, base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, devices: list[str]) -> None:
+        _quiet_libraries()
+        if len(devices) > 1:
+            raise InputError(f"--device {','.join(devices)}: {spec.name} runs on one device; name one")
+        self.device, self.name = devices[0], spec.name
+        self.instruction = f"{spec.prompt.strip()} " if spec.prompt.strip() else ""
+        self.before, self.after = spec.recipe["before"], spec.recipe["after"]
+        self.max_length = spec.recipe["max_length"]
+        self.model, self.tokenizer = _loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
+        self.dimension, self.max_tokens = self.model.config.hidden_size, spec.max_tokens
+        self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]]
+
+    @staticmethod
+    def _build(base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, device: str):
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModel, PreTrainedTokenizerFast
+
+        # As tokenizer.json has it: the class that a Llama checkpoint names would rebuild it, and cut words otherwise.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(mntp, local_files_only=True)
+        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.padding_side = "left"
+        model = AutoModel.from_pretrained(
+            base, dtype=getattr(torch, spec.dtype), use_safetensors=True, local_files_only=True
+        )
+        model.config.is_causal = False
+        model = PeftModel.from_pretrained(model, mntp).merge_and_unload()
+        return PeftModel.from_pretrained(model, adapter).to(device).eval(), tokenizer
+
+    def _lengths(self, texts: Sequence[str], **more) -> list[int]:
+        return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, **more)["input_ids"]]
+
+    def token_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens each text has by itself, before any is cut off: int (n,)."""
+        return np.array(self._lengths(texts), dtype=np.int64)
+
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence on what is about to be done."""
+        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
+
+    def _shortened(self, text: str) -> str:
+        [length] = self._lengths([text], truncation=True, max_length=self.max_length)
+        while length > self.max_tokens:
+            words = text.split()
+            text = " ".join(words[: int(len(words) * (self.max_tokens / length))])
+            [length] = self._lengths([text], truncation=True, max_length=self.max_length)
+        return text
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """One batch of texts to a float32 array (n, d)."""
+        import torch
+
+        ends = [self._shortened(text).rstrip() + self.after for text in texts]
+        features = self.tokenizer(
+            [self.before + self.instruction + end for end in ends],
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+        pooled = self._lengths(ends, truncation=True, max_length=self.max_length)
+
+        def vectors() -> np.ndarray:
+            with torch.inference_mode():
+                hidden = self.model(
+                    input_ids=features["input_ids"].to(self.device),
+                    attention_mask=features["attention_mask"].to(self.device),
+                ).last_hidden_state  # (n, tokens, d), padded on the left
+                rows = [hidden[i, -length:].mean(dim=0) for i, length in enumerate(pooled)]
+                return torch.stack(rows).float().cpu().numpy()
+
+        return _in_memory(vectors)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _loaded(spec: EncoderSpec, build: Callable):
+    """What `build` gives; a checkpoint that can't be loaded becomes one line."""
+    if spec.backend != "torch":
+        try:
+            return build()
+        except Exception as error:  # whatever the export or the packages it needs come to
+            raise InputError(
+                f"--backend {spec.backend}: can't be used with {spec.name} here ({_first_line(error)}); use torch"
+            ) from None
+    try:
+        return build()
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
+            ) from None
+        raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
+    except (OSError, KeyError, RuntimeError) as error:
+        if _is_out_of_memory(error):
+            raise InputError(
+                f"--model {spec.name}: its weights don't fit the device's memory; try --dtype bfloat16, another "
+                "--device or a smaller encoder"
+            ) from None
+        raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
+
+
+def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `compute` gives, as float32; MemoryError if the device has no room for it."""
+    import torch
+
+    try:
+        return np.asarray(compute(), dtype=np.float32)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise MemoryError
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # CUDA and MPS say the first; the CPU's allocator says the others. From a worker process only the words come.
+    return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
 def _quiet_libraries() -> None:
@@ -79,7 +249,7 @@ def _quiet_libraries() -> None:
     disable_progress_bars()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    logging.getLogger("sentence_transformers").setLevel(logging.CRITICAL)
 
 
 def _first_line(error: Exception) -> str:

@@ -70,17 +70,31 @@ class EncoderOptions:
 
     device: str = "auto"
     dtype: str = "auto"
+    backend: str = "torch"
     prompt: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A model repository at one commit. location: a folder that holds it already, None where the hub does."""
+
+    source: str
+    revision: str
+    location: Path | None = None
+
+
+@dataclass(frozen=True)
 class EncoderSpec:
     """An encoder that has been resolved to exact weights but not loaded.
 
-    location: a folder on this machine, or None where the loader has its own way.
+    source, revision: where the weights come from; several checkpoints are joined by ` + ` in the order of loading.
     dimension and max_tokens are None where only the loaded model can tell.
+    recipe: what the loader does that the checkpoint's own files do not say, such as pooling and wrapping.
+    checkpoints: what is loaded, in order; none where a loader has its own way.
+    package, files: the installed package that holds the weights, and the SHA-256 of each file.
+    usd_per_million_tokens: an API's price, None where unknown or free.
     """
 
     name: str
@@ -93,22 +107,26 @@ class EncoderSpec:
     dimension: int | None = None
     max_tokens: int | None = None
     backend: str = "torch"
-    location: Path | None = None
+    recipe: dict[str, str | int] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
     package: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    usd_per_million_tokens: float | None = None
     options: EncoderOptions = field(default_factory=EncoderOptions)
 
     @property
     def fingerprint(self) -> str:
         """Digest of everything that changes a vector; two specs with the same one give the same vectors.
 
-        The device is left out: it moves float32 vectors by rounding noise only.
+        Pooling, maximum length and truncation are in a checkpoint's own files, so its revision stands for them, or in
+        the recipe. The device is left out: it moves float32 vectors by rounding noise only.
         """
         parts = {
             "loader": self.loader,
             "loader_version": LOADER_VERSION,
             "source": self.source,
             "revision": self.revision,
+            "recipe": self.recipe,
             "dtype": self.dtype,
             "prompt": self.prompt,
             "backend": self.backend,
@@ -133,13 +151,17 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class EmbeddingStats:
-    """How many prompts were asked for, how many were distinct, and where their vectors came from."""
+    """How many prompts were asked for, how many were distinct, and where their vectors came from.
+
+    truncated: how many distinct prompts are longer than what the encoder reads; None where that was not counted.
+    """
 
     prompts: int
     unique: int
     computed: int
     reused: int
     seconds: float
+    truncated: int | None = None
 
 
 @dataclass(frozen=True)

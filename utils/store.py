@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS embeddings (
     fingerprint TEXT NOT NULL, text_sha256 BLOB NOT NULL, vector BLOB NOT NULL, crc32 INTEGER NOT NULL,
     PRIMARY KEY (fingerprint, text_sha256)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS truncated (
+    fingerprint TEXT NOT NULL, text_sha256 BLOB NOT NULL, PRIMARY KEY (fingerprint, text_sha256)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS encoders (fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, info TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (
     fingerprint TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (fingerprint, name)
@@ -112,22 +115,37 @@ class EmbeddingStore:
 
         return self._recovering(read)
 
-    def put(self, fingerprint: str, texts: Sequence[str], vectors: np.ndarray) -> None:
+    def put(self, fingerprint: str, texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[str] = ()) -> None:
         """Stores one vector for each text, all or none; a vector that is there already is replaced.
 
-        vectors: float32 (n, d).
+        vectors: float32 (n, d). truncated: those of `texts` that are longer than what the encoder reads.
         """
         blobs = [np.ascontiguousarray(vector, dtype="<f4").tobytes() for vector in vectors]
         rows = [(fingerprint, text_key(text), blob, zlib.crc32(blob)) for text, blob in zip(texts, blobs, strict=True)]
-        self._write("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
+        self._write(
+            ("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows),
+            ("INSERT OR REPLACE INTO truncated VALUES (?, ?)", [(fingerprint, text_key(text)) for text in truncated]),
+        )
 
-    def _write(self, statement: str, rows: Iterable[tuple]) -> None:
-        rows = list(rows)
+    def truncated(self, fingerprint: str, texts: Sequence[str]) -> set[str]:
+        """Those of `texts` whose stored vectors leave a part of them out."""
+        rows = self._recovering(
+            lambda: self._connection.execute(
+                "SELECT text_sha256 FROM truncated WHERE fingerprint = ?", [fingerprint]
+            ).fetchall()
+        )
+        keys = {key for (key,) in rows}
+        return {text for text in texts if text_key(text) in keys} if keys else set()
+
+    def _write(self, *statements: tuple[str, Iterable[tuple]]) -> None:
+        """Executes each statement for each of its rows, all of them or none."""
+        statements = [(statement, list(rows)) for statement, rows in statements]
 
         def write() -> None:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(statement, rows)
+                for statement, rows in statements:
+                    self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -147,10 +165,8 @@ class EmbeddingStore:
 
     def put_encoder_info(self, info: EncoderInfo) -> None:
         """Notes what an encoder turned out to be when it was loaded, so that it need not be loaded to tell."""
-        self._write(
-            "INSERT OR REPLACE INTO encoders VALUES (?, ?, ?)",
-            [(info.fingerprint, info.name, json.dumps(vars(info)))],
-        )
+        row = (info.fingerprint, info.name, json.dumps(vars(info)))
+        self._write(("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?)", [row]))
 
     def fact(self, fingerprint: str, name: str) -> dict | None:
         """A fact kept for an encoder, such as its average similarity, or None."""
@@ -163,7 +179,7 @@ class EmbeddingStore:
 
     def put_fact(self, fingerprint: str, name: str, value: dict) -> None:
         """Keeps a fact for an encoder."""
-        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(fingerprint, name, json.dumps(value))])
+        self._write(("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(fingerprint, name, json.dumps(value))]))
 
     def contents(self) -> list[tuple[str, str, int, int]]:
         """(encoder name, fingerprint, vectors, bytes) of each encoder with vectors here, largest first."""
@@ -179,8 +195,8 @@ class EmbeddingStore:
         removed = self._recovering(
             lambda: self._connection.execute("DELETE FROM embeddings WHERE fingerprint = ?", [fingerprint]).rowcount
         )
-        for table in ("encoders", "facts"):
-            self._write(f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)])
+        for table in ("truncated", "encoders", "facts"):
+            self._write((f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)]))
         self._recovering(lambda: self._connection.execute("VACUUM"))
         return removed
 
