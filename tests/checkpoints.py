@@ -4,8 +4,17 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789?'.,!-"
 
@@ -41,13 +50,42 @@ def bert(folder: Path, seed: int = 0) -> Path:
 def sentence_bert(folder: Path, seed: int = 0) -> Path:
     """The same with mean pooling, in the sentence-transformers format."""
     bert(folder, seed)
+    _sentence_transformer(folder, 16, [])
+    return folder
+
+
+def sentence_mpnet(folder: Path, seed: int = 0) -> Path:
+    """An MPNet with mean pooling and vectors of length 1, as all-mpnet-base-v2 is laid out."""
+    torch.manual_seed(seed)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    MPNetModel(MPNetConfig(vocab_size=5 + 2 * len(LETTERS), max_position_embeddings=66, **size)).save_pretrained(folder)
+    letter_tokenizer().save_pretrained(folder)
+    _sentence_transformer(folder, 16, [("2_Normalize", "Normalize")])
+    return folder
+
+
+def sentence_t5(folder: Path, seed: int = 0) -> Path:
+    """A T5 encoder with mean pooling, a dense layer without bias and vectors of length 1, as sentence-t5-base is."""
+    torch.manual_seed(seed)
+    config = T5Config(vocab_size=5 + 2 * len(LETTERS), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    T5EncoderModel(config).save_pretrained(folder)
+    letter_tokenizer().save_pretrained(folder)
+    _sentence_transformer(folder, 16, [("2_Dense", "Dense"), ("3_Normalize", "Normalize")])
+    dense = {"in_features": 16, "out_features": 12, "bias": False, "activation_function": "torch.nn.Identity"}
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(dense))
+    save_file({"linear.weight": torch.randn(12, 16)}, folder / "2_Dense" / "model.safetensors")
+    return folder
+
+
+def _sentence_transformer(folder: Path, dimension: int, more: list[tuple[str, str]]) -> None:
+    listed = [("", "Transformer"), ("1_Pooling", "Pooling"), *more]
     modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(listed)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 64, "do_lower_case": False}))
     (folder / "1_Pooling").mkdir()
-    pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
+    pooling = {"word_embedding_dimension": dimension, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    return folder
