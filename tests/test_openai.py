@@ -1,0 +1,303 @@
+"""The OpenAI loader against a server on loopback that speaks the API's wire format, and misbehaves."""
+
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import tiktoken
+
+from Safety_Challenging.evaluate import TASK
+from utils import cli, config, embed, encoders, openai_api, store
+from utils.encoders import EncoderOptions, resolve
+from utils.schema import InputError
+
+KEY = "sk-test-0123456789-this-must-never-be-seen"
+
+
+def vector(text, dimension=4):
+    return [float(len(text)), float(sum(map(ord, text)) % 97), *[1.0] * (dimension - 2)]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers well unless `misbehave`, asked with the request's number and its inputs, answers in its stead."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests, self.times, self.authorizations = [], [], set()
+        self.misbehave = lambda number, inputs, handler: False
+        self.lock, self.under_way, self.most_under_way, self.seconds = threading.Lock(), 0, 0, 0.0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    @property
+    def texts(self):
+        return [text for request in self.requests for text in request["input"]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        server = self.server
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.requests.append(request)
+            server.times.append(time.monotonic())
+            server.authorizations.add(self.headers["Authorization"])
+            number = len(server.requests)
+            server.under_way += 1
+            server.most_under_way = max(server.most_under_way, server.under_way)
+        time.sleep(server.seconds)
+        try:
+            if not server.misbehave(number, request["input"], self):
+                self.answer([vector(text) for text in request["input"]])
+        finally:
+            with server.lock:
+                server.under_way -= 1
+
+    def answer(self, vectors, backwards=False):
+        def encoded(row):
+            return base64.b64encode(np.array(row, dtype="<f4").tobytes()).decode()
+
+        data = [{"object": "embedding", "index": i, "embedding": encoded(row)} for i, row in enumerate(vectors)]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        self.reply(200, {"object": "list", "model": "m", "data": data[::-1] if backwards else data, "usage": usage})
+
+    def reply(self, status, document, **headers):
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    yield server
+    server.shutdown()
+
+
+TEXTS = [f"{'why ' * (i % 5)}question number {i}" for i in range(700)]
+IDS = [f"id {i}" for i in range(700)]
+
+
+def test_vectors_batches_and_headers(server):
+    server.seconds = 0.05
+    server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), backwards=True) or True
+    embedded = embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+    assert embedded.matrix.tolist() == [vector(text) for text in TEXTS], "by index, whatever the order of the answer"
+    assert sorted(server.texts) == sorted(TEXTS), "each text is sent once"
+    assert all(len(request["input"]) <= 256 for request in server.requests)
+    assert {request["model"] for request in server.requests} == {"some-model"}
+    assert {request["encoding_format"] for request in server.requests} == {"base64"}
+    assert server.authorizations == {f"Bearer {KEY}"}
+    assert server.most_under_way > 1, "several requests at once"
+    assert (embedded.info.dimension, embedded.info.backend, embedded.device) == (4, "api", "the API")
+
+
+def test_a_prompt_is_sent_before_every_text(server):
+    encoders.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
+    assert server.texts == ["query: bread"]
+
+
+def test_retry_after_is_waited_for(server):
+    limited = {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}
+    server.misbehave = lambda number, inputs, handler: (
+        number == 1 and (handler.reply(429, limited, Retry_After="2") or True)
+    )
+    encoder = encoders.load(resolve("openai:some-model"))
+    assert encoder.encode(["bread"]).tolist() == [vector("bread")]
+    assert server.times[1] - server.times[0] >= 2, "the SDK alone would have waited half a second"
+
+
+def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
+    def misbehave(number, inputs, handler):
+        if number == 1:
+            handler.reply(500, {"error": {"message": "oops"}})
+        if number == 2:
+            handler.connection.close()
+        return number <= 2
+
+    server.misbehave = misbehave
+    encoder = encoders.load(resolve("openai:some-model"))
+    assert encoder.encode(["bread"]).tolist() == [vector("bread")] and len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda inputs: [vector(text) for text in inputs[1:]], r"gave 1 embeddings for 2 texts"),
+        (lambda inputs: [vector(text, 4 + i) for i, text in enumerate(inputs)], r"embeddings of length 4, 5"),
+        (lambda inputs: [], r"answer without embeddings"),
+    ],
+)
+def test_an_answer_of_the_wrong_length_is_refused(server, answer, message):
+    server.misbehave = lambda number, inputs, handler: handler.answer(answer(inputs)) or True
+    with pytest.raises(InputError, match=message):
+        encoders.load(resolve("openai:some-model")).encode(["a", "b"])
+
+
+def test_wrong_dimensions_are_refused(server):
+    with pytest.raises(InputError, match=r"length 4, 1536 was expected; is it the right model\?"):
+        encoders.load(resolve("text-embedding-3-small")).encode(["a"])
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
+        (403, {}, "does not allow this key to use some-model"),
+        (404, {"code": "model_not_found"}, "has no model some-model"),
+        (429, {"code": "insufficient_quota"}, "has no credit left; what was embedded is kept"),
+        (429, {}, "still limits the rate after 7 tries"),
+        (503, {}, r"failed 7 times \(status 503\)"),
+        (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),
+    ],
+)
+def test_a_refusal_is_one_line_without_the_servers_words(server, monkeypatch, status, error, message):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
+    document = {"error": {"message": f"key {KEY} and the prompt", **error}}
+    server.misbehave = lambda number, inputs, handler: handler.reply(status, document) or True
+    with pytest.raises(InputError, match=message) as caught:
+        encoders.load(resolve("openai:some-model")).encode(["a"])
+    assert KEY not in str(caught.value) and "the prompt" not in str(caught.value)
+
+
+def test_what_was_paid_for_is_kept_when_a_request_fails(server, tmp_path):
+    kept = store.EmbeddingStore(tmp_path / "embeddings.sqlite")
+    refused = {"error": {"message": "no", "code": "invalid"}}
+
+    def misbehave(number, inputs, handler):
+        if number != 2:
+            time.sleep(0.3)  # the others are under way while the second fails
+            return False
+        handler.reply(400, refused)
+        return True
+
+    server.misbehave = misbehave
+    spec = resolve("openai:some-model")
+    texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
+    with pytest.raises(InputError, match="status 400"):
+        embed.Embedder(spec, kept).embed(texts, ids)
+    answered = [text for i, request in enumerate(server.requests) if i != 1 for text in request["input"]]
+    assert len(server.requests) == 4, "after the failure nothing more is sent"
+    assert set(kept.get(spec.fingerprint, texts)) == set(answered)
+    server.misbehave = lambda number, inputs, handler: False
+    before = len(server.requests)
+    again = embed.Embedder(spec, kept).embed(texts, ids)
+    assert again.stats.reused == len(answered)
+    sent = [text for request in server.requests[before:] for text in request["input"]]
+    assert sorted(sent) == sorted(set(texts) - set(answered)), "nothing is paid for twice"
+
+
+def test_what_was_paid_for_is_kept_on_interrupt(server, tmp_path, monkeypatch):
+    kept = store.EmbeddingStore(tmp_path / "embeddings.sqlite")
+    server.seconds, real, calls = 0.3, embed.wait, []
+
+    def interrupted(*arguments, **more):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(embed, "wait", interrupted)
+    spec = resolve("openai:some-model")
+    texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
+    with pytest.raises(KeyboardInterrupt):
+        embed.Embedder(spec, kept).embed(texts, ids)
+    assert len(server.requests) == 4
+    assert set(kept.get(spec.fingerprint, texts)) == set(server.texts)
+
+
+def test_another_server_or_model_shares_no_vectors(server, monkeypatch):
+    here = resolve("openai:some-model")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://user:password@example.org/v1/")
+    there = resolve("openai:some-model")
+    assert there.source == "API at example.org/v1, model some-model", "without the password"
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    official = resolve("openai:some-model")
+    specs = [here, there, official, resolve("openai:other-model"), resolve("openai:text-embedding-3-large")]
+    assert len({spec.fingerprint for spec in specs}) == 5
+    assert specs[-1].fingerprint == resolve("text-embedding-v3").fingerprint
+    paper = encoders.paper_entry(specs[-1].name, specs[-1].source, "")
+    assert paper["name"] == "text-embedding-v3"
+    assert encoders.paper_entry("text-embedding-v3", here.source, "") is None, "another server's is not the paper's"
+
+
+def test_no_key_is_one_line(monkeypatch):
+    with pytest.raises(InputError, match=r"needs a key; put OPENAI_API_KEY=\.\.\. into \.env"):
+        encoders.load(resolve("text-embedding-3-small"))
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "ftp://example.org", "https://", "http://[::1"])
+def test_an_address_that_is_none_is_named(monkeypatch, address):
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    with pytest.raises(InputError, match="OPENAI_BASE_URL: not an address"):
+        resolve("openai:some-model")
+
+
+def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
+    said = []
+
+    def misbehave(number, inputs, handler):
+        said.append("a request")
+        handler.answer([vector(text, 1536) for text in inputs])
+        return True
+
+    server.misbehave = misbehave
+    # One token a byte: 700 texts, of which the longest have 40; price 0.02 dollars a million.
+    one_a_byte = tiktoken.Encoding(
+        "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
+    )
+    monkeypatch.setattr(openai_api, "_encoding", lambda model: one_a_byte)
+    tokens = sum(len(text) for text in TEXTS)
+    embed.Embedder(resolve("text-embedding-3-small"), note=said.append).embed(TEXTS, IDS)
+    host = server.url.removeprefix("http://")
+    assert said[1] == f"sending 700 distinct texts to {host}: {tokens} tokens, about ${tokens * 0.02 / 1e6:.4f}"
+    assert said[2] == "a request"
+
+
+def test_without_its_encoding_tokens_are_estimated(server):
+    encoder = encoders.load(resolve("openai:some-model"))
+    assert encoder.token_counts(["12345678", "123456789"]).tolist() == [2, 3]
+    assert encoder.plan(np.array([2, 3])).endswith("about 5 tokens, price unknown")
+
+
+def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, monkeypatch):
+    server.misbehave = lambda number, inputs, handler: handler.answer([vector(t, 1536) for t in inputs]) or True
+    one_a_byte = tiktoken.Encoding(
+        "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
+    )
+    monkeypatch.setattr(openai_api, "_encoding", lambda model: one_a_byte)
+    embedded = embed.Embedder(resolve("text-embedding-3-small")).embed(["x" * 9000, "y"], ["0", "1"])
+    assert embedded.truncated.tolist() == [True, False] and server.requests[0]["input"][0] == "x" * 8191
+
+
+def test_the_key_appears_nowhere(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OPENAI_LOG", "debug")
+    arguments = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
+    assert cli.evaluate(TASK, arguments) == 0
+    server.misbehave = lambda number, inputs, handler: handler.reply(401, {"error": {"message": KEY}}) or True
+    assert cli.evaluate(TASK, [*arguments, "--prompt", "other: "]) == 2
+    captured = capfd.readouterr()
+    written = [p for folder in (tmp_path, config.cache_directory()) for p in folder.rglob("*") if p.is_file()]
+    assert len(written) >= 3
+    assert KEY not in captured.out + captured.err
+    assert not any(KEY.encode() in path.read_bytes() for path in written)
