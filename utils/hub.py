@@ -5,6 +5,7 @@ from pathlib import Path
 
 from utils.schema import Checkpoint, InputError
 
+NO_FILES = ["-"]
 OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
 # Weights that would have to be unpickled, or that we don't read: never fetched from a hub.
@@ -40,12 +41,15 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
 
         if not constants.HF_HUB_OFFLINE:
             try:
-                found = HfApi().model_info(repository, revision=revision, timeout=10).sha
+                HfApi().model_info(repository, revision=revision, timeout=10)
+                # Fetches nothing, but notes in the cache which commit the name stands for, to be found offline.
+                found = Path(snapshot_download(repository, revision=revision, allow_patterns=NO_FILES)).name
             except Exception as error:
                 if not _is_connection_error(error):
                     raise
         if found is None:
-            found = Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
+            folder = snapshot_download(repository, revision=revision, allow_patterns=NO_FILES, local_files_only=True)
+            found = Path(folder).name
     if not found.startswith(expected):
         raise InputError(
             f"--model {repository}: {revision} is commit {found[:7]} now, not the pinned {expected}; name the one that "

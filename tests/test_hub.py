@@ -1,0 +1,194 @@
+"""Fetching from a Hugging Face hub on loopback: commits, gates, missing revisions, what is never fetched."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import checkpoints
+import decoders
+import numpy as np
+import pytest
+from test_encoders import mean_pooled
+
+from utils import config, encoders
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_0123456789thismustneverbeseen"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves folders as repositories. folders: repository to folder; commits: repository to its commit."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folders, self.commits, self.gated, self.fetched = {}, {}, set(), []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def serve(self, repository, folder, commit=COMMIT):
+        self.folders[repository], self.commits[repository] = folder, commit
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.respond(True)
+
+    def do_HEAD(self):
+        self.respond(False)
+
+    def respond(self, with_body):
+        server, path = self.server, [unquote(part) for part in urlsplit(self.path).path.split("/")[1:]]
+        kind = "api" if path[:2] == ["api", "models"] else "file"
+        path = path[2:] if kind == "api" else path
+        repository, rest = "/".join(path[:2]), path[2:]
+        if repository not in server.folders:
+            return self.reply(404, with_body, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "none"})
+        folder, commit = server.folders[repository], server.commits[repository]
+        if rest and rest[1] not in ("main", "refs/pr/5", commit):
+            return self.reply(404, with_body, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "none"})
+        files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+        if kind == "api" and rest[0] == "revision":
+            body = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+            return self.reply(200, with_body, {}, json.dumps(body).encode())
+        if kind == "api" and rest[0] == "tree":
+            body = [
+                {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
+                for name in files
+            ]
+            return self.reply(200, with_body, {}, json.dumps(body).encode())
+        if repository in server.gated and self.headers["Authorization"] != f"Bearer {TOKEN}":
+            headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+            return self.reply(401, with_body, headers)
+        content = (folder / "/".join(rest[2:])).read_bytes() if "/".join(rest[2:]) in files else None
+        if content is None:
+            return self.reply(404, with_body, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "none"})
+        if with_body:
+            server.fetched.append("/".join([repository, *rest[2:]]))
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(content).hexdigest()}"'}
+        return self.reply(200, with_body, headers, content)
+
+    def reply(self, status, with_body, headers, body=b"{}"):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub():
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def vectors(hub, tmp_path):
+    """Vectors of a list of texts by the encoder of a name, in a process whose hub is ours; or its error."""
+    code = (
+        "import json, sys\n"
+        "from utils import encoders\n"
+        "from utils.schema import EncoderOptions, InputError\n"
+        "name, texts, options = json.loads(sys.argv[1])\n"
+        "try:\n"
+        "    spec = encoders.resolve(name, EncoderOptions(**options))\n"
+        "    print(json.dumps([spec.revision, encoders.load(spec).encode(texts).tolist()]))\n"
+        "except InputError as error:\n"
+        "    print(json.dumps(str(error)))\n"
+    )
+
+    def run(name, texts, environment=(), **options):
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, json.dumps([name, texts, options])],
+            cwd=config.ROOT,
+            env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+            | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+            | dict(environment),
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        assert TOKEN not in run.stdout + run.stderr
+        return json.loads(run.stdout)
+
+    return run
+
+
+TEXTS = ["how do i bake bread", "no"]
+
+
+def test_any_checkpoint_is_fetched_at_one_commit_and_then_works_offline(hub, vectors, tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "model")
+    (folder / "pytorch_model.bin").write_bytes(b"pickled")
+    (folder / "own.py").write_text("raise SystemExit")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"not read")
+    hub.serve("somebody/some-model", folder)
+    revision, got = vectors("somebody/some-model", TEXTS)
+    assert revision == COMMIT and np.array(got) == pytest.approx(mean_pooled(folder, TEXTS), abs=1e-5)
+    names = {name.removeprefix("somebody/some-model/") for name in hub.fetched}
+    assert "model.safetensors" in names and not names & {"pytorch_model.bin", "own.py", "onnx/model.onnx"}
+    del hub.folders["somebody/some-model"]
+    assert vectors("somebody/some-model", TEXTS, {"HF_HUB_OFFLINE": "1"}) == [revision, got]
+
+
+def test_simcse_comes_from_its_conversion_and_only_from_the_pinned_one(hub, vectors, tmp_path):
+    folder = checkpoints.bert(tmp_path / "simcse")
+    repository = "princeton-nlp/sup-simcse-bert-base-uncased"
+    commit = "90bd602" + "0" * 33
+    hub.serve(repository, folder, commit)
+    revision, got = vectors("sup-simcse", TEXTS)
+    assert revision == commit and len(got[0]) == 16
+    hub.commits[repository] = "f" * 40
+    message = vectors("sup-simcse", TEXTS)
+    assert message.startswith(f"--model {repository}: refs/pr/5 is commit fffffff now, not the pinned 90bd602;")
+
+
+def test_llm2vec_fetches_its_three_checkpoints_through_the_gate(hub, vectors, tmp_path):
+    folders = decoders.llm2vec(tmp_path, "mistral")
+    parts = encoders.registry()["llm2vec-mistral"]["checkpoints"]
+    for part, folder in zip(parts, folders.values(), strict=True):
+        commit = part["revision"] if part["revision"] != "main" else COMMIT
+        hub.serve(part["source"], folder, commit)
+    base = parts[0]["source"]
+    hub.gated.add(base)
+    message = vectors("llm2vec-mistral", decoders.TEXTS)
+    assert message == (
+        f"--model {base}: is gated: accept its terms at https://huggingface.co/{base} and put a token into HF_TOKEN"
+    )
+    revision, got = vectors("llm2vec-mistral", decoders.TEXTS, {"HF_TOKEN": TOKEN}, dtype="float32")
+    assert revision == " + ".join([parts[0]["revision"], COMMIT, parts[2]["revision"]])
+    reference = json.loads((config.ROOT / "tests" / "llm2vec_reference.json").read_text())["vectors"]["mistral"]
+    assert np.array(got) == pytest.approx(np.array(reference["plain"]), abs=1e-5)
+
+
+def test_a_revision_a_repository_or_safetensors_that_are_not_there(hub, vectors, tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "model")
+    hub.serve("somebody/some-model", folder)
+    message = vectors("somebody/some-model", TEXTS, revision="v9")
+    assert message.startswith("--model somebody/some-model: has no revision 'v9'; see https://huggingface.co/somebody/")
+    message = vectors("somebody/some-model", TEXTS, revision="1" * 40)
+    assert message.startswith(f"--model somebody/some-model: has no revision '{'1' * 40}'")
+    message = vectors("somebody/other", TEXTS)
+    assert message == (
+        "--model somebody/other: is not on the hub, or is private: check the name, or put a token into HF_TOKEN"
+    )
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    hub.commits["somebody/some-model"] = "2" * 40
+    message = vectors("somebody/some-model", TEXTS)
+    assert message.startswith("--model somebody/some-model: no safetensors weights, and pickled ones are not loaded")
