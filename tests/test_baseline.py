@@ -94,3 +94,18 @@ def test_tfidf_takes_own_and_a_number_is_taken_as_given():
 def test_a_baseline_out_of_range_is_refused(text):
     with pytest.raises(InputError, match=f"--baseline {text}"):
         baseline.parse_baseline(text)
+
+
+def test_the_average_command_prints_the_double_loops_value(frame, monkeypatch, capsys):
+    monkeypatch.setattr(encoders, "load", lambda spec: LetterEncoder())
+    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: frame)
+    assert encoders.main(["average", "all-minilm-l6-v2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    head, tail = baseline.beavertails_head_and_tail(frame)
+    vectors = [LetterEncoder().encode(texts).tolist() for texts in (head, tail)]
+    cosines = sorted(oracles.cosine(a, b) for a in vectors[0] for b in vectors[1])
+    mean = sum(cosines) / len(cosines)
+    deviation = (sum((cosine - mean) ** 2 for cosine in cosines) / len(cosines)) ** 0.5
+    middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
+    assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
+    assert encoders.main(["average", "tfidf"]) == 2

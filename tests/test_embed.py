@@ -1,8 +1,10 @@
 """Prompts to matrix, and the store under it, with an encoder that counts what it is asked for."""
 
+import random
 import sqlite3
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -154,3 +156,74 @@ def test_the_store_holds_no_text(encoder, kept):
     Embedder(SPEC, kept).embed(["a rather recognisable prompt"], ["id 0"])
     kept.close()
     assert b"recognisable" not in kept.path.read_bytes()
+
+
+class SmallMemory(CountingEncoder):
+    """An encoder whose device has room for so many padded tokens."""
+
+    token_budget, room = 1000, 40
+
+    def encode(self, texts):
+        if len(texts) * max(map(len, texts)) > self.room:
+            raise MemoryError
+        return super().encode(texts)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, kept):
+    small = SmallMemory()
+    monkeypatch.setattr(encoders, "load", lambda spec: small)
+    texts = ["x" * (1 + i % 20) + str(i) for i in range(50)]
+    embedded = Embedder(SPEC, kept).embed(texts, [str(i) for i in range(50)])
+    assert embedded.matrix.tolist() == expected(texts)
+    assert sorted(small.asked) == sorted(texts), "each encoded once"
+
+
+def test_a_text_that_does_not_fit_alone_is_named(monkeypatch, kept):
+    small = SmallMemory()
+    monkeypatch.setattr(encoders, "load", lambda spec: small)
+    small.room = 5
+    texts = ["a", "b" * 3, "c" * 6]
+    with pytest.raises(InputError, match=r"no memory on cpu for id 2 alone \(6 tokens\); try --dtype bfloat16"):
+        Embedder(SPEC, kept).embed(texts, ["id 0", "id 1", "id 2"])
+
+
+def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
+    """Twenty SIGKILLs; a text is encoded again only if it was in the batch under way."""
+    code = (
+        "import sys, time; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from doubles import StandIn\n"
+        "from utils import embed, encoders, store\n"
+        "class Slow(StandIn):\n"
+        "    dimension, token_budget = 3, 8\n"
+        "    def encode(self, texts):\n"
+        "        time.sleep(0.01)\n"
+        "        with open(sys.argv[2], 'a') as log: log.write(''.join(f'{text}\\n' for text in texts))\n"
+        "        return np.array([[len(t), sum(map(ord, t)), 1] for t in texts], dtype=np.float32)\n"
+        "encoders.load = lambda spec: Slow()\n"
+        "texts = [f'text {i}' for i in range(800)]\n"
+        "kept = store.EmbeddingStore(Path(sys.argv[1]))\n"
+        "matrix = embed.Embedder(encoders.resolve('all-minilm-l6-v2'), kept).embed(texts, texts).matrix\n"
+        "np.save(sys.argv[3], matrix)\n"
+    )
+    log, out = tmp_path / "log", tmp_path / "matrix.npy"
+    log.touch()
+    command = [sys.executable, "-c", code, str(tmp_path / "embeddings.sqlite"), str(log), str(out)]
+    moments, kills = random.Random(0), 0
+    while kills < 20:
+        before = log.stat().st_size
+        process = subprocess.Popen(command, cwd=config.ROOT)
+        while log.stat().st_size == before and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.06))
+        assert process.poll() is None, "killed while it works, not after"
+        process.kill()
+        process.wait()
+        kills += 1
+    subprocess.run(command, cwd=config.ROOT, check=True)
+    texts = [f"text {i}" for i in range(800)]
+    assert np.load(out).tolist() == expected(texts)
+    encoded = log.read_text().splitlines()
+    assert set(encoded) == set(texts)
+    assert len(encoded) - len(texts) <= kills * 8

@@ -1,5 +1,6 @@
 """A name in, an encoder out: real loaders on the packaged MiniLM and on tiny checkpoints."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,26 @@ def test_a_registry_entry_is_complete(name):
     for key in ("label", "family", "loader", "source", "revision", "licence", "parameters", "dtype"):
         assert entry[key], key
     assert {"dimension", "max_tokens", "prompt"} <= entry.keys()
+    assert entry["dtype"] in encoders.DTYPES[1:]
+    assert not entry["prompt"] or entry["documented"], "a prompt says where it is documented"
+    for part in entry.get("checkpoints", [entry] if entry["loader"] == "sentence-transformers" else []):
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", part["source"])
+        pinned = re.fullmatch(r"[0-9a-f]{40}", part["revision"])
+        assert pinned or part["revision"] == "main" or re.fullmatch(r"[0-9a-f]{7,}", part["commit"])
+
+
+def test_the_registry_has_the_papers_eleven_under_their_labels():
+    for name, figures in encoders.paper_figures().items():
+        entry = encoders.registry()[name]
+        assert entry["label"] == figures["label"]
+        assert all(source in figures["checkpoint"] for source in entry["source"].split(" + ")[-2:])
+
+
+def test_the_registry_table_fits_a_terminal_and_lists_every_encoder(capsys):
+    assert encoders.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[2 : 2 + len(encoders.registry())]] == list(encoders.registry())
 
 
 def test_paper_figures_are_those_of_the_paper():
