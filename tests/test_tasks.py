@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import oracles
@@ -303,3 +305,19 @@ def test_sample_scores_equal_the_slow_oracles(tmp_path):
     vectors = encoders.tfidf_vectors([row["question"] for row in rows]).astype(float)
     purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
     assert [float(row["categorical_purity"]) for row in items(tmp_path, TAXONOMY)] == pytest.approx(purity)
+
+
+def test_a_run_whose_embeddings_are_stored_imports_no_torch(tmp_path):
+    code = (
+        "import sys; from Safety_Taxonomy.evaluate import TASK, evaluate\n"
+        "status = evaluate(TASK, ['--data', 'sample', '--quiet', '--out', sys.argv[1]])\n"
+        "print(status, [m for m in ('torch', 'transformers', 'sentence_transformers') if m in sys.modules])"
+    )
+    for imported in (True, False):
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], cwd=config.ROOT, capture_output=True, text=True, check=True
+        )
+        assert ("torch" in run.stdout.splitlines()[-1]) == imported
+    document = json.loads((tmp_path / "sample" / "safety_taxonomy" / "all-minilm-l6-v2.json").read_text())
+    stats = document["embedding"]
+    assert (stats["computed"], stats["reused"]) == (0, stats["unique"])

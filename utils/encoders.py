@@ -128,7 +128,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     neutral = {"revision": (None,), "prompt": (None, ""), "dtype": ("auto", entry["dtype"]), "backend": ("torch",)}
     for option in fixed:
         if getattr(options, option) not in neutral[option]:
-            has = f"has only one, {entry['revision']}" if option == "revision" else "does not have it"
+            has = f"has only one, {entry['revision']}" if option == "revision" else "leaves no choice"
             raise InputError(f"--{option}: {name} {has}; leave the flag out")
     if loader == "tfidf":
         return replace(spec, backend="scikit-learn")
@@ -303,6 +303,7 @@ def _print_average(name: str) -> None:
     kept = store.EmbeddingStore(store.default_path())
     embedder = embed.Embedder(spec, kept, sys.stderr.isatty(), lambda sentence: print(sentence, file=sys.stderr))
     average = baseline.beavertails_average_similarity(embedder)
+    embedder.close()
     print(f"average similarity of {spec.name} over BeaverTails, 250,000 pairs of prompts")
     print(f"  mean                {average.value:.4f}")
     print(f"  median              {average.median:.4f}")

@@ -66,16 +66,23 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
     if checkpoint.location is not None:
         return checkpoint.location
     with _HubErrors(checkpoint.source, checkpoint.revision):
-        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub import HfApi, constants, snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
-        folder = Path(
-            snapshot_download(
-                checkpoint.source,
-                revision=checkpoint.revision,
-                ignore_patterns=UNREAD_FILES if own_code else [*UNREAD_FILES, "*.py"],
-                local_files_only=bool(constants.HF_HUB_OFFLINE),
-            )
-        )
+        wanted = {
+            "repo_id": checkpoint.source,
+            "revision": checkpoint.revision,
+            "ignore_patterns": UNREAD_FILES if own_code else [*UNREAD_FILES, "*.py"],
+        }
+        try:
+            folder = snapshot_download(**wanted, local_files_only=True)
+        except LocalEntryNotFoundError:
+            if constants.HF_HUB_OFFLINE:
+                raise
+            # Asked first because it fails at once where the hub can't be reached; the download tries for half a minute.
+            HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
+            folder = snapshot_download(**wanted)
+    folder = Path(folder)
     refuse_pickled_weights(folder, checkpoint.source)
     return folder
 

@@ -6,6 +6,7 @@ Each has `device`, `dimension` (length of a vector), `max_tokens` (what it reads
 does not fit the device.
 """
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -198,12 +199,23 @@ class LLM2VecEncoder:
 
 def _loaded(spec: EncoderSpec, build: Callable):
     """What `build` gives; a checkpoint that can't be loaded becomes one line."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing a person can mend
+        return _built(spec, build)
+
+
+def _built(spec: EncoderSpec, build: Callable):
     if spec.backend != "torch":
         try:
             return build()
         except Exception as error:  # whatever the export or the packages it needs come to
+            reason = _first_line(error)
+            if importlib.util.find_spec("optimum") is None:
+                reason = "optimum is not installed; its newest version does not support transformers 5"
             raise InputError(
-                f"--backend {spec.backend}: can't be used with {spec.name} here ({_first_line(error)}); use torch"
+                f"--backend {spec.backend}: can't be used with {spec.name} here ({reason}); use torch"
             ) from None
     try:
         return build()
