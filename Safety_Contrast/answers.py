@@ -12,8 +12,8 @@ _REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t
 def edits_of(content: str) -> list:
     """The items of an answer, whatever they are: JSON, fenced or not, with text before or after it.
 
-    Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item a
-    text or an object with `modified_prompt`. Raises ValueError, saying what is wrong, if there is no such JSON.
+    Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item
+    a text or an object with `modified_prompt`. Raises ValueError, saying what is wrong, if there is no such JSON.
     """
     fenced = re.search(r"```(?:\w+)?\s*(.*?)```", content, re.DOTALL)
     text = fenced.group(1) if fenced else content

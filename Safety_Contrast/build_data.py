@@ -1,42 +1,229 @@
-"""Gets the Safety-Contrast set, and says what was found, where, and under which licence.
+"""Gets, writes, checks and parses Safety-Contrast sets.
 
-`python -m Safety_Contrast.build_data` shows what an evaluation would read. With `get` it fetches the set the paper
-published (`--source paper`) or points to the bundled sample (`--source sample`).
+`python -m Safety_Contrast.build_data` shows what an evaluation would read. Its commands: `generate` has a chat model
+write a set; `get` does so too, or with `--source` fetches the one the paper published or points to the bundled sample;
+`check` tells how small the edits of a set are; `parse` turns raw answers into a set.
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from utils import config
-from utils.cli import run, show_data
+from utils.cli import fraction, run, show_data, whole_number
 from utils.schema import InputError
-from utils.sources import CONTRAST_FORMAT, find, shown_path
+from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load, shown_path
 
-CHOICES = (
-    "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the bundled sample; "
-    "writing a set with GPT is not built yet"
-)
+WAYS = "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the bundled sample, none has GPT write one"
 
 
-def get(argv: list[str]) -> int:
-    """Fetches the set that `--source` (or the variable SOURCE) names."""
-    flags = argparse.ArgumentParser(prog="python -m Safety_Contrast.build_data get", description=CHOICES)
-    flags.add_argument("--source", metavar="SOURCE", help="paper or sample (variable SOURCE)")
-    arguments = flags.parse_args(argv)
+def get(argv: Sequence[str]) -> int:
+    """Fetches the set that `--source` (or the variable SOURCE) names, or has one written."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--source")
+    known, rest = flags.parse_known_args(argv)
 
-    def work() -> None:
-        source = arguments.source or config.setting("SOURCE")
+    def fetch(source: str) -> None:
         if source not in ("paper", "sample"):
-            raise InputError(f"SOURCE {source!r}: {CHOICES}")
+            raise InputError(f"SOURCE {source!r}: {WAYS}")
+        if rest:
+            raise InputError(f"{rest[0]}: goes with a set that GPT writes; leave it or SOURCE out")
         found = find(CONTRAST_FORMAT, source)
         print(f"Safety-Contrast set ({found.name}): {shown_path(found.path)}\nlicence: {found.licence}")
         data = "" if source == "paper" else "DATA=sample "
         print(f"next: {data}source scripts/safety_contrast.sh")
 
+    def work() -> int:
+        source = known.source or config.setting("SOURCE")
+        return fetch(source) or 0 if source else generate(rest)
+
+    if {"-h", "--help"} & set(rest):
+        return generate(rest)
     return run(work)
 
 
+def generate(argv: Sequence[str]) -> int:
+    """Has a chat model write five safe edits of each original."""
+    flags = argparse.ArgumentParser(
+        prog="python -m Safety_Contrast.build_data generate",
+        description=f"{generate.__doc__} {WAYS}.",
+        allow_abbrev=False,
+    )
+    flags.add_argument("--source", metavar="SOURCE", help="paper or sample: fetch that set instead (variable SOURCE)")
+    flags.add_argument(
+        "--gpt-model", metavar="NAME", default="gpt-4o-2024-05-13", help="default %(default)s, the paper's time"
+    )
+    flags.add_argument(
+        "--data", metavar="DATA", help="originals: paper, sample or a file like Do-Not-Answer's (variable DATA)"
+    )
+    flags.add_argument("--categories", metavar="NAMES", default="", help="these categories only, commas between")
+    flags.add_argument("--limit", metavar="N", help="the first N originals only")
+    flags.add_argument("--temperature", metavar="T", default="0", help="default 0")
+    flags.add_argument("--seed", metavar="N", default="42", help="default 42")
+    flags.add_argument("--concurrency", metavar="N", default="16", help="requests under way at once (default 16)")
+    flags.add_argument("--attempts", metavar="N", default="3", help="answers asked for each original (default 3)")
+    flags.add_argument("--max-cost", metavar="USD", help="stop before a run costs more")
+    flags.add_argument("--price", metavar="IN,OUT", help="dollars for a million tokens (else prices.yaml)")
+    flags.add_argument("--batch", action="store_true", help="use the Batch API: half the price, within a day")
+    flags.add_argument("--dry-run", action="store_true", help="show the first request and the cost; send nothing")
+    flags.add_argument(
+        "--out", metavar="FOLDER", help="default a folder of Safety_Contrast/data for model and settings"
+    )
+    flags.add_argument("--quiet", action="store_true", help="print the summary and nothing else")
+    arguments = flags.parse_args(argv)
+
+    def work() -> int:
+        from Safety_Contrast.generate import Order, Run, chosen, originals
+        from utils.openai_api import require_key
+
+        order = Order(
+            model=arguments.gpt_model,
+            temperature=_number(arguments.temperature, "--temperature", 0, 2),
+            seed=whole_number(arguments.seed, "--seed", least=0),
+            concurrency=whole_number(arguments.concurrency, "--concurrency", least=1),
+            attempts=whole_number(arguments.attempts, "--attempts", least=1),
+            max_cost=None if arguments.max_cost is None else _number(arguments.max_cost, "--max-cost", 0, 1e9),
+            price=_price(arguments.price),
+            out=None if arguments.out is None else config.callers_path(arguments.out),
+            batch=arguments.batch,
+        )
+        limit = None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=1)
+        categories = [name.strip() for name in arguments.categories.split(",") if name.strip()]
+        if not arguments.dry_run:
+            require_key(f"--gpt-model {order.model}", "or take a set that is there: SOURCE=paper or DATA=sample")
+        everything, found = originals(arguments.data or config.setting("DATA"))
+        rows = chosen(everything, categories, limit)
+
+        def note(sentence: str) -> None:
+            if not arguments.quiet:
+                print(sentence, file=sys.stderr)
+
+        task = Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
+        if arguments.dry_run:
+            print(task.preview())
+            return 0
+        return task.go()
+
+    return run(work)
+
+
+def check(argv: Sequence[str]) -> int:
+    """Tells how small and how various the edits of a set are, and draws it."""
+    flags = argparse.ArgumentParser(
+        prog="python -m Safety_Contrast.build_data check", description=check.__doc__, allow_abbrev=False
+    )
+    flags.add_argument(
+        "file", metavar="FILE", nargs="?", default="auto", help="a set, or paper or sample (default auto)"
+    )
+    flags.add_argument(
+        "--minimal", metavar="MIN_JACCARD", help="also write the originals all of whose edits are so near"
+    )
+    flags.add_argument("--out", metavar="FOLDER", help="of the figure and the subset (default results/contrast_check)")
+    arguments = flags.parse_args(argv)
+
+    def work() -> None:
+        from Safety_Contrast import quality
+
+        least = None if arguments.minimal is None else fraction(arguments.minimal, "--minimal")
+        dataset, found = load(CONTRAST_FORMAT, arguments.file)
+        rows = quality.quality(dataset)
+        print(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
+        print(quality.table(rows))
+        print(f"\n{quality.shared_texts(dataset)} edits are shared by two originals or more")
+        out = config.ROOT / "results" / "contrast_check"
+        out = out if arguments.out is None else config.callers_path(arguments.out)
+        picture = out / f"{dataset.name}.svg"
+        quality.figure(rows, f"How near the edits stay: {dataset.name}, {len(dataset)} originals", picture)
+        print(f"wrote {shown_path(picture)}")
+        if least is not None:
+            subset = out / f"{dataset.name}_minimal_{arguments.minimal}.jsonl"
+            names = {shown: name for name, shown in CATEGORIES.items()}
+            kept = quality.minimal(dataset, least, subset, names)
+            print(f"wrote {shown_path(subset)}: {kept} of {len(dataset)} originals")
+
+    return run(work)
+
+
+def parse(argv: Sequence[str]) -> int:
+    """Turns a file of raw answers (id, category, question, contrasts) into a set."""
+    flags = argparse.ArgumentParser(
+        prog="python -m Safety_Contrast.build_data parse", description=parse.__doc__, allow_abbrev=False
+    )
+    flags.add_argument("file", metavar="FILE", help="raw answers, such as contrast_origin.jsonl")
+    flags.add_argument("--out", metavar="FILE", help="the set (default contrast_parsed.jsonl beside FILE)")
+    arguments = flags.parse_args(argv)
+
+    def work() -> int:
+        from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row
+        from utils.results import write_whole
+
+        path = config.callers_path(arguments.file)
+        rows, failed = [], []
+        for number, raw in enumerate(_raw_rows(path), 1):
+            try:
+                edits = edits_of(raw["contrasts"])
+                if len(edits) != EDITS or not all(isinstance(edit, str) and edit.strip() for edit in edits):
+                    raise ValueError(f"there are not {EDITS} texts in it")
+                rows.append(parsed_row(raw["id"], raw["category"], raw["question"], edits))
+            except ValueError as error:
+                failed.append(f"row {number} (id {raw['id']}): {error}")
+        out = path.with_name("contrast_parsed.jsonl") if arguments.out is None else config.callers_path(arguments.out)
+        if not rows:
+            raise InputError(f"{path.name}: {failed[0] if failed else 'no rows'}; nothing was written")
+        write_whole(out, json_lines(rows))
+        print(f"wrote {shown_path(out)}: {len(rows)} originals with five edits each")
+        for line in failed:
+            print(f"left out {line}", file=sys.stderr)
+        return 3 if failed else 0
+
+    return run(work)
+
+
+def _raw_rows(path: Path) -> list[dict]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"{path}: can't be read ({reason}); give a file of raw answers") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise InputError(f"{path.name}: line {number} is not JSON; mend or remove it") from None
+        for column in ("id", "category", "question", "contrasts"):
+            if not isinstance(row, dict) or column not in row or (column != "id" and not isinstance(row[column], str)):
+                raise InputError(f"{path.name}: line {number}: no text in '{column}'; give a file of raw answers")
+        rows.append(row)
+    return rows
+
+
+def _number(text: str, where: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise InputError(
+            f"{where} {text}: give a number of at least {least:g}{f' and at most {most:g}' if most < 1e9 else ''}"
+        )
+    return value
+
+
+def _price(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise InputError(f"--price {text}: give dollars for a million tokens in and out, such as 2.50,10")
+    return _number(parts[0], "--price", 0, 1e9), _number(parts[1], "--price", 0, 1e9)
+
+
+COMMANDS = {"get": get, "generate": generate, "check": check, "parse": parse}
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["get"]:
-        sys.exit(get(sys.argv[2:]))
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))
     sys.exit(show_data("Safety_Contrast", CONTRAST_FORMAT))

@@ -164,7 +164,7 @@ def test_wrong_dimensions_are_refused(server):
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
         (403, {}, "does not allow this key to use some-model"),
         (404, {"code": "model_not_found"}, "has no model some-model"),
-        (429, {"code": "insufficient_quota"}, "has no credit left; what was embedded is kept"),
+        (429, {"code": "insufficient_quota"}, "has no credit left; what came is kept"),
         (429, {}, "still limits the rate after 7 tries"),
         (503, {}, r"failed 7 times \(status 503\)"),
         (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),

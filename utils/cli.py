@@ -126,12 +126,12 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     return Settings(
         models=models,
         data=chosen("data")[0],
-        top_k=_whole(*chosen("top_k"), least=1),
-        threshold=_fraction(*chosen("threshold")),
+        top_k=whole_number(*chosen("top_k"), least=1),
+        threshold=fraction(*chosen("threshold")),
         baseline=parse_baseline(baseline),
         out=_out(*chosen("out")),
-        limit=None if arguments.limit is None else _whole(arguments.limit, "--limit", least=2),
-        seed=_whole(arguments.seed, "--seed", least=0),
+        limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
+        seed=whole_number(arguments.seed, "--seed", least=0),
         quiet=arguments.quiet,
         use_store=not arguments.no_cache,
         encoder=EncoderOptions(
@@ -150,7 +150,8 @@ def _out(text: str, where: str) -> Path:
     return config.ROOT / text if text == config.VARIABLES["OUT"][0] else config.callers_path(text)
 
 
-def _whole(text: str, where: str, least: int) -> int:
+def whole_number(text: str, where: str, least: int) -> int:
+    """The whole number that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
     try:
         value = int(text)
     except ValueError:
@@ -160,7 +161,8 @@ def _whole(text: str, where: str, least: int) -> int:
     return value
 
 
-def _fraction(text: str, where: str) -> float:
+def fraction(text: str, where: str) -> float:
+    """The number from 0 to 1 that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Encoders behind the OpenAI embeddings API, or a server that speaks it."""
+"""The OpenAI API, or a server that speaks it: its client, its refusals, and encoders behind it."""
 
 import math
 import re
@@ -31,6 +31,56 @@ def host() -> str:
     return shown
 
 
+def require_key(what: str, otherwise: str = "") -> None:
+    """Raises InputError, naming `what` needs it, if there is neither a key nor a server of one's own."""
+    if not config.setting("OPENAI_API_KEY") and not config.setting("OPENAI_BASE_URL"):
+        raise InputError(
+            f"{what}: needs a key; put OPENAI_API_KEY=... into .env (made at https://platform.openai.com/api-keys)"
+            f"{', ' if otherwise else ''}{otherwise}"
+        )
+
+
+def _client_settings(retries: int, seconds: float) -> dict:
+    # A server of one's own may want no key, but the SDK sends one always.
+    return {
+        "api_key": config.setting("OPENAI_API_KEY") or "none",
+        "base_url": config.setting("OPENAI_BASE_URL") or None,
+        "max_retries": retries,
+        "timeout": seconds,
+    }
+
+
+def async_client(retries: int, seconds: float):
+    """The SDK's asynchronous client for the server and key that the environment names."""
+    import openai
+
+    return openai.AsyncOpenAI(**_client_settings(retries, seconds))
+
+
+def error_code(error) -> str | None:
+    """The server's code of an error, where it is one word."""
+    return error.code if isinstance(error.code, str) and re.fullmatch(r"[a-z_]{1,40}", error.code) else None
+
+
+def refusal(error, model: str, retries: int) -> str:
+    """What an error of the API means, in our words: the server's own may hold a part of the key, or of a prompt."""
+    where, status, code = host(), error.status_code, error_code(error)
+    again = "what came is kept, run again to go on"
+    if status == 401:
+        return f"{where} refused the key in OPENAI_API_KEY"
+    if status == 403:
+        return f"{where} does not allow this key to use {model}"
+    if status == 404:
+        return f"{where} has no model {model}"
+    if code == "insufficient_quota":
+        return f"the account at {where} has no credit left; {again}"
+    if status == 429:
+        return f"{where} still limits the rate after {retries + 1} tries; {again}, later"
+    if status >= 500:
+        return f"{where} failed {retries + 1} times (status {status}); {again}"
+    return f"{where} refused a request (status {status}{f', {code}' if code else ''})"
+
+
 class OpenAIEncoder:
     """A model behind the API; several requests at once, each within the API's limits.
 
@@ -44,19 +94,12 @@ class OpenAIEncoder:
     def __init__(self, spec: EncoderSpec) -> None:
         import openai
 
-        self.host, address, key = host(), config.setting("OPENAI_BASE_URL"), config.setting("OPENAI_API_KEY")
-        if not key and not address:
-            raise InputError(
-                f"--model {spec.name}: needs a key; put OPENAI_API_KEY=... into .env (made at "
-                "https://platform.openai.com/api-keys)"
-            )
+        require_key(f"--model {spec.name}")
+        self.host = host()
         self.name, self.prompt, self.price = spec.name, spec.prompt, spec.usd_per_million_tokens
         self.model = spec.recipe["model"]
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
-        # A server of one's own may want no key, but the SDK sends one always.
-        self._client = openai.OpenAI(
-            api_key=key or "none", base_url=address or None, max_retries=RETRIES, timeout=SECONDS_TO_ANSWER
-        )
+        self._client = openai.OpenAI(**_client_settings(RETRIES, SECONDS_TO_ANSWER))
         self._encoding = _encoding(self.model)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
@@ -84,10 +127,10 @@ class OpenAIEncoder:
         try:
             answer = self._client.embeddings.create(model=self.model, input=[self._shortened(text) for text in texts])
         except openai.APIStatusError as error:
-            raise InputError(f"--model {self.name}: {self._refusal(error)}") from None
+            raise InputError(f"--model {self.name}: {refusal(error, self.model, RETRIES)}") from None
         except openai.APIConnectionError:
             raise InputError(
-                f"--model {self.name}: {self.host} can't be reached; what was embedded is kept, run again to go on"
+                f"--model {self.name}: {self.host} can't be reached; what came is kept, run again to go on"
             ) from None
         except (openai.OpenAIError, ValueError):
             raise InputError(f"--model {self.name}: {self.host} gave an answer without embeddings") from None
@@ -95,7 +138,7 @@ class OpenAIEncoder:
         if len(answer.data) != len(texts) or set(rows) != set(range(len(texts))):
             raise InputError(
                 f"--model {self.name}: {self.host} gave {len(answer.data)} embeddings for {len(texts)} texts; "
-                "what was embedded is kept, run again to go on"
+                "what came is kept, run again to go on"
             )
         lengths = {len(row) for row in rows.values()}
         if self.dimension is None and len(lengths) == 1:
@@ -114,25 +157,6 @@ class OpenAIEncoder:
             if len(tokens) > self.max_tokens:
                 return self._encoding.decode(tokens[: self.max_tokens], errors="ignore")
         return text
-
-    def _refusal(self, error) -> str:
-        # The server's own words are left out: they may hold a part of the key, or of a prompt.
-        code = error.code if isinstance(error.code, str) and re.fullmatch(r"[a-z_]{1,40}", error.code) else None
-        status = error.status_code
-        again = "what was embedded is kept, run again to go on"
-        if status == 401:
-            return f"{self.host} refused the key in OPENAI_API_KEY"
-        if status == 403:
-            return f"{self.host} does not allow this key to use {self.model}"
-        if status == 404:
-            return f"{self.host} has no model {self.model}"
-        if code == "insufficient_quota":
-            return f"the account at {self.host} has no credit left; {again}"
-        if status == 429:
-            return f"{self.host} still limits the rate after {RETRIES + 1} tries; {again}, later"
-        if status >= 500:
-            return f"{self.host} failed {RETRIES + 1} times (status {status}); {again}"
-        return f"{self.host} refused a request (status {status}{f', {code}' if code else ''})"
 
     def close(self) -> None:
         """Closes the connections."""

@@ -263,7 +263,8 @@ def _given(fmt: Format, path: Path) -> Found:
         return Found("paper", path, digest, "as given, with the paper's digest", fmt.card.licence)
     if sample.is_file() and digest == sha256_of(sample):
         return _sample(fmt, "as given")
-    name = path.name.split(".")[0]
+    # A set with the paper's file name is told apart by its folder.
+    name = path.parent.name if path.name == fmt.card.file else path.name.split(".")[0]
     if name in ("paper", "sample"):
         raise InputError(f"--data {path}: results of '{name}' are those of another dataset; rename the file")
     return Found(name, path, digest, "as given", "not known here")

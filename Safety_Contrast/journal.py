@@ -1,0 +1,77 @@
+"""Every answer that was paid for, appended the moment it comes: what a restart goes by."""
+
+import json
+import os
+from pathlib import Path
+
+from utils.schema import InputError
+from utils.sources import shown_path
+
+
+class Journal:
+    """An append-only file of JSON lines; the first says what the answers were asked with.
+
+    settings: what has to be the same for answers to stand in one set. Raises InputError if the file holds answers to
+    others, or can't be read or written. `repaired` is true if a half-written last line was dropped.
+    """
+
+    def __init__(self, path: Path, settings: dict) -> None:
+        self.path, self.repaired = path, False
+        self.entries: list[dict] = []
+        self._answers: dict[str, list[dict]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = path.open("a+b")
+        except OSError as error:
+            raise InputError(f"{path}: can't be written ({error.strerror}); give another --out") from None
+        self._lock()
+        self._stream.seek(0)
+        content = self._stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            self._stream.truncate(len(whole))
+            self.repaired = True
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self._take(json.loads(line))
+            except ValueError:
+                raise InputError(
+                    f"{shown_path(path)}: line {number} is not JSON; mend it, or give another --out to start afresh"
+                ) from None
+        if not self.entries:
+            self.append({"settings": settings})
+        elif self.entries[0].get("settings") != settings:
+            made = self.entries[0].get("settings") or {}
+            differs = ", ".join(sorted(key for key in settings | made if settings.get(key) != made.get(key)))
+            raise InputError(
+                f"{shown_path(path)}: holds answers asked for with another {differs}; give another --out, or none"
+            )
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # no such locks on Windows
+            return
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end") from None
+
+    def append(self, entry: dict) -> None:
+        """Writes an entry so that it outlives a crash of the process and of the machine."""
+        self._stream.write(json.dumps(entry).encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._take(entry)
+
+    def _take(self, entry: dict) -> None:
+        self.entries.append(entry)
+        if "answer" in entry:
+            self._answers.setdefault(entry["id"], []).append(entry)
+
+    def answers(self) -> dict[str, list[dict]]:
+        """The answers to each original, by its id, in the order they came."""
+        return self._answers
+
+    def close(self) -> None:
+        self._stream.close()

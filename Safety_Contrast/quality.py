@@ -1,0 +1,156 @@
+"""How small the edits of a contrast set are, and how many are the same: what a score on it rests on."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Contrast.answers import json_lines, normalised, parsed_row
+from utils.metrics import word_overlap
+from utils.results import write_whole
+from utils.schema import Dataset, InputError
+
+# Two edits of one original that share so many of their words are hardly two.
+NEARLY_THE_SAME = 0.8
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A category's edits, or all.
+
+    overlap: mean word overlap (Jaccard) of original and edit, 0 to 1; overlaps: each of them, (n, 5).
+    small: share of edits with an overlap of 0.5 or more. shared: edits that stand under another original too.
+    nearly_same: pairs of edits of one original with an overlap of 0.8 or more. length: mean of edit over original, in
+    characters.
+    """
+
+    category: str
+    originals: int
+    overlap: float
+    small: float
+    shared: int
+    nearly_same: int
+    length: float
+    overlaps: np.ndarray
+
+
+def quality(dataset: Dataset) -> list[Quality]:
+    """The quality of each category's edits, and last of all."""
+    columns = [column for column in dataset.texts if column != "original_prompt"]
+    originals = dataset.texts["original_prompt"]
+    edits = list(zip(*(dataset.texts[column] for column in columns), strict=True))
+    overlaps = np.array(
+        [[word_overlap(o, edit) for edit in five] for o, five in zip(originals, edits, strict=True)]
+    )  # (n, 5)
+    under = Counter(edit for five in edits for edit in {normalised(edit) for edit in five})
+    shared = np.array([sum(under[normalised(edit)] > 1 for edit in five) for five in edits])
+    near = np.array(
+        [
+            sum(word_overlap(a, b) >= NEARLY_THE_SAME for i, a in enumerate(five) for b in five[i + 1 :])
+            for five in edits
+        ]
+    )
+    length = np.array(
+        [np.mean([len(edit) for edit in five]) / len(o) for o, five in zip(originals, edits, strict=True)]
+    )
+    groups = np.array(dataset.groups)
+
+    def over(category: str, chosen: np.ndarray) -> Quality:
+        return Quality(
+            category,
+            int(chosen.sum()),
+            float(overlaps[chosen].mean()),
+            float((overlaps[chosen] >= 0.5).mean()),
+            int(shared[chosen].sum()),
+            int(near[chosen].sum()),
+            float(length[chosen].mean()),
+            overlaps[chosen],
+        )
+
+    return [*(over(group, groups == group) for group in dataset.group_order), over("all", groups != "")]
+
+
+def shared_texts(dataset: Dataset) -> int:
+    """How many different edits stand under two originals or more."""
+    columns = [column for column in dataset.texts if column != "original_prompt"]
+    rows = zip(*(dataset.texts[column] for column in columns), strict=True)
+    under = Counter(edit for five in rows for edit in {normalised(edit) for edit in five})
+    return sum(number > 1 for number in under.values())
+
+
+def table(rows: list[Quality]) -> str:
+    """The report, within 80 columns."""
+    from tabulate import SEPARATING_LINE, tabulate
+
+    lines = [
+        [q.category, q.originals, f"{q.overlap:.2f}", f"{q.small:.0%}", q.shared, q.nearly_same, f"{q.length:.2f}"]
+        for q in rows
+    ]
+    headers = ["category", "n", "overlap", "small", "shared", "near", "length"]
+    body = tabulate([*lines[:-1], SEPARATING_LINE, lines[-1]], headers=headers, disable_numparse=True,
+                    colalign=("left", *["right"] * 6))  # fmt: skip
+    return (
+        f"{body}\n\n"
+        "overlap  mean word overlap (Jaccard) of original and edit\n"
+        "small    share of edits with an overlap of 0.5 or more\n"
+        "shared   edits that stand under another original too\n"
+        f"near     pairs of edits of one original with an overlap of {NEARLY_THE_SAME} or more\n"
+        "length   characters of an edit over those of its original, mean"
+    )
+
+
+def figure(rows: list[Quality], title: str, path: Path) -> None:
+    """A box for each category's word overlaps, as SVG."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "safe-embed"
+    from matplotlib import pyplot
+
+    shown = rows[::-1]
+    picture, axes = pyplot.subplots(figsize=(7, 0.34 * len(shown) + 1.3), layout="constrained")
+    axes.boxplot(
+        [q.overlaps.ravel() for q in shown],
+        orientation="horizontal",
+        widths=0.6,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": "#cfe3f5", "edgecolor": "#33658a"},
+        medianprops={"color": "#33658a"},
+        whiskerprops={"color": "#33658a"},
+        capprops={"color": "#33658a"},
+    )
+    axes.plot([q.overlap for q in shown], range(1, len(shown) + 1), "o", color="#d1495b", markersize=5, label="mean")
+    axes.set_yticks(range(1, len(shown) + 1), [q.category for q in shown])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("word overlap (Jaccard) of original and edit")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(loc="lower right", frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    text = io.StringIO()
+    picture.savefig(text, format="svg", metadata={"Date": None})
+    pyplot.close(picture)
+    write_whole(path, text.getvalue())
+
+
+def minimal(dataset: Dataset, least: float, path: Path, categories: dict[str, str]) -> int:
+    """Writes the originals all of whose edits have a word overlap of `least` or more; returns how many.
+
+    categories: shown name to the name in the file. Raises InputError if none is left.
+    """
+    columns = [column for column in dataset.texts if column != "original_prompt"]
+    rows = []
+    for i, original in enumerate(dataset.texts["original_prompt"]):
+        edits = [dataset.texts[column][i] for column in columns]
+        if min(word_overlap(original, edit) for edit in edits) >= least:
+            identifier = int(dataset.ids[i]) if dataset.ids[i].isdigit() else dataset.ids[i]
+            group = dataset.groups[i]
+            rows.append(parsed_row(identifier, categories.get(group, group), original, edits))
+    if not rows:
+        raise InputError(f"--minimal {least}: no original has five edits of that overlap; lower it")
+    write_whole(path, json_lines(rows))
+    return len(rows)

@@ -1,0 +1,423 @@
+"""The contrast set: written by a chat model on loopback, parsed, checked; nothing lost, nothing paid for twice."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from chat_server import KEY, ChatServer, answer, edits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Safety_Contrast import answers, build_data, generate, quality
+from Safety_Contrast.evaluate import TASK
+from utils import cli, config, sources
+
+FIVE = [f"text {i}" for i in range(5)]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    started = []
+
+    def start(**more):
+        started.append(ChatServer(**more))
+        monkeypatch.setenv("OPENAI_BASE_URL", started[-1].url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        return started[-1]
+
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.2)
+    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 1.0)
+    yield start
+    for one in started:
+        one.shutdown()
+
+
+@pytest.fixture
+def many(tmp_path):
+    """939 originals in Do-Not-Answer's format."""
+    path = tmp_path / "originals.csv"
+    names = list(sources.CATEGORIES)
+    rows = [f'{i},"{names[i % 12]}",may i do thing number {i}?' for i in range(939)]
+    path.write_text("id,types_of_harm,question\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def made(folder):
+    return {name: (folder / name).read_bytes() for name in ("contrast_origin.jsonl", "contrast_parsed.jsonl")}
+
+
+def write_set(path, out, *more):
+    return build_data.generate(["--data", str(path), "--out", str(out), "--quiet", *more])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        answer(FIVE),
+        f"```json\n{answer(FIVE)}\n```",
+        f"Here you are:\n```\n{answer(FIVE)}\n```\nAnything else?",
+        answer(FIVE) + "\nI hope this helps {with braces}.",
+        json.dumps(FIVE),
+        json.dumps({"prompts": [{"modified_prompt": text} for text in FIVE]}),
+        json.dumps({f"prompt_{i}": text for i, text in enumerate(FIVE, 1)}),
+    ],
+)
+def test_an_answer_is_read_however_it_is_wrapped(content):
+    assert answers.edits_of(content) == FIVE
+    assert answers.problem_with(FIVE, "an original") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("no", "no JSON"), ('{"prompt_#1": ', "broken"), ('{"a": 1, "b": 2}', "no key prompt_#1"), ("", "no JSON")],
+)
+def test_an_answer_that_is_none_says_why(content, problem):
+    with pytest.raises(ValueError, match=problem):
+        answers.edits_of(content)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_read_or_refused(content):
+    try:
+        assert isinstance(answers.edits_of(content), list)
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("items", "problem"),
+    [
+        (FIVE[:4], "4 prompts"),
+        ([*FIVE, "more"], "6 prompts"),
+        ([*FIVE[:4], " "], "prompt 5 has no text"),
+        ([*FIVE[:4], None], "prompt 5 has no text"),
+        ([*FIVE[:4], " TEXT  0"], "two prompts are the same"),
+        ([*FIVE[:4], "The  Original"], "prompt 5 is the original"),
+        (["I'm sorry, I can't help with that", *FIVE[1:]], "prompt 1 is a refusal"),
+        ([*FIVE[:4], "x" * 81], "prompt 5 is more than 4 times"),
+    ],
+)
+def test_five_edits_that_will_not_do(items, problem):
+    assert problem in answers.problem_with(items, "the original")
+
+
+def test_every_original_is_answered_and_the_files_are_in_the_papers_format(server, many, tmp_path, capsys):
+    running = server()
+    out = tmp_path / "set"
+    assert write_set(many, out, "--limit", "30") == 0
+    raw = [json.loads(line) for line in (out / "contrast_origin.jsonl").read_text().splitlines()]
+    parsed = [json.loads(line) for line in (out / "contrast_parsed.jsonl").read_text().splitlines()]
+    assert [list(row) for row in raw] == [["id", "category", "question", "contrasts"]] * 30
+    assert [row["id"] for row in parsed] == list(range(30))
+    for row in parsed:
+        assert [row[f"prompt_#{i}"] for i in range(1, 6)] == edits(row["original_prompt"])
+    journal = [json.loads(line) for line in (out / "contrast_answers.jsonl").read_text().splitlines()]
+    assert journal[1]["model"] == "gpt-4o-2024-05-13-as-served" and journal[1]["request_id"] == "req"
+    assert journal[1]["usage"] == {"prompt_tokens": 100, "completion_tokens": 50}
+    printed = capsys.readouterr().out
+    # 30 x (100 x $5 + 50 x $15) / 1e6 = 30 x $0.00125 = $0.0375
+    assert "3000 in, 1500 out, $0.0375" in printed and "30 of 30 originals" in printed
+    assert running.keys == {f"Bearer {KEY}"}
+    before = len(running.requests)
+    assert write_set(many, out, "--limit", "30") == 0 and len(running.requests) == before, "nothing is asked again"
+    assert build_data.parse([str(out / "contrast_origin.jsonl"), "--out", str(tmp_path / "again.jsonl")]) == 0
+    assert (tmp_path / "again.jsonl").read_bytes() == made(out)["contrast_parsed.jsonl"]
+
+
+def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
+    server()
+    assert write_set(many, tmp_path / "plain", "--concurrency", "32") == 0
+    running = server(seed=1, share=0.3)
+    status = write_set(many, tmp_path / "faulty", "--concurrency", "32", "--attempts", "12")
+    assert status == 0
+    assert running.most <= 32
+    assert made(tmp_path / "faulty") == made(tmp_path / "plain")
+    # What was charged for is in the journal, all of it; no original that had its five edits was asked again.
+    journal = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
+    assert len(journal) - 1 == len(running.charged)
+    assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 939
+    assert len(running.charged) > 939 + 50, "the faults were there"
+
+
+def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
+    running = ChatServer(seed=2, share=0.2, seconds=0.01)
+    environment = {**os.environ, "OPENAI_BASE_URL": running.url, "OPENAI_API_KEY": KEY}
+    out, concurrency, moments, kills = tmp_path / "set", 8, random.Random(3), 0
+    command = [sys.executable, "-m", "Safety_Contrast.build_data", "generate", "--data", str(many), "--quiet"]
+    command += ["--out", str(out), "--concurrency", str(concurrency), "--attempts", "12", "--limit", "400"]
+    while kills < 6:
+        before = len(running.good)
+        process = subprocess.Popen(command, cwd=config.ROOT, env=environment, stdout=subprocess.DEVNULL)
+        while len(running.good) == before and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.25))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        with (out / "contrast_answers.jsonl").open("ab") as stream:
+            stream.write(b'{"id": "half')  # as if the machine had stopped in the middle of a line
+    run = subprocess.run(command, cwd=config.ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert kills >= 3
+    twice = sum(number - 1 for number in Counter(running.good).values())
+    assert twice <= kills * concurrency, "only what was under way when it was killed"
+    parsed = [json.loads(line) for line in (out / "contrast_parsed.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in parsed] == list(range(400))
+    running.shutdown()
+
+
+def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
+    running = ChatServer(seconds=0.4)
+    environment = {**os.environ, "OPENAI_BASE_URL": running.url, "OPENAI_API_KEY": KEY}
+    out = tmp_path / "set"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "Safety_Contrast.build_data", "generate", "--data", str(many), "--out", str(out)],
+        cwd=config.ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not running.good:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "waiting for the answers under way" in error and "Traceback" not in error
+    journal = (out / "contrast_answers.jsonl").read_text().splitlines()
+    assert len(journal) - 1 == len(running.charged) < 939
+    running.shutdown()
+
+
+def test_what_still_fails_is_counted_and_named(server, many, tmp_path, capsys):
+    running = server()
+    running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--attempts", "2") == 3
+    printed = capsys.readouterr().out
+    assert "0 of 3 originals have five edits" in printed
+    assert "missing  id 0: there are 4 prompts, 5 are needed" in printed
+    failed = [json.loads(line) for line in (tmp_path / "set" / "contrast_failed.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in failed] == ["0", "1", "2"]
+    assert len(running.charged) == 6
+    second = next(r for r in running.requests if len(r["messages"]) > 2)
+    assert second["messages"][-1]["content"].startswith("That does not do: there are 4 prompts, 5 are needed")
+    del running.content
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--attempts", "3") == 0
+    assert not (tmp_path / "set" / "contrast_failed.jsonl").exists()
+
+
+def test_structured_output_is_used_where_the_server_has_it(server, many, tmp_path):
+    running = server()
+    write_set(many, tmp_path / "a", "--limit", "2")
+    assert not any("response_format" in request for request in running.requests), "gpt-4o-2024-05-13 has none"
+    write_set(many, tmp_path / "b", "--limit", "2", "--gpt-model", "newer", "--price", "1,1")
+    assert running.requests[-1]["response_format"]["json_schema"]["strict"]
+    running = server()
+    running.schema = False
+    assert write_set(many, tmp_path / "c", "--limit", "9", "--gpt-model", "newer", "--concurrency", "1") == 0
+    assert ["response_format" in request for request in running.requests] == [True] + [False] * 9
+
+
+def test_dry_run_sends_nothing_and_shows_the_first_request(server, many, tmp_path, capsys):
+    running = server()
+    arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "5"]
+    assert build_data.generate([*arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    document = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
+    assert not running.requests and not (tmp_path / "set").exists()
+    assert build_data.generate([*arguments, "--concurrency", "1"]) == 0
+    assert running.requests[0] == document, "the very request"
+    assert "5 calls of gpt-4o-2024-05-13" in shown
+
+
+def test_a_run_that_would_cost_too_much_is_not_begun_and_one_that_does_is_stopped(server, many, tmp_path, capsys):
+    running = server()
+    assert write_set(many, tmp_path / "set", "--max-cost", "0.01") == 2
+    assert "--max-cost 0.01: 939 calls would cost about $" in capsys.readouterr().err and not running.requests
+    # Each answer costs a hundred times what was thought.
+    real = running.completion
+
+    def dear(request, fault=None):
+        return real(request, fault) | {"usage": {"prompt_tokens": 20000, "completion_tokens": 0}}
+
+    running.completion = dear
+    assert write_set(many, tmp_path / "set", "--max-cost", "1", "--limit", "200", "--concurrency", "4") == 3
+    assert 0.5 < len(running.charged) * 0.1 <= 1.0, "at ten cents an answer, ten answers at the most"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
+        (404, {"code": "model_not_found"}, "has no model nothing-of-this-name"),
+        (429, {"code": "insufficient_quota"}, "has no credit left"),
+    ],
+)
+def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, error, message):
+    running = server()
+    running.refuse = (status, {"message": f"about {KEY}", **error})
+    out = tmp_path / "set"
+    assert write_set(many, out, "--gpt-model", "nothing-of-this-name", "--concurrency", "2") == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: --gpt-model nothing-of-this-name: ") and message in captured.err
+    assert len(running.requests) <= 4 * (generate.RETRIES + 1)
+    assert KEY not in captured.out + captured.err
+
+
+def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monkeypatch):
+    server().server_close()
+    monkeypatch.setattr(generate, "RETRIES", 1)
+    assert write_set(many, tmp_path / "set") == 2
+    assert "20 requests in a row came to nothing (no connection)" in capsys.readouterr().err
+
+
+def test_without_a_key_there_are_three_ways_on(many, capsys):
+    assert build_data.get([]) == 2
+    line = capsys.readouterr().err
+    assert all(way in line for way in ("OPENAI_API_KEY", ".env", "SOURCE=paper", "DATA=sample"))
+    assert line.count("\n") == 1
+
+
+def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys, monkeypatch):
+    server()
+    out = tmp_path / "set"
+    assert write_set(many, out, "--limit", "2") == 0
+    before = (out / "contrast_answers.jsonl").read_bytes()
+    assert write_set(many, out, "--limit", "2", "--gpt-model", "other") == 2
+    assert "holds answers asked for with another model; give another --out" in capsys.readouterr().err
+    changed = tmp_path / "template.yaml"
+    changed.write_text(generate.TEMPLATE_FILE.read_text() + "\n# changed\n")
+    monkeypatch.setattr(generate, "TEMPLATE_FILE", changed)
+    assert write_set(many, out, "--limit", "2") == 2
+    assert "another template" in capsys.readouterr().err
+    assert (out / "contrast_answers.jsonl").read_bytes() == before
+    template = generate.Template()
+    _, found = generate.originals(str(many))
+    order = generate.Order("m", 0, 1, 1, 1, None, None, None)
+    here = generate.folder_of(order, generate.order_settings(order, template, found))
+    other = generate.Order("m", 0.5, 1, 1, 1, None, None, None)
+    assert here != generate.folder_of(other, generate.order_settings(other, template, found))
+
+
+def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many, tmp_path, capsys):
+    server()
+    out = tmp_path / "set"
+    assert write_set(many, out, "--limit", "2") == 0
+    journal = out / "contrast_answers.jsonl"
+    with journal.open("a") as stream:
+        stream.write('{"id": "2", "ans')
+    arguments = ["--data", str(many), "--out", str(out), "--limit", "3"]
+    assert build_data.generate(arguments) == 0
+    assert "half-written" in capsys.readouterr().err
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
+    assert build_data.generate(arguments) == 2
+    assert "contrast_answers.jsonl: line 2 is not JSON" in capsys.readouterr().err
+
+
+def test_the_batch_api(server, many, tmp_path, monkeypatch):
+    server()
+    assert write_set(many, tmp_path / "plain", "--limit", "60") == 0
+    running = server(seed=4, share=0.3)
+    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    assert write_set(many, tmp_path / "batch", "--limit", "60", "--batch", "--attempts", "8") == 0
+    assert made(tmp_path / "batch") == made(tmp_path / "plain")
+    assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
+
+
+def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.batch_end = "expired"
+    assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
+    assert len(running.charged) == 40, "no answer twice"
+
+
+def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.refuse = "after the batch"
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
+    running.refuse = None
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 0
+    assert len(running.batches) == 1 and len(running.charged) == 10
+
+
+def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OPENAI_LOG", "debug")
+    server(share=0.3)
+    write_set(many, tmp_path / "set", "--limit", "20", "--attempts", "9")
+    captured = capfd.readouterr()
+    assert KEY not in captured.out + captured.err
+    assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "set").iterdir())
+
+
+def test_what_was_written_is_evaluated_under_its_folders_name(server, tmp_path, capsys):
+    server()
+    assert write_set("sample", tmp_path / "my-set", "--limit", "24") == 0
+    data = str(tmp_path / "my-set" / "contrast_parsed.jsonl")
+    assert cli.evaluate(TASK, ["--data", data, "--model", "tfidf", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert (tmp_path / "out" / "my-set" / "safety_contrast" / "tfidf.json").is_file()
+
+
+def test_the_papers_raw_answers_give_the_papers_set(paper_data, tmp_path):
+    out = tmp_path / "parsed.jsonl"
+    assert build_data.parse([str(paper_data / "contrast_origin.jsonl"), "--out", str(out)]) == 0
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == sources.CONTRAST.sha256
+
+
+def test_parse_names_what_it_leaves_out(tmp_path, capsys):
+    good = {"id": 1, "category": "Hate Speech", "question": "why?", "contrasts": answer(FIVE)}
+    path = tmp_path / "raw.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": 2, "contrasts": answer(FIVE[:3])}) + "\n")
+    assert build_data.parse([str(path)]) == 3
+    assert "left out row 2 (id 2): there are not 5 texts in it" in capsys.readouterr().err
+    assert len((tmp_path / "contrast_parsed.jsonl").read_text().splitlines()) == 1
+    path.write_text(json.dumps({"id": 1}) + "\n")
+    assert build_data.parse([str(path)]) == 2
+    assert "raw.jsonl: line 1: no text in 'category'" in capsys.readouterr().err
+
+
+def test_quality_by_hand(tmp_path, capsys):
+    # Original "a b c d". Edits: "a b c e" 3/5, "a b c f" 3/5, "a x y z" 1/7, "p q r s" 0, "a b c d e" 4/5.
+    rows = []
+    for number, fifth in ((1, "a b c d e"), (2, "a b c d g")):
+        five = ["a b c e", "a b c f", f"a x y z{number}", f"p q r s{number}", fifth]
+        rows.append(answers.parsed_row(number, "Hate Speech", "a b c d", five))
+    path = tmp_path / "small.jsonl"
+    path.write_text(answers.json_lines(rows))
+    dataset, _ = sources.load(sources.CONTRAST_FORMAT, str(path))
+    everything = quality.quality(dataset)[-1]
+    assert everything.overlap == pytest.approx((3 / 5 + 3 / 5 + 1 / 7 + 0 + 4 / 5) / 5)
+    assert everything.small == pytest.approx(3 / 5)
+    assert everything.shared == 4 and quality.shared_texts(dataset) == 2, "two texts, under two originals each"
+    # Within the five of row 1: "a b c e" and "a b c d e" share 4 of 5 words; row 2: none has 0.8.
+    assert everything.nearly_same == 1
+    # Row 1: lengths 7, 7, 8, 8, 9 over 7; row 2 the same.
+    assert everything.length == pytest.approx(39 / 5 / 7)
+    assert build_data.check([str(path), "--out", str(tmp_path), "--minimal", "0.9"]) == 2
+    assert "no original has five edits of that overlap" in capsys.readouterr().err
+    assert build_data.check([str(path), "--out", str(tmp_path), "--minimal", "0"]) == 0
+    assert (tmp_path / "small_minimal_0.jsonl").read_text() == path.read_text().replace(
+        "Hate Speech", "Toxic language (hate speech)"
+    )
+    assert (tmp_path / "small.svg").read_text().startswith("<?xml")
+
+
+def test_the_quality_of_the_papers_set_is_what_is_published_of_it(paper_data, capsys, tmp_path):
+    assert build_data.check(["paper", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    rows = {line[:26].strip(): line[26:].split() for line in printed.splitlines() if line[26:28] == "  "}
+    # DESIGN.md, sections 3 and 4: mean Jaccard 0.33, 0.15 in Stereotypes, 0.52 in Disinformation; 69 shared edits.
+    assert [rows[name][1] for name in ("all", "Stereotypes", "Disinformation")] == ["0.33", "0.15", "0.52"]
+    assert "69 edits are shared by two originals or more" in printed
