@@ -92,7 +92,10 @@ def generate(argv: Sequence[str]) -> int:
         limit = None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=1)
         categories = [name.strip() for name in arguments.categories.split(",") if name.strip()]
         if not arguments.dry_run:
-            require_key(f"--gpt-model {order.model}", "or take a set that is there: SOURCE=paper or DATA=sample")
+            require_key(
+                f"--gpt-model {order.model}",
+                "or take a set that is there: SOURCE=paper here, or DATA=sample with scripts/safety_contrast.sh",
+            )
         everything, found = originals(arguments.data or config.setting("DATA"))
         rows = chosen(everything, categories, limit)
 
@@ -135,7 +138,7 @@ def check(argv: Sequence[str]) -> int:
         out = config.ROOT / "results" / "contrast_check"
         out = out if arguments.out is None else config.callers_path(arguments.out)
         picture = out / f"{dataset.name}.svg"
-        quality.figure(rows, f"How near the edits stay: {dataset.name}, {len(dataset)} originals", picture)
+        quality.figure(rows, f"How near the edits stay ({dataset.name}, {len(dataset)} originals)", picture)
         print(f"wrote {shown_path(picture)}")
         if least is not None:
             subset = out / f"{dataset.name}_minimal_{arguments.minimal}.jsonl"

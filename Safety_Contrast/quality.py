@@ -123,12 +123,11 @@ def figure(rows: list[Quality], title: str, path: Path) -> None:
         whiskerprops={"color": "#33658a"},
         capprops={"color": "#33658a"},
     )
-    axes.plot([q.overlap for q in shown], range(1, len(shown) + 1), "o", color="#d1495b", markersize=5, label="mean")
+    axes.plot([q.overlap for q in shown], range(1, len(shown) + 1), "o", color="#d1495b", markersize=5)
     axes.set_yticks(range(1, len(shown) + 1), [q.category for q in shown])
     axes.set_xlim(0, 1)
-    axes.set_xlabel("word overlap (Jaccard) of original and edit")
+    axes.set_xlabel("word overlap (Jaccard) of original and edit; box: quartiles, dot: mean")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(loc="lower right", frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     text = io.StringIO()

@@ -175,6 +175,6 @@ def test_get_contrast_set_says_its_choices_in_one_line(paper_data):
 
     choices = get()
     assert choices.returncode == 2 and choices.stderr.count("\n") == 1
-    assert "SOURCE=paper" in choices.stderr and "SOURCE=sample" in choices.stderr
+    assert "OPENAI_API_KEY" in choices.stderr and "SOURCE=paper" in choices.stderr and "DATA=sample" in choices.stderr
     assert str(paper_data) in get(SOURCE="paper").stdout
     assert "sample.jsonl" in get("--source", "sample").stdout

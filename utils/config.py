@@ -19,7 +19,7 @@ VARIABLES = {
     "DEVICE": ("auto", "encoders", "auto, cuda, mps or cpu, several with commas between"),
     "DTYPE": ("auto", "encoders", "auto, float32, bfloat16 or float16"),
     "OUT": ("results", "evaluations", "folder of the result files"),
-    "SOURCE": ("", "scripts/get_contrast_set.sh", "paper or sample"),
+    "SOURCE": ("", "scripts/get_contrast_set.sh", "paper or sample; empty has GPT write a set"),
     "SAFE_EMBED_DATA_DIR": ("", "data sources", "a folder that holds the datasets already"),
     "SAFE_EMBED_CACHE_DIR": (".cache", "embedding store", "where embeddings are kept"),
     "OPENAI_API_KEY": ("", "OpenAI API", "key for text-embedding-3 and openai:MODEL"),
