@@ -167,10 +167,6 @@ def request(order: Order, template: Template, original: Original, before: Sequen
     return body | {"response_format": SCHEMA} if schema else body
 
 
-def has_schema(model: str) -> bool:
-    return not model.startswith(WITHOUT_SCHEMA)
-
-
 def tokens_in(bodies: Sequence[dict]) -> int:
     """About how many tokens the requests have: four bytes each, which English text rather stays below."""
     return sum(math.ceil(len(m["content"].encode()) / 4) + 4 for body in bodies for m in body["messages"])
@@ -198,7 +194,7 @@ class Run:
         self.settings = order_settings(order, self.template, found)
         self.folder = folder_of(order, self.settings)
         self.price = prices(order)
-        self.schema = has_schema(order.model)
+        self.schema = not order.model.startswith(WITHOUT_SCHEMA)
         self.unanswered: dict[str, str] = {}
         self.spent = self.dearest = 0.0
         self.retries = 0
@@ -211,6 +207,7 @@ class Run:
         return f"POST {openai_api.host()}/chat/completions\n{json.dumps(first, indent=1)}\n\n{self.estimate(self.rows)}"
 
     def estimate(self, rows: Sequence[Original]) -> str:
+        """How many calls, tokens and dollars it takes to ask for `rows` once each."""
         tokens = tokens_in([request(self.order, self.template, row, [], False) for row in rows])
         cost = self.estimated_cost(rows)
         money = "price unknown (give --price INPUT,OUTPUT)" if cost is None else f"about ${cost:.2f}"
@@ -218,12 +215,14 @@ class Run:
         return f"{len(rows)} calls of {self.order.model}: about {tokens} tokens in, {written} out, {money}"
 
     def estimated_cost(self, rows: Sequence[Original]) -> float | None:
+        """Dollars for asking for `rows` once each, None where the price is unknown."""
         if self.price is None:
             return None
         tokens = tokens_in([request(self.order, self.template, row, [], False) for row in rows])
         return self.cost(tokens, len(rows) * TOKENS_ANSWERED)
 
     def cost(self, tokens_read: int, tokens_written: int) -> float:
+        """Dollars for so many tokens; 0 where the price is unknown."""
         return 0.0 if self.price is None else (tokens_read * self.price[0] + tokens_written * self.price[1]) / 1e6
 
     # --- the run
@@ -274,6 +273,7 @@ class Run:
         message = choice.get("message") or {}
         usage = completion.get("usage") or {}
         content = message.get("content") or ""
+        content = content if isinstance(content, str) else json.dumps(content)
         if message.get("refusal"):
             problem = "it is a refusal"
         elif choice.get("finish_reason") == "content_filter":
@@ -332,7 +332,7 @@ class Run:
                 except openai.APIStatusError as error:
                     self.stop = self.stop or self._fatal(error)
                     failures += 1
-                    self.unanswered[row.id] = f"status {error.status_code}"
+                    self.unanswered[row.id] = openai_api.refusal(error, self.order.model, RETRIES)
                 except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
                     failures += 1
                     self.unanswered[row.id] = _reason(error)
@@ -392,7 +392,7 @@ class Run:
             try:
                 raw = await client.chat.completions.with_raw_response.create(**body)
                 completion = json.loads(raw.http_response.content)
-                if not isinstance(completion, dict) or not completion.get("choices"):
+                if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
                     raise ValueError("an answer without choices")
             except openai.BadRequestError:
                 if not schema:
