@@ -37,7 +37,15 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
         metrics=[
             row
             for name, direction in better.items()
-            for row in summarise(name, scores[name], dataset.groups, dataset.group_order, direction, chance.get(name))
+            for row in summarise(
+                name,
+                scores[name],
+                dataset.groups,
+                dataset.group_order,
+                direction,
+                chance.get(name),
+                **settings.intervals((0, 1) if name.endswith("accuracy") else None),
+            )
         ],
     )
 

@@ -54,11 +54,13 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     chance = {"triplet_accuracy": np.full(len(dataset), 0.5)}
     rows: list[Metric] = []
     for name, better in BETTER.items():
-        rows += summarise(name, scores[name], dataset.groups, dataset.group_order, better, chance.get(name))
+        drawn = settings.intervals((0, 1) if name.endswith("accuracy") else None)
+        rows += summarise(name, scores[name], dataset.groups, dataset.group_order, better, chance.get(name), **drawn)
     for label, (low, high) in OVERLAP_BINS.items():
         within = per_original((low <= overlap) & (overlap < high))
         for name, better in BETTER.items():
-            bin_rows = summarise(name, within[name], [label] * len(dataset), [label], better, chance.get(name))
+            drawn = settings.intervals((0, 1) if name.endswith("accuracy") else None)
+            bin_rows = summarise(name, within[name], [label] * len(dataset), [label], better, chance.get(name), **drawn)
             rows += bin_rows[:1]
     return Scores(
         items={

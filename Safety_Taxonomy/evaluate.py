@@ -41,14 +41,19 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     for name, k in [("categorical_purity", settings.top_k), *((f"categorical_purity@{k}", k) for k in curve)]:
         purity = metrics.categorical_purity(neighbors[:, :k], categories)  # (n,)
         ceiling = metrics.purity_ceiling(categories, k)
-        rows += summarise(name, purity, categories, dataset.group_order, "higher", chance, ceiling)
+        rows += summarise(
+            name, purity, categories, dataset.group_order, "higher", chance, ceiling, **settings.intervals((0, 1))
+        )
         items[name] = purity.tolist()
     items["nearest_id"] = [dataset.ids[j] for j in neighbors[:, 0]]
-    clustering = {
-        "silhouette": metrics.silhouette(embeddings, categories),
-        "nmi": metrics.normalized_mutual_information(embeddings, categories, settings.seed),
-    }
-    rows += [Metric(name, "overall", value, len(dataset), "higher") for name, value in clustering.items()]
+    silhouette = metrics.silhouette(embeddings, categories)
+    items["silhouette"] = silhouette.tolist()
+    rows += summarise(
+        "silhouette", silhouette, categories, dataset.group_order, "higher", **settings.intervals((-1, 1))
+    )
+    # No mean of items, so no interval: a resample would have the same prompt twice, which clusters with itself.
+    nmi = metrics.normalized_mutual_information(embeddings, categories, settings.seed)
+    rows.append(Metric("nmi", "overall", nmi, len(dataset), "higher"))
     return Scores(items, rows)
 
 

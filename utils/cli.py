@@ -26,10 +26,15 @@ class Settings:
     baseline: str | float
     out: Path
     limit: int | None
+    bootstrap: int
     seed: int
     quiet: bool
     use_store: bool
     encoder: EncoderOptions
+
+    def intervals(self, bounds: tuple[float, float] | None) -> dict:
+        """How `summarise` is to draw its intervals for values within `bounds`."""
+        return {"resamples": self.bootstrap, "seed": self.seed, "bounds": bounds}
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,9 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
     flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument(
+        "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
+    )
     flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
@@ -131,6 +139,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         baseline=parse_baseline(baseline),
         out=_out(*chosen("out")),
         limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
+        bootstrap=_resamples(arguments.bootstrap),
         seed=whole_number(arguments.seed, "--seed", least=0),
         quiet=arguments.quiet,
         use_store=not arguments.no_cache,
@@ -148,6 +157,13 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 def _out(text: str, where: str) -> Path:
     # The default lies in the repository, wherever a script was called from.
     return config.ROOT / text if text == config.VARIABLES["OUT"][0] else config.callers_path(text)
+
+
+def _resamples(text: str) -> int:
+    resamples = whole_number(text, "--bootstrap", least=0)
+    if 0 < resamples < 1000 or resamples > 1_000_000:
+        raise InputError(f"--bootstrap {text}: give 0 for no intervals, or 1000 to 1000000 resamples")
+    return resamples
 
 
 def whole_number(text: str, where: str, least: int) -> int:
@@ -266,7 +282,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
         settings={
             "top_k": settings.top_k if task.uses_top_k else None,
             "threshold": settings.threshold if task.uses_baseline else None,
-            "bootstrap": 0,
+            "bootstrap": settings.bootstrap,
             "seed": settings.seed,
             "baseline": None if average is None else vars(average),
         },
@@ -284,6 +300,8 @@ def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
         for result in done:
             b = result.settings["baseline"]
             lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
+    if done[0].settings["bootstrap"]:
+        lines.append("± half the width of the 95 % interval (bootstrap within type or category)")
     return "\n".join([*lines, ""])
 
 

@@ -152,15 +152,15 @@ def _category_sizes(categories: Sequence[str]) -> np.ndarray:
     return counts[inverse]
 
 
-def silhouette(embeddings: np.ndarray, categories: Sequence[str]) -> float:
-    """Mean silhouette coefficient of the categories by cosine distance (scikit-learn).
+def silhouette(embeddings: np.ndarray, categories: Sequence[str]) -> np.ndarray:
+    """Each prompt's silhouette coefficient in its category by cosine distance (scikit-learn).
 
     embeddings: (n, d). categories: n labels, at least 2 and fewer than n distinct.
-    Returns a float in [-1, 1]; higher is better, 0 where categories overlap. Ours, beyond the paper.
+    Returns (n,), each in [-1, 1]; higher is better, 0 where categories overlap. Ours, beyond the paper.
     """
-    from sklearn.metrics import silhouette_score
+    from sklearn.metrics import silhouette_samples
 
-    return float(silhouette_score(unit_rows(embeddings), list(categories), metric="cosine"))
+    return silhouette_samples(unit_rows(embeddings), list(categories), metric="cosine")
 
 
 def normalized_mutual_information(embeddings: np.ndarray, categories: Sequence[str], seed: int = 42) -> float:

@@ -209,6 +209,11 @@ class Result:
     environment: dict
     items: dict[str, list] = field(default_factory=dict, repr=False)
 
+    def metric(self, metric: str, group: str) -> Metric | None:
+        """The number of `metric` for `group`, or None where it was not computed."""
+        return next((m for m in self.metrics if m.metric == metric and m.group == group), None)
+
     def value(self, metric: str, group: str) -> float | None:
         """The value of `metric` for `group`, or None where it was not computed."""
-        return next((m.value for m in self.metrics if m.metric == metric and m.group == group), None)
+        found = self.metric(metric, group)
+        return None if found is None else found.value

@@ -6,7 +6,7 @@ import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE, tabulate
 
 from utils.encoders import paper_entry
-from utils.schema import Result
+from utils.schema import Metric, Result
 from utils.sources import CARDS
 
 WIDTH = 80
@@ -22,6 +22,13 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def with_interval(metric: Metric | None) -> str:
+    """A value and half the width of its 95 % interval, where it has one."""
+    if metric is None or metric.low is None:
+        return number(None if metric is None else metric.value)
+    return f"{metric.value:.3f} ±{(metric.high - metric.low) / 2:.3f}"
+
+
 def group_table(
     results: Sequence[Result], metric: str, groups: Sequence[str] | None = None, heading: str = "type"
 ) -> str:
@@ -34,8 +41,9 @@ def group_table(
     groups = [group for group in (groups or rows) if group in rows]
     columns: list[list[tuple[str, list[str]]]] = []
     for result in results:
-        ours = [result.value(metric, group) for group in groups]
-        block = [(result.encoder.label, [number(value) for value in ours])]
+        found = [result.metric(metric, group) for group in groups]
+        ours = [None if m is None else m.value for m in found]
+        block = [(result.encoder.label, [with_interval(m) for m in found])]
         paper = _paper_column(result, metric, groups)
         if paper is not None:
             differences = [None if p is None or o is None else o - p for o, p in zip(ours, paper, strict=True)]
@@ -59,7 +67,7 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
         ("metric", [f"{metric.replace('_', ' ')} ({group})" for metric, group in present]),
         ("better", [m.better for m in first]),
     ]
-    columns = [[(r.encoder.label, [number(r.value(*row)) for row in present])] for r in results]
+    columns = [[(r.encoder.label, [with_interval(r.metric(*row)) for row in present])] for r in results]
     if any(m.chance is not None for m in first):
         columns.append([("chance", [number(m.chance) for m in first])])
     return _blocks(left, columns)

@@ -1,0 +1,154 @@
+"""How sure a mean is, and whether two encoders differ: intervals, paired tests, correction for many of them."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+CONFIDENCE = 0.95
+# Sign flips are all tried up to so many items (2^16 of them), drawn at random beyond.
+EXACT_UP_TO = 16
+# Resampled items, or signs, that are in memory at once.
+_CHUNK = 4_000_000
+
+
+def bootstrap_intervals(
+    values: np.ndarray,
+    strata: Sequence[str],
+    order: Sequence[str],
+    resamples: int,
+    seed: int = 42,
+    bounds: tuple[float, float] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the mean of each stratum, and of `average` (mean of those) and `overall` (mean of all items).
+
+    values: n finite numbers, one for each item. strata: n names; items are resampled within theirs. order: which.
+    bounds: the least and the most that a value can be, if there are such.
+    Returns (low, high) by stratum name, `average` and `overall`; a stratum of one item has none, and then neither have
+    the two.
+
+    Expanded percentile intervals (Hesterberg 2015, arXiv 1411.5279): the percentile bootstrap of a mean of n items is
+    narrow by sqrt((n - 1) / n) and by the normal's quantiles standing in for Student's; both are made good, with
+    Satterthwaite's degrees of freedom for means over strata. In simulations at n = 25 the percentile interval
+    covers 93 % and this one 95 % (tests/test_uncertainty.py). Where all values of a stratum stand at the same bound no
+    resample differs, and the exact binomial limit is taken instead.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    strata = np.asarray(strata, dtype=object)
+    means, sizes, variances, replicates, intervals = [], [], [], [], {}
+    complete = True
+    for position, name in enumerate(order):
+        group = values[strata == name]
+        n = len(group)
+        if n < 2:
+            complete = False
+            continue
+        mean, variance = group.mean(), group.var(ddof=1) / n
+        deviations = _resampled_means(group - mean, resamples, seed, position) * np.sqrt(n / (n - 1))
+        intervals[name] = _expanded(mean, deviations, n - 1, group, bounds)
+        means.append(mean)
+        sizes.append(n)
+        variances.append(variance)
+        replicates.append(deviations)
+    if complete and means:
+        sizes = np.array(sizes, dtype=np.float64)
+        for name, weights in (("average", np.full(len(means), 1 / len(means))), ("overall", sizes / sizes.sum())):
+            parts = weights**2 * np.array(variances)
+            freedom = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum() if parts.any() else sizes.sum() - len(sizes)
+            intervals[name] = _expanded(
+                float(weights @ means),
+                sum(w * r for w, r in zip(weights, replicates, strict=True)),
+                freedom,
+                values,
+                bounds,
+            )
+    return intervals
+
+
+def _resampled_means(values: np.ndarray, resamples: int, seed: int, stratum: int) -> np.ndarray:
+    n = len(values)
+    rows = max(1, _CHUNK // n)
+    parts = []
+    for chunk, start in enumerate(range(0, resamples, rows)):
+        counts = _resample_counts(n, min(rows, resamples - start), seed, stratum, chunk)
+        parts.append(counts.astype(np.float32) @ values.astype(np.float32) / n)
+    return np.concatenate(parts)  # (resamples,)
+
+
+@functools.lru_cache(maxsize=32)
+def _resample_counts(n: int, resamples: int, seed: int, stratum: int, chunk: int) -> np.ndarray:
+    """How often each item stands in each resample: (resamples, n). The same for every metric of the same items."""
+    drawn = np.random.default_rng([seed, stratum, chunk]).integers(0, n, (resamples, n))
+    drawn += np.arange(resamples)[:, None] * n
+    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.uint16)
+
+
+def _expanded(
+    mean: float, deviations: np.ndarray, freedom: float, values: np.ndarray, bounds: tuple[float, float] | None
+) -> tuple[float, float]:
+    from scipy.special import ndtr, stdtrit
+
+    tail = (1 - CONFIDENCE) / 2
+    if bounds is not None and values.min() == values.max() and values[0] in bounds:
+        # With n values at a bound, the share of others is below 1 - tail^(1/n) at this confidence, and each is off by
+        # the whole range at most.
+        reach = (1 - tail ** (1 / len(values))) * (bounds[1] - bounds[0])
+        return (mean - reach, mean) if values[0] == bounds[1] else (mean, mean + reach)
+    share = ndtr(stdtrit(freedom, tail))
+    low, high = mean + np.quantile(deviations, [share, 1 - share])
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return float(low), float(high)
+
+
+def sign_flip_p_value(
+    differences: np.ndarray, weights: np.ndarray | None = None, flips: int = 100_000, seed: int = 42
+) -> float:
+    """Two-sided p-value of a paired permutation test that the differences are as likely of one sign as of the other.
+
+    differences: n, one encoder's score of an item minus another's. weights: n, what each item counts in the mean (1/n
+    each if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices of signs,
+    all of them up to 16 items, else `flips` drawn at random, the observed one among them.
+    Returns a float in (0, 1].
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    n = len(differences)
+    weighted = differences * (1 / n if weights is None else np.asarray(weights, dtype=np.float64))
+    # Sums in another order differ by rounding; what is equal but for that counts as equal.
+    observed = abs(weighted.sum()) - 1e-12 * np.abs(weighted).sum()
+    if not weighted.any():
+        return 1.0
+    if n <= EXACT_UP_TO:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)  # (2^n, n)
+        return float((np.abs(signs @ weighted) >= observed).mean())
+    generator = np.random.default_rng(seed)
+    chunk, extreme = max(1, _CHUNK // n), 0
+    for start in range(0, flips, chunk):
+        bits = generator.integers(0, 2, (min(chunk, flips - start), n), dtype=np.int8)
+        extreme += int((np.abs((1 - 2 * bits) @ weighted) >= observed).sum())
+    return (extreme + 1) / (flips + 1)
+
+
+def effect_size(differences: np.ndarray) -> float:
+    """Cohen's d of paired differences: their mean over their standard deviation; 0 where all are 0.
+
+    differences: n, at least 2. Infinite where all are the same and not 0.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    mean, deviation = differences.mean(), differences.std(ddof=1)
+    if deviation == 0:
+        return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
+    return float(mean / deviation)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm's step-down method, in their order; each at most 1.
+
+    To call those of 0.05 or less different is wrong of any in 5 % of families at most. Holm 1979.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected.tolist()
