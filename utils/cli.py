@@ -137,7 +137,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         top_k=whole_number(*chosen("top_k"), least=1),
         threshold=fraction(*chosen("threshold")),
         baseline=parse_baseline(baseline),
-        out=_out(*chosen("out")),
+        out=config.results_directory(chosen("out")[0]),
         limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
         bootstrap=_resamples(arguments.bootstrap),
         seed=whole_number(arguments.seed, "--seed", least=0),
@@ -152,11 +152,6 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
             trust_remote_code=arguments.trust_remote_code,
         ),
     )
-
-
-def _out(text: str, where: str) -> Path:
-    # The default lies in the repository, wherever a script was called from.
-    return config.ROOT / text if text == config.VARIABLES["OUT"][0] else config.callers_path(text)
 
 
 def _resamples(text: str) -> int:

@@ -80,3 +80,9 @@ def data_directory() -> Path | None:
 def cache_directory() -> Path:
     """The folder of what can be computed again, relative to the repository's root."""
     return ROOT / Path(setting("SAFE_EMBED_CACHE_DIR")).expanduser()
+
+
+def results_directory(chosen: str | None = None) -> Path:
+    """The folder of the result files: `chosen`, else OUT; the default lies in the repository, wherever one stands."""
+    text = chosen or setting("OUT")
+    return ROOT / text if text == VARIABLES["OUT"][0] else callers_path(text)

@@ -56,7 +56,7 @@ def group_table(
             columns.append([(extra, [number(value) for value in values])])
     left = [(heading, list(groups)), ("n", [str(rows[group].n) for group in groups])]
     summaries = [i for i, group in enumerate(groups) if group in ("average", "overall")]
-    return _blocks(left, columns, rule_before=min(summaries) if summaries and len(groups) > 2 else None)
+    return blocks(left, columns, rule_before=min(summaries) if summaries and len(groups) > 2 else None)
 
 
 def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) -> str:
@@ -70,7 +70,7 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
     columns = [[(r.encoder.label, [with_interval(r.metric(*row)) for row in present])] for r in results]
     if any(m.chance is not None for m in first):
         columns.append([("chance", [number(m.chance) for m in first])])
-    return _blocks(left, columns)
+    return blocks(left, columns)
 
 
 def _paper_column(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
@@ -95,7 +95,7 @@ def is_papers_setting(result: Result) -> bool:
     )
 
 
-def _blocks(
+def blocks(
     left: list[tuple[str, list[str]]],
     columns: list[list[tuple[str, list[str]]]],
     rule_before: int | None = None,
@@ -114,10 +114,11 @@ def _blocks(
         if tables[-1] and sum(map(width, tables[-1] + block)) > room:
             tables.append([])
         tables[-1].extend(block)
-    return "\n\n".join(_render(left + part, len(left), rule_before) for part in tables)
+    return "\n\n".join(render(left + part, len(left), rule_before) for part in tables)
 
 
-def _render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | None) -> str:
+def render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | None) -> str:
+    """Columns as one table: the first of them aligned left, a rule above row `rule_before`."""
     rows: list = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     if rule_before is not None:
         rows.insert(rule_before, SEPARATING_LINE)

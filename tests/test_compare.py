@@ -1,0 +1,172 @@
+"""Encoders beside one another: differences, p-values and ranks on the same items, and what can't be compared."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import cli, compare, results
+from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Result
+
+GROUPS = ["a"] * 12 + ["b"] * 10
+
+
+def written(out, name, values, task="safety_challenging", metric="normalized_similarity", **more):
+    """A result file of a made-up encoder with these per-item scores."""
+    info = EncoderInfo(name, name.upper(), "made up", "1", 3, "float32", None, "", "torch", name)
+    settings = {
+        "top_k": None,
+        "threshold": 0.5,
+        "bootstrap": 1000,
+        "seed": 42,
+        "baseline": {"value": 0, "source": "own"},
+    }
+    result = Result(
+        task=task, created="2026-01-01T00:00:00+00:00", seconds=0.1, encoder=info, dataset_name="made-up",
+        dataset_files=(DataFile("x.csv", "0" * 64, len(values)),), dataset_items=len(values), settings=settings,
+        embedding=EmbeddingStats(1, 1, 1, 0, 0.0),
+        metrics=tuple(results.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
+        items={"id": [f"i{k}" for k in range(len(values))], "type": GROUPS, metric: list(values)},
+    )  # fmt: skip
+    return results.write_result(replace(result, **more), out)
+
+
+def table(capsys, *arguments):
+    assert compare.main([*map(str, arguments), "--format", "csv"]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+@pytest.fixture
+def three(tmp_path):
+    generator = np.random.default_rng(1)
+    base = generator.random(22)
+    scores = {
+        "one": base,
+        "two": base + generator.normal(0, 0.01, 22),
+        "three": base + 0.3 + generator.normal(0, 0.05, 22),
+    }
+    for name, values in scores.items():
+        written(tmp_path, name, values)
+    return tmp_path, scores
+
+
+def test_differences_p_values_and_ranks(three, capsys):
+    out, scores = three
+    rows = table(capsys, "one", "two", "three", "--out", out)
+    group = np.array(GROUPS)
+    exact = {}
+    for row in rows:
+        values = scores[row["encoder"]]
+        mean = {
+            "a": lambda v: v[group == "a"].mean(),
+            "b": lambda v: v[group == "b"].mean(),
+            "average": lambda v: (v[group == "a"].mean() + v[group == "b"].mean()) / 2,
+            "overall": lambda v: v.mean(),
+        }[row["group"]]
+        assert float(row["value"]) == pytest.approx(mean(values))
+        assert float(row["low"]) < float(row["value"]) < float(row["high"])
+        if row["encoder"] == "one":
+            assert row["difference"] == row["p_holm"] == ""
+        else:
+            assert float(row["difference"]) == pytest.approx(mean(values) - mean(scores["one"]))
+    # Groups a and b have so few items that all signs are tried: scipy does so too.
+    for name, part in (("two", "a"), ("two", "b"), ("three", "a"), ("three", "b")):
+        differences = (scores[name] - scores["one"])[group == part]
+        row = next(r for r in rows if (r["encoder"], r["group"]) == (name, part))
+        assert float(row["effect_size"]) == pytest.approx(differences.mean() / differences.std(ddof=1))
+        exact[name, part] = stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+        ).pvalue
+    assert (exact["three", "a"], exact["three", "b"]) == (2 / 2**12, 2 / 2**10)
+    corrected = {(r["encoder"], r["group"]): float(r["p_holm"]) for r in rows if r["p_holm"]}
+    assert len(corrected) == 8, "two encoders in four rows"
+    # Of the eight, `three` has the four smallest. The two over all items are drawn, 1 in 20,001 at the least; then come
+    # 2/2^12 and 2/2^10, which count as one of six and one of five.
+    assert corrected["three", "a"] == pytest.approx(6 * 2 / 2**12)
+    assert corrected["three", "b"] == pytest.approx(5 * 2 / 2**10)
+    assert min(corrected["two", part] for part in "ab") >= min(exact["two", part] for part in "ab")
+    ranks = {r["encoder"]: r["rank"] for r in rows if r["group"] == "average"}
+    assert ranks == {"one": "1", "two": "1", "three": "3"}
+
+
+def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp_path, capsys):
+    values = np.random.default_rng(0).random(22) / 2
+    for name, scores in (("weak", values), ("strong", values + 0.4)):
+        path = written(tmp_path, name, scores, "safety_taxonomy", "categorical_purity")
+        document = json.loads(path.read_text())
+        for metric in document["metrics"]:
+            metric["better"] = "higher"
+        path.write_text(json.dumps(document))
+    ranks = {r["encoder"]: r["rank"] for r in table(capsys, "--out", tmp_path) if r["group"] == "average"}
+    assert ranks == {"strong": "1", "weak": "2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"dataset_files": (DataFile("y.csv", "1" * 64, 22),)},
+            "other data (x.csv 000000000000 and y.csv 111111111111)",
+        ),
+        (
+            {"settings": {"top_k": 5, "threshold": 0.5, "baseline": {"value": 0, "source": "own"}}},
+            "other k (None and 5)",
+        ),
+        ({"settings": {"top_k": None, "threshold": 0.4, "baseline": {"value": 0, "source": "own"}}}, "other threshold"),
+        (
+            {"settings": {"top_k": None, "threshold": 0.5, "baseline": {"value": 0, "source": "paper"}}},
+            "other kind of baseline (own and paper)",
+        ),
+        (
+            {"items": {"id": [f"j{k}" for k in range(22)], "type": GROUPS, "normalized_similarity": [0.5] * 22}},
+            "other items",
+        ),
+    ],
+)
+def test_what_is_not_alike_is_not_compared(tmp_path, capsys, change, message):
+    written(tmp_path, "one", np.linspace(0, 1, 22))
+    written(tmp_path, "two", np.linspace(0, 0.9, 22), **change)
+    assert compare.main(["--out", str(tmp_path)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: one and two on safety_challenging: ") and message in line
+
+
+def test_bad_input_is_one_line(three, capsys):
+    out, _ = three
+    for arguments, message in (
+        (["--format", "html"], "--format html"),
+        (["one", "four"], "four: no result in"),
+        (["--metric", "cosine_of_all"], "--metric cosine_of_all"),
+        (["--reference", "four"], "--reference four: no result of safety_challenging"),
+        (["--out", str(out / "nothing")], "no task has results of two encoders"),
+    ):
+        assert compare.main(["--out", str(out), *arguments]) == 2
+        line = capsys.readouterr().err
+        assert message in line and line.count("\n") == 1, line
+
+
+def test_real_results_in_every_format(tmp_path, capsys):
+    for task in (CHALLENGING, TAXONOMY):
+        arguments = ["--data", "sample", "--model", "all-minilm-l6-v2,tfidf", "--out", str(tmp_path), "--quiet"]
+        assert cli.evaluate(task, arguments) == 0
+    capsys.readouterr()
+    printed = {}
+    for form in compare.FORMATS:
+        assert compare.main(["tfidf", "all-minilm-l6-v2", "--out", str(tmp_path), "--format", form]) == 0
+        printed[form] = capsys.readouterr().out
+    assert max(len(line) for line in printed["text"].splitlines()) <= 80
+    assert printed["markdown"].count("| average ") == 2 + 2
+    assert printed["latex"].count("\\toprule") == 4 and "±" not in printed["latex"]
+    rows = list(csv.DictReader(io.StringIO(printed["csv"])))
+    assert {row["task"] for row in rows} == {"safety_challenging", "safety_taxonomy"}
+    assert {row["reference"] for row in rows} == {"tfidf"}
+
+
+def test_p_values_are_never_printed_as_nought():
+    assert [compare.p_text(p) for p in (None, 0.00004, 0.0123, 1.0)] == ["-", "<0.001", "0.012", "1.000"]

@@ -1,0 +1,344 @@
+"""Encoders beside one another: each score with its interval, differences with p-values, and a ranking that ties.
+
+Reads result files and the items beside them; computes no embedding.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from utils import config, tables
+from utils.results import read_result
+from utils.schema import InputError, Metric, Result
+from utils.sources import shown_path
+from utils.uncertainty import effect_size, holm, sign_flip_p_value
+
+HEADLINES = {
+    "safety_challenging": "normalized_similarity",
+    "safety_contrast": "boundary_similarity",
+    "safety_taxonomy": "categorical_purity",
+}
+FORMATS = ("text", "markdown", "csv", "latex")
+FLIPS = 20_000
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An encoder's result with its per-item scores of one metric. items: id to (group, value), in order."""
+
+    result: Result
+    path: Path
+    items: dict[str, tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder and one group: its score, and its difference to the reference's on the same items.
+
+    difference, effect_size, p: None for the reference itself. p is corrected by Holm over the whole comparison.
+    """
+
+    group: str
+    encoder: str
+    metric: Metric
+    difference: float | None = None
+    effect_size: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A task's encoders compared by one metric. ranks: encoder to rank; tied ones can't be told apart from the best of
+    them."""
+
+    task: str
+    metric: str
+    dataset: str
+    reference: str
+    labels: dict[str, str]
+    cells: list[Cell]
+    ranks: dict[str, int]
+
+
+def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
+    """Compares results of one task with a reference, by paired sign-flip permutation tests on the same items.
+
+    p-values are Holm-corrected over all differences shown. An encoder's rank is one more than the number of encoders
+    that are better than it by the test of their averages, Holm-corrected over all pairs. Raises InputError, naming the
+    reason, if the results can't be compared.
+    """
+    _refuse_unlike(scores)
+    names = [s.result.encoder.name for s in scores]
+    by_name = dict(zip(names, scores, strict=True))
+    first = scores[0]
+    groups = np.array([group for group, _ in first.items.values()], dtype=object)
+    values = {name: np.array([value for _, value in by_name[name].items.values()]) for name in names}
+    shown = [m.group for m in first.result.metrics if m.metric == metric and _weights(groups, m.group) is not None]
+    better = next(m.better for m in first.result.metrics if m.metric == metric)
+
+    def test(one: str, other: str, group: str) -> tuple[float, float, float]:
+        weights = _weights(groups, group)
+        chosen = weights > 0
+        differences = values[one][chosen] - values[other][chosen]
+        p = sign_flip_p_value(differences, weights[chosen], FLIPS, seed)
+        return float(differences @ weights[chosen]), effect_size(differences), p
+
+    others = [name for name in names if name != reference]
+    tested = {(name, group): test(name, reference, group) for name in others for group in shown}
+    corrected = dict(zip(tested, holm([p for _, _, p in tested.values()]), strict=True))
+    cells = []
+    for group in shown:
+        for name in names:
+            row = by_name[name].result.metric(metric, group)
+            if name == reference:
+                cells.append(Cell(group, name, row))
+            else:
+                difference, effect, _ = tested[name, group]
+                cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
+    pairs = {pair: test(*pair, "average") for pair in combinations(names, 2)}
+    worse_than = dict.fromkeys(names, 0)
+    for (pair, (difference, _, _)), p in zip(pairs.items(), holm([p for _, _, p in pairs.values()]), strict=True):
+        if p <= ALPHA:
+            one_is_better = (difference < 0) == (better == "lower")
+            worse_than[pair[1] if one_is_better else pair[0]] += 1
+    return Comparison(
+        task=first.result.task,
+        metric=metric,
+        dataset=first.result.dataset_name,
+        reference=reference,
+        labels={name: by_name[name].result.encoder.label for name in names},
+        cells=cells,
+        ranks={name: 1 + number for name, number in worse_than.items()},
+    )
+
+
+def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
+    """What each item counts in a group's mean, (n,); None for a group that is none of these items'."""
+    if group == "overall":
+        return np.full(len(groups), 1 / len(groups))
+    if group == "average":
+        names, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+        return 1 / len(names) / sizes[inverse]
+    chosen = groups == group
+    return chosen / chosen.sum() if chosen.any() else None
+
+
+def _refuse_unlike(scores: Sequence[Scores]) -> None:
+    first = scores[0]
+    for other in scores[1:]:
+        pair = f"{first.result.encoder.name} and {other.result.encoder.name} on {first.result.task}"
+
+        def refuse(what: str, one: object, two: object, pair: str = pair) -> None:
+            if one != two:
+                raise InputError(f"{pair}: other {what} ({one} and {two}); run both again with the same")
+
+        a, b = first.result, other.result
+        refuse("data", *(", ".join(f"{f.name} {f.sha256[:12]}" for f in r.dataset_files) for r in (a, b)))
+        refuse("number of items", a.dataset_items, b.dataset_items)
+        refuse("k", a.settings["top_k"], b.settings["top_k"])
+        refuse("threshold", a.settings["threshold"], b.settings["threshold"])
+        sources = [None if r.settings["baseline"] is None else r.settings["baseline"]["source"] for r in (a, b)]
+        refuse("kind of baseline", *sources)
+        if [(i, g) for i, (g, _) in first.items.items()] != [(i, g) for i, (g, _) in other.items.items()]:
+            raise InputError(f"{pair}: other items; run both again with the same data and --limit")
+
+
+def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
+    """A result file with its items' scores of `metric` (the task's headline if None), and the metric's name.
+
+    Raises InputError if a file is missing, is none of ours, or has no such scores.
+    """
+    result = read_result(path)
+    metric = metric or HEADLINES[result.task]
+    items_path = path.with_name(f"{path.stem}.items.csv")
+    try:
+        with items_path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise InputError(f"{shown_path(items_path)}: can't be read ({error.strerror}); run the task again") from None
+    columns = list(rows[0]) if rows else []
+    if metric not in columns or len(columns) < 2:
+        has = ", ".join(column for column in columns[2:] if any(m.metric == column for m in result.metrics))
+        raise InputError(f"--metric {metric}: {shown_path(items_path)} has no such scores (it has: {has})")
+    try:
+        items = {row["id"]: (row[columns[1]], float(row[metric])) for row in rows}
+    except ValueError:
+        raise InputError(
+            f"{shown_path(items_path)}: '{metric}' is not a number in every row; run the task again"
+        ) from None
+    return Scores(result, path, items), metric
+
+
+def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[str]) -> list[Path]:
+    """Result files of a task: of the encoders named, in that order, or all there are.
+
+    dataset: None takes the paper's, else the only one. Raises InputError if one is missing.
+    """
+    folders = sorted(path for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
+    if dataset is None:
+        names = [path.parent.name for path in folders]
+        if not names:
+            return []
+        if "paper" not in names and len(names) > 1:
+            raise InputError(f"--data: there are results on {', '.join(names)}; name one")
+        dataset = "paper" if "paper" in names else names[0]
+    folder = out / dataset / task
+    found = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    files = []
+    for name in encoders:
+        stem = name.replace("/", "--").replace(":", "--")
+        if stem not in found:
+            there = ", ".join(found) or "none"
+            raise InputError(
+                f"{name}: no result in {shown_path(folder)} (there are: {there}); run the task with it first"
+            )
+        files.append(found[stem])
+    return files or list(found.values())
+
+
+def rendered(comparison: Comparison, form: str) -> str:
+    """A comparison as text of 80 columns, or as Markdown, LaTeX (booktabs) or CSV."""
+    if form == "csv":
+        return _csv(comparison)
+    title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ')}"
+    better = comparison.cells[0].metric.better
+    head = f"{title}, {better} is better; data: {comparison.dataset}"
+    note = (
+        f"diff: minus {comparison.labels[comparison.reference]}; d: Cohen's d of the pairs\n"
+        "p: paired sign-flip test, Holm-corrected over the table\n"
+        "rank: shared by those whose averages can't be told apart at 0.05"
+    )
+    average = {cell.encoder: cell for cell in comparison.cells if cell.group == "average"}
+    order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
+    ranking = [
+        [
+            comparison.labels[name],
+            str(comparison.ranks[name]),
+            tables.number(average[name].metric.value),
+            _interval(average[name].metric),
+            _signed(average[name].difference),
+            "-" if average[name].effect_size is None else f"{average[name].effect_size:+.2f}",
+            p_text(average[name].p),
+        ]
+        for name in order
+    ]
+    headers = ["encoder", "rank", "average", "95 % interval", "diff", "d", "p"]
+    groups = list(dict.fromkeys(cell.group for cell in comparison.cells))
+    left = [("type" if comparison.task == "safety_challenging" else "category", groups)]
+    columns = []
+    for name in comparison.labels:
+        mine = {cell.group: cell for cell in comparison.cells if cell.encoder == name}
+        block = [(comparison.labels[name], [tables.with_interval(mine[group].metric) for group in groups])]
+        if name != comparison.reference:
+            block.append(("diff", [_signed(mine[group].difference) for group in groups]))
+            block.append(("p", [p_text(mine[group].p) for group in groups]))
+        columns.append(block)
+    if form == "text":
+        ranks = tables.render(
+            [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)], left=2, rule_before=None
+        )
+        return f"{head}\n\n{ranks}\n\n{tables.blocks(left, columns, rule_before=len(groups) - 2)}\n\n{note}"
+    from tabulate import tabulate
+
+    flat = [*left, *(column for block in columns for column in block)]
+    body = [list(cells) for cells in zip(*(cells for _, cells in flat), strict=True)]
+    form = {"markdown": "pipe", "latex": "latex_booktabs"}[form]
+    parts = [
+        tabulate(ranking, headers=headers, tablefmt=form, disable_numparse=True),
+        tabulate(body, headers=[header for header, _ in flat], tablefmt=form, disable_numparse=True),
+    ]
+    if form == "latex_booktabs":
+        comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])
+        return "\n\n".join([comment, *(part.replace("±", "$\\pm$") for part in parts)])
+    return "\n\n".join([f"**{head}**", *parts, note.replace("\n", "; ")])
+
+
+def _csv(comparison: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["task", "dataset", "metric", "group", "encoder", "n", "value", "low", "high", "reference", "difference",
+         "effect_size", "p_holm", "rank"]
+    )  # fmt: skip
+    for cell in comparison.cells:
+        rank = comparison.ranks[cell.encoder] if cell.group == "average" else None
+        writer.writerow(
+            [comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, cell.metric.n,
+             cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, cell.difference,
+             cell.effect_size, cell.p, rank]
+        )  # fmt: skip
+    return text.getvalue().rstrip("\n")
+
+
+def _sign(better: str) -> int:
+    return 1 if better == "lower" else -1
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _interval(metric: Metric) -> str:
+    return "-" if metric.low is None else f"{metric.low:.3f} to {metric.high:.3f}"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value to three decimals, never 0."""
+    if p is None:
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compares encoders that have been evaluated, task by task."""
+    import argparse
+
+    from utils.cli import run, whole_number
+
+    flags = argparse.ArgumentParser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
+    flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
+    flags.add_argument("--data", metavar="NAME", help="results on which data (default the paper's, else the only ones)")
+    flags.add_argument("--task", metavar="TASK", choices=list(HEADLINES), help="one task only: %(choices)s")
+    flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
+    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
+    arguments = flags.parse_args(argv)
+
+    def work() -> None:
+        if arguments.format not in FORMATS:
+            raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
+        seed = whole_number(arguments.seed, "--seed", least=0)
+        out = config.results_directory(arguments.out)
+        parts = []
+        for task in [arguments.task] if arguments.task else HEADLINES:
+            wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
+            files = find_results(out, arguments.data, task, wanted if arguments.encoders else [])
+            if len(files) < 2:
+                continue
+            read = [read_scores(path, arguments.metric) for path in files]
+            scores = [one for one, _ in read]
+            names = [one.result.encoder.name for one in scores]
+            reference = arguments.reference or names[0]
+            if reference not in names:
+                raise InputError(f"--reference {reference}: no result of {task} (there are: {', '.join(names)})")
+            parts.append(rendered(compare(scores, read[0][1], reference, seed), arguments.format))
+        if not parts:
+            raise InputError(f"{shown_path(out)}: no task has results of two encoders; run one with --model A,B first")
+        if arguments.format == "csv":
+            parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
+        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
