@@ -1,0 +1,108 @@
+"""The figures show the numbers of the result files, and are whole pictures."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import cli, figures
+from utils.results import read_result
+
+ENCODERS = ("all-minilm-l6-v2", "tfidf")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    for task in (CHALLENGING, CONTRAST, TAXONOMY):
+        arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000", "--no-cache"]
+        assert cli.evaluate(task, [*arguments, "--model", ",".join(ENCODERS)]) == 0
+    return folder
+
+
+def read(out, task):
+    paths = [out / "sample" / task / f"{name}.json" for name in ENCODERS]
+    return paths, [read_result(path) for path in paths], [json.loads(path.read_text()) for path in paths]
+
+
+def value(document, metric, group, key="value"):
+    return next(m[key] for m in document["metrics"] if (m["metric"], m["group"]) == (metric, group))
+
+
+def test_a_heatmap_shows_every_groups_value(out):
+    _, results, documents = read(out, "safety_taxonomy")
+    axes = figures.heatmap(results, "categorical_purity", "a title").axes[0]
+    groups = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(set(groups)) == 13 and groups[-1] == "average"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["MiniLM-L6", "TF-IDF"]
+    expected = [[value(document, "categorical_purity", group) for group in groups] for document in documents]
+    assert np.asarray(axes.images[0].get_array()) == pytest.approx(np.array(expected))
+    assert [text.get_text() for text in axes.texts] == [f"{v:.2f}" for row in expected for v in row]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "best"),
+    [("safety_taxonomy", "categorical_purity", max), ("safety_contrast", "boundary_similarity", min)],
+)
+def test_averages_stand_best_first_with_their_intervals(out, task, metric, best):
+    _, results, documents = read(out, task)
+    axes = figures.averages(results, metric, "a title").axes[0]
+    values = [value(document, metric, "average") for document in documents]
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(points) == pytest.approx(sorted(values)) and points[0] == best(values)
+    ends = sorted(tuple(segment[:, 0]) for bars in axes.collections for segment in bars.get_segments())
+    intervals = sorted((value(d, metric, "average", "low"), value(d, metric, "average", "high")) for d in documents)
+    assert np.array(ends) == pytest.approx(np.array(intervals))
+
+
+def test_purity_against_k_and_chance(out):
+    _, results, documents = read(out, "safety_taxonomy")
+    axes = figures.purity_against_k(results, "a title").axes[0]
+    for line, document in zip(axes.lines, documents, strict=False):
+        expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
+        assert line.get_ydata() == pytest.approx(expected)
+    chance = value(documents[0], "categorical_purity@1", "average", "chance")
+    assert axes.lines[-1].get_ydata() == pytest.approx([chance] * len(axes.lines[-1].get_xdata()))
+
+
+def test_the_accuracy_curve_is_the_share_below_each_threshold(out):
+    paths, results, documents = read(out, "safety_challenging")
+    items = []
+    for path in paths:
+        with path.with_name(f"{path.stem}.items.csv").open() as stream:
+            items.append([float(row["normalized_similarity"]) for row in csv.DictReader(stream)])
+    axes = figures.accuracy_curve(results, items, "a title").axes[0]
+    for line, values, document in zip(axes.lines, items, documents, strict=True):
+        thresholds = line.get_xdata()
+        for at in (0, 37, 100, 200):
+            assert line.get_ydata()[at] == sum(v < thresholds[at] for v in values) / len(values)
+        assert line.get_ydata()[100] == pytest.approx(value(document, "pairwise_accuracy", "overall"))
+
+
+def test_boundary_by_overlap_shows_the_bins(out):
+    _, results, documents = read(out, "safety_contrast")
+    axes = figures.boundary_by_overlap(results, "a title").axes[0]
+    for container, document in zip(axes.containers, documents, strict=True):
+        bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
+        assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
+
+
+def test_all_are_written_as_png_and_svg(out, capsys):
+    assert figures.main(["--out", str(out)]) == 0
+    folder = out / "sample" / "figures"
+    names = {path.stem for path in folder.iterdir()}
+    assert len(names) == 9 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
+    for path in folder.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+    first = (folder / "safety_taxonomy_heatmap.svg").read_bytes()
+    assert figures.main(["--out", str(out)]) == 0
+    assert (folder / "safety_taxonomy_heatmap.svg").read_bytes() == first, "the same figure, the same bytes"
+
+
+def test_no_results_is_one_line(tmp_path, capsys):
+    assert figures.main(["--out", str(tmp_path)]) == 2
+    assert "no results to draw; run a task first" in capsys.readouterr().err
