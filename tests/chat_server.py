@@ -8,7 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-KEY = "sk-test-0123456789-this-must-never-be-seen"
+KEY = "the-key-that-must-never-be-seen"
 FAULTS = (
     "429", "429 with Retry-After", "500", "503", "dropped", "stalled", "cut off", "refusal", "four", "six",
     "duplicates", "original", "no JSON", "not HTTP JSON",

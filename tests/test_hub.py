@@ -18,7 +18,7 @@ from test_encoders import mean_pooled
 from utils import config, encoders
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-TOKEN = "hf_0123456789thismustneverbeseen"
+TOKEN = "the-token-that-must-never-be-seen"
 
 
 class Hub(ThreadingHTTPServer):

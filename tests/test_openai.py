@@ -15,7 +15,7 @@ from utils import cli, config, embed, encoders, openai_api, store
 from utils.encoders import EncoderOptions, resolve
 from utils.schema import InputError
 
-KEY = "sk-test-0123456789-this-must-never-be-seen"
+KEY = "the-key-that-must-never-be-seen"
 
 
 def vector(text, dimension=4):
