@@ -235,6 +235,12 @@ class Run:
         try:
             if self.journal.repaired:
                 self.note("the last answer was half-written, and paid for if it had come; its line was dropped")
+            sent, _, done = self._last_batch()
+            if sent is not None and not done and not self.order.batch:
+                raise InputError(
+                    "a batch was sent for this set and its answers are not fetched yet; add --batch to fetch them, or "
+                    "give another --out to pay anew"
+                )
             start, kept = time.monotonic(), self.journal.answers()
             self.before = sum(map(len, kept.values()))
             missing = self.missing()
@@ -422,7 +428,7 @@ class Run:
     async def _batches(self, missing: list[Original]) -> None:
         import openai
 
-        by_id = {row.id: row for row in self.rows}
+        by_id = {row.id: row for row in self.everything}  # a batch may have been sent for more than is asked for now
         async with openai_api.async_client(RETRIES, SECONDS_TO_ANSWER) as client:
             try:
                 for _ in range(self.order.attempts + 1):
@@ -444,23 +450,27 @@ class Run:
 
     async def _open_batch(self, client) -> str | None:
         """The batch that was sent and not yet fetched, if any; where its id never came, it is looked up."""
-        sent, done, ids = None, set(), {}
-        for entry in self.journal.entries:
-            if "batch_file" in entry:
-                sent = entry["batch_file"]
-            if "batch" in entry:
-                ids[entry["file"]] = entry["batch"]
-            if "batch_done" in entry:
-                done.add(entry["batch_done"])
-        if sent is None:
+        sent, batch_id, done = self._last_batch()
+        if sent is None or done:
             return None
-        if sent not in ids:
+        if batch_id is None:
             async for batch in client.batches.list():
                 if batch.input_file_id == sent:
                     self.journal.append({"batch": batch.id, "file": sent})
                     return batch.id
-            return None
-        return None if ids[sent] in done else ids[sent]
+        return batch_id
+
+    def _last_batch(self) -> tuple[str | None, str | None, bool]:
+        """The file that was last sent as a batch, the batch's id if it came, and whether its answers were fetched."""
+        sent, batch_id, done = None, None, False
+        for entry in self.journal.entries:
+            if "batch_file" in entry:
+                sent, batch_id, done = entry["batch_file"], None, False
+            elif "batch" in entry:
+                batch_id = entry["batch"]
+            elif "batch_done" in entry:
+                done = True
+        return sent, batch_id, done
 
     async def _submit(self, client, missing: list[Original]) -> str:
         answers = self.journal.answers()
@@ -490,7 +500,7 @@ class Run:
             if batch.status in ("completed", "failed", "expired", "cancelled"):
                 break
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        known = {entry["response_id"] for entries in self.journal.answers().values() for entry in entries}
+        known = {entry["response_id"] for entries in self.journal.answers().values() for entry in entries} - {None}
         if batch.output_file_id:
             content = (await client.files.content(batch.output_file_id)).content
             for line in content.splitlines():

@@ -353,6 +353,20 @@ def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monk
     assert len(running.batches) == 1 and len(running.charged) == 10
 
 
+def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.refuse = "after the batch"
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
+    running.refuse = None
+    capsys.readouterr()
+    assert write_set(many, tmp_path / "set", "--limit", "10") == 2, "without --batch they would be paid for twice"
+    assert "add --batch to fetch them" in capsys.readouterr().err and not running.requests
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 0
+    assert write_set(many, tmp_path / "set", "--limit", "10") == 0
+    assert len(running.charged) == 10 and len(running.batches) == 1 and not running.requests
+
+
 def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OPENAI_LOG", "debug")
     server(share=0.3)

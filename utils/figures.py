@@ -38,6 +38,16 @@ def _style(i: int) -> dict:
     return {"color": COLORS[i % 7], "marker": MARKS[i % 7], "linestyle": DASHES[i % 7], "markersize": 5}
 
 
+def _named(figure, title: str, x: str, y: str):
+    axes = figure.axes[0]
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False)
+    axes.set_title(title, loc="left")
+    return figure
+
+
 def _means(result: Result, metric: str) -> list:
     return [m for m in result.metrics if m.metric == metric]
 
@@ -105,12 +115,7 @@ def purity_against_k(results: Sequence[Result], title: str):
     axes.set_xscale("log")
     axes.set_xticks(k, [str(one) for one in k])
     axes.minorticks_off()
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("k nearest neighbours")
-    axes.set_ylabel("average Categorical Purity")
-    axes.legend(frameon=False)
-    axes.set_title(title, loc="left")
-    return figure
+    return _named(figure, title, "k nearest neighbours", "average Categorical Purity")
 
 
 def accuracy_curve(results: Sequence[Result], items: Sequence[Sequence[float]], title: str):
@@ -124,12 +129,7 @@ def accuracy_curve(results: Sequence[Result], items: Sequence[Sequence[float]], 
         shares = (np.asarray(values)[None, :] < thresholds[:, None]).mean(axis=1)
         axes.plot(thresholds, shares, label=result.encoder.label, markevery=20, **_style(i))
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("threshold on normalized similarity")
-    axes.set_ylabel("pairwise accuracy")
-    axes.legend(frameon=False)
-    axes.set_title(title, loc="left")
-    return figure
+    return _named(figure, title, "threshold on normalized similarity", "pairwise accuracy")
 
 
 def boundary_by_overlap(results: Sequence[Result], title: str):
@@ -144,12 +144,7 @@ def boundary_by_overlap(results: Sequence[Result], title: str):
             reach = [[m.value - m.low for _, m in found], [m.high - m.value for _, m in found]]
         axes.errorbar(at, values, yerr=reach, label=result.encoder.label, capsize=3, **_style(i))
     axes.set_xticks(range(len(OVERLAPS)), [name.removeprefix("overlap ") for name in OVERLAPS])
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("word overlap (Jaccard) of original and edit")
-    axes.set_ylabel("boundary similarity, lower is better")
-    axes.legend(frameon=False)
-    axes.set_title(title, loc="left")
-    return figure
+    return _named(figure, title, "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better")
 
 
 def save(figure, path: Path) -> list[Path]:
