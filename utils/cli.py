@@ -234,11 +234,14 @@ def _evaluate(task: Task, settings: Settings) -> int:
         note(f"wrote {sources.shown_path(path)}")
         done.append(result)
     if not any(spec.loader == "tfidf" for spec in specs):
-        floor = encoders.resolve("tfidf")
+        # Kept like any other, so that comparison, figures and report have the floor too.
         try:
-            done.append(_result(task, settings, dataset, floor, None, lambda sentence: None))
+            floor = _result(task, settings, dataset, encoders.resolve("tfidf"), None, lambda sentence: None)
         except InputError as error:
             note(f"without the TF-IDF floor: {error}")
+        else:
+            results.write_result(floor, settings.out)
+            done.append(floor)
 
     print(_heading(task, dataset, done))
     print(task.table(done))
