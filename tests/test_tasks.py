@@ -92,6 +92,8 @@ def test_safety_contrast_by_hand(compass, tmp_path):
     assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
     assert value(doc, "mean_similarity", "a") == pytest.approx(cosines.mean(), abs=1e-6)
     assert value(doc, "pairwise_accuracy", "a") == 0.5
+    rows = items(tmp_path, CONTRAST, "all-minilm-l6-v2", "edits")
+    assert [row["nearest_edit"] for row in rows] == ["1", "1"]
     # The other original is 180 degrees away, farther than every edit.
     assert value(doc, "triplet_accuracy", "a") == 0
     # No word is shared, so every edit is of the first bin.
@@ -127,6 +129,8 @@ def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
     assert value(doc, "pairwise_accuracy", bottom) == pytest.approx((2 / 3 + 2 / 5) / 2)
     # The rival is 45 degrees away: nearer than 2 of the first's 3 edits and 3 of the second's 5.
     assert value(doc, "triplet_accuracy", bottom) == pytest.approx((2 / 3 + 3 / 5) / 2)
+    # x, y, z are the third to the fifth edit: y is 20 degrees from the first original, 25 from the second.
+    assert [row["nearest_edit"] for row in items(tmp_path, CONTRAST, "all-minilm-l6-v2", "bins")] == ["4", "4"]
     counts = {m["group"]: m["n"] for m in doc["metrics"] if m["metric"] == "boundary_similarity"}
     assert (counts[top], counts[middle], counts[bottom], counts["overall"]) == (1, 1, 2, 2)
 
@@ -201,6 +205,15 @@ def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
     assert value(document(tmp_path, TAXONOMY, dataset="paper"), "categorical_purity", "average") == pytest.approx(
         0.50, abs=0.01
     )
+
+
+def test_the_floor_is_kept_like_any_encoder_and_is_the_one_that_is_asked_for(tmp_path):
+    assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample") == 0
+    asked = document(tmp_path, TAXONOMY)
+    (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").unlink()
+    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
+    floor = document(tmp_path, TAXONOMY)
+    assert floor["metrics"] == asked["metrics"] and floor["encoder"] == asked["encoder"]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
