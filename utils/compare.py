@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import config, tables
-from utils.results import read_result
+from utils.results import read_items, read_result
 from utils.schema import InputError, Metric, Result
 from utils.sources import shown_path
 from utils.uncertainty import effect_size, holm, sign_flip_p_value
@@ -74,7 +74,7 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
     that are better than it by the test of their averages, Holm-corrected over all pairs. Raises InputError, naming the
     reason, if the results can't be compared.
     """
-    _refuse_unlike(scores)
+    refuse_unlike(scores)
     names = [s.result.encoder.name for s in scores]
     by_name = dict(zip(names, scores, strict=True))
     first = scores[0]
@@ -130,7 +130,8 @@ def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
     return chosen / chosen.sum() if chosen.any() else None
 
 
-def _refuse_unlike(scores: Sequence[Scores]) -> None:
+def refuse_unlike(scores: Sequence[Scores]) -> None:
+    """Raises InputError, naming the reason, if results of one task can't be compared with the first of them."""
     first = scores[0]
     for other in scores[1:]:
         pair = f"{first.result.encoder.name} and {other.result.encoder.name} on {first.result.task}"
@@ -157,22 +158,16 @@ def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
     """
     result = read_result(path)
     metric = metric or HEADLINES[result.task]
-    items_path = path.with_name(f"{path.stem}.items.csv")
-    try:
-        with items_path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise InputError(f"{shown_path(items_path)}: can't be read ({error.strerror}); run the task again") from None
-    columns = list(rows[0]) if rows else []
-    if metric not in columns or len(columns) < 2:
+    rows = read_items(path)
+    shown = shown_path(path.with_name(f"{path.stem}.items.csv"))
+    columns = list(rows[0])
+    if metric not in columns:
         has = ", ".join(column for column in columns[2:] if any(m.metric == column for m in result.metrics))
-        raise InputError(f"--metric {metric}: {shown_path(items_path)} has no such scores (it has: {has})")
+        raise InputError(f"--metric {metric}: {shown} has no such scores (it has: {has})")
     try:
         items = {row["id"]: (row[columns[1]], float(row[metric])) for row in rows}
-    except ValueError:
-        raise InputError(
-            f"{shown_path(items_path)}: '{metric}' is not a number in every row; run the task again"
-        ) from None
+    except (TypeError, ValueError):
+        raise InputError(f"{shown}: '{metric}' is not a number in every row; run the task again") from None
     return Scores(result, path, items), metric
 
 

@@ -1,6 +1,5 @@
 """Figures of results, readable in grey and by the colour-blind; each is made from result files and nothing else."""
 
-import csv
 import io
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import numpy as np
 
 from utils import config
 from utils.compare import HEADLINES, find_results
-from utils.results import read_result, write_bytes_whole
+from utils.results import read_items, read_result, write_bytes_whole
 from utils.schema import InputError, Result
 from utils.sources import shown_path
 
@@ -180,7 +179,7 @@ def draw_all(out: Path, dataset: str | None, encoders: Sequence[str]) -> list[Pa
         if task == "safety_taxonomy":
             figures["safety_taxonomy_purity_against_k"] = purity_against_k(results, f"{title} ({n})")
         if task == "safety_challenging":
-            items = [_item_scores(path, metric) for path in files]
+            items = [[float(row[metric]) for row in read_items(path)] for path in files]
             figures["safety_challenging_accuracy_curve"] = accuracy_curve(results, items, f"{title} ({n})")
         if task == "safety_contrast":
             figures["safety_contrast_overlap"] = boundary_by_overlap(results, f"{title} ({n})")
@@ -189,11 +188,6 @@ def draw_all(out: Path, dataset: str | None, encoders: Sequence[str]) -> list[Pa
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
     return written
-
-
-def _item_scores(path: Path, metric: str) -> list[float]:
-    with path.with_name(f"{path.stem}.items.csv").open(encoding="utf-8", newline="") as stream:
-        return [float(row[metric]) for row in csv.DictReader(stream)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from utils import config
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
+from utils.sources import shown_path
 from utils.uncertainty import bootstrap_intervals
 
 SCHEMA = 1
@@ -180,6 +181,24 @@ def _document(result: Result) -> dict:
         "metrics": metrics,
         "environment": result.environment,
     }
+
+
+def read_items(path: Path) -> list[dict[str, str]]:
+    """The per-item scores beside the result file at `path`: a dict of column to text for each item, `id` and group first.
+
+    A score that is not defined for an item is ''. Raises InputError if the items can't be read or are none of ours.
+    """
+    items_path = path.with_name(f"{path.stem}.items.csv")
+    try:
+        with items_path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise InputError(f"{shown_path(items_path)}: can't be read ({error.strerror}); run the task again") from None
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    if not rows or next(iter(rows[0])) != "id" or len(rows[0]) < 3:
+        raise InputError(f"{shown_path(items_path)}: not the items of a result; remove it and run the task again")
+    return rows
 
 
 def read_result(path: Path) -> Result:
