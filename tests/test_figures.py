@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import cli, figures
+from utils.projection import TaxonomyMap
 from utils.results import read_result
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
@@ -91,11 +93,36 @@ def test_boundary_by_overlap_shows_the_bins(out):
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
 
 
+def test_a_map_shows_each_prompt_where_tsne_put_it(out):
+    categories = ["a", "b", "a", "c", "b"]
+    points = np.arange(10.0).reshape(5, 2)
+    one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
+    figure = figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
+    assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3 + [""]
+    for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
+        expected = [point for point, category in zip(points, categories, strict=True) if category == name]
+        assert np.asarray(scatter.get_offsets()) == pytest.approx(np.array(expected))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+
+
+def test_a_dark_figure_is_the_same_on_a_dark_ground(out):
+    _, results, _ = read(out, "safety_taxonomy")
+    drawn = {}
+    for dark in (False, True):
+        with figures.drawing(dark):
+            figure = figures.averages(results, "categorical_purity", "a title")
+            drawn[dark] = figures.rendered(figure, "svg").decode()
+    assert "#1b1d22" in drawn[True] and "#1b1d22" not in drawn[False]
+    texts = [re.findall(r">([^<]*)</text>", svg) for svg in drawn.values()]
+    assert texts[0] == texts[1] and f"{results[0].value('categorical_purity', 'average'):.3f}" in texts[0]
+
+
 def test_all_are_written_as_png_and_svg(out, capsys):
     assert figures.main(["--out", str(out)]) == 0
+    assert "no map of all-minilm-l6-v2" in capsys.readouterr().err, "its vectors were not kept"
     folder = out / "sample" / "figures"
     names = {path.stem for path in folder.iterdir()}
-    assert len(names) == 9 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
+    assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
     first = (folder / "safety_taxonomy_heatmap.svg").read_bytes()

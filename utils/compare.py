@@ -16,7 +16,8 @@ import numpy as np
 from utils import config, tables
 from utils.results import read_items, read_result
 from utils.schema import InputError, Metric, Result
-from utils.sources import shown_path
+from utils.sources import FORMATS as FORMATS_OF_TASKS
+from utils.sources import find, shown_path
 from utils.uncertainty import effect_size, holm, sign_flip_p_value
 
 HEADLINES = {
@@ -174,8 +175,11 @@ def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
 def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[str]) -> list[Path]:
     """Result files of a task: of the encoders named, in that order, or all there are.
 
-    dataset: None takes the paper's, else the only one. Raises InputError if one is missing.
+    dataset: a name, or a file of the task's format; None takes the paper's, else the only one. Raises InputError if a
+    result is missing.
     """
+    if dataset is not None and config.callers_path(dataset).is_file():
+        dataset = find(FORMATS_OF_TASKS[task], dataset).name
     folders = sorted(path for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
     if dataset is None:
         names = [path.parent.name for path in folders]
@@ -300,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
-    flags.add_argument("--data", metavar="NAME", help="results on which data (default the paper's, else the only ones)")
+    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
     flags.add_argument("--task", metavar="TASK", choices=list(HEADLINES), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")

@@ -1,30 +1,64 @@
 """Figures of results, readable in grey and by the colour-blind; each is made from result files and nothing else."""
 
+import contextlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from utils import config
 from utils.compare import HEADLINES, find_results
+from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, read_result, write_bytes_whole
 from utils.schema import InputError, Result
-from utils.sources import shown_path
+from utils.sources import CATEGORIES, shown_path
 
-# Told apart without colour by mark and dash; the colours are Okabe and Ito's.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Encoders are told apart without colour by mark and dash; the colours are Okabe and Ito's.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+# Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
+# in which neighbours differ in lightness too.
+CATEGORY_COLORS = (
+    "#9F0162", "#00C2F9", "#E20134", "#009F81", "#FFC33B", "#8400CD",
+    "#FF6E3A", "#008DF9", "#FFB2FD", "#A40122", "#00FCCF", "#FF5AAF",
+)  # fmt: skip
+CATEGORY_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+MAPS_DRAWN = 6
+# For pages of a dark background.
+DARK = {
+    "text.color": "#E8E6E3",
+    "axes.labelcolor": "#E8E6E3",
+    "axes.edgecolor": "#A8A6A3",
+    "xtick.color": "#E8E6E3",
+    "ytick.color": "#E8E6E3",
+    "figure.facecolor": "#1B1D22",
+    "axes.facecolor": "#1B1D22",
+    "savefig.facecolor": "#1B1D22",
+}
 OVERLAPS = ("overlap < 0.2", "overlap 0.2-0.5", "overlap >= 0.5")
 
 
-def _axes(width: float, height: float):
+@contextlib.contextmanager
+def drawing(dark: bool = False):
+    """What is drawn inside has the project's look, on a light or a dark background."""
     import matplotlib
 
     matplotlib.use("agg")
-    matplotlib.rcParams.update({"svg.hashsalt": "safe-embed", "svg.fonttype": "none", "font.size": 9})
+    look = {"svg.hashsalt": "safe-embed", "svg.fonttype": "none", "font.size": 9}
+    with matplotlib.rc_context({**look, **(DARK if dark else {})}):
+        yield
+
+
+def _ink() -> str:
+    import matplotlib
+
+    return matplotlib.rcParams["text.color"]
+
+
+def _axes(width: float, height: float):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
@@ -60,7 +94,7 @@ def heatmap(results: Sequence[Result], metric: str, title: str):
     middle = (image.norm.vmin + image.norm.vmax) / 2
     for (row, column), value in np.ndenumerate(values):
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < middle else "black")
-    axes.axvline(len(groups) - 1.5, color="white", linewidth=3)
+    axes.axvline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
     names = [group.replace("_", " ") for group in groups]
     axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(results)), [r.encoder.label for r in results])
@@ -82,7 +116,7 @@ def averages(results: Sequence[Result], metric: str, title: str):
         axes.annotate(f"{m.value:.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
     chance = found[0][1].chance
     if chance is not None:
-        axes.axvline(chance, color="black", linestyle="--", linewidth=1)
+        axes.axvline(chance, color=_ink(), linestyle="--", linewidth=1)
         axes.annotate("chance", (chance, len(found) - 0.55), xytext=(3, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(found)), [label for label, _ in found])
     axes.set_ylim(len(found) - 0.4, -0.7)
@@ -110,7 +144,7 @@ def purity_against_k(results: Sequence[Result], title: str):
                 alpha=0.2,
                 linewidth=0,
             )
-    axes.plot(k, [rows[one].chance for one in k], color="black", linewidth=1, linestyle=(0, (1, 2)), label="chance")
+    axes.plot(k, [rows[one].chance for one in k], color=_ink(), linewidth=1, linestyle=(0, (1, 2)), label="chance")
     axes.set_xscale("log")
     axes.set_xticks(k, [str(one) for one in k])
     axes.minorticks_off()
@@ -146,45 +180,105 @@ def boundary_by_overlap(results: Sequence[Result], title: str):
     return _named(figure, title, "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better")
 
 
-def save(figure, path: Path) -> list[Path]:
-    """Writes a figure as PNG (200 dots an inch) and SVG, each whole or not at all; returns both paths."""
+def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(colour, mark) by category; the known twelve have theirs whatever others are in the data."""
+    known = list(dict.fromkeys(CATEGORIES.values()))
+    others = [category for category in order if category not in known]
+    places = {**{name: i for i, name in enumerate(known)}, **{name: i for i, name in enumerate(others)}}
+    return {name: (CATEGORY_COLORS[places[name] % 12], CATEGORY_MARKS[places[name] % 12]) for name in order}
+
+
+def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str):
+    """The taxonomy by t-SNE, a panel for each encoder, a colour and a mark for each category.
+
+    order: the categories as they are listed.
+    """
     from matplotlib import pyplot
 
+    across = min(2, len(maps))
+    down = -(-len(maps) // across)
+    figure, panels = pyplot.subplots(
+        down, across, figsize=(4.2 * across + 2.2, 4 * down + 0.3), layout="constrained", squeeze=False
+    )
+    styles = category_styles(order)
+    for panel, drawn in zip(panels.flat, maps, strict=False):
+        categories = np.array(drawn.categories, dtype=object)
+        for name, (color, mark) in styles.items():
+            x, y = drawn.points[categories == name].T
+            panel.scatter(x, y, s=16, color=color, marker=mark, edgecolor=_ink(), linewidth=0.25, label=name)
+        panel.set_title(f"{drawn.label} (trustworthiness {drawn.trustworthiness:.2f})", fontsize=9)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8, markerscale=1.4)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps: Sequence[TaxonomyMap] = ()) -> dict:
+    """The figures of one task by name, made inside `drawing`.
+
+    results: of one task, comparable. items: those of each result, as read_items gives them. maps: of the taxonomy.
+    """
+    first = results[0]
+    task, metric = first.task, HEADLINES[first.task]
+    title = task.replace("_", " ").title().replace(" ", "-")
+    n = f"{first.dataset_items} items, data: {first.dataset_name}"
+    figures = {
+        f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')} ({n})"),
+        f"{task}_average": averages(results, metric, f"{title} ({n})"),
+    }
+    if task == "safety_taxonomy":
+        figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})")
+        if maps:
+            order = [m.group for m in _means(first, metric) if m.group not in ("average", "overall")]
+            figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n})")
+    if task == "safety_challenging":
+        similarities = [[float(row[metric]) for row in rows] for rows in items]
+        figures[f"{task}_accuracy_curve"] = accuracy_curve(results, similarities, f"{title} ({n})")
+    if task == "safety_contrast":
+        figures[f"{task}_overlap"] = boundary_by_overlap(results, f"{title} ({n})")
+    return figures
+
+
+def rendered(figure, form: str) -> bytes:
+    """A figure as `png` (200 dots an inch) or `svg`: the same figure, the same bytes."""
+    content = io.BytesIO()
+    figure.savefig(content, format=form, dpi=200, metadata={"Date": None} if form == "svg" else None)
+    return content.getvalue()
+
+
+def save(figure, path: Path) -> list[Path]:
+    """Writes a figure as PNG and SVG, each whole or not at all; returns both paths."""
     written = []
-    for form, more in (("png", {"dpi": 200}), ("svg", {})):
-        content = io.BytesIO()
-        figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else None, **more)
+    for form in ("png", "svg"):
         written.append(path.with_suffix(f".{form}"))
-        write_bytes_whole(written[-1], content.getvalue())
-    pyplot.close(figure)
+        write_bytes_whole(written[-1], rendered(figure, form))
     return written
 
 
-def draw_all(out: Path, dataset: str | None, encoders: Sequence[str]) -> list[Path]:
-    """Draws what the results under `out` allow, in `<out>/<dataset>/figures`. Raises InputError if there are none."""
+def draw_all(
+    out: Path, dataset: str | None, encoders: Sequence[str], note: Callable[[str], None] = lambda sentence: None
+) -> list[Path]:
+    """Draws what the results under `out` allow, in `<out>/<dataset>/figures`. Raises InputError if there are none.
+
+    note: called with a sentence for each map that can't be drawn.
+    """
+    from matplotlib import pyplot
+
     written: list[Path] = []
-    for task, metric in HEADLINES.items():
+    for task in HEADLINES:
         files = find_results(out, dataset, task, encoders)
         if not files:
             continue
-        results = [read_result(path) for path in files]
-        name = results[0].dataset_name
-        folder = out / name / "figures"
-        n = f"{results[0].dataset_items} items, data: {name}"
-        title = task.replace("_", " ").title().replace(" ", "-")
-        figures = {
-            f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')} ({n})"),
-            f"{task}_average": averages(results, metric, f"{title} ({n})"),
-        }
-        if task == "safety_taxonomy":
-            figures["safety_taxonomy_purity_against_k"] = purity_against_k(results, f"{title} ({n})")
-        if task == "safety_challenging":
-            items = [[float(row[metric]) for row in read_items(path)] for path in files]
-            figures["safety_challenging_accuracy_curve"] = accuracy_curve(results, items, f"{title} ({n})")
-        if task == "safety_contrast":
-            figures["safety_contrast_overlap"] = boundary_by_overlap(results, f"{title} ({n})")
-        for stem, figure in figures.items():
-            written += save(figure, folder / stem)
+        results, items = [read_result(path) for path in files], [read_items(path) for path in files]
+        maps = taxonomy_maps(results, items, dataset, note) if task == "safety_taxonomy" else []
+        folder = out / results[0].dataset_name / "figures"
+        with drawing():
+            for stem, figure in figures_of(results, items, maps).items():
+                written += save(figure, folder / stem)
+                pyplot.close(figure)
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
     return written
@@ -198,12 +292,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     flags = argparse.ArgumentParser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, in this order (default: all)")
-    flags.add_argument("--data", metavar="NAME", help="results on which data (default the paper's, else the only ones)")
+    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     arguments = flags.parse_args(argv)
 
     def work() -> None:
-        written = draw_all(config.results_directory(arguments.out), arguments.data, arguments.encoders)
+        out = config.results_directory(arguments.out)
+        written = draw_all(out, arguments.data, arguments.encoders, lambda sentence: print(sentence, file=sys.stderr))
         for path in written:
             print(f"wrote {shown_path(path)}")
 

@@ -184,7 +184,7 @@ def _document(result: Result) -> dict:
 
 
 def read_items(path: Path) -> list[dict[str, str]]:
-    """The per-item scores beside the result file at `path`: a dict of column to text for each item, `id` and group first.
+    """The per-item scores beside the result file at `path`: column to text for each item, `id` and its group first.
 
     A score that is not defined for an item is ''. Raises InputError if the items can't be read or are none of ours.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils import config
-from utils.schema import DataFile, Dataset, InputError
+from utils.schema import DataFile, Dataset, InputError, Result
 
 SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
 CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
@@ -146,6 +146,13 @@ TAXONOMY_FORMAT = Format(
     text_columns=("question",),
     known_groups=CATEGORIES,
 )
+
+
+FORMATS = {
+    "safety_challenging": CHALLENGING_FORMAT,
+    "safety_contrast": CONTRAST_FORMAT,
+    "safety_taxonomy": TAXONOMY_FORMAT,
+}
 
 
 @dataclass(frozen=True)
@@ -301,7 +308,7 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     if repeated:
         notes.append(f"{repeated} of {len(frame)} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")
     if limit is not None and limit < len(frame):
-        chosen = _in_turn(groups, limit)
+        chosen = in_turn(groups, limit)
         frame, groups = frame.iloc[chosen], [groups[i] for i in chosen]
         notes.append(f"limited to {limit} rows, taken in turn from each {fmt.group_column}")
     for group, size in Counter(groups).items():
@@ -322,6 +329,22 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         ),
         found,
     )
+
+
+def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
+    """The data that a result was computed on, whole, its rows known by their ids.
+
+    data: where they lie if they are neither the paper's nor the sample. Raises InputError if they can't be had, or if
+    the file is not the one that was evaluated.
+    """
+    given = None if data in (None, "auto", "paper", "sample") else data
+    name = result.dataset_name
+    if given is None and name not in ("paper", "sample"):
+        raise InputError(f"--data: the prompts of '{name}' are in a file of yours; name it to see them")
+    found = find(fmt, given or name)
+    if found.sha256 not in [file.sha256 for file in result.dataset_files]:
+        raise InputError(f"{found.path.name}: not the file that was evaluated; run the task again")
+    return load(fmt, str(found.path))[0]
 
 
 def read_columns(path: Path, columns: Sequence[str], readme: str):
@@ -407,8 +430,8 @@ def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
     return [known.get(name, name) for name in names]
 
 
-def _in_turn(groups: Sequence[str], limit: int) -> list[int]:
-    """Indices of `limit` rows, the first of each group, then the second of each, and so on; in the file's order."""
+def in_turn(groups: Sequence[str], limit: int) -> list[int]:
+    """Indices of `limit` rows at most, the first of each group, then the second of each, and so on; ascending."""
     seen: Counter = Counter()
     turns = []
     for index, group in enumerate(groups):

@@ -1,0 +1,82 @@
+"""The map of the taxonomy: what t-SNE is given, what it shows, and that it is computed once."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import cli, config, figures, projection
+from utils.results import read_items, read_result
+from utils.store import EmbeddingStore, default_path
+
+
+@pytest.fixture
+def clusters():
+    """Three clusters of 20 in 8 dimensions, far from one another: (60, 8), and the cluster of each row."""
+    generator = np.random.default_rng(0)
+    centres = 20 * np.eye(3, 8)
+    return (np.repeat(centres, 20, axis=0) + generator.normal(size=(60, 8))), np.repeat(range(3), 20)
+
+
+def test_columns_are_standardised_first(clusters):
+    rows, _ = clusters
+    # Powers of two scale a float without rounding, so a map of standardised columns can't see them.
+    scaled = (rows * 2.0 ** np.arange(-4, 4)).astype(np.float32)
+    assert np.array_equal(projection.tsne(rows.astype(np.float32)), projection.tsne(scaled))
+
+
+def test_clusters_stay_together_and_trustworthiness_tells(clusters):
+    rows, labels = clusters
+    points = projection.tsne(rows)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert (labels[distances.argmin(axis=1)] == labels).all()
+    angles = np.sort(np.random.default_rng(1).uniform(0, 3, 30))
+    arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # on a circle the nearest by cosine are the nearest
+    assert projection.trustworthiness(arc, arc) == 1
+    assert projection.trustworthiness(arc, np.random.default_rng(0).permutation(arc)) < 0.7
+
+
+def test_four_prompts_are_enough():
+    assert projection.tsne(np.eye(4)).shape == (4, 2)
+    assert projection.tsne(np.arange(4.0)[:, None]).shape == (4, 2)
+
+
+def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
+    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
+    assert cli.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
+    paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
+    results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
+    maps = projection.taxonomy_maps(results, items, None)
+    assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+        question = {row["id"]: row["question"] for row in csv.DictReader(stream)}
+    store = EmbeddingStore(default_path())
+    for one, result in zip(maps, results, strict=True):
+        assert len(one.ids) == 60 and one.points.shape == (60, 2) and 0.5 < one.trustworthiness <= 1
+        texts = [question[i] for i in one.ids]
+        vectors = projection.vectors_of(result, texts, store)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosine = unit.astype(float) @ unit.T.astype(float)
+        for row in (0, 17, 59):
+            others = sorted((j for j in range(60) if j != row), key=lambda j: -cosine[row, j])[:10]
+            got = [cosine[row, one.ids.index(i)] for i in one.nearest[row]]
+            assert got == pytest.approx([cosine[row, j] for j in others], abs=1e-6)
+        nearest = {r["id"]: r["nearest_id"] for r in items[maps.index(one)]}
+        assert [row[0] for row in one.nearest] == [nearest[i] for i in one.ids]
+    monkeypatch.setattr(projection, "tsne", lambda vectors: pytest.fail("computed again"))
+    again = projection.taxonomy_maps(results, items, None)
+    assert all(np.array_equal(a.points, b.points) for a, b in zip(maps, again, strict=True))
+    notes = []
+    store.prune(results[0].encoder.fingerprint)
+    assert [one.label for one in projection.taxonomy_maps(results, items, None, notes.append)] == ["TF-IDF"]
+    assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
+
+
+def test_a_category_has_one_colour_and_mark_everywhere():
+    twelve = list(projection.TAXONOMY_FORMAT.known_groups.values())
+    styles = figures.category_styles(twelve)
+    assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
+    assert figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
+    assert len(set(figures.category_styles([f"own {i}" for i in range(12)]).values())) == 12
