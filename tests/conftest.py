@@ -32,3 +32,26 @@ def paper_data(monkeypatch):
         pytest.skip("the paper's data is not on this machine")
     monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(PAPER_DATA))
     return PAPER_DATA
+
+
+@pytest.fixture(scope="module")
+def sample_results(tmp_path_factory):
+    """Results of the three tasks on the sample, of MiniLM and the floor; their store is the module's."""
+    from Safety_Challenging.evaluate import TASK as CHALLENGING
+    from Safety_Contrast.evaluate import TASK as CONTRAST
+    from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+    from utils import cli
+
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
+        for task in (CHALLENGING, CONTRAST, TAXONOMY):
+            arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
+            assert cli.evaluate(task, [*arguments, "--model", "all-minilm-l6-v2,tfidf"]) == 0
+    return folder
+
+
+@pytest.fixture
+def sample_store(sample_results, monkeypatch):
+    """The embedding store of sample_results, for the length of a test."""
+    monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))

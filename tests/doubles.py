@@ -1,6 +1,13 @@
-"""What stands in for an encoder where a test needs to choose the vectors."""
+"""What stands in for an encoder, or for its results, where a test needs to choose the numbers."""
+
+from dataclasses import replace
 
 import numpy as np
+
+from utils import results
+from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Result
+
+GROUPS = ["a"] * 12 + ["b"] * 10
 
 
 class StandIn:
@@ -16,3 +23,23 @@ class StandIn:
 
     def close(self):
         pass
+
+
+def written(out, name, values, task="safety_challenging", metric="normalized_similarity", **more):
+    """A result file of a made-up encoder with these per-item scores."""
+    info = EncoderInfo(name, name.upper(), "made up", "1", 3, "float32", None, "", "torch", name)
+    settings = {
+        "top_k": None,
+        "threshold": 0.5,
+        "bootstrap": 1000,
+        "seed": 42,
+        "baseline": {"value": 0, "source": "own"},
+    }
+    result = Result(
+        task=task, created="2026-01-01T00:00:00+00:00", seconds=0.1, encoder=info, dataset_name="made-up",
+        dataset_files=(DataFile("x.csv", "0" * 64, len(values)),), dataset_items=len(values), settings=settings,
+        embedding=EmbeddingStats(1, 1, 1, 0, 0.0),
+        metrics=tuple(results.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
+        items={"id": [f"i{k}" for k in range(len(values))], "type": GROUPS, metric: list(values)},
+    )  # fmt: skip
+    return results.write_result(replace(result, **more), out)

@@ -7,27 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, figures
+from utils import figures
 from utils.projection import TaxonomyMap
 from utils.results import read_result
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    for task in (CHALLENGING, CONTRAST, TAXONOMY):
-        arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000", "--no-cache"]
-        assert cli.evaluate(task, [*arguments, "--model", ",".join(ENCODERS)]) == 0
-    return folder
-
-
-def read(out, task):
-    paths = [out / "sample" / task / f"{name}.json" for name in ENCODERS]
+def read(folder, task):
+    paths = [folder / "sample" / task / f"{name}.json" for name in ENCODERS]
     return paths, [read_result(path) for path in paths], [json.loads(path.read_text()) for path in paths]
 
 
@@ -35,8 +23,8 @@ def value(document, metric, group, key="value"):
     return next(m[key] for m in document["metrics"] if (m["metric"], m["group"]) == (metric, group))
 
 
-def test_a_heatmap_shows_every_groups_value(out):
-    _, results, documents = read(out, "safety_taxonomy")
+def test_a_heatmap_shows_every_groups_value(sample_results):
+    _, results, documents = read(sample_results, "safety_taxonomy")
     axes = figures.heatmap(results, "categorical_purity", "a title").axes[0]
     groups = [label.get_text() for label in axes.get_xticklabels()]
     assert len(set(groups)) == 13 and groups[-1] == "average"
@@ -50,8 +38,8 @@ def test_a_heatmap_shows_every_groups_value(out):
     ("task", "metric", "best"),
     [("safety_taxonomy", "categorical_purity", max), ("safety_contrast", "boundary_similarity", min)],
 )
-def test_averages_stand_best_first_with_their_intervals(out, task, metric, best):
-    _, results, documents = read(out, task)
+def test_averages_stand_best_first_with_their_intervals(sample_results, task, metric, best):
+    _, results, documents = read(sample_results, task)
     axes = figures.averages(results, metric, "a title").axes[0]
     values = [value(document, metric, "average") for document in documents]
     points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
@@ -61,8 +49,8 @@ def test_averages_stand_best_first_with_their_intervals(out, task, metric, best)
     assert np.array(ends) == pytest.approx(np.array(intervals))
 
 
-def test_purity_against_k_and_chance(out):
-    _, results, documents = read(out, "safety_taxonomy")
+def test_purity_against_k_and_chance(sample_results):
+    _, results, documents = read(sample_results, "safety_taxonomy")
     axes = figures.purity_against_k(results, "a title").axes[0]
     for line, document in zip(axes.lines, documents, strict=False):
         expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
@@ -71,8 +59,8 @@ def test_purity_against_k_and_chance(out):
     assert axes.lines[-1].get_ydata() == pytest.approx([chance] * len(axes.lines[-1].get_xdata()))
 
 
-def test_the_accuracy_curve_is_the_share_below_each_threshold(out):
-    paths, results, documents = read(out, "safety_challenging")
+def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
+    paths, results, documents = read(sample_results, "safety_challenging")
     items = []
     for path in paths:
         with path.with_name(f"{path.stem}.items.csv").open() as stream:
@@ -85,15 +73,15 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(out):
         assert line.get_ydata()[100] == pytest.approx(value(document, "pairwise_accuracy", "overall"))
 
 
-def test_boundary_by_overlap_shows_the_bins(out):
-    _, results, documents = read(out, "safety_contrast")
+def test_boundary_by_overlap_shows_the_bins(sample_results):
+    _, results, documents = read(sample_results, "safety_contrast")
     axes = figures.boundary_by_overlap(results, "a title").axes[0]
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
 
 
-def test_a_map_shows_each_prompt_where_tsne_put_it(out):
+def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     categories = ["a", "b", "a", "c", "b"]
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
@@ -105,8 +93,8 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(out):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
 
 
-def test_a_dark_figure_is_the_same_on_a_dark_ground(out):
-    _, results, _ = read(out, "safety_taxonomy")
+def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
+    _, results, _ = read(sample_results, "safety_taxonomy")
     drawn = {}
     for dark in (False, True):
         with figures.drawing(dark):
@@ -117,16 +105,16 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(out):
     assert texts[0] == texts[1] and f"{results[0].value('categorical_purity', 'average'):.3f}" in texts[0]
 
 
-def test_all_are_written_as_png_and_svg(out, capsys):
-    assert figures.main(["--out", str(out)]) == 0
-    assert "no map of all-minilm-l6-v2" in capsys.readouterr().err, "its vectors were not kept"
-    folder = out / "sample" / "figures"
+def test_all_are_written_as_png_and_svg(sample_results, capsys):
+    assert figures.main(["--out", str(sample_results)]) == 0
+    assert "no map of all-minilm-l6-v2" in capsys.readouterr().err, "its vectors are in another store"
+    folder = sample_results / "sample" / "figures"
     names = {path.stem for path in folder.iterdir()}
     assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
     first = (folder / "safety_taxonomy_heatmap.svg").read_bytes()
-    assert figures.main(["--out", str(out)]) == 0
+    assert figures.main(["--out", str(sample_results)]) == 0
     assert (folder / "safety_taxonomy_heatmap.svg").read_bytes() == first, "the same figure, the same bytes"
 
 
