@@ -17,7 +17,7 @@ bash setup.sh --dev
 PYTHON=$(environment_python)
 if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # On a machine of one's own these are one's own choice: what needs them is skipped there, with the reason.
-    for tool in zsh shellcheck; do
+    for tool in zsh shellcheck chromium; do
         command -v "$tool" >/dev/null || { apt-get -qq update && apt-get -qq -y install "$tool"; } >/dev/null 2>&1 ||
             echo "test.sh: could not install $tool; what needs it is skipped" >&2
     done

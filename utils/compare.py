@@ -248,10 +248,14 @@ def rendered(comparison: Comparison, form: str) -> str:
 
     flat = [*left, *(column for block in columns for column in block)]
     body = [list(cells) for cells in zip(*(cells for _, cells in flat), strict=True)]
+    wide = [header for header, _ in flat]
+    if form == "markdown":
+        ranking, body = ([[tables.markdown_text(cell) for cell in row] for row in rows] for rows in (ranking, body))
+        wide = [tables.markdown_text(header) for header in wide]
     form = {"markdown": "pipe", "latex": "latex_booktabs"}[form]
     parts = [
         tabulate(ranking, headers=headers, tablefmt=form, disable_numparse=True),
-        tabulate(body, headers=[header for header, _ in flat], tablefmt=form, disable_numparse=True),
+        tabulate(body, headers=wide, tablefmt=form, disable_numparse=True),
     ]
     if form == "latex_booktabs":
         comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])

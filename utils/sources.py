@@ -331,6 +331,17 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     )
 
 
+def dataset_name(data: str) -> str:
+    """The name under which results on `data` are kept: that of a dataset, or of a file.
+
+    Raises InputError for a file that may not be evaluated under its name.
+    """
+    if not config.callers_path(data).is_file():
+        return data
+    names = {find(fmt, data).name for fmt in FORMATS.values()}
+    return next((name for name in ("paper", "sample") if name in names), names.pop())
+
+
 def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
     """The data that a result was computed on, whole, its rows known by their ids.
 

@@ -22,6 +22,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def markdown_text(text: str) -> str:
+    """A cell's text that Markdown takes for text: no bar ends the cell, no tag begins."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
 def with_interval(metric: Metric | None) -> str:
     """A value and half the width of its 95 % interval, where it has one."""
     if metric is None or metric.low is None:

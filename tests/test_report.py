@@ -1,0 +1,194 @@
+"""The report's content: its tables are the results', its texts are text, and what it can't show it says."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+from doubles import written
+from lxml import html
+
+from utils import compare, report
+
+TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
+
+
+@pytest.fixture
+def page(sample_results, sample_store):
+    """The page of the sample's results, parsed, and the folder that it lies in."""
+    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    folder = sample_results / "sample"
+    return html.fromstring((folder / "report.html").read_bytes()), folder
+
+
+def table(page, caption):
+    """Rows of a table as {heading: text}, foot last."""
+    found = next(t for t in page.iter("table") if t.find("caption").text_content() == caption)
+    headings = [cell.text_content() for cell in found.xpath("./thead//th")]
+    return [
+        [(h, cell.text_content()) for h, cell in zip(headings, row.xpath("./*"), strict=True)]
+        for row in found.xpath("./tbody/tr | ./tfoot/tr")
+    ]
+
+
+def document(folder, task, encoder):
+    return json.loads((folder / task / f"{encoder}.json").read_text())
+
+
+def by_group(doc, metric):
+    return {m["group"].replace("_", " "): m for m in doc["metrics"] if m["metric"] == metric}
+
+
+def shown(m):
+    return f"{m['value']:.3f} ±{(m['high'] - m['low']) / 2:.3f}"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
+    tree, folder = page
+    metric = compare.HEADLINES[task]
+    name = metric.replace("_", " ").capitalize()
+    direction = "higher" if task == "safety_taxonomy" else "lower"
+    rows = [dict(row) for row in table(tree, f"{name}, {direction} is better")]
+    ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
+    capsys.readouterr()
+    flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
+    assert compare.main(["tfidf", "all-minilm-l6-v2", *flags]) == 0
+    compared = {
+        row["group"].replace("_", " "): row
+        for row in csv.DictReader(capsys.readouterr().out.splitlines())
+        if row["encoder"] != "tfidf"
+    }
+    groups = [group for group in ours if not group.startswith("overlap")]
+    heading = next(h for h in rows[0] if h in ("type", "category"))
+    assert [row[heading] for row in rows] == groups and groups[-2:] == ["average", "overall"]
+    for row in rows:
+        group = row[heading]
+        assert (row["MiniLM-L6"], row["TF-IDF"]) == (shown(ours[group]), shown(floor[group]))
+        assert row["n"] == str(ours[group]["n"])
+        assert row["difference"] == f"{float(compared[group]['difference']):+.3f}"
+        assert float(row["difference"]) == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=0.0006)
+        assert row["p"] == compare.p_text(float(compared[group]["p_holm"]))
+
+
+def test_the_summary_has_every_encoder_and_task(page):
+    tree, folder = page
+    rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
+    assert [row[0] for row in rows] == [("encoder", "MiniLM-L6"), ("encoder", "TF-IDF")]
+    for row, encoder in zip(rows, ("all-minilm-l6-v2", "tfidf"), strict=True):
+        scores = [
+            by_group(document(folder, task, encoder), compare.HEADLINES[task])["average"] for task in TASKS
+        ]
+        assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
+        assert {heading for heading, _ in row[2::2]} == {"rank"}
+
+
+def test_the_worst_items_are_the_worst(page):
+    tree, folder = page
+
+    def items(task):
+        with (folder / task / "all-minilm-l6-v2.items.csv").open() as stream:
+            return list(csv.DictReader(stream))
+
+    def ids(caption):
+        return [row[0][1] for row in table(tree, caption)]
+
+    pairs = sorted(items("safety_challenging"), key=lambda row: float(row["normalized_similarity"]))
+    assert ids("The 15 pairs that MiniLM-L6 tells apart least") == [row["id"] for row in pairs[::-1][:15]]
+    edits = sorted(items("safety_contrast"), key=lambda row: float(row["boundary_similarity"]))
+    assert ids("The 15 originals with the nearest safe edit for MiniLM-L6") == [row["id"] for row in edits[::-1][:15]]
+    prompts = {row["id"]: float(row["categorical_purity"]) for row in items("safety_taxonomy")}
+    misplaced = ids("The 15 prompts that MiniLM-L6 misplaces most")
+    assert [prompts[i] for i in misplaced] == sorted(prompts.values())[:15]
+
+
+def test_no_prompt_is_shown_until_it_is_asked_for_and_the_right_one_is_then(page):
+    tree, _ = page
+    prompts = json.loads(tree.get_element_by_id("prompts").text)
+    visible = " ".join(
+        text for text in tree.xpath("//body//text()[not(ancestor::script)]") if text.strip()
+    )
+    assert len(prompts) > 144 and not [text for text in prompts.values() if text in visible]
+    cells = tree.xpath("//*[@data-prompt]")
+    assert cells and all(cell.get("data-prompt") in prompts and cell.text_content() == "hidden" for cell in cells)
+    sample = {}
+    for task, name in (("safety_challenging", "Safety_Challenging"), ("safety_taxonomy", "Safety_Taxonomy")):
+        with (report.PAGE.parents[1] / name / "sample.csv").open(encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                sample |= {f"{task} {row['id']} {column}": text for column, text in row.items()}
+    with (report.PAGE.parents[1] / "Safety_Contrast" / "sample.jsonl").open(encoding="utf-8") as stream:
+        for row in map(json.loads, stream):
+            sample |= {f"safety_contrast {row['id']} {column}": text for column, text in row.items()}
+    assert all(sample[key] == text for key, text in prompts.items())
+
+
+def test_it_stands_alone_and_names_its_origin(page):
+    tree, folder = page
+    assert not tree.xpath("//link[not(starts-with(@href, 'data:'))] | //script[@src] | //iframe | //object")
+    assert all(src.startswith("data:image/svg+xml;base64,") for src in tree.xpath("//img/@src"))
+    assert all(alt for alt in tree.xpath("//img/@alt")) and len(tree.xpath("//img")) == 2 * 9
+    text = tree.text_content()
+    for task in TASKS:
+        doc = document(folder, task, "all-minilm-l6-v2")
+        assert doc["dataset"]["files"][0]["sha256"] in text and doc["encoder"]["fingerprint"] in text
+        assert doc["environment"]["packages"]["numpy"] in text and doc["encoder"]["revision"] in text
+    assert "SAMPLE" in text
+    ids = tree.xpath("//@id")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_map_has_the_points_and_neighbours_of_the_results(page):
+    tree, folder = page
+    drawn = json.loads(tree.get_element_by_id("map-data").text)
+    assert [one["label"] for one in drawn["encoders"]] == ["MiniLM-L6", "TF-IDF"]
+    for one, encoder in zip(drawn["encoders"], ("all-minilm-l6-v2", "tfidf"), strict=True):
+        with (folder / "safety_taxonomy" / f"{encoder}.items.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        assert drawn["ids"] == [row["id"] for row in rows] and len(one["points"]) == len(rows)
+        assert [drawn["categories"][c]["name"] for c in drawn["category"]] == [row["category"] for row in rows]
+        assert [drawn["ids"][near[0]] for near in one["nearest"]] == [row["nearest_id"] for row in rows]
+
+
+def test_the_markdown_twin_has_the_same_numbers(page):
+    tree, folder = page
+    twin = (folder / "report.md").read_text()
+    for item in tree.xpath("//ul[@class='findings']/li"):
+        strong = item.find("strong")
+        assert f"- **{strong.text}** {strong.tail.strip()}".replace("<", "&lt;") in twin
+    for task in TASKS:
+        for m in by_group(document(folder, task, "all-minilm-l6-v2"), compare.HEADLINES[task]).values():
+            assert shown(m) in twin
+    assert "**SAMPLE" in twin and "<" not in twin
+
+
+def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample_store, tmp_path, capsys):
+    out = tmp_path / "results"
+    shutil.copytree(sample_results / "sample", out / "sample")
+    path = out / "sample" / "safety_taxonomy" / "tfidf.json"
+    old = json.loads(path.read_text())
+    old["settings"]["top_k"], old["created"] = 5, "2020-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(old))
+    assert report.main(["--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
+    assert "TF-IDF" not in next(line for line in said.out.splitlines() if line.startswith("Topics"))
+    tree = html.fromstring((out / "sample" / "report.html").read_bytes())
+    assert "other k (10 and 5)" in tree.get_element_by_id("findings").text_content()
+
+
+def test_no_results_is_one_line(tmp_path, capsys):
+    for arguments, message in (
+        (["--out", str(tmp_path)], "no results to report; run a task first"),
+        (["--out", str(tmp_path), "--data", "paper"], "no results to report"),
+        (["--reference", "st5-xl"], "--reference st5-xl: no such result of safety_challenging"),
+        (["--top-k", "0"], "--top-k 0: give a whole number of at least 1"),
+    ):
+        if "--out" not in arguments:
+            written(tmp_path, "one", [0.1] * 22)
+            written(tmp_path, "two", [0.2] * 22)
+            arguments = [*arguments, "--out", str(tmp_path)]
+        assert report.main(arguments) == 2
+        line = capsys.readouterr().err
+        assert message in line and line.startswith("error: ") and line.count("\n") == 1
+    assert not list(tmp_path.rglob("report.*"))

@@ -1,0 +1,536 @@
+"""The results on one dataset as a page that opens from disk without a network, and its tables as Markdown."""
+
+import base64
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.compare import (
+    HEADLINES,
+    Comparison,
+    Scores,
+    compare,
+    find_results,
+    p_text,
+    read_scores,
+    refuse_unlike,
+    rendered,
+)
+from utils.figures import category_styles, drawing, figures_of
+from utils.figures import rendered as rendered_figure
+from utils.findings import FLOOR, Finding, findings_of, leader
+from utils.projection import TaxonomyMap, taxonomy_maps
+from utils.results import read_items, write_whole
+from utils.schema import Dataset, InputError, Metric, Result
+from utils.sources import FORMATS, dataset_name, load_evaluated, shown_path
+from utils.tables import markdown_text, number, with_interval
+
+PAGE = Path(__file__).with_name("report_page")
+SEED = 42
+WORST = 15
+TITLES = {
+    "safety_challenging": (
+        "Safety-Challenging",
+        "Does the encoder tell an unsafe prompt from a safe one that shares its words?",
+        (("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
+    ),
+    "safety_contrast": (
+        "Safety-Contrast",
+        "How near to an unsafe prompt can a small safe edit stay?",
+        (("mean_similarity", "average"), ("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
+    ),
+    "safety_taxonomy": (
+        "Safety-Taxonomy",
+        "Do unsafe prompts of one category lie together?",
+        (("silhouette", "overall"), ("nmi", "overall")),
+    ),
+}
+FIGURE_CAPTIONS = {
+    "heatmap": "by {group}, an encoder a row; the last column is the average",
+    "average": "the average of each encoder with its 95 % interval, best first",
+    "accuracy_curve": "pairwise accuracy at every threshold",
+    "overlap": "boundary similarity by word overlap of original and edit, with 95 % intervals",
+    "purity_against_k": "average Categorical Purity against the number of neighbours, with 95 % intervals and chance",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows, and what it is sorted by. prompt: the key of a text that is shown once it is asked for."""
+
+    text: str
+    value: float | str | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """headers: (text, whether its cells are numbers). foot: rows that stay below whatever the order."""
+
+    caption: str
+    headers: list[tuple[str, bool]]
+    rows: list[list[Cell]]
+    foot: list[list[Cell]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A task's results, comparable ones only, with all that is made of them.
+
+    dataset: None where the prompts can't be had; notes say why, and which results are left out.
+    """
+
+    task: str
+    results: list[Result]
+    items: list[list[dict]]
+    comparison: Comparison | None
+    dataset: Dataset | None
+    maps: list[TaxonomyMap]
+    notes: list[str]
+
+
+def gather(out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None) -> list[Section]:
+    """The sections of a report on the dataset `name`: results like the newest of each task; others are noted.
+
+    first: encoders that come first, in that order. reference: what the others are compared with, TF-IDF if None.
+    data: where the prompts lie, if they are neither the paper's nor the sample. Raises InputError if there is nothing.
+    """
+    sections = []
+    for task in HEADLINES:
+        files = find_results(out, name, task, ()) if (out / name / task).is_dir() else []
+        if not files:
+            continue
+        scores = [read_scores(path, None)[0] for path in files]
+        newest = max(scores, key=lambda one: one.result.created)
+        notes, alike = [], []
+        for one in scores:
+            try:
+                refuse_unlike([newest, one])
+                alike.append(one)
+            except InputError as error:
+                notes.append(f"Left out: {error}.")
+        order = {encoder: i for i, encoder in enumerate(first)}
+        alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
+        sections.append(_section(task, alike, notes, reference, data))
+    if not sections:
+        raise InputError(
+            f"{shown_path(out / name)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
+        )
+    return sections
+
+
+def _name(scores: Scores) -> str:
+    return scores.result.encoder.name
+
+
+def _section(task: str, scores: list[Scores], notes: list[str], reference: str | None, data: str | None) -> Section:
+    results = [one.result for one in scores]
+    items = [read_items(one.path) for one in scores]
+    names = [result.encoder.name for result in results]
+    comparison = None
+    if len(scores) > 1:
+        chosen = reference or (FLOOR if FLOOR in names else names[0])
+        if chosen not in names:
+            raise InputError(f"--reference {chosen}: no such result of {task} (there are: {', '.join(names)})")
+        comparison = compare(scores, HEADLINES[task], chosen, SEED)
+    dataset = None
+    try:
+        dataset = load_evaluated(FORMATS[task], results[0], data)
+    except InputError as error:
+        notes.append(f"Without the prompts' texts: {error}.")
+    maps = taxonomy_maps(results, items, data, notes.append) if task == "safety_taxonomy" and dataset else []
+    return Section(task, results, items, comparison, dataset, maps, notes)
+
+
+def newest_dataset(out: Path) -> str:
+    """The dataset of the result that was written last. Raises InputError if there is none."""
+    files = [path for task in HEADLINES for path in out.glob(f"*/{task}/*.json")]
+    if not files:
+        raise InputError(
+            f"{shown_path(out)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
+        )
+    return max(files, key=lambda path: path.stat().st_mtime_ns).parent.parent.name
+
+
+def write_report(out: Path, name: str, sections: Sequence[Section]) -> tuple[Path, Path]:
+    """Writes `<out>/<name>/report.html` and `report.md`, each whole or not at all; returns both paths."""
+    page, twin = out / name / "report.html", out / name / "report.md"
+    write_whole(page, render_page(name, sections))
+    write_whole(twin, render_markdown(name, sections))
+    return page, twin
+
+
+def render_page(name: str, sections: Sequence[Section]) -> str:
+    """The page: HTML with its styles, scripts, figures and data inside, and nothing outside."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    mapped = next((section for section in sections if section.maps), None)
+    prompts: dict[str, str] = {}
+    content = [_content(section, prompts) for section in sections]
+    labels = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
+    plotly = ""
+    if mapped is not None:
+        from plotly.offline import get_plotlyjs
+
+        plotly = get_plotlyjs()
+    return environment.get_template("page.html").render(
+        name=name,
+        shown_name={"paper": "the paper's data", "sample": "the bundled sample"}.get(name, name),
+        is_sample=name == "sample",
+        labels=[label for name, label in labels.items() if name != FLOOR] or list(labels.values()),
+        created=max(result.created for section in sections for result in section.results)[:10],
+        findings=[finding for section in sections for finding in section_findings(section)],
+        summary=_summary(sections),
+        sections=content,
+        provenance=_provenance(sections),
+        notes=[note for section in sections for note in section.notes],
+        k=next((s.results[0].settings["top_k"] for s in sections if s.task == "safety_taxonomy"), None),
+        prompts=prompts,
+        map_data=None if mapped is None else _map_data(mapped, prompts),
+        css=jinja2.utils.markupsafe.Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        script=jinja2.utils.markupsafe.Markup((PAGE / "page.js").read_text(encoding="utf-8")),
+        plotly=jinja2.utils.markupsafe.Markup(plotly),
+    )
+
+
+def section_findings(section: Section) -> list[Finding]:
+    """What a section's results say, in words."""
+    return findings_of(section.results, section.comparison)
+
+
+def _content(section: Section, prompts: dict[str, str]) -> dict:
+    """What the template shows of a section; the texts it refers to go into `prompts`."""
+    title, question, _ = TITLES[section.task]
+    return {
+        "task": section.task,
+        "title": title,
+        "question": question,
+        "better": section.results[0].metric(HEADLINES[section.task], "average").better,
+        "metric": HEADLINES[section.task].replace("_", " "),
+        "n": section.results[0].dataset_items,
+        "reference": None if section.comparison is None else section.comparison.labels[section.comparison.reference],
+        "figures": _figures(section),
+        "tables": [_group_table(section), *_more_tables(section)],
+        "views": _views(section, prompts),
+        "has_map": bool(section.maps),
+        "map_encoders": [one.label for one in section.maps],
+        "map_ids": section.maps[0].ids if section.maps else (),
+        "map_is_part": bool(section.maps) and len(section.maps[0].ids) < section.results[0].dataset_items,
+    }
+
+
+def _figures(section: Section) -> list[dict]:
+    """Each figure as a data URI for light ground and for dark, with a caption that says what it shows."""
+    from matplotlib import pyplot
+
+    drawn: dict[str, dict] = {}
+    for theme in ("light", "dark"):
+        with drawing(dark=theme == "dark"):
+            for stem, figure in figures_of(section.results, section.items).items():
+                encoded = base64.b64encode(rendered_figure(figure, "svg")).decode()
+                pyplot.close(figure)
+                drawn.setdefault(stem, {})[theme] = f"data:image/svg+xml;base64,{encoded}"
+    group = "type" if section.task == "safety_challenging" else "category"
+    metric = HEADLINES[section.task].replace("_", " ")
+    for stem, figure in drawn.items():
+        caption = FIGURE_CAPTIONS[stem.removeprefix(f"{section.task}_")].format(group=group)
+        figure["caption"] = f"{metric[0].upper()}{metric[1:]}: {caption}" if stem.endswith(("map", "average")) else (
+            f"{caption[0].upper()}{caption[1:]}"
+        )  # fmt: skip
+        figure["name"] = stem
+    return list(drawn.values())
+
+
+def _summary(sections: Sequence[Section]) -> Table:
+    """Encoders by the headline metrics of all tasks."""
+    columns = [(section, HEADLINES[section.task]) for section in sections]
+    names = list(dict.fromkeys(r.encoder.name for section in sections for r in section.results))
+    label = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
+    rows = []
+    for name in names:
+        row = [Cell(label[name], label[name])]
+        for section, metric in columns:
+            result = next((r for r in section.results if r.encoder.name == name), None)
+            row.append(_metric_cell(None if result is None else result.metric(metric, "average")))
+            rank = None if section.comparison is None or result is None else section.comparison.ranks[name]
+            row.append(Cell("-" if rank is None else str(rank), rank))
+        rows.append(row)
+    headers = [("encoder", False)]
+    for section, metric in columns:
+        better = "↓" if section.results[0].metric(metric, "average").better == "lower" else "↑"
+        headers += [(f"{metric.replace('_', ' ')} {better}", True), ("rank", True)]
+    return Table("Averages over types or categories, with half the width of their 95 % intervals", headers, rows)
+
+
+def _metric_cell(metric: Metric | None) -> Cell:
+    return Cell(with_interval(metric), None if metric is None else metric.value)
+
+
+def _group_table(section: Section) -> Table:
+    """The headline metric by type or category: each encoder's score, its difference to the reference, and p."""
+    metric = HEADLINES[section.task]
+    first = section.results[0]
+    rows = [m for m in first.metrics if m.metric == metric and not m.group.startswith("overlap")]
+    cells = {} if section.comparison is None else {(c.encoder, c.group): c for c in section.comparison.cells}
+    headers = [("type" if section.task == "safety_challenging" else "category", False), ("n", True)]
+    for result in section.results:
+        headers.append((result.encoder.label, True))
+        if section.comparison is not None and result.encoder.name != section.comparison.reference:
+            headers += [("difference", True), ("p", True)]
+    extras = [extra for extra in ("chance", "ceiling") if getattr(rows[0], extra) is not None]
+    headers += [(extra, True) for extra in extras]
+    body, foot = [], []
+    for m in rows:
+        row = [Cell(m.group.replace("_", " "), m.group), Cell(str(m.n), m.n)]
+        for result in section.results:
+            row.append(_metric_cell(result.metric(metric, m.group)))
+            if section.comparison is not None and result.encoder.name != section.comparison.reference:
+                cell = cells[result.encoder.name, m.group]
+                row += [Cell(f"{cell.difference:+.3f}", cell.difference), Cell(p_text(cell.p), cell.p)]
+        row += [Cell(number(getattr(m, extra)), getattr(m, extra)) for extra in extras]
+        (foot if m.group in ("average", "overall") else body).append(row)
+    caption = f"{metric.replace('_', ' ')}, {rows[0].better} is better"
+    return Table(caption[0].upper() + caption[1:], headers, body, foot)
+
+
+def _more_tables(section: Section) -> list[Table]:
+    """The metrics beside the headline, and for Safety-Contrast the headline by word overlap."""
+    wanted = [(metric, group) for metric, group in TITLES[section.task][2]]
+    if section.task == "safety_taxonomy":
+        names = dict.fromkeys(m.metric for m in section.results[0].metrics if "@" in m.metric)
+        headline = f"categorical_purity@{section.results[0].settings['top_k']}"
+        wanted = [(name, "average") for name in names if name != headline] + wanted
+    tables = [_rows_of(f"Other metrics of {TITLES[section.task][0]}", section, wanted)]
+    overlaps = [m.group for m in section.results[0].metrics if m.group.startswith("overlap")]
+    if overlaps:
+        by_bin = [("boundary_similarity", group) for group in dict.fromkeys(overlaps)]
+        tables.insert(0, _rows_of("Boundary similarity by word overlap of original and edit", section, by_bin))
+    return tables
+
+
+def _rows_of(caption: str, section: Section, wanted: Sequence[tuple[str, str]]) -> Table:
+    first = section.results[0]
+    present = [row for row in wanted if first.metric(*row) is not None]
+    with_chance = any(first.metric(*row).chance is not None for row in present)
+    headers = [("metric", False), ("better", False), *((r.encoder.label, True) for r in section.results)]
+    rows = []
+    for metric, group in present:
+        shown = f"{metric.replace('_', ' ')} ({group})"
+        row = [Cell(shown, shown), Cell(first.metric(metric, group).better, first.metric(metric, group).better)]
+        row += [_metric_cell(result.metric(metric, group)) for result in section.results]
+        if with_chance:
+            chance = first.metric(metric, group).chance
+            row.append(Cell(number(chance), chance))
+        rows.append(row)
+    return Table(caption, [*headers, *([("chance", True)] if with_chance else [])], rows)
+
+
+def _views(section: Section, prompts: dict[str, str]) -> list[tuple[str, Table]]:
+    """For each encoder, the items that it gets most wrong. Texts are put into `prompts`, cells hold their keys."""
+    view = {
+        "safety_challenging": _worst_pairs,
+        "safety_contrast": _nearest_edits,
+        "safety_taxonomy": _most_misplaced,
+    }[section.task]
+
+    def prompt(item: str, column: str) -> Cell:
+        key = f"{section.task} {item} {column}"
+        if section.dataset is None:
+            return Cell("not at hand")
+        if key not in prompts:
+            prompts[key] = section.dataset.texts[column][section.dataset.ids.index(item)]
+        return Cell("", prompt=key)
+
+    best = leader(section.results, section.comparison)
+    pairs = sorted(zip(section.results, section.items, strict=True), key=lambda pair: pair[0] is not best)
+    return [(result.encoder.label, view(section, result, rows, prompt)) for result, rows in pairs]
+
+
+def _number_cell(text: str) -> Cell:
+    return Cell("-" if text == "" else f"{float(text):.3f}", None if text == "" else float(text))
+
+
+def _worst_pairs(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+    worst = sorted(rows, key=lambda row: -float(row["normalized_similarity"]))[:WORST]
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(row["type"].replace("_", " "), row["type"]),
+            _number_cell(row["normalized_similarity"]),
+            _number_cell(row["triplet_accuracy"]),
+            prompt(row["id"], "unsafe_prompt"),
+            prompt(row["id"], "safe_prompt"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("type", False), ("normalized similarity", True), ("triplet accuracy", True),
+               ("unsafe prompt", False), ("safe twin", False)]  # fmt: skip
+    return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headers, body)
+
+
+def _nearest_edits(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+    worst = sorted(rows, key=lambda row: -float(row["boundary_similarity"]))[:WORST]
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(row["category"], row["category"]),
+            _number_cell(row["boundary_similarity"]),
+            _number_cell(row["mean_word_overlap"]),
+            prompt(row["id"], "original_prompt"),
+            prompt(row["id"], f"prompt_#{row['nearest_edit']}") if row.get("nearest_edit") else Cell("not recorded"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("category", False), ("boundary similarity", True), ("mean word overlap", True),
+               ("original", False), ("nearest safe edit", False)]  # fmt: skip
+    return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headers, body)
+
+
+def _most_misplaced(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+    worst = sorted(rows, key=lambda row: (float(row["categorical_purity"]), float(row["silhouette"])))[:WORST]
+    category = {row["id"]: row["category"] for row in rows}
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(row["category"], row["category"]),
+            _number_cell(row["categorical_purity"]),
+            _number_cell(row["silhouette"]),
+            prompt(row["id"], "question"),
+            Cell(category[row["nearest_id"]], category[row["nearest_id"]]),
+            prompt(row["nearest_id"], "question"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("category", False), ("categorical purity", True), ("silhouette", True),
+               ("prompt", False), ("category of the nearest", False), ("nearest prompt", False)]  # fmt: skip
+    return Table(f"The {len(body)} prompts that {result.encoder.label} misplaces most", headers, body)
+
+
+def _map_data(section: Section, prompts: dict[str, str]) -> dict:
+    """The maps for the page's script. Neighbours and categories go by position among `ids`."""
+    first = section.maps[0]
+    place = {item: i for i, item in enumerate(first.ids)}
+    order = [group for group in section.dataset.group_order if group in set(first.categories)]
+    text_of = dict(zip(section.dataset.ids, section.dataset.texts["question"], strict=True))
+    category_of = dict(zip(section.dataset.ids, section.dataset.groups, strict=True))
+    nearest = [[[place.get(j, j) for j in row[:5]] for row in one.nearest] for one in section.maps]
+    elsewhere = {j for rows in nearest for row in rows for j in row if isinstance(j, str)}
+    for item in [*first.ids, *sorted(elsewhere)]:
+        prompts[f"{section.task} {item} question"] = text_of[item]
+    styles = category_styles(order)
+    return {
+        "task": section.task,
+        "ids": first.ids,
+        "categories": [{"name": name, "color": styles[name][0], "mark": styles[name][1]} for name in order],
+        "category": [order.index(name) for name in first.categories],
+        "elsewhere": {item: category_of[item] for item in sorted(elsewhere)},
+        "encoders": [
+            {
+                "label": one.label,
+                "trustworthiness": round(one.trustworthiness, 3),
+                "points": [[round(float(x), 3), round(float(y), 3)] for x, y in one.points],
+                "nearest": rows,
+            }
+            for one, rows in zip(section.maps, nearest, strict=True)
+        ],
+    }
+
+
+def _provenance(sections: Sequence[Section]) -> dict:
+    """What was evaluated, with what, where: rows of (heading, value) for each data file and each result."""
+    files = []
+    for section in sections:
+        card = FORMATS[section.task].card
+        for file in section.results[0].dataset_files:
+            if file.sha256 == card.sha256:
+                known = {"source": card.source, "licence": card.licence, "citation": card.citation}
+            elif section.results[0].dataset_name == "sample":
+                known = {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
+            else:
+                known = {"source": "given by its user", "licence": "not known here", "citation": ""}
+            files.append({"task": TITLES[section.task][0], **vars(file), **known})
+    encoders = []
+    for section in sections:
+        for result in section.results:
+            b = result.settings["baseline"]
+            encoders.append(
+                {
+                    "task": TITLES[section.task][0],
+                    "encoder": vars(result.encoder),
+                    "baseline": "-" if b is None else f"{b['value']:.3f} ({b['source']})",
+                    "created": result.created,
+                    "device": result.environment.get("device", "-"),
+                    "truncated": result.embedding.truncated,
+                    "seconds": result.seconds,
+                }
+            )
+    newest = max((r for section in sections for r in section.results), key=lambda r: r.created)
+    settings = {"bootstrap": newest.settings["bootstrap"], "seed": newest.settings["seed"]}
+    for section in sections:
+        chosen = section.results[0].settings
+        settings |= {key: chosen[key] for key in ("top_k", "threshold") if chosen[key] is not None}
+    return {"files": files, "encoders": encoders, "environment": newest.environment, "settings": settings}
+
+
+def render_markdown(name: str, sections: Sequence[Section]) -> str:
+    """The findings and tables once more, to be pasted into a README."""
+    parts = [f"# Safe-Embed on {name}"]
+    if name == "sample":
+        parts.append("**SAMPLE: scores on the small set bundled here, not on the paper's data.**")
+    parts += [f"- **{f.heading}.** {markdown_text(f.text)}" for section in sections for f in section_findings(section)]
+    parts.append(_markdown_table(_summary(sections)))
+    for section in sections:
+        parts.append(f"## {TITLES[section.task][0]}\n\n{TITLES[section.task][1]}")
+        if section.comparison is None:
+            parts.append(_markdown_table(_group_table(section)))
+        else:
+            parts.append(rendered(section.comparison, "markdown"))
+        parts += [_markdown_table(table) for table in _more_tables(section)]
+        parts += [markdown_text(note) for note in section.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    from tabulate import tabulate
+
+    rows = [[markdown_text(cell.text) for cell in row] for row in [*table.rows, *table.foot]]
+    align = ["right" if is_number else "left" for _, is_number in table.headers]
+    headers = [markdown_text(text) for text, _ in table.headers]
+    body = tabulate(rows, headers=headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+    return f"{table.caption}\n\n{body}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
+    from utils.cli import parser, run, settings_from
+
+    flags = parser("utils.report", main.__doc__)
+    flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with (default tfidf)")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        settings = settings_from(arguments)
+        name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
+        sections = gather(settings.out, name, settings.models, arguments.reference, settings.data)
+        page, twin = write_report(settings.out, name, sections)
+        if not settings.quiet:
+            for section in sections:
+                for sentence in section.notes:
+                    print(sentence, file=sys.stderr)
+                for finding in section_findings(section):
+                    print(f"{finding.heading}: {finding.text}")
+        print(f"report: {shown_path(page)} (open it in a browser), tables: {shown_path(twin)}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
