@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every task, one after the other.
+# Every task, one after the other, then the report.
 # Usage: source scripts/all.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
 (return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE \
     SAFE_EMBED_DATA_DIR SAFE_EMBED_CACHE_DIR OPENAI_API_KEY OPENAI_BASE_URL HF_TOKEN HF_ENDPOINT HF_HOME HF_HUB_OFFLINE
@@ -19,3 +19,5 @@ fi
 for task in safety_challenging safety_contrast safety_taxonomy; do
     bash "scripts/$task.sh" "$@"
 done
+set_up_on_first_use
+exec "$PYTHON" -m utils.report "$@"
