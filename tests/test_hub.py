@@ -192,3 +192,32 @@ def test_a_revision_a_repository_or_safetensors_that_are_not_there(hub, vectors,
     hub.commits["somebody/some-model"] = "2" * 40
     message = vectors("somebody/some-model", TEXTS)
     assert message.startswith("--model somebody/some-model: no safetensors weights, and pickled ones are not loaded")
+
+
+def test_a_checkpoint_counts_as_cached_once_every_file_of_its_commit_is_there(hub, tmp_path):
+    """Not while only the commit that a name stands for is noted, and not when a file has gone."""
+    hub.serve("somebody/some-model", checkpoints.sentence_bert(tmp_path / "model"))
+    code = (
+        "from utils import hub\n"
+        "from utils.schema import Checkpoint\n"
+        "name = 'somebody/some-model'\n"
+        "seen = [hub.cached(name, 'main')]\n"
+        "commit = hub.commit(name, 'main')\n"
+        "seen.append(hub.cached(name, 'main'))\n"
+        "folder = hub.snapshot(Checkpoint(name, commit))\n"
+        "asked = [('main', ''), (commit, commit[:7]), ('main', 'f'), ('f' * 40, '')]\n"
+        "seen += [hub.cached(name, revision, expected) for revision, expected in asked]\n"
+        "(folder / 'model.safetensors').unlink()\n"
+        "print([*seen, hub.cached(name, 'main')], hub.has_token(), hub.is_offline())"
+    )
+    for token in ("", TOKEN):
+        own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / f"home{token}"), "HF_HUB_OFFLINE": "0"}
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=config.ROOT,
+            env={**os.environ, **own, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout == f"{[False, False, True, True, False, False, False]} {bool(token)} False\n"

@@ -139,17 +139,17 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         )
     if loader == "packaged":
         return _checked(spec)
-    listed = entry.get("checkpoints") or [
-        {"source": entry["source"], "revision": options.revision or entry["revision"], "commit": entry.get("commit")}
-    ]
     checkpoints = tuple(
-        Checkpoint(
-            part["source"],
-            hub.commit(part["source"], part["revision"], "" if options.revision else part.get("commit") or ""),
-        )
-        for part in listed
+        Checkpoint(source, hub.commit(source, options.revision or revision, "" if options.revision else expected))
+        for source, revision, expected in listed_checkpoints(entry)
     )
     return _checked(replace(spec, revision=" + ".join(part.revision for part in checkpoints), checkpoints=checkpoints))
+
+
+def listed_checkpoints(entry: dict) -> list[tuple[str, str, str]]:
+    """A registry entry's repositories in the order of loading: (source, revision, what its commit begins with)."""
+    parts = entry.get("checkpoints") or [entry]
+    return [(part["source"], part["revision"], part.get("commit", "")) for part in parts]
 
 
 def _dtype(options: EncoderOptions, registered: str) -> str:

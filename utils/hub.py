@@ -87,6 +87,37 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
     return folder
 
 
+def cached(repository: str, revision: str, expected: str = "") -> bool:
+    """Whether every file that `snapshot` would fetch is on this machine; never asks the hub.
+
+    expected: what the commit that `revision` stands for must begin with.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, ignore_patterns=[*UNREAD_FILES, "*.py"], local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return False
+    return Path(folder).name.startswith(expected)
+
+
+def has_token() -> bool:
+    """Whether there is a token to send: HF_TOKEN, or the one that `hf auth login` has kept."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
 def reachable() -> bool:
     """Whether the Hugging Face hub answers within a few seconds; False when HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants, get_session
