@@ -80,6 +80,12 @@ def test_an_encoder_that_gives_nan(capsys, tmp_path, monkeypatch):
     assert re.search(r"gave NaN or infinity for id \d+ \((un)?safe_prompt\)", line)
 
 
+def test_the_line_is_left_for_a_script_that_goes_on(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFE_EMBED_ERROR_FILE", str(tmp_path / "error"))
+    line = fails(capsys, tmp_path, TAXONOMY, "--top-k", "0")
+    assert f"error: {(tmp_path / 'error').read_text()}" == line
+
+
 def test_a_broken_env_line_is_named_without_its_text(capsys, tmp_path, monkeypatch):
     env = tmp_path / ".env"
     env.write_text("TOP_K=5\nHF_TOKEN 'secret-value\n")

@@ -66,14 +66,14 @@ class Task:
     table: Callable[[Sequence[Result]], str]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise InputError(f"{message} (see --help)")
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
     """The flags of an evaluation. Their defaults are the documented variables."""
-    flags = _Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
+    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
     def add(flag: str, variable: str, text: str, **more) -> None:
@@ -102,14 +102,29 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     return flags
 
 
+def _flag_or_variable(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
+    flag = getattr(arguments, name)
+    if flag is not None:
+        return flag, f"--{name.replace('_', '-')}"
+    return config.setting(name.upper()), name.upper()
+
+
+def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
+    """What `--device` and `--dtype`, or their variables, name. Raises InputError for what is neither."""
+    dtype, where = _flag_or_variable(arguments, "dtype")
+    if dtype not in DTYPES:
+        raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
+    device, where = _flag_or_variable(arguments, "device")
+    if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
+        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
+    return device, dtype
+
+
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
 
     def chosen(name: str) -> tuple[str, str]:
-        flag = getattr(arguments, name)
-        if flag is not None:
-            return flag, f"--{name.replace('_', '-')}"
-        return config.setting(name.upper()), name.upper()
+        return _flag_or_variable(arguments, name)
 
     if arguments.encoder is not None:
         if arguments.model is not None and arguments.model != arguments.encoder:
@@ -120,12 +135,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     if not models:
         raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
 
-    dtype, where = chosen("dtype")
-    if dtype not in DTYPES:
-        raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
-    device, where = chosen("device")
-    if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
-        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
+    device, dtype = device_and_dtype(arguments)
     if arguments.backend not in BACKENDS:
         raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
     baseline = chosen("baseline")[0]
@@ -191,7 +201,9 @@ def run(work: Callable[[], int | None]) -> int:
         config.load_environment()
         return work() or 0
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())
+        print(f"error: {line}", file=sys.stderr)
+        config.leave_error(line)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was embedded is kept, run the same command to go on", file=sys.stderr)

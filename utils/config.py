@@ -66,6 +66,13 @@ def setting(name: str) -> str:
     return os.environ.get(name) or default
 
 
+def leave_error(line: str) -> None:
+    """Leaves the line that a run ended with in SAFE_EMBED_ERROR_FILE, where a script that goes on asked for it."""
+    path = os.environ.get("SAFE_EMBED_ERROR_FILE")
+    if path:
+        Path(path).write_text(f"{line}\n", encoding="utf-8")
+
+
 def callers_path(text: str) -> Path:
     """A path as its user meant it: relative to the folder a script was called from, which it has left since."""
     return Path(os.environ.get("SAFE_EMBED_CALLED_FROM_DIR") or Path.cwd()) / Path(text).expanduser()
