@@ -49,7 +49,7 @@ def group_table(
         found = [result.metric(metric, group) for group in groups]
         ours = [None if m is None else m.value for m in found]
         block = [(result.encoder.label, [with_interval(m) for m in found])]
-        paper = _paper_column(result, metric, groups)
+        paper = papers_figures(result, metric, groups)
         if paper is not None:
             differences = [None if p is None or o is None else o - p for o, p in zip(ours, paper, strict=True)]
             block.append(("paper", [number(value) for value in paper]))
@@ -78,7 +78,7 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
     return blocks(left, columns)
 
 
-def _paper_column(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
+def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
     """The paper's figures for these groups, if the result is of one of its encoders, on all of its data, as it did."""
     key = PAPER_FIGURES_OF.get((result.task, metric))
     entry = paper_entry(result.encoder.name, result.encoder.source, result.encoder.prompt)
