@@ -80,7 +80,9 @@ def _of_api(name: str, entry: dict, dtype: str) -> list[Obstacle]:
             )
         )
     if dtype not in ("auto", entry["dtype"]):
-        found.append(Obstacle("dtype", f"{name} has {entry['dtype']} vectors only; run it by itself, without --dtype"))
+        found.append(
+            Obstacle("dtype", f"{name} has {entry['dtype']} vectors only; run it by itself, with --dtype auto")
+        )
     return found
 
 
