@@ -72,14 +72,34 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
         assert row["p"] == compare.p_text(float(compared[group]["p_holm"]))
 
 
+def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, monkeypatch):
+    """Figures are made up for one encoder: the columns and the arithmetic are looked at."""
+
+    def figures(result, metric, groups):
+        known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
+        return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
+
+    monkeypatch.setattr(report, "papers_figures", figures)
+    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
+    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    tree = html.fromstring((sample_results / "sample" / "report.html").read_bytes())
+    floor = by_group(document(sample_results / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
+    rows = [dict(row) for row in table(tree, "Categorical purity, higher is better")]
+    assert [h for h in rows[0] if "paper" in h] == ["paper", "minus paper"]
+    for row in rows:
+        m = floor[row["category"]]
+        expected = ("0.250", f"{m['value'] - 0.25:+.3f}")
+        assert (row["paper"], row["minus paper"]) == (
+            ("-", "-") if row["category"] in ("Hate Speech", "overall") else expected
+        )
+
+
 def test_the_summary_has_every_encoder_and_task(page):
     tree, folder = page
     rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
     assert [row[0] for row in rows] == [("encoder", "MiniLM-L6"), ("encoder", "TF-IDF")]
     for row, encoder in zip(rows, ("all-minilm-l6-v2", "tfidf"), strict=True):
-        scores = [
-            by_group(document(folder, task, encoder), compare.HEADLINES[task])["average"] for task in TASKS
-        ]
+        scores = [by_group(document(folder, task, encoder), compare.HEADLINES[task])["average"] for task in TASKS]
         assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
         assert {heading for heading, _ in row[2::2]} == {"rank"}
 
@@ -106,9 +126,7 @@ def test_the_worst_items_are_the_worst(page):
 def test_no_prompt_is_shown_until_it_is_asked_for_and_the_right_one_is_then(page):
     tree, _ = page
     prompts = json.loads(tree.get_element_by_id("prompts").text)
-    visible = " ".join(
-        text for text in tree.xpath("//body//text()[not(ancestor::script)]") if text.strip()
-    )
+    visible = " ".join(text for text in tree.xpath("//body//text()[not(ancestor::script)]") if text.strip())
     assert len(prompts) > 144 and not [text for text in prompts.values() if text in visible]
     cells = tree.xpath("//*[@data-prompt]")
     assert cells and all(cell.get("data-prompt") in prompts and cell.text_content() == "hidden" for cell in cells)

@@ -47,9 +47,11 @@ def opened(browser):
         page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
         page.on(
             "request",
-            lambda request: None
-            if request.url == path.as_uri() or request.url.startswith(("data:", "blob:"))
-            else troubles.append(f"request: {request.url}"),
+            lambda request: (
+                None
+                if request.url == path.as_uri() or request.url.startswith(("data:", "blob:"))
+                else troubles.append(f"request: {request.url}")
+            ),
         )
         page.goto(path.as_uri())
         return page

@@ -24,7 +24,7 @@ from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, write_whole
 from utils.schema import Dataset, InputError, Metric, Result
 from utils.sources import FORMATS, dataset_name, load_evaluated, shown_path
-from utils.tables import markdown_text, number, with_interval
+from utils.tables import markdown_text, number, papers_figures, with_interval
 
 PAGE = Path(__file__).with_name("report_page")
 SEED = 42
@@ -275,30 +275,44 @@ def _metric_cell(metric: Metric | None) -> Cell:
 
 
 def _group_table(section: Section) -> Table:
-    """The headline metric by type or category: each encoder's score, its difference to the reference, and p."""
+    """The headline metric by type or category: each encoder's score, its difference to the reference, and p.
+
+    Beside one of the paper's encoders, computed as the paper did, stand the paper's figure and ours minus it.
+    """
     metric = HEADLINES[section.task]
     first = section.results[0]
     rows = [m for m in first.metrics if m.metric == metric and not m.group.startswith("overlap")]
     cells = {} if section.comparison is None else {(c.encoder, c.group): c for c in section.comparison.cells}
+    groups = [m.group for m in rows]
+    papers = {result.encoder.name: papers_figures(result, metric, groups) for result in section.results}
     headers = [("type" if section.task == "safety_challenging" else "category", False), ("n", True)]
     for result in section.results:
         headers.append((result.encoder.label, True))
         if section.comparison is not None and result.encoder.name != section.comparison.reference:
             headers += [("difference", True), ("p", True)]
+        if papers[result.encoder.name] is not None:
+            headers += [("paper", True), ("minus paper", True)]
     extras = [extra for extra in ("chance", "ceiling") if getattr(rows[0], extra) is not None]
     headers += [(extra, True) for extra in extras]
     body, foot = [], []
-    for m in rows:
+    for at, m in enumerate(rows):
         row = [Cell(m.group.replace("_", " "), m.group), Cell(str(m.n), m.n)]
         for result in section.results:
             row.append(_metric_cell(result.metric(metric, m.group)))
             if section.comparison is not None and result.encoder.name != section.comparison.reference:
                 cell = cells[result.encoder.name, m.group]
                 row += [Cell(f"{cell.difference:+.3f}", cell.difference), Cell(p_text(cell.p), cell.p)]
+            if papers[result.encoder.name] is not None:
+                row += _paper_cells(result.value(metric, m.group), papers[result.encoder.name][at])
         row += [Cell(number(getattr(m, extra)), getattr(m, extra)) for extra in extras]
         (foot if m.group in ("average", "overall") else body).append(row)
     caption = f"{metric.replace('_', ' ')}, {rows[0].better} is better"
     return Table(caption[0].upper() + caption[1:], headers, body, foot)
+
+
+def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
+    difference = None if ours is None or paper is None else ours - paper
+    return [Cell(number(paper), paper), Cell("-" if difference is None else f"{difference:+.3f}", difference)]
 
 
 def _more_tables(section: Section) -> list[Table]:
