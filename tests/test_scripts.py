@@ -142,7 +142,8 @@ def test_all_runs_every_task_with_the_same_flags(house, name):
     run = shell(name, f"MODEL=tfidf source '{house}/scripts/all.sh' --limit 24; echo status $?")
     calls = re.findall(r"call: -m (\S+)\.evaluate --limit 24", run.stdout)
     assert calls == ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"]
-    assert run.stdout.count("MODEL=tfidf") == 6 and run.stdout.endswith("status 0\n")
+    assert [line for line in run.stdout.splitlines() if "call:" in line][-1] == "call: -m utils.report --limit 24"
+    assert run.stdout.count("MODEL=tfidf") == 7 and run.stdout.endswith("status 0\n")
     assert "from: /\n" in run.stdout and "from: /a" not in run.stdout
 
 
