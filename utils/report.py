@@ -2,6 +2,7 @@
 
 import base64
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, write_whole
 from utils.schema import Dataset, InputError, Metric, Result
 from utils.sources import FORMATS, dataset_name, load_evaluated, shown_path
-from utils.tables import markdown_text, number, papers_figures, with_interval
+from utils.tables import WIDTH, markdown_text, number, papers_figures, with_interval
 
 PAGE = Path(__file__).with_name("report_page")
 SEED = 42
@@ -540,8 +541,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for sentence in section.notes:
                     print(sentence, file=sys.stderr)
                 for finding in section_findings(section):
-                    print(f"{finding.heading}: {finding.text}")
-        print(f"report: {shown_path(page)} (open it in a browser), tables: {shown_path(twin)}")
+                    print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
+        print(f"report: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)
 
