@@ -1,0 +1,203 @@
+"""All three tasks against their naive twin (benchmarks/naive.py): time, peak memory and numbers, in one run.
+
+    python benchmarks/tasks.py [--data paper] [--repeats 3]
+
+Prints, for MiniLM on the CPU: the seconds and the peak memory of the naive twin, of ours from nothing and of ours
+again, with ratios; the largest difference of a number; encoding alone against a bare SentenceTransformer.encode of
+the same distinct texts, for each dtype, with the largest change of a metric that the dtype makes; the share of
+intervals and significance tests; and `--help`. The average similarity is taken from 1,000 unrelated texts, 500 x 500,
+as over BeaverTails, but of made-up texts of the same length, because that set can't be had everywhere.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.naive import STEPS  # noqa: E402
+from utils import sources  # noqa: E402
+
+TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy")
+NUMBERS = {
+    "safety_challenging": ("pairs", "normalized_similarity"),
+    "safety_contrast": ("contrast", "boundary_similarity", "mean_similarity"),
+    "safety_taxonomy": ("taxonomy", "categorical_purity"),
+}
+# The evaluation as it is, with the made-up texts in BeaverTails' place, and a line on what it imported.
+EVALUATION = """
+import importlib, json, os, sys
+from utils import baseline
+texts = json.load(open(os.environ["UNRELATED"]))
+baseline.beavertails_head_and_tail = lambda: (texts["head"], texts["tail"])
+module = importlib.import_module(sys.argv[1] + ".evaluate")
+status = module.evaluate(module.TASK, sys.argv[2:])
+print("torch" in sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+ENCODING = """
+import json, sys, time
+from utils import embed, encoders
+from utils.schema import EncoderOptions
+texts = json.load(open(sys.argv[1]))
+spec = encoders.resolve("all-minilm-l6-v2", EncoderOptions(device="cpu", dtype=sys.argv[2]))
+embedder = embed.Embedder(spec)
+embedder.embed(texts[:64], texts[:64])
+bare, ours = [], []
+for _ in range(int(sys.argv[3])):
+    start = time.perf_counter()
+    embedder._encoder.model.encode(texts)
+    bare.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    embedder.embed(texts, texts)
+    ours.append(time.perf_counter() - start)
+print(json.dumps([min(bare), min(ours)]))
+"""
+
+
+@dataclass
+class Cost:
+    """seconds of all processes, one after the other; peak memory of the largest, in MiB."""
+
+    seconds: float = 0.0
+    peak: float = 0.0
+
+    def run(self, command: list[str], **environment: str) -> str:
+        """Runs a command to its end and adds what it cost; returns what it wrote."""
+        start = time.perf_counter()
+        with tempfile.TemporaryFile("w+") as written:
+            process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=written, stderr=written)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            written.seek(0)
+            output = written.read()
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(command[:4])} ... ended with status {process.returncode}:\n{output}")
+        self.seconds += time.perf_counter() - start
+        unit = 1 if sys.platform == "darwin" else 1024
+        self.peak = max(self.peak, usage.ru_maxrss * unit / 2**20)
+        return output
+
+
+def prepare(folder: Path, data: str) -> list[str]:
+    """Puts the data and the unrelated texts where the naive twin reads them; returns the tasks' distinct texts."""
+    texts: list[str] = []
+    for task, name in (
+        ("safety_challenging", "pairs.csv"),
+        ("safety_contrast", "contrast.jsonl"),
+        ("safety_taxonomy", "taxonomy.csv"),
+    ):
+        dataset, found = sources.load(sources.FORMATS[task], data)
+        (folder / name).write_bytes(found.path.read_bytes())
+        texts += [text for column in dataset.texts.values() for text in column]
+    texts = list(dict.fromkeys(texts))
+    draw = random.Random(0)
+    words = sorted({word for text in texts for word in text.split()})
+    unrelated = [" ".join(draw.choices(words, k=13)) for _ in range(1000)]
+    (folder / "unrelated.json").write_text(json.dumps({"head": unrelated[:500], "tail": unrelated[500:]}))
+    return texts
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    flags.add_argument("--data", default="paper", help="paper or sample")
+    flags.add_argument("--repeats", type=int, default=3, help="times that encoding is measured")
+    settings = flags.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        measure(Path(scratch), settings.data, settings.repeats)
+
+
+def measure(folder: Path, data: str, repeats: int) -> None:
+    python = sys.executable
+    texts = prepare(folder, data)
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; {versions()}")
+    print(f"{len(texts)} distinct texts of {data}, and 1000 unrelated ones\n")
+
+    naive, by_step = Cost(), {}
+    for step in STEPS:
+        before = naive.seconds
+        naive.run([python, "benchmarks/naive.py", step.__name__, str(folder)])
+        by_step[step.__name__] = naive.seconds - before
+
+    def ours(out: str, *more: str, cache: str = "cache") -> tuple[Cost, bool]:
+        cost, torch = Cost(), False
+        for task in TASKS:
+            command = [python, "-c", EVALUATION, task, "--data", data, "--quiet", "--device", "cpu", "--baseline"]
+            command += ["beavertails", "--out", str(folder / out), *more]
+            places = {"UNRELATED": str(folder / "unrelated.json"), "SAFE_EMBED_CACHE_DIR": str(folder / cache)}
+            torch |= cost.run(command, **places).splitlines()[-1] == "True"
+        return cost, torch
+
+    fresh, _ = ours("results")
+    again, torch = ours("results")
+    rows = [("naive twin", naive), ("ours, from nothing", fresh), ("ours, everything stored", again)]
+    for name, cost in rows:
+        print(f"{name:<24} {cost.seconds:7.2f} s  {cost.peak:7.0f} MiB  {naive.seconds / cost.seconds:6.1f} x")
+    print("naive by step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_step.items()))
+    print(f"torch imported when everything is stored: {'yes' if torch else 'no'}")
+
+    worst = 0.0
+    for task, (step, *metrics) in NUMBERS.items():
+        theirs = json.loads((folder / f"{step}.json").read_text())
+        mine = numbers(folder / "results" / data / task / "all-minilm-l6-v2.json")
+        worst = max([worst, *(abs(theirs[metric] - mine[metric, "average"]) for metric in metrics)])
+    print(f"largest difference of a number to the naive twin's: {worst:.1e}\n")
+
+    without, _ = ours("without", "--bootstrap", "0")
+    compared = Cost()
+    compared.run([python, "-m", "utils.compare", "--out", str(folder / "results"), "--data", data])
+    spent = max(0.0, again.seconds - without.seconds) + compared.seconds
+    print(
+        f"intervals {again.seconds - without.seconds:.2f} s, significance tests {compared.seconds:.2f} s with the "
+        f"start of Python: {spent / (fresh.seconds + compared.seconds):.1%} of the whole from nothing"
+    )
+    starts = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([python, "-m", "Safety_Taxonomy.evaluate", "--help"], cwd=ROOT, check=True, capture_output=True)
+        starts.append(time.perf_counter() - start)
+    print(f"--help {statistics.median(starts):.2f} s\n")
+
+    (folder / "texts.json").write_text(json.dumps(texts))
+    reference = None
+    for dtype in ("float32", "bfloat16"):
+        cost = Cost()
+        bare, mine = json.loads(
+            cost.run([python, "-c", ENCODING, str(folder / "texts.json"), dtype, str(repeats)]).splitlines()[-1]
+        )
+        reference = reference or bare
+        ours(f"results-{dtype}", "--dtype", dtype, "--bootstrap", "0", cache=f"cache-{dtype}")
+        changed = 0.0
+        for task in NUMBERS:
+            path = Path(data) / task / "all-minilm-l6-v2.json"
+            base, other = (numbers(folder / f"results-{one}" / path) for one in ("float32", dtype))
+            changed = max([changed, *(abs(base[key] - other[key]) for key in base)])
+        print(
+            f"encoding in {dtype}: bare {bare:.2f} s, ours {mine:.2f} s, ratio {mine / bare:.3f} "
+            f"({mine / reference:.2f} of bare float32); largest change of a metric {changed:.4f}"
+        )
+
+
+def numbers(path: Path) -> dict[tuple[str, str], float]:
+    """The values of a result file by metric and group."""
+    return {(m["metric"], m["group"]): m["value"] for m in json.loads(path.read_text())["metrics"]}
+
+
+def versions() -> str:
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "sentence-transformers", "numpy", "scikit-learn"))
+
+
+if __name__ == "__main__":
+    main()
