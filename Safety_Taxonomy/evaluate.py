@@ -34,7 +34,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     """
     embeddings, categories = vectors["question"], dataset.groups
     curve = [k for k in CURVE if k < len(dataset)]
-    neighbors = nearest_neighbors(embeddings, max([settings.top_k, *curve]))
+    neighbors = nearest_neighbors(embeddings, max([settings.top_k, *curve]), device=settings.encoder.device)
     chance = metrics.purity_chance(categories)
     rows: list[Metric] = []
     items: dict[str, list] = {"id": list(dataset.ids), "category": list(categories)}

@@ -1,32 +1,68 @@
-"""Exact nearest neighbours by cosine, in bounded memory."""
+"""Exact nearest neighbours by cosine, in bounded memory.
+
+Where there are many rows, nearly all the work is a float32 matrix product, which is used as a sieve: its rounding error
+has a bound that no order of summation exceeds, so what falls below a row's k-th best by more than twice that bound
+can't be among its k nearest. What passes is scored again in float64, and only those scores decide.
+"""
+
+import itertools
+import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from utils.metrics import unit_rows
 
 BLOCK_BYTES = 256 * 2**20
+# Up to so many rows, float64 throughout is quick enough and nothing needs a sieve.
+DIRECT_UP_TO = 4096
+# Beyond so many neighbours, candidates would take more memory than the sieve is worth.
+SIEVE_UP_TO_K = 256
+# Rows and columns of a tile of float32 similarities, 16 MB: large enough for the matrix product to be at its best.
+TILE = 2048
+# Each has a tile in memory.
+MOST_THREADS = 16
+# Candidates that a row may have beyond k. More of them (a text that stands hundreds of times) are left to float64.
+SPARE = 128
 
 
-def nearest_neighbors(embeddings: np.ndarray, k: int, block_bytes: int = BLOCK_BYTES) -> np.ndarray:
+def nearest_neighbors(
+    embeddings: np.ndarray, k: int, block_bytes: int = BLOCK_BYTES, device: str = "cpu"
+) -> np.ndarray:
     """Indices of each row's k most similar other rows, most similar first.
 
     embeddings: (n, d), any scale; rows must be finite and non-zero.
     block_bytes: the most that one block of similarities may take; no n x n matrix is ever made.
+    device: where many rows are compared: cpu, a CUDA device (of several with commas between, the first), or auto, which
+        is cuda where there is one. What this machine lacks, or has no float64 (mps), is cpu: the result is the same.
     Returns int64 (n, k). Row i never holds i itself, whatever duplicates it has; ties go to the lower index.
     Similarities are compared as float64 rounded to 12 decimals, so that equal texts tie whatever the order of a sum.
     Raises ValueError if k is not in 1..n-1.
+    Takes time as n^2 d; beside the embeddings as float64 and float32, memory as n k and block_bytes.
     """
     n = len(embeddings)
     if not 1 <= k <= n - 1:
         raise ValueError(f"k must be in 1..{n - 1}, got {k}")
     rows = unit_rows(embeddings)
-    neighbors = np.empty((n, k), dtype=np.int64)
-    step = max(1, block_bytes // (n * rows.itemsize * 3))
-    for start in range(0, n, step):
-        block = slice(start, min(start + step, n))
+    if n <= DIRECT_UP_TO or k > SIEVE_UP_TO_K:
+        return _direct(rows, np.arange(n), k, block_bytes)
+    cuda = _cuda_device(device)
+    if cuda is not None:
+        return _on_device(rows, k, cuda, block_bytes)
+    return _sieved(rows, k, min(TILE, max(1, math.isqrt(block_bytes // 8))), block_bytes)
+
+
+def _direct(rows: np.ndarray, chosen: np.ndarray, k: int, block_bytes: int) -> np.ndarray:
+    """The neighbours of the rows `chosen`, (c, k), from their float64 similarities with all rows."""
+    neighbors = np.empty((len(chosen), k), dtype=np.int64)
+    step = max(1, block_bytes // (len(rows) * rows.itemsize * 3))
+    for start in range(0, len(chosen), step):
+        block = chosen[start : start + step]
         similarities = np.round(rows[block] @ rows.T, 12)  # (block, n)
-        similarities[np.arange(block.stop - start), np.arange(start, block.stop)] = -np.inf
-        neighbors[block] = _largest(similarities, k)
+        similarities[np.arange(len(block)), block] = -np.inf
+        neighbors[start : start + step] = _largest(similarities, k)
     return neighbors
 
 
@@ -40,3 +76,195 @@ def _largest(similarities: np.ndarray, k: int) -> np.ndarray:
         columns = np.concatenate([above, tied])
         chosen[row] = columns[np.lexsort((columns, -values[columns]))]
     return chosen
+
+
+def _slack(dimension: int) -> np.float32:
+    """How far below a row's k-th best float32 similarity one of its k nearest can lie: twice the error of one.
+
+    A float32 product of unit rows is off by gamma = m u / (1 - m u) at most, m = d + 2 roundings, u = 2^-24, in any
+    order of summation, with fused operations or without (Higham 2002, section 3.1). Rounding to 12 decimals and
+    float64's own error come to less than 1e-12; the last term is the rounding of the limit itself.
+    """
+    roundings = (dimension + 2) * 2.0**-24
+    return np.float32(2 * (roundings / (1 - roundings) + 1e-12) + 2.0**-22)
+
+
+def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray:
+    """All rows' neighbours; the float32 product of two blocks of rows serves the rows of both.
+
+    Tiles are shared out to as many threads as there are cores, with a product on one thread each: what is done with a
+    tile takes a third of its time and would leave the other cores idle.
+    """
+    from threadpoolctl import threadpool_limits
+
+    n = len(rows)
+    low = rows.astype(np.float32)
+    candidates = _Candidates(n, k, _slack(rows.shape[1]))
+    edges = np.linspace(0, n, -(-n // tile) + 1).astype(np.int64)
+    blocks = [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
+    neighbors = np.empty((n, k), dtype=np.int64)
+
+    def within(block: slice) -> None:
+        similarities = low[block] @ low[block].T
+        np.fill_diagonal(similarities, -np.inf)
+        if len(similarities) > k:
+            kth = np.partition(similarities, -k, axis=1)[:, -k]
+            candidates.limit[block] = kth - candidates.slack
+        candidates.add_rows(block, block, similarities)
+
+    def between(pair: tuple[slice, slice]) -> None:
+        similarities = low[pair[0]] @ low[pair[1]].T
+        candidates.add_rows(*pair, similarities)
+        candidates.add_columns(*pair, similarities)
+
+    def score_again(block: slice) -> None:
+        neighbors[block] = _scored_again(rows, block, k, candidates)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(cores, MOST_THREADS)) as pool:
+        # A row's own block first: it gives the limit that keeps most of the others out.
+        for step, parts in (
+            (within, blocks),
+            (between, itertools.combinations(blocks, 2)),
+            (score_again, blocks),
+        ):
+            for _ in pool.map(step, parts):
+                pass
+    crowded = np.flatnonzero(np.isposinf(candidates.limit))
+    if len(crowded):
+        neighbors[crowded] = _direct(rows, crowded, k, block_bytes)
+    return neighbors
+
+
+class _Candidates:
+    """The columns that may yet be among the k nearest of each row. Several threads may add to it.
+
+    limit: float32 (n,), what a similarity must reach to be one; infinite for a crowded row, which has given up.
+    """
+
+    def __init__(self, n: int, k: int, slack: np.float32) -> None:
+        self.k, self.slack, self.most = k, slack, k + SPARE
+        self.room = 2 * self.most
+        self.columns = np.zeros((n, self.room), dtype=np.int32)
+        self.similarities = np.full((n, self.room), -np.inf, dtype=np.float32)
+        self.filled = np.zeros(n, dtype=np.int64)
+        self.limit = np.full(n, -np.inf, dtype=np.float32)
+        self._lock = threading.Lock()
+
+    def add_rows(self, block: slice, other: slice, similarities: np.ndarray) -> None:
+        """Those of columns `other` that reach the limits of rows `block`; similarities: (block, other)."""
+        passed = np.flatnonzero(similarities >= self.limit[block, None])
+        rows, columns = np.divmod(passed, similarities.shape[1])
+        self._add(block.start + rows, other.start + columns, similarities.ravel()[passed])
+
+    def add_columns(self, block: slice, other: slice, similarities: np.ndarray) -> None:
+        """Those of rows `block` that reach the limits of columns `other`; similarities: (block, other)."""
+        passed = np.flatnonzero(similarities >= self.limit[None, other])
+        rows, columns = np.divmod(passed, similarities.shape[1])
+        order = np.argsort(columns, kind="stable")
+        self._add(other.start + columns[order], block.start + rows[order], similarities.ravel()[passed[order]])
+
+    def _add(self, rows: np.ndarray, columns: np.ndarray, similarities: np.ndarray) -> None:
+        """rows: ascending. What finds no room waits until its row has let go of what no longer reaches the limit."""
+        with self._lock:
+            while len(rows):
+                slot = self.filled[rows] + np.arange(len(rows)) - np.searchsorted(rows, rows)
+                fits = slot < self.room
+                self.columns[rows[fits], slot[fits]] = columns[fits]
+                self.similarities[rows[fits], slot[fits]] = similarities[fits]
+                added, counts = np.unique(rows[fits], return_counts=True)
+                self.filled[added] += counts
+                rows, columns, similarities = rows[~fits], columns[~fits], similarities[~fits]
+                if len(rows):
+                    self.compact(np.unique(rows))
+                    still = similarities >= self.limit[rows]
+                    rows, columns, similarities = rows[still], columns[still], similarities[still]
+
+    def compact(self, rows: np.ndarray) -> None:
+        """Raises the limits of `rows`, each with k candidates at least or crowded, and drops what falls below."""
+        similarities, columns = self.similarities[rows], self.columns[rows]
+        kth = np.partition(similarities, -self.k, axis=1)[:, -self.k]
+        limit = np.maximum(self.limit[rows], kth - self.slack)
+        kept = similarities >= limit[:, None]
+        crowded = kept.sum(axis=1) > self.most
+        limit[crowded], kept[crowded] = np.inf, False
+        row, column = np.nonzero(kept)
+        slot = np.arange(len(row)) - np.searchsorted(row, row)
+        self.similarities[rows] = -np.inf
+        self.similarities[rows[row], slot] = similarities[row, column]
+        self.columns[rows[row], slot] = columns[row, column]
+        self.filled[rows], self.limit[rows] = kept.sum(axis=1), limit
+
+
+def _scored_again(rows: np.ndarray, block: slice, k: int, candidates: _Candidates) -> np.ndarray:
+    """The k nearest of rows `block` among their candidates, (block, k), by float64; of a crowded row, anything."""
+    neighbors = np.empty((block.stop - block.start, k), dtype=np.int64)
+    candidates.compact(np.arange(block.start, block.stop))
+    width = max(k, int(candidates.filled[block].max()))
+    step = max(1, 2**24 // (width * rows.shape[1] * rows.itemsize))
+    for start in range(block.start, block.stop, step):
+        part = slice(start, min(start + step, block.stop))
+        columns = candidates.columns[part, :width]  # (part, width)
+        # Not a matrix product: each sum is taken in the same order, so that equal rows give equal bits.
+        similarities = np.round(np.einsum("rd,rcd->rc", rows[part], rows[columns]), 12)
+        similarities[np.arange(width) >= candidates.filled[part, None]] = -np.inf
+        order = np.lexsort((columns, -similarities), axis=-1)[:, :k]
+        neighbors[start - block.start : part.stop - block.start] = np.take_along_axis(columns, order, axis=1)
+    return neighbors
+
+
+def _cuda_device(device: str) -> str | None:
+    """The CUDA device that `device` stands for, None where numpy is to do the work."""
+    first = device.split(",")[0].strip()
+    kind, _, index = first.partition(":")
+    if kind not in ("auto", "cuda"):
+        return None
+    import torch
+
+    return f"cuda:{int(index or 0)}" if int(index or 0) < torch.cuda.device_count() else None
+
+
+def _on_device(rows: np.ndarray, k: int, device: str, block_bytes: int) -> np.ndarray:
+    """All rows' neighbours by torch: the k + SPARE best by float32, those scored again; all, where they may not do."""
+    import torch
+
+    n, dimension = rows.shape
+    most = min(n - 1, k + SPARE)
+    exact = torch.from_numpy(rows).to(device)
+    low = exact.float()
+    slack = float(_slack(dimension))
+    neighbors = np.empty((n, k), dtype=np.int64)
+    step = max(1, block_bytes // (n * low.element_size()))
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # the bound is one of float32, not of TF32
+    try:
+        for start in range(0, n, step):
+            index = torch.arange(start, min(start + step, n), device=device)
+            similarities = low[index] @ low.T  # (block, n)
+            similarities[torch.arange(len(index), device=device), index] = -math.inf
+            values, columns = similarities.topk(most, dim=1)
+            del similarities
+            columns = columns.sort(dim=1).values
+            part = max(1, block_bytes // (most * dimension * exact.element_size()))
+            scores = torch.cat(
+                [
+                    (exact[i][:, None] * exact[c]).sum(dim=-1)
+                    for i, c in zip(index.split(part), columns.split(part), strict=True)
+                ]
+            )
+            order = _rounded(scores).sort(dim=1, descending=True, stable=True).indices[:, :k]
+            found = columns.gather(1, order)
+            if most < n - 1:
+                crowded = (values[:, -1] >= values[:, k - 1] - slack).nonzero()[:, 0]
+                for few in crowded.split(max(1, step // 4)) if len(crowded) else ():
+                    similarities = _rounded(exact[index[few]] @ exact.T)
+                    similarities[torch.arange(len(few), device=device), index[few]] = -math.inf
+                    found[few] = similarities.sort(dim=1, descending=True, stable=True).indices[:, :k]
+            neighbors[start : start + len(index)] = found.cpu().numpy()
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    return neighbors
+
+
+def _rounded(similarities):
+    return similarities.round(decimals=12)
