@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import silhouette_samples
 
 from utils import metrics
 from utils.neighbors import nearest_neighbors
@@ -248,6 +249,44 @@ def test_silhouette_by_hand():
     assert metrics.silhouette(angles(0, 0, 90, 90), "aabb") == pytest.approx(1)
     # 0, 90 (a) and 0, 90 (b): own distance 1, other (0 + 1) / 2; (0.5 - 1) / 1 = -0.5.
     assert metrics.silhouette(angles(0, 90, 0, 90), "aabb") == pytest.approx(-0.5)
+
+
+@given(worlds().filter(lambda world: 1 < len(set(world[1])) < len(world[1])))
+def test_silhouette_equals_scikit_learns_on_the_distances(world):
+    vectors, categories = world
+    # Equal directions are at distance 0; 1 - cos may leave 1e-16 there, of which a silhouette would be noise.
+    distances = np.array([[max(0.0, round(1 - oracles.cosine(a, b), 12)) for b in vectors] for a in vectors])
+    np.fill_diagonal(distances, 0)
+    expected = silhouette_samples(distances, categories, metric="precomputed")
+    assert metrics.silhouette(vectors, categories) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("categories", [3, 40, 299])
+def test_silhouette_equals_scikit_learns_by_cosine(categories, monkeypatch):
+    rng = np.random.default_rng(categories)
+    labels = np.concatenate([np.arange(categories), rng.integers(0, categories, 300 - categories)])
+    vectors = rng.normal(size=(categories, 24))[labels] + rng.normal(size=(300, 24))
+    expected = silhouette_samples(vectors, labels, metric="cosine")
+    for rows in (4096, 7):
+        monkeypatch.setattr(metrics, "_BLOCK_ROWS", rows)
+        assert metrics.silhouette(vectors, labels) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("categories", ["aaaa", "abcd"])
+def test_silhouette_refuses_one_category_and_as_many_as_prompts(categories):
+    with pytest.raises(ValueError, match="2 to 3 categories"):
+        metrics.silhouette(angles(0, 1, 2, 3), categories)
+
+
+def test_blocks_change_no_number(monkeypatch):
+    rng = np.random.default_rng(2)
+    anchors, twins, groups = rng.normal(size=(50, 6)), rng.normal(size=(50, 2, 6)), "abcde" * 10
+    texts = [i % 40 for i in range(50)]
+    rows, accuracy = metrics.unit_rows(twins), metrics.triplet_accuracy(anchors, twins, groups, texts)
+    monkeypatch.setattr(metrics, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(metrics, "_BLOCK_CELLS", 25)
+    assert (metrics.unit_rows(twins) == rows).all()
+    assert (metrics.triplet_accuracy(anchors, twins, groups, texts) == accuracy).all()
 
 
 def test_nmi_is_1_for_separate_categories_and_0_for_unrelated_ones():
