@@ -6,10 +6,11 @@ import http.server
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from utils import config
+from utils import config, sources
 from utils.schema import InputError
 from utils.sources import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT, load
 
@@ -223,6 +224,54 @@ def test_bad_json_lines_get_one_line_that_names_the_place(tmp_path, line, messag
     first = '{"id": 1, "types_of_harm": "a", "question": "x"}'
     with pytest.raises(InputError, match=f"^mine.jsonl: .*{message}"):
         load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, f"{first}\n{line}\n", "mine.jsonl"))
+
+
+ROW = '{"id": %s, "types_of_harm": "a", "question": "x%s"}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "plain"),
+    [
+        ([ROW % (1, ""), ROW % (2, "y")], True),
+        ([ROW % ('"1"', ""), ROW % ('"b 2 "', "\\n \\u00e9 \\ud83d\\ude00")], True),
+        ([ROW % (1, ""), '{"id": 2, "question": "2020-01-01", "more": [1, {}], "types_of_harm": "a"}'], True),
+        (["\ufeff" + ROW % (1, ""), ROW % (2, "y")], True),
+        ([ROW % (1, "") + "\r", ROW % (2, "y") + "\r"], True),
+        ([ROW % (1, ""), ROW % ('"2"', "y")], False),
+        ([ROW % (1, ""), ROW % (10**20, "y")], False),
+        ([ROW % (1, ""), "", "  ", ROW % (2, "y")], False),
+        ([ROW % (1, ""), ROW % (2, "y") + ROW % (3, "z")], False),
+        ([ROW % (1, ""), *(ROW % (2, "y")).split(", ")], False),
+        ([ROW % (1, ""), ROW % (2, "\\ud800")], False),
+        ([ROW % (1, ""), (ROW % (2, "y"))[:-1] + ', "question": "last"}'], False),
+        ([ROW % (1, ""), ROW % ("true", "y")], False),
+        ([ROW % (1, ""), ROW % (2.5, "y")], False),
+        ([ROW % (1, ""), "null"], False),
+        (["[]"], False),
+        ([""], False),
+    ],
+)
+def test_json_lines_read_at_once_and_row_by_row_are_the_same(tmp_path, monkeypatch, lines, plain):
+    path = taxonomy_file(tmp_path, "\n".join(lines), "mine.jsonl")
+    columns = TAXONOMY_FORMAT.columns
+
+    def outcome():
+        try:
+            frame = sources.read_columns(Path(path), columns, "README")
+        except InputError as error:
+            return str(error)
+        return {column: frame[column].tolist() for column in columns}
+
+    assert (sources._plain_json_columns(Path(path), columns) is not None) == plain
+    at_once = outcome()
+    monkeypatch.setattr(sources, "_plain_json_columns", lambda *_: None)
+    assert at_once == outcome()
+
+
+def test_a_row_with_too_few_cells_is_named(tmp_path):
+    path = taxonomy_file(tmp_path, GOOD.replace("3,b,third", "3,b"))
+    with pytest.raises(InputError, match=r"row 3 \(id 3\): no text in 'question'"):
+        load(TAXONOMY_FORMAT, path)
 
 
 def test_a_file_that_is_not_there_or_not_readable_as_data(tmp_path):
