@@ -12,7 +12,7 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import config, encoders, store
+from utils import config, embed, encoders, store
 from utils.embed import Embedder, batches
 from utils.schema import InputError
 
@@ -60,6 +60,16 @@ def test_rows_are_in_order_and_each_text_is_computed_once(encoder, kept):
     assert sorted(encoder.asked) == ["a", "b", "ccc", "dd"]
     stats = embedded.stats
     assert (stats.prompts, stats.unique, stats.computed, stats.reused) == (6, 4, 4, 0)
+
+
+def test_tokens_are_counted_a_part_of_the_texts_at_a_time(encoder, monkeypatch):
+    whole, count = [], encoder.token_counts
+    monkeypatch.setattr(embed, "COUNTED_AT_ONCE", 3)
+    monkeypatch.setattr(encoder, "token_counts", lambda texts: whole.append(len(texts)) or count(texts))
+    long = "x" * 65
+    embedded = Embedder(SPEC).embed([*TEXTS, long], [*IDS, "id 6"])
+    assert whole == [3, 2]
+    assert embedded.truncated.tolist() == [False] * 6 + [True]
 
 
 def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, monkeypatch):

@@ -158,6 +158,15 @@ def test_tfidf_of_texts_without_a_word_is_refused():
         encoders.tfidf_vectors(["a b", "?"])
 
 
+def test_tfidf_of_more_words_than_memory_is_kept_for_is_refused(monkeypatch):
+    texts = ["aa bb", "cc dd", "aa cc"]  # 3 texts x 4 words x 4 bytes = 48
+    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 48)
+    assert encoders.tfidf_vectors(texts).shape == (3, 4)
+    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 47)
+    with pytest.raises(InputError, match=r"3 texts with 4 different words take .*--limit"):
+        encoders.tfidf_vectors(texts)
+
+
 def test_an_unknown_name_gets_the_nearest_ones():
     with pytest.raises(InputError, match="no such encoder; nearest: all-minilm-l6-v2"):
         resolve("all-minilm-l6")

@@ -148,6 +148,16 @@ def test_safety_taxonomy_by_hand(compass, tmp_path):
     assert {m["metric"] for m in doc["metrics"]} == {"categorical_purity", "categorical_purity@1", "silhouette", "nmi"}
 
 
+def test_a_floor_that_is_too_large_is_left_out_and_told(compass, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "circle.csv"
+    path.write_text("id,types_of_harm,question\n1,a,00\n2,a,10\n3,b,20\n4,b,25\n")
+    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 1)
+    assert run(TAXONOMY, tmp_path, "--data", str(path), "--top-k", "2") == 0
+    captured = capsys.readouterr()
+    assert "without the TF-IDF floor: --model tfidf: 4 texts with 4 different words" in captured.err
+    assert "MiniLM" in captured.out and "TF-IDF" not in captured.out
+
+
 # --- Real data and weights -------------------------------------------------------------------------------------------
 
 

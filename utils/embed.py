@@ -11,6 +11,9 @@ from utils import encoders
 from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError
 from utils.store import EmbeddingStore
 
+# A tokenizer keeps some 12 KB of every text while it is asked.
+COUNTED_AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -104,7 +107,8 @@ class Embedder:
             self.note(f"loading {self.spec.name}")
             self._encoder = encoders.load(self.spec)
         encoder = self._encoder
-        counts = encoder.token_counts(texts)
+        parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
+        counts = np.concatenate([encoder.token_counts(part) for part in parts])
         self.note(encoder.plan(counts))
         read = np.minimum(counts, encoder.max_tokens) if encoder.max_tokens else counts
         vectors: dict[str, np.ndarray] = {}
