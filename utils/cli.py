@@ -67,6 +67,8 @@ class Task:
 
 
 class Parser(argparse.ArgumentParser):
+    """Flags whose misuse becomes one line."""
+
     def error(self, message: str):
         raise InputError(f"{message} (see --help)")
 
@@ -76,23 +78,17 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
-    def add(flag: str, variable: str, text: str, **more) -> None:
-        default = config.VARIABLES[variable][0]
-        flags.add_argument(flag, help=f"{text} (variable {variable}; default {default})", **more)
+    def add(flag: str, variable: str, text: str, metavar: str) -> None:
+        flags.add_argument(flag, help=_with_variable(text, variable), metavar=metavar)
 
     add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
     add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
     add("--top-k", "TOP_K", "neighbours counted by Categorical Purity", metavar="K")
     add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
     add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
-    add("--device", "DEVICE", "auto, cuda, mps or cpu, several with commas between", metavar="DEVICE")
-    add("--dtype", "DTYPE", "auto, float32, bfloat16 or float16", metavar="DTYPE")
     add("--out", "OUT", "folder of the result files", metavar="FOLDER")
-    flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
+    add_encoder_options(flags)
     flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
-    flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
-    flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
     flags.add_argument(
         "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
     )
@@ -102,7 +98,23 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     return flags
 
 
-def _flag_or_variable(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
+def add_encoder_options(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that `encoder_options` reads."""
+    several = "auto, cuda, mps or cpu, several with commas between"
+    flags.add_argument("--device", metavar="DEVICE", help=_with_variable(several, "DEVICE"))
+    flags.add_argument("--dtype", metavar="DTYPE", help=_with_variable("auto, float32, bfloat16 or float16", "DTYPE"))
+    flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
+    flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
+    flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+
+
+def _with_variable(text: str, variable: str) -> str:
+    return f"{text} (variable {variable}; default {config.VARIABLES[variable][0]})"
+
+
+def chosen(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
+    """What a flag says, else its variable or that one's default; and which of the two it was, for an error."""
     flag = getattr(arguments, name)
     if flag is not None:
         return flag, f"--{name.replace('_', '-')}"
@@ -111,56 +123,59 @@ def _flag_or_variable(arguments: argparse.Namespace, name: str) -> tuple[str, st
 
 def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
     """What `--device` and `--dtype`, or their variables, name. Raises InputError for what is neither."""
-    dtype, where = _flag_or_variable(arguments, "dtype")
+    dtype, where = chosen(arguments, "dtype")
     if dtype not in DTYPES:
         raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
-    device, where = _flag_or_variable(arguments, "device")
+    device, where = chosen(arguments, "device")
     if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
         raise InputError(f"{where} {device}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
     return device, dtype
 
 
+def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
+    """Checks what is asked of an encoder. Raises InputError, naming the flag or variable, for what there is not."""
+    device, dtype = device_and_dtype(arguments)
+    if arguments.backend not in BACKENDS:
+        raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
+    return EncoderOptions(
+        device=device,
+        dtype=dtype,
+        backend=arguments.backend,
+        prompt=arguments.prompt,
+        revision=arguments.revision,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
-
-    def chosen(name: str) -> tuple[str, str]:
-        return _flag_or_variable(arguments, name)
 
     if arguments.encoder is not None:
         if arguments.model is not None and arguments.model != arguments.encoder:
             raise InputError(f"--model {arguments.model}: {arguments.encoder} was named too; give one of them")
         arguments.model = arguments.encoder
-    model, where = chosen("model")
+    model, where = chosen(arguments, "model")
     models = tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
     if not models:
         raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
 
-    device, dtype = device_and_dtype(arguments)
-    if arguments.backend not in BACKENDS:
-        raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
-    baseline = chosen("baseline")[0]
+    options = encoder_options(arguments)
+    baseline = chosen(arguments, "baseline")[0]
     from utils.baseline import parse_baseline
 
     return Settings(
         models=models,
-        data=chosen("data")[0],
-        top_k=whole_number(*chosen("top_k"), least=1),
-        threshold=fraction(*chosen("threshold")),
+        data=chosen(arguments, "data")[0],
+        top_k=whole_number(*chosen(arguments, "top_k"), least=1),
+        threshold=fraction(*chosen(arguments, "threshold")),
         baseline=parse_baseline(baseline),
-        out=config.results_directory(chosen("out")[0]),
+        out=config.results_directory(chosen(arguments, "out")[0]),
         limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
         bootstrap=_resamples(arguments.bootstrap),
         seed=whole_number(arguments.seed, "--seed", least=0),
         quiet=arguments.quiet,
         use_store=not arguments.no_cache,
-        encoder=EncoderOptions(
-            device=device,
-            dtype=dtype,
-            backend=arguments.backend,
-            prompt=arguments.prompt,
-            revision=arguments.revision,
-            trust_remote_code=arguments.trust_remote_code,
-        ),
+        encoder=options,
     )
 
 

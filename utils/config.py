@@ -60,6 +60,12 @@ def load_environment(env_file: Path | None = None) -> None:
             os.environ.setdefault(line.key, line.value)
 
 
+def set_library_defaults(**variables: str) -> None:
+    """Sets variables that a library reads; those that a person has set stay as they are."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
 def setting(name: str) -> str:
     """The value of a documented variable, or its default; raises KeyError for an undocumented name."""
     default = VARIABLES[name][0]

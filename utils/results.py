@@ -108,14 +108,14 @@ def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
     return out / dataset / task / f"{encoder.replace('/', '--').replace(':', '--')}.json"
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, flag: str = "--out") -> None:
     """Makes `folder`, and raises InputError, before any work is done, if files can't be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"--out {folder}: can't be written ({error.strerror}); give another folder") from None
+        raise InputError(f"{flag} {folder}: can't be written ({error.strerror}); give another folder") from None
 
 
 def write_result(result: Result, out: Path) -> Path:
@@ -139,22 +139,27 @@ def write_whole(path: Path, text: str) -> None:
 def write_bytes_whole(path: Path, content: bytes) -> None:
     """The same for bytes. Raises InputError if the file can't be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_whole(path, content)
     except OSError as error:
         raise InputError(
             f"{path}: can't be written ({error.strerror}); free some space or give another --out"
         ) from None
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _document(result: Result) -> dict:
