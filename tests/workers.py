@@ -1,0 +1,71 @@
+"""Workers that go wrong, where a worker process can import them."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+from doubles import StandIn
+
+from utils import encoders
+from utils.cluster import Worker
+
+
+class Lengths(StandIn):
+    """A text's vector is its length, the sum of its characters, and 1."""
+
+    dimension, token_budget = 3, 5
+
+    def encode(self, texts):
+        return np.array([[len(text), sum(map(ord, text)), 1] for text in texts], dtype=np.float32)
+
+
+class Logged(Worker):
+    """Writes a line of its process and shard to `<output>.log` for each shard that it begins."""
+
+    def write(self, shard):
+        with Path(f"{self.job.output}.log").open("a") as log:
+            log.write(f"{os.getpid()} {shard}\n")
+        return super().write(shard)
+
+
+class KilledOnce(Logged):
+    """Its process is killed over shard 3, half-written, unless one was before."""
+
+    def write(self, shard):
+        half = self.job.output / ".part-00003.parquet.half"
+        if shard == 3 and not half.exists():
+            half.write_text("half")
+            with Path(f"{self.job.output}.log").open("a") as log:
+                log.write(f"{os.getpid()} 3\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)  # long enough for every worker to get its part
+        return super().write(shard)
+
+
+class KilledAlways(Logged):
+    """The same whenever a process comes to it; without a model."""
+
+    def write(self, shard):
+        encoders.load = lambda spec: Lengths()
+        if shard == 3:
+            with Path(f"{self.job.output}.log").open("a") as log:
+                log.write(f"{os.getpid()} 3\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().write(shard)
+
+
+class FullDisk(Worker):
+    """The disk is full when it comes to shard 3; without a model."""
+
+    def write(self, shard):
+        encoders.load = lambda spec: Lengths()
+        if shard == 3:
+            os.fsync = no_space
+        return super().write(shard)
+
+
+def no_space(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
