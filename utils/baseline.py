@@ -6,9 +6,11 @@ import numpy as np
 
 from utils import encoders, hub, metrics
 from utils.embed import Embedder
-from utils.schema import Baseline, InputError
+from utils.schema import Baseline, EncoderSpec, InputError
 from utils.sources import BEAVERTAILS
+from utils.store import EmbeddingStore
 
+BEAVERTAILS_FACT = f"average_similarity beavertails {BEAVERTAILS['revision']}"
 CHOICES = ("auto", "paper", "beavertails", "own")
 
 
@@ -61,6 +63,26 @@ def choose_baseline(
         raise InputError("--baseline own: needs prompts of two types or categories at least; give a number") from None
 
 
+def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore) -> str | None:
+    """What `choice` comes to for an encoder, as far as that can be told without embedding anything.
+
+    `given` and a number, or the source that choose_baseline would name; None where BeaverTails would have to be
+    fetched or embedded.
+    """
+    if not isinstance(choice, str):
+        return f"given {choice!r}"
+    if choice in ("auto", "paper") and encoders.paper_entry(spec.name, spec.source, spec.prompt) is not None:
+        return "paper"
+    if choice == "own" or (choice == "auto" and spec.loader == "tfidf"):
+        return "own"
+    if choice in ("auto", "beavertails") and spec.loader != "tfidf":
+        if store.fact(spec.fingerprint, BEAVERTAILS_FACT) is not None:
+            return "beavertails"
+        if choice == "auto" and not hub.is_offline() and not hub.reachable():
+            return "own"
+    return None
+
+
 def beavertails_average_similarity(
     embedder: Embedder, required: bool = True, note: Callable[[str], None] = lambda sentence: None
 ) -> Baseline | None:
@@ -68,9 +90,8 @@ def beavertails_average_similarity(
 
     Kept with the encoder once computed. Where the dataset can't be had: None, or InputError if it is `required`.
     """
-    name = f"average_similarity beavertails {BEAVERTAILS['revision']}"
     spec, store = embedder.spec, embedder.store
-    kept = store.fact(spec.fingerprint, name) if store else None
+    kept = store.fact(spec.fingerprint, BEAVERTAILS_FACT) if store else None
     if kept is None:
         try:
             head, tail = beavertails_head_and_tail()
@@ -84,7 +105,7 @@ def beavertails_average_similarity(
         mean, median, deviation = metrics.average_similarity(vectors[: len(head)], vectors[len(head) :])
         kept = {"value": mean, "median": median, "standard_deviation": deviation}
         if store:
-            store.put_fact(spec.fingerprint, name, kept)
+            store.put_fact(spec.fingerprint, BEAVERTAILS_FACT, kept)
     return Baseline(kept["value"], "beavertails", kept["median"], kept["standard_deviation"])
 
 

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -263,7 +263,7 @@ def _evaluate(task: Task, settings: Settings) -> int:
     if not any(spec.loader == "tfidf" for spec in specs):
         # Kept like any other, so that comparison, figures and report have the floor too.
         try:
-            floor = _result(task, settings, dataset, encoders.resolve("tfidf"), None, lambda sentence: None)
+            floor = _result(task, settings, dataset, encoders.resolve("tfidf"), kept, lambda sentence: None)
         except InputError as error:
             note(f"without the TF-IDF floor: {error}")
         else:
@@ -278,9 +278,35 @@ def _evaluate(task: Task, settings: Settings) -> int:
 
 
 def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) -> Result:
-    from utils import baseline, embed, results
+    """The result of one encoder: as it was computed before, else from vectors, stored or computed."""
+    from utils import baseline, embed, kept_results, results
 
     start = time.perf_counter()
+    choices = {
+        "top_k": settings.top_k if task.uses_top_k else None,
+        "threshold": settings.threshold if task.uses_baseline else None,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+    }
+
+    def name(source: str | None) -> str:
+        return kept_results.name_of(task.name, dataset, {**choices, "baseline": source})
+
+    source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
+    if kept and (source or not task.uses_baseline):
+        known = kept_results.recall(kept, spec, name(source), task.format.folder, dataset)
+        if known is not None:
+            note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
+            if known.embedding.truncated:
+                note(embed.truncation(known.embedding, known.encoder))
+            seconds = round(time.perf_counter() - start, 3)
+            return replace(
+                known,
+                created=_now(),
+                seconds=seconds,
+                embedding=replace(known.embedding, seconds=seconds),
+                environment=results.environment(None),
+            )
     columns = list(dataset.texts)
     texts = [text for column in columns for text in dataset.texts[column]]
     ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
@@ -296,26 +322,29 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
     embedder.close()
     scores = task.score(dataset, vectors, average, settings)
     cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
-    return Result(
+    result = Result(
         task=task.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
         seconds=round(time.perf_counter() - start, 3),
         encoder=embedded.info,
         dataset_name=dataset.name,
         dataset_files=dataset.files,
         dataset_items=n,
-        settings={
-            "top_k": settings.top_k if task.uses_top_k else None,
-            "threshold": settings.threshold if task.uses_baseline else None,
-            "bootstrap": settings.bootstrap,
-            "seed": settings.seed,
-            "baseline": None if average is None else vars(average),
-        },
+        settings={**choices, "baseline": None if average is None else vars(average)},
         embedding=embedded.stats,
         metrics=tuple(scores.metrics),
         environment=results.environment(embedded.device),
         items={**scores.items, "truncated": cut.tolist()},
     )
+    if kept:
+        if average is not None:
+            source = f"given {settings.baseline!r}" if average.source == "given" else average.source
+        kept_results.remember(kept, spec, name(source), task.format.folder, result)
+    return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:

@@ -78,11 +78,6 @@ class Embedder:
             matrix = np.empty((len(texts), info.dimension), dtype=np.float32)
             for row, text in enumerate(texts):
                 matrix[row] = by_text[text]
-        if cut:
-            self.note(
-                f"{len(cut)} of {len(distinct)} distinct texts are longer than the {info.max_tokens} tokens that "
-                f"{self.spec.name} reads and were cut off (column truncated of the items file)"
-            )
         stats = EmbeddingStats(
             prompts=len(texts),
             unique=len(distinct),
@@ -91,6 +86,8 @@ class Embedder:
             seconds=time.perf_counter() - start,
             truncated=len(cut),
         )
+        if cut:
+            self.note(truncation(stats, info))
         return Embeddings(matrix, np.array([text in cut for text in texts]), info, stats, device)
 
     def close(self) -> None:
@@ -187,6 +184,14 @@ class Embedder:
         if bad.any():
             remedy = "leave that row out" if self.spec.dtype == "float32" else "try --dtype float32"
             raise InputError(f"--model {self.spec.name}: gave {what} for {ids[int(bad.argmax())]}; {remedy}")
+
+
+def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
+    """A sentence on the texts that are longer than what the encoder reads."""
+    return (
+        f"{stats.truncated} of {stats.unique} distinct texts are longer than the {info.max_tokens} tokens that "
+        f"{info.name} reads and were cut off (column truncated of the items file)"
+    )
 
 
 def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[np.ndarray]:

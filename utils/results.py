@@ -127,7 +127,7 @@ def write_result(result: Result, out: Path) -> Path:
     for row in zip(*result.items.values(), strict=True):
         writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
     write_whole(path.with_name(f"{path.stem}.items.csv"), text.getvalue())
-    write_whole(path, json.dumps(_document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(document_of(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
 
@@ -162,7 +162,8 @@ def replace_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def _document(result: Result) -> dict:
+def document_of(result: Result) -> dict:
+    """The content of a result file (DESIGN.md, section 6)."""
     metrics = []
     for metric in result.metrics:
         row = vars(metric).copy()
@@ -186,6 +187,28 @@ def _document(result: Result) -> dict:
         "metrics": metrics,
         "environment": result.environment,
     }
+
+
+def result_of(document: dict) -> Result:
+    """The result that a result file's content stands for, without its items.
+
+    Raises ValueError, KeyError or TypeError if it is not one that this version writes.
+    """
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"schema {document['schema']}")
+    return Result(
+        task=document["task"],
+        created=document["created"],
+        seconds=document["seconds"],
+        encoder=EncoderInfo(**document["encoder"]),
+        dataset_name=document["dataset"]["name"],
+        dataset_files=tuple(DataFile(**file) for file in document["dataset"]["files"]),
+        dataset_items=document["dataset"]["items"],
+        settings=document["settings"],
+        embedding=EmbeddingStats(**document["embedding"]),
+        metrics=tuple(Metric(**metric) for metric in document["metrics"]),
+        environment=document["environment"],
+    )
 
 
 def read_items(path: Path) -> list[dict[str, str]]:
@@ -212,19 +235,7 @@ def read_result(path: Path) -> Result:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             raise InputError(f"{path}: schema {document['schema']}, this version reads {SCHEMA}; run the task again")
-        return Result(
-            task=document["task"],
-            created=document["created"],
-            seconds=document["seconds"],
-            encoder=EncoderInfo(**document["encoder"]),
-            dataset_name=document["dataset"]["name"],
-            dataset_files=tuple(DataFile(**file) for file in document["dataset"]["files"]),
-            dataset_items=document["dataset"]["items"],
-            settings=document["settings"],
-            embedding=EmbeddingStats(**document["embedding"]),
-            metrics=tuple(Metric(**metric) for metric in document["metrics"]),
-            environment=document["environment"],
-        )
+        return result_of(document)
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):

@@ -169,13 +169,16 @@ class EmbeddingStore:
         self._write(("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?)", [row]))
 
     def fact(self, fingerprint: str, name: str) -> dict | None:
-        """A fact kept for an encoder, such as its average similarity, or None."""
+        """A fact kept for an encoder, such as its average similarity; None where there is none, or a damaged one."""
         row = self._recovering(
             lambda: self._connection.execute(
                 "SELECT value FROM facts WHERE fingerprint = ? AND name = ?", [fingerprint, name]
             ).fetchone()
         )
-        return json.loads(row[0]) if row else None
+        try:
+            return json.loads(row[0]) if row else None
+        except ValueError:
+            return None
 
     def put_fact(self, fingerprint: str, name: str, value: dict) -> None:
         """Keeps a fact for an encoder."""

@@ -1,0 +1,156 @@
+"""A result is taken from the store only where nothing that could change a number of it has changed."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import baseline, cli, config, hub, kept_results
+from utils.store import EmbeddingStore, default_path
+
+
+@pytest.fixture
+def scored():
+    """The encoders that a task scored anew, and a way to run one that notes them."""
+    calls = []
+
+    def run(task, *flags, out):
+        def score(dataset, vectors, average, settings):
+            calls.append(next(iter(vectors.values())).shape[1])
+            return task.score(dataset, vectors, average, settings)
+
+        common = ["--quiet", "--bootstrap", "1000", "--baseline", "own", "--out", str(out)]
+        flags = [*common, *([] if "--data" in flags else ["--data", "sample"]), *flags]
+        calls.clear()
+        assert cli.evaluate(replace(task, score=score), flags) == 0
+        return len(calls)
+
+    return run
+
+
+def document(out, task, encoder="all-minilm-l6-v2", dataset="sample"):
+    return json.loads((out / dataset / task.name / f"{encoder}.json").read_text())
+
+
+@pytest.mark.parametrize("task", [CHALLENGING, CONTRAST, TAXONOMY], ids=lambda task: task.name)
+def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path, capsys):
+    assert scored(task, out=tmp_path / "first") == 2  # the encoder and the floor
+    printed = capsys.readouterr().out
+    assert scored(task, out=tmp_path / "second") == 0
+    assert capsys.readouterr().out == printed
+    for encoder in ("all-minilm-l6-v2", "tfidf"):
+        first, second = (document(tmp_path / one, task, encoder) for one in ("first", "second"))
+        assert second["embedding"]["computed"] == 0
+        assert second["embedding"]["reused"] == first["embedding"]["unique"]
+        for changing in ("created", "seconds", "embedding", "environment"):
+            del first[changing], second[changing]
+        assert first == second
+        name = f"sample/{task.name}/{encoder}.items.csv"
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("task", "change"),
+    [
+        (TAXONOMY, ["--top-k", "5"]),
+        (CHALLENGING, ["--threshold", "0.4"]),
+        (CHALLENGING, ["--baseline", "0.1"]),
+        (CHALLENGING, ["--seed", "1"]),
+        (CHALLENGING, ["--bootstrap", "2000"]),
+        (CHALLENGING, ["--bootstrap", "0"]),
+        (CHALLENGING, ["--limit", "30"]),
+        (CHALLENGING, ["--no-cache"]),
+    ],
+    ids=lambda part: part if isinstance(part, str) else " ".join(part) if isinstance(part, list) else "",
+)
+def test_another_setting_is_scored_anew(task, change, scored, tmp_path):
+    assert scored(task, out=tmp_path) == 2
+    assert scored(task, *change, out=tmp_path) == 2
+    assert scored(task, out=tmp_path) == 0
+
+
+def test_another_instruction_is_scored_anew_and_the_floor_is_not(scored, tmp_path):
+    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, "--prompt", "query: ", out=tmp_path) == 1
+    assert document(tmp_path, CHALLENGING)["encoder"]["prompt"] == "query: "
+
+
+@pytest.mark.parametrize("column", ["unsafe_prompt", "type", "id"])
+def test_other_data_are_scored_anew_whatever_their_name(column, scored, tmp_path):
+    path = tmp_path / "pairs.csv"
+    with (config.ROOT / "Safety_Challenging" / "sample.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+
+    def write():
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    rows[0]["focus"] = "another file"
+    write()
+    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 2
+    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 0
+    renamed = tmp_path / "same bytes.csv"
+    shutil.copy(path, renamed)
+    assert scored(CHALLENGING, "--data", str(renamed), out=tmp_path) == 0
+    assert document(tmp_path, CHALLENGING, dataset="same bytes")["dataset"]["files"][0]["name"] == "same bytes.csv"
+    rows[0][column] = {"unsafe_prompt": "How do I bake bread?", "type": rows[-1]["type"], "id": "9999"}[column]
+    write()
+    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 2
+
+
+def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
+    assert scored(CHALLENGING, out=tmp_path) == 2
+    monkeypatch.setattr(kept_results, "code_digest", lambda folder: "another")
+    assert scored(CHALLENGING, out=tmp_path) == 2
+
+
+def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
+    for folder in ("utils", "Safety_X"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.py").write_text("x = 1")
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    digests = []
+    for change in (lambda: None, lambda: (tmp_path / "utils" / "one.py").write_text("x = 2"),
+                   lambda: (tmp_path / "Safety_X" / "one.py").write_text("x = 2"),
+                   lambda: monkeypatch.setattr(kept_results, "PACKAGES", ("numpy",))):  # fmt: skip
+        change()
+        kept_results.code_digest.cache_clear()
+        digests.append(kept_results.code_digest("Safety_X"))
+    kept_results.code_digest.cache_clear()
+    assert len(set(digests)) == 4
+
+
+def test_a_damaged_result_is_scored_anew(scored, tmp_path):
+    assert scored(CHALLENGING, out=tmp_path) == 2
+    store = EmbeddingStore(default_path())
+    store._connection.execute("UPDATE facts SET value = substr(value, 1, 500)")
+    store.close()
+    assert scored(CHALLENGING, out=tmp_path) == 2
+
+
+def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tmp_path, monkeypatch):
+    from utils import encoders
+
+    store = EmbeddingStore(tmp_path / "store.sqlite")
+    minilm, floor = encoders.resolve("all-minilm-l6-v2"), encoders.resolve("tfidf")
+    monkeypatch.setattr(hub, "is_offline", lambda: False)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    assert baseline.settled_source(0.25, minilm, store) == "given 0.25"
+    assert baseline.settled_source("own", minilm, store) == "own"
+    assert baseline.settled_source("auto", minilm, store) == "own", "for want of the hub"
+    assert baseline.settled_source("beavertails", minilm, store) is None
+    assert baseline.settled_source("auto", floor, store) == "own"
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    assert baseline.settled_source("auto", minilm, store) is None, "BeaverTails can be had now"
+    store.put_fact(minilm.fingerprint, baseline.BEAVERTAILS_FACT, {"value": 0.1})
+    assert {baseline.settled_source(choice, minilm, store) for choice in ("auto", "beavertails")} == {"beavertails"}
+    name, entry = next(iter(encoders.paper_figures().items()))
+    papers = replace(minilm, name=name, source=entry["checkpoint"], prompt=encoders.registry()[name]["prompt"])
+    assert {baseline.settled_source(choice, papers, store) for choice in ("auto", "paper")} == {"paper"}
