@@ -13,11 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 arguments_are_inherited all.sh && set --
 
-if asks_for_help "$@"; then
-    exec bash scripts/safety_taxonomy.sh --help
-fi
-for task in safety_challenging safety_contrast safety_taxonomy; do
-    bash "scripts/$task.sh" "$@"
-done
 set_up_on_first_use
+asks_for_help "$@" && exec "$PYTHON" -m scripts.all_tasks --help
+"$PYTHON" -m scripts.all_tasks "$@"
 exec "$PYTHON" -m utils.report "$@"

@@ -24,7 +24,7 @@ echo "in: $PWD from: ${SAFE_EMBED_CALLED_FROM_DIR-}"
 for name in {names}; do
     [ -n "${!name-}" ] && echo "$name=${!name}"
 done
-[ "${FAIL-}" ] && [[ "$*" == *evaluate* ]] && exit 2
+[ "${FAIL-}" ] && [[ "$*" == *evaluate* || "$*" == *all_tasks* ]] && exit 2
 exit 0
 """.replace("{names}", " ".join(SETTINGS))
 
@@ -138,13 +138,18 @@ def test_run_with_bash_it_does_the_same(house):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_all_runs_every_task_with_the_same_flags(house, name):
+def test_all_runs_every_task_then_the_report_with_the_same_flags(house, name):
     run = shell(name, f"MODEL=tfidf source '{house}/scripts/all.sh' --limit 24; echo status $?")
-    calls = re.findall(r"call: -m (\S+)\.evaluate --limit 24", run.stdout)
-    assert calls == ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"]
-    assert [line for line in run.stdout.splitlines() if "call:" in line][-1] == "call: -m utils.report --limit 24"
-    assert run.stdout.count("MODEL=tfidf") == 7 and run.stdout.endswith("status 0\n")
+    calls = [line for line in run.stdout.splitlines() if line.startswith("call:")]
+    assert calls == ["call: -m scripts.all_tasks --limit 24", "call: -m utils.report --limit 24"]
+    assert run.stdout.count("MODEL=tfidf") == 2 and run.stdout.endswith("status 0\n")
     assert "from: /\n" in run.stdout and "from: /a" not in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_all_makes_no_report_of_a_run_that_failed(house, name):
+    run = shell(name, f"source '{house}/scripts/all.sh'; echo status $?", FAIL="all_tasks")
+    assert "utils.report" not in run.stdout and run.stdout.endswith("status 2\n")
 
 
 @pytest.mark.parametrize("name", SHELLS)

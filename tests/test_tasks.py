@@ -16,7 +16,7 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, encoders, results, tables
-from utils.cli import evaluate
+from utils.cli import evaluate, evaluate_all
 from utils.schema import InputError, Metric
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
@@ -215,6 +215,23 @@ def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
     assert value(document(tmp_path, TAXONOMY, dataset="paper"), "categorical_purity", "average") == pytest.approx(
         0.50, abs=0.01
     )
+
+
+def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(tmp_path, capsys, monkeypatch):
+    loads, load = [], encoders.load
+    monkeypatch.setattr(encoders, "load", lambda spec: loads.append(spec.name) or load(spec))
+    flags = ["--data", "sample", "--bootstrap", "1000", "--out", str(tmp_path / "results"), "--limit", "40"]
+    assert evaluate_all(TASKS, "scripts.all_tasks", flags) == 0
+    assert loads == ["all-minilm-l6-v2"]
+    together = capsys.readouterr()
+    assert together.err.count("  sha256   ") == 3 and together.out.count("SAMPLE: scores") == 3
+    for task in TASKS:
+        one = [document(tmp_path, task, name) for name in ("all-minilm-l6-v2", "tfidf")]
+        assert run(task, tmp_path, *flags[:4], *flags[6:], "--no-cache") == 0
+        assert capsys.readouterr().out.strip() in together.out
+        for before, name in zip(one, ("all-minilm-l6-v2", "tfidf"), strict=True):
+            assert document(tmp_path, task, name)["metrics"] == before["metrics"]
+    assert len(loads) == 1 + 3
 
 
 def test_the_floor_is_kept_like_any_encoder_and_is_the_one_that_is_asked_for(tmp_path):

@@ -231,57 +231,84 @@ def run(work: Callable[[], int | None]) -> int:
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
     flags = parser(f"{task.format.folder}.evaluate", f"{task.title}: {task.question}")
+    return run(lambda: _evaluate([task], settings_from(flags.parse_args(argv))))
+
+
+def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
+    """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them."""
+    flags = parser(program, f"{', '.join(task.title for task in tasks)}: one after the other.")
 
     def work() -> int:
         settings = settings_from(flags.parse_args(argv))
-        return _evaluate(task, settings)
+        if not settings.quiet:
+            for task in tasks:
+                print(_data_sheet(task.format, *_loaded(task.format, settings)), file=sys.stderr)
+        return _evaluate(tasks, settings)
 
     return run(work)
 
 
-def _evaluate(task: Task, settings: Settings) -> int:
-    from utils import encoders, results, sources, store
+def _loaded(fmt: Format, settings: Settings):
+    from utils import sources
+
+    return sources.load(fmt, settings.data, settings.limit)
+
+
+def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
+    from utils import embed, encoders, results, sources, store
 
     def note(sentence: str) -> None:
         if not settings.quiet:
             print(sentence, file=sys.stderr)
 
     specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
-    dataset, found = sources.load(task.format, settings.data, settings.limit)
-    if found.name == "sample":
-        note(f"using the bundled sample, {found.how}")
-    task.check(dataset, settings)
-    results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
+    datasets = {}
+    for task in tasks:
+        dataset, found = _loaded(task.format, settings)
+        if found.name == "sample":
+            note(f"using the bundled sample, {found.how}")
+        task.check(dataset, settings)
+        results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
+        datasets[task.name] = dataset
     kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
 
-    done = []
+    done: dict[str, list[Result]] = {task.name: [] for task in tasks}
     for spec in specs:
-        result = _result(task, settings, dataset, spec, kept, note)
-        path = results.write_result(result, settings.out)
-        note(f"wrote {sources.shown_path(path)}")
-        done.append(result)
+        embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
+        for task in tasks:
+            result = _result(task, settings, datasets[task.name], embedder, note)
+            path = results.write_result(result, settings.out)
+            note(f"wrote {sources.shown_path(path)}")
+            done[task.name].append(result)
+        embedder.close()
     if not any(spec.loader == "tfidf" for spec in specs):
         # Kept like any other, so that comparison, figures and report have the floor too.
-        try:
-            floor = _result(task, settings, dataset, encoders.resolve("tfidf"), kept, lambda sentence: None)
-        except InputError as error:
-            note(f"without the TF-IDF floor: {error}")
-        else:
-            results.write_result(floor, settings.out)
-            done.append(floor)
+        floor = embed.Embedder(encoders.resolve("tfidf"), kept)
+        for task in tasks:
+            try:
+                result = _result(task, settings, datasets[task.name], floor, lambda sentence: None)
+            except InputError as error:
+                note(f"without the TF-IDF floor: {error}")
+            else:
+                results.write_result(result, settings.out)
+                done[task.name].append(result)
 
-    print(_heading(task, dataset, done))
-    print(task.table(done))
-    if found.name == "sample":
-        print("\nSAMPLE: scores on the small set bundled here, not on the paper's data.")
+    parts = []
+    for task in tasks:
+        dataset = datasets[task.name]
+        parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
+        if dataset.name == "sample":
+            parts[-1] += "\n\nSAMPLE: scores on the small set bundled here, not on the paper's data."
+    print("\n\n\n".join(parts))
     return 0
 
 
-def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) -> Result:
+def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
     """The result of one encoder: as it was computed before, else from vectors, stored or computed."""
     from utils import baseline, embed, kept_results, results
 
     start = time.perf_counter()
+    spec, kept = embedder.spec, embedder.store
     choices = {
         "top_k": settings.top_k if task.uses_top_k else None,
         "threshold": settings.threshold if task.uses_baseline else None,
@@ -310,7 +337,6 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
     columns = list(dataset.texts)
     texts = [text for column in columns for text in dataset.texts[column]]
     ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
-    embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
     embedded = embedder.embed(texts, ids)
     n = len(dataset)
     vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
@@ -319,7 +345,6 @@ def _result(task: Task, settings: Settings, dataset: Dataset, spec, kept, note) 
         average = baseline.choose_baseline(
             settings.baseline, embedder, embedded.matrix, dataset.groups * len(columns), note
         )
-    embedder.close()
     scores = task.score(dataset, vectors, average, settings)
     cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
     result = Result(
@@ -367,20 +392,24 @@ def show_data(package: str, fmt: Format) -> int:
     flags = parser(f"{package}.build_data", f"{fmt.card.title}: finds it or fetches it, and checks it.")
 
     def work() -> None:
-        from utils.sources import load, shown_path
-
         settings = settings_from(flags.parse_args())
-        dataset, found = load(fmt, settings.data, settings.limit)
-        if settings.quiet:
-            return
-        what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
-        print(f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})")
-        print(f"  file     {shown_path(found.path)} ({found.how})")
-        print(f"  sha256   {found.sha256}")
-        print(f"  licence  {found.licence}")
-        if found.name == "paper":
-            print(f"  source   {fmt.card.source}\n  cite     {fmt.card.citation}")
-        for sentence in dataset.notes:
-            print(f"  note     {sentence}")
+        dataset, found = _loaded(fmt, settings)
+        if not settings.quiet:
+            print(_data_sheet(fmt, dataset, found))
 
     return run(work)
+
+
+def _data_sheet(fmt: Format, dataset: Dataset, found) -> str:
+    from utils.sources import shown_path
+
+    what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
+    lines = [
+        f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})",
+        f"  file     {shown_path(found.path)} ({found.how})",
+        f"  sha256   {found.sha256}",
+        f"  licence  {found.licence}",
+    ]
+    if found.name == "paper":
+        lines += [f"  source   {fmt.card.source}", f"  cite     {fmt.card.citation}"]
+    return "\n".join([*lines, *(f"  note     {sentence}" for sentence in dataset.notes)])
