@@ -281,7 +281,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ("a.csv", None, [], "--input .*a.csv: no such file"),
         ("a.csv", "prompt\nsecret\n", ["--model", "no-such"], "--model no-such: no such encoder"),
         ("a.csv", "prompt\nsecret\n", ["--model", "tfidf"], "--model tfidf: .* can't embed a corpus by shards"),
-        ("a.csv", "prompt\nsecret\n", ["--model", "openai:x"], "--model openai:x: is behind an API"),
+        ("a.csv", "prompt\nsecret\n", ["--model", "openai:x"], "--model openai:x: is an API"),
         ("a.csv", "prompt\nsecret\n", ["--model", "a,b"], "--model a,b: a corpus takes one encoder"),
         ("a.csv", "prompt\nsecret\n", ["--executor", "spark"], "--executor spark: give one of local, ray"),
         ("a.csv", "prompt\nsecret\n", ["--workers", "2"], "--workers: for --executor ray only"),
@@ -338,6 +338,17 @@ def test_another_corpus_is_not_mixed_with(tmp_path, made, bert, capsys):
     assert "made with another --input;" in fails(capsys, 2, other, made[1], "--model", bert)
     same = shutil.copy(made[0], tmp_path / "renamed.parquet")
     assert run(same, made[1], "--model", bert) == 0, "the digest tells, not the name"
+
+
+def test_a_run_that_made_no_shard_leaves_the_folder_free(tmp_path, made, bert, monkeypatch, capsys):
+    output = tmp_path / "shards"
+    with monkeypatch.context() as broken:
+        broken.setattr(encoders, "load", lambda spec: StandIn())  # which can't encode
+        with pytest.raises(AttributeError):
+            run(made[0], output, "--quiet")
+    assert json.loads((output / "_manifest.json").read_text())["encoder"]["name"] == "all-minilm-l6-v2"
+    assert run(made[0], output, "--model", bert) == 0
+    assert contents(output) == contents(made[1])
 
 
 def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):

@@ -13,7 +13,7 @@ from utils.sources import shown_path
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 # A row of CSV or JSON must fit a block.
-_BLOCK_BYTES = 16 * 2**20
+_BLOCK_BYTES = 4 * 2**20
 _BATCH_ROWS = 4096
 
 

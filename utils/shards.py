@@ -22,6 +22,7 @@ from utils.sources import sha256_of, shown_path
 
 MANIFEST = "_manifest.json"
 SCHEMA = 1
+_ENTRIES = {"input", "column", "id_column", "shard_rows", "encoder", "done"}
 
 
 class Unfinished(Exception):
@@ -128,9 +129,7 @@ def embed_corpus(
     encoder, or a folder of another run forbids it, and Unfinished where a run ends early.
     """
     if spec.loader in ("tfidf", "openai"):
-        why = (
-            "fits itself to the whole corpus" if spec.loader == "tfidf" else "is behind an API and paid for by the text"
-        )
+        why = "is fitted on all texts at once" if spec.loader == "tfidf" else "is an API, paid for by the text"
         raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
     corpus = Corpus(path, column, id_column)
     results.check_writable(output, "--output")
@@ -157,9 +156,8 @@ def embed_corpus(
         cut = _finish(job)
     if cut:
         note(f"{cut} of {rows} texts are longer than what {spec.name} reads and were cut off (column truncated)")
-    return (
-        f"embedded {rows - reused} rows with {spec.name}, reused {reused}: {job.shards} shards in {shown_path(output)}"
-    )
+    shards = f"{job.shards} shard{'s' if job.shards > 1 else ''}"
+    return f"embedded {rows - reused} rows with {spec.name}, reused {reused}: {shards} in {shown_path(output)}"
 
 
 def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool) -> None:
@@ -225,14 +223,7 @@ def _manifest(output: Path) -> dict | None:
         return None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["schema"] == SCHEMA and kept.keys() >= {
-            "input",
-            "column",
-            "id_column",
-            "shard_rows",
-            "encoder",
-            "done",
-        }:
+        if kept["schema"] == SCHEMA and kept.keys() >= _ENTRIES and kept["input"]["rows"]:
             return kept
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -241,7 +232,8 @@ def _manifest(output: Path) -> dict | None:
 
 def _claim(job: Job, kept: dict | None) -> None:
     """Writes the manifest of a new run, or refuses a folder that another one has begun."""
-    if kept is None:
+    _sweep(job.output)
+    if kept is None or not any(job.output.glob("part-*")):
         _write_manifest(
             job,
             schema=SCHEMA,
@@ -270,12 +262,11 @@ def _claim(job: Job, kept: dict | None) -> None:
             f"--output {shown_path(job.output)}: holds shards made with another {', '.join(differs)}; give another "
             f"--output, or the settings in its {MANIFEST}"
         )
-    _sweep(job.output)
 
 
 def _sweep(output: Path) -> None:
     """Removes the half-written files of killed workers."""
-    for left_over in output.glob(".part-*"):
+    for left_over in (*output.glob(".part-*"), *output.glob(f".{MANIFEST}.*")):
         left_over.unlink(missing_ok=True)
 
 
