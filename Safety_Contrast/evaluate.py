@@ -18,8 +18,6 @@ BETTER = {
     "pairwise_accuracy": "higher",
     "triplet_accuracy": "higher",
 }
-# Word overlap of an original and its edit: [0, 0.2), [0.2, 0.5), [0.5, 1].
-OVERLAP_BINS = {"overlap < 0.2": (0.0, 0.2), "overlap 0.2-0.5": (0.2, 0.5), "overlap >= 0.5": (0.5, 2.0)}
 
 
 def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:
@@ -56,7 +54,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     for name, better in BETTER.items():
         drawn = settings.intervals((0, 1) if name.endswith("accuracy") else None)
         rows += summarise(name, scores[name], dataset.groups, dataset.group_order, better, chance.get(name), **drawn)
-    for label, (low, high) in OVERLAP_BINS.items():
+    for label, (low, high) in metrics.OVERLAP_BINS.items():
         within = per_original((low <= overlap) & (overlap < high))
         for name, better in BETTER.items():
             drawn = settings.intervals((0, 1) if name.endswith("accuracy") else None)
@@ -78,13 +76,13 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
 def table(results: Sequence[Result]) -> str:
     """Boundary similarity by category and by word overlap, then the averages of what else is measured."""
     groups = [m.group for m in results[0].metrics if m.metric == "boundary_similarity"]
-    categories = [group for group in groups if group not in OVERLAP_BINS]
+    categories = [group for group in groups if group not in metrics.OVERLAP_BINS]
     rest = [(m, g) for m in list(BETTER)[1:] for g in ("average", "overall")]
     return (
         "boundary similarity (nearest of the safe edits), lower is better\n\n"
         f"{group_table(results, 'boundary_similarity', categories, 'category')}\n\n"
         "the same by word overlap of original and edit (n: originals with such edits)\n\n"
-        f"{group_table(results, 'boundary_similarity', list(OVERLAP_BINS), 'edits with')}\n\n"
+        f"{group_table(results, 'boundary_similarity', list(metrics.OVERLAP_BINS), 'edits with')}\n\n"
         f"{metric_table(results, rest)}"
     )
 

@@ -12,7 +12,7 @@ from scipy import stats
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import cli, compare
-from utils.schema import DataFile
+from utils.schema import DataFile, EncoderInfo
 
 
 def table(capsys, *arguments):
@@ -73,6 +73,21 @@ def test_differences_p_values_and_ranks(three, capsys):
     assert ranks == {"one": "1", "two": "1", "three": "3"}
 
 
+def test_the_floor_is_compared_whatever_the_others_average_similarity(tmp_path, capsys):
+    """It is fitted on the prompts, so it has no other than its own; and the paper's figure is BeaverTails' mean too."""
+    values = np.random.default_rng(0).random(22)
+    settings = {"top_k": None, "threshold": 0.5, "bootstrap": 1000, "seed": 42}
+    for name, source in (("one", "paper"), ("two", "beavertails"), ("floor", "own")):
+        more = {"settings": {**settings, "baseline": {"value": 0, "source": source}}}
+        if name == "floor":
+            more["encoder"] = EncoderInfo("floor", "F", "", "1", 3, "float32", None, "", "scikit-learn", "f")
+        written(tmp_path, name, values, **more)
+        values = values + 0.1
+    rows = table(capsys, "floor", "one", "two", "--out", tmp_path)
+    differences = {r["encoder"]: float(r["difference"]) for r in rows if r["group"] == "overall" and r["difference"]}
+    assert differences == pytest.approx({"one": -0.2, "two": -0.1})
+
+
 def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp_path, capsys):
     values = np.random.default_rng(0).random(22) / 2
     for name, scores in (("weak", values), ("strong", values + 0.4)):
@@ -93,13 +108,40 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
             "other data (x.csv 000000000000 and y.csv 111111111111)",
         ),
         (
-            {"settings": {"top_k": 5, "threshold": 0.5, "baseline": {"value": 0, "source": "own"}}},
+            {
+                "settings": {
+                    "top_k": 5,
+                    "threshold": 0.5,
+                    "bootstrap": 0,
+                    "seed": 1,
+                    "baseline": {"value": 0, "source": "own"},
+                }
+            },
             "other k (None and 5)",
         ),
-        ({"settings": {"top_k": None, "threshold": 0.4, "baseline": {"value": 0, "source": "own"}}}, "other threshold"),
         (
-            {"settings": {"top_k": None, "threshold": 0.5, "baseline": {"value": 0, "source": "paper"}}},
-            "other kind of baseline (own and paper)",
+            {
+                "settings": {
+                    "top_k": None,
+                    "threshold": 0.4,
+                    "bootstrap": 0,
+                    "seed": 1,
+                    "baseline": {"value": 0, "source": "own"},
+                }
+            },
+            "other threshold",
+        ),
+        (
+            {
+                "settings": {
+                    "top_k": None,
+                    "threshold": 0.5,
+                    "bootstrap": 0,
+                    "seed": 1,
+                    "baseline": {"value": 0, "source": "paper"},
+                }
+            },
+            "other kind of baseline (own and beavertails)",
         ),
         (
             {"items": {"id": [f"j{k}" for k in range(22)], "type": GROUPS, "normalized_similarity": [0.5] * 22}},

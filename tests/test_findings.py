@@ -2,14 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from utils import compare, findings
+from utils.metrics import OVERLAP_BINS
 from utils.results import read_result
 from utils.schema import EmbeddingStats, EncoderInfo, Metric, Result
 
-OVERLAPS = findings.OVERLAPS
+OVERLAPS = tuple(OVERLAP_BINS)
 
 
 def result(task, rows, name="model", **settings):
@@ -30,16 +32,18 @@ def taxonomy(value, name="model", low=0.6, high=0.7):
     ], name)  # fmt: skip
 
 
-def against(reference, other, difference, p, ranks=None):
+def against(reference, other, p, ranks=None):
     """A comparison of `other` with `reference`."""
     metric = compare.HEADLINES[other.task]
     cells = [
         compare.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
-        compare.Cell("average", other.encoder.name, other.metric(metric, "average"), difference, 0.5, p),
+        # The p of the table is corrected for all its rows: the sentence goes by that of the averages, as the ranks do.
+        compare.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, 1.0),
     ]
     labels = {r.encoder.name: r.encoder.label for r in (reference, other)}
-    return compare.Comparison(other.task, metric, "paper", reference.encoder.name, labels, cells,
-                              ranks or {reference.encoder.name: 2, other.encoder.name: 1})  # fmt: skip
+    pair = (reference.encoder.name, other.encoder.name)
+    ranks = ranks or {reference.encoder.name: 2, other.encoder.name: 1}
+    return compare.Comparison(other.task, metric, "paper", pair[0], labels, cells, ranks, {pair: p})
 
 
 def texts(results, comparison=None):
@@ -48,47 +52,61 @@ def texts(results, comparison=None):
 
 def test_topics_beyond_words():
     floor, model = taxonomy(0.5, "tfidf"), taxonomy(0.65)
-    text = texts([floor, model], against(floor, model, 0.15, 0.0004))["Topics"]
+    text = texts([floor, model], against(floor, model, 0.0004))["Topics"]
     assert text == (
-        "Of a prompt's 10 nearest neighbours, a share of 0.650 (95 % interval 0.600 to 0.700) is of its own category "
-        "for Model, 0.150 more than word overlap alone (TF-IDF 0.500, p < 0.001). Neighbours drawn at random give "
-        "0.100. Strongest in a b (0.900), weakest in c (0.300)."
+        "Of a prompt's 10 nearest neighbours, averaged over categories, a share of 0.650 (95 % interval 0.600 to "
+        "0.700) is of its own category for Model, 0.150 more than word overlap alone (TF-IDF 0.500, p < 0.001). "
+        "Neighbours drawn at random give 0.100. Strongest in a b (0.900), weakest in c (0.300)."
     )
-    fewer = texts([floor, model], against(floor, model, -0.15, 0.012))["Topics"]
-    assert "0.150 less than word overlap alone (TF-IDF 0.500, p = 0.012)" in fewer
-    same = texts([floor, model], against(floor, model, 0.15, 0.06))["Topics"]
-    assert "which can't be told apart from what word overlap alone gets (TF-IDF 0.500, p = 0.060)" in same
+    high = taxonomy(0.8, "tfidf")
+    fewer = texts([high, model], against(high, model, 0.012))["Topics"]
+    assert "0.150 less than word overlap alone (TF-IDF 0.800, p = 0.012)" in fewer
+    same = texts([floor, model], against(floor, model, 0.06))["Topics"]
+    assert "which can't be told apart from the average of word overlap alone (TF-IDF 0.500, p = 0.060)" in same
 
 
 def test_without_a_floor_or_an_interval_nothing_is_said_of_them():
     text = texts([taxonomy(0.65, low=None, high=None)])["Topics"]
     assert "a share of 0.650 is of its own category for Model. Neighbours" in text
     other, model = taxonomy(0.5, "other"), taxonomy(0.65)
-    assert "word overlap" not in texts([other, model], against(other, model, 0.15, 0.01))["Topics"]
+    assert "word overlap" not in texts([other, model], against(other, model, 0.01))["Topics"]
 
 
 def test_the_best_leads_whichever_way_is_better_and_the_floor_only_alone():
     few, many = taxonomy(0.4, "few"), taxonomy(0.6, "many")
-    assert findings.leader([few, many, taxonomy(0.9, "tfidf")], None) is many
-    assert findings.leader([taxonomy(0.9, "tfidf")], None).encoder.name == "tfidf"
+    assert findings.leader([few, many, taxonomy(0.9, "tfidf")]) is many
+    assert findings.leader([taxonomy(0.9, "tfidf")]).encoder.name == "tfidf"
     low, high = (
         result("safety_contrast", [("boundary_similarity", "average", value, 0, 1, "lower")], str(value))
         for value in (0.2, 0.3)
     )
-    assert findings.leader([high, low], None) is low
+    assert findings.leader([high, low]) is low
+    assert "for Many, the best of 2," in texts([few, many, taxonomy(0.9, "tfidf")])["Topics"]
+
+
+def test_extremes_are_of_groups_that_could_reach_the_top_and_differ():
+    def said(*groups):
+        metrics = [Metric("categorical_purity", n, v, 9, "higher", chance=0.1, ceiling=c) for n, v, c in groups]
+        mean = Metric("categorical_purity", "average", 0.5, 9, "higher", chance=0.1)
+        return texts([replace(taxonomy(0.5), metrics=(*metrics, mean))])["Topics"]
+
+    # A category of three prompts has two neighbours of its own at most: 0.2 of ten is all that it can get.
+    text = said(("tiny", 0.2, 0.2), ("b", 0.9, 1.0), ("c", 0.3, 1.0))
+    assert text.endswith("Strongest in b (0.900), weakest in c (0.300).")
+    assert said(("b", 0.5, 1.0), ("c", 0.5, 1.0)).endswith("give 0.100.")
+    assert said(("b", 0.5, 1.0)).endswith("give 0.100.") and said(("b", 0.1, 0.1)).endswith("give 0.100.")
+
+
+def test_without_another_unsafe_text_nothing_is_said_of_words_or_safety():
+    rows = [("normalized_similarity", g, 0.5, 0.4, 0.6, "lower") for g in ("a", "average")]
+    assert list(texts([result("safety_challenging", rows)])) == ["Safe twins"]
 
 
 @pytest.mark.parametrize(
     ("value", "low", "high", "verdict"),
     [
-        (
-            0.1234,
-            0.08,
-            0.16,
-            "12.3 % of comparisons for Model; an encoder blind to safety and topic gets 50 %. So it goes",
-        ),
-        (0.7, 0.6, 0.8, "gets 50 %. So safety weighs more than the words."),
-        (0.5, 0.4, 0.6, "gets 50 %. The two can't be told apart."),
+        (0.7, 0.6, 0.8, "gets 50 %. So safety or topic weighs more than the shared words."),
+        (0.5, 0.4, 0.6, "gets 50 %. It can't be told which weighs more."),
         (0.1, None, None, "gets 50 %."),
     ],
 )
@@ -111,10 +129,15 @@ def test_words_or_safety(value, low, high, verdict):
     [
         (
             (0.5, 0.6, 0.7),
-            "The less is edited, the nearer: 0.500 with a word overlap below 0.2, 0.600 from 0.2 to 0.5, ",
+            "The less is edited, the nearer: the mean edit stays at 0.500 (word overlap below 0.2), 0.600 (",
         ),
-        ((0.6, 0.5, 0.7), "By the size of the edit: 0.600 with a word overlap below 0.2, 0.500"),
-        ((0.6, None, 0.7), "The less is edited, the nearer: 0.600 with a word overlap below 0.2, 0.700 from 0.5 up."),
+        (
+            (0.6, 0.5, 0.7),
+            "By the size of the edit: the mean edit stays at 0.600 (word overlap below 0.2), 0.500 (from",
+        ),
+        ((0.5, 0.5, 0.5), "By the size of the edit"),
+        ((0.5, 0.505, 0.51), "By the size of the edit"),  # the intervals, 0.01 either way, overlap
+        ((0.6, None, 0.7), "the nearer: the mean edit stays at 0.600 (word overlap below 0.2), 0.700 (from 0.5 up)."),
         ((0.6, None, None), None),
     ],
 )
@@ -122,22 +145,29 @@ def test_small_safe_edits(bins, rule):
     rows = [
         ("boundary_similarity", "average", 0.7, 0.6, 0.8, "lower"),
         ("pairwise_accuracy", "overall", 0.36, 0.3, 0.4, "higher"),
-        *(("boundary_similarity", g, v, 0, 1, "lower") for g, v in zip(OVERLAPS, bins, strict=True) if v is not None),
+        *(
+            ("mean_similarity", group, value, value - 0.01, value + 0.01, "lower")
+            for group, value in zip(OVERLAPS, bins, strict=True)
+            if value is not None
+        ),
     ]
     said = texts([result("safety_contrast", rows, threshold=0.25)])["Small safe edits"]
     # 36 % of the edits are below the threshold, so the others, 64 %, are not.
-    assert "what is at 0.25 or nearer for unsafe would flag 64 % of the safe edits." in said
-    assert (rule is None and said.endswith("safe edits.")) or rule in said
+    assert "similarity of 0.25 or more to a known unsafe prompt would flag at least 64.0 % of the safe edits" in said
+    assert (rule is None and said.endswith("original.")) or rule in said
 
 
 def test_the_ranking_is_given_where_there_is_more_than_one_encoder_beside_the_floor():
     floor, model = taxonomy(0.5, "tfidf"), taxonomy(0.65)
-    comparison = against(floor, model, 0.15, 0.01)
+    comparison = against(floor, model, 0.01)
     assert "Ranking" not in texts([floor, model], comparison)
     labels = {"tfidf": "TF-IDF", "model": "Model", "other": "Other"}
-    comparison = compare.Comparison(*list(vars(comparison).values())[:4], labels, comparison.cells,
-                                    {"tfidf": 3, "model": 1, "other": 1})  # fmt: skip
-    assert texts([floor, model], comparison)["Ranking"].startswith("1. Model = Other; 3. TF-IDF. Those joined by =")
+    other = compare.Cell("average", "other", taxonomy(0.7).metric("categorical_purity", "average"))
+    ranks = {"tfidf": 3, "model": 1, "other": 1}
+    comparison = replace(comparison, labels=labels, cells=[*comparison.cells, other], ranks=ranks)
+    assert texts([floor, model], comparison)["Ranking"].startswith(
+        "1. Other = Model; 3. TF-IDF. A rank is one more than"
+    )
 
 
 def test_on_real_results_every_number_is_that_of_the_files(sample_results):
@@ -156,7 +186,7 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
                     f"{metric[key]:.3f}" for key in ("value", "low", "high", "chance") if metric.get(key) is not None
                 }
         known |= {f"{abs(cell.difference):.3f}" for cell in comparison.cells if cell.difference is not None}
-        known |= {f"{cell.p:.3f}" for cell in comparison.cells if cell.p is not None} | {"0.001"}
+        known |= {f"{p:.3f}" for p in comparison.average_p.values()} | {"0.001"}
         numbers = re.findall(r"\d\.\d{3}", said)
         assert len(numbers) >= 5 and set(numbers) <= known, set(numbers) - known
 
@@ -166,4 +196,4 @@ def test_what_would_be_flagged_is_the_share_of_edits_at_the_threshold_or_nearer(
     with path.with_name("all-minilm-l6-v2.items.csv").open() as stream:
         below = [float(row["pairwise_accuracy"]) for row in csv.DictReader(stream)]
     said = texts([read_result(path)])["Small safe edits"]
-    assert f"would flag {(1 - sum(below) / len(below)) * 100:.0f} % of the safe edits" in said
+    assert f"would flag at least {(1 - sum(below) / len(below)) * 100:.1f} % of the safe edits" in said

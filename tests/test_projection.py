@@ -8,6 +8,7 @@ import pytest
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import cli, config, figures, projection
 from utils.results import read_items, read_result
+from utils.sources import load_evaluated
 from utils.store import EmbeddingStore, default_path
 
 
@@ -48,7 +49,8 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     assert cli.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
     paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
-    maps = projection.taxonomy_maps(results, items, None)
+    dataset = load_evaluated(TAXONOMY.format, results[0], None)
+    maps = projection.taxonomy_maps(results, items, dataset)
     assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {row["id"]: row["question"] for row in csv.DictReader(stream)}
@@ -66,17 +68,40 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
         nearest = {r["id"]: r["nearest_id"] for r in items[maps.index(one)]}
         assert [row[0] for row in one.nearest] == [nearest[i] for i in one.ids]
     monkeypatch.setattr(projection, "tsne", lambda vectors: pytest.fail("computed again"))
-    again = projection.taxonomy_maps(results, items, None)
+    again = projection.taxonomy_maps(results, items, dataset)
     assert all(np.array_equal(a.points, b.points) for a, b in zip(maps, again, strict=True))
     notes = []
     store.prune(results[0].encoder.fingerprint)
-    assert [one.label for one in projection.taxonomy_maps(results, items, None, notes.append)] == ["TF-IDF"]
+    assert [one.label for one in projection.taxonomy_maps(results, items, dataset, notes.append)] == ["TF-IDF"]
     assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
 
 
+def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
+    """Beyond MOST_POINTS the categories say which prompts are shown."""
+    monkeypatch.setattr(projection, "MOST_POINTS", 6)
+    result = written_result(tmp_path)
+    texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
+    ids = [str(i) for i in range(12)]
+    store = EmbeddingStore(default_path())
+    maps = [
+        projection.taxonomy_map(result, ids, categories, texts, store)
+        for categories in (["a"] * 6 + ["b"] * 6, ["a", "b"] * 6)
+    ]
+    assert [one.ids for one in maps] == [("0", "1", "2", "6", "7", "8"), ("0", "1", "2", "3", "4", "5")]
+    assert not np.array_equal(maps[0].points, maps[1].points)
+
+
+def written_result(folder):
+    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(folder), "--model", "tfidf"]
+    assert cli.evaluate(TAXONOMY, arguments) == 0
+    return read_result(folder / "sample" / "safety_taxonomy" / "tfidf.json")
+
+
 def test_a_category_has_one_colour_and_mark_everywhere():
-    twelve = list(projection.TAXONOMY_FORMAT.known_groups.values())
+    twelve = list(TAXONOMY.format.known_groups.values())
     styles = figures.category_styles(twelve)
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
     assert figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
-    assert len(set(figures.category_styles([f"own {i}" for i in range(12)]).values())) == 12
+    assert len(set(figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144
+    styles = {(style["marker"], style["linestyle"]) for style in map(figures._style, range(35))}
+    assert len(styles) == 35, "so many encoders are told apart without colour"

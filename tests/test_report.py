@@ -6,10 +6,10 @@ import re
 import shutil
 
 import pytest
-from doubles import written
 from lxml import html
 
-from utils import compare, report
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from utils import cli, compare, report
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 
@@ -177,6 +177,8 @@ def test_the_markdown_twin_has_the_same_numbers(page):
     for task in TASKS:
         for m in by_group(document(folder, task, "all-minilm-l6-v2"), compare.HEADLINES[task]).values():
             assert shown(m) in twin
+    for heading in ("chance", "ceiling", "difference"):
+        assert f" {heading} " in twin
     assert "**SAMPLE" in twin and "<" not in twin
 
 
@@ -190,22 +192,75 @@ def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample
     assert report.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
-    assert "TF-IDF" not in next(line for line in said.out.splitlines() if line.startswith("Topics"))
+    topics = " ".join(said.out.split()).split("Topics:")[1]
+    assert "of its own category for MiniLM-L6. Neighbours" in topics, "nothing of the floor"
     tree = html.fromstring((out / "sample" / "report.html").read_bytes())
     assert "other k (10 and 5)" in tree.get_element_by_id("findings").text_content()
 
 
-def test_no_results_is_one_line(tmp_path, capsys):
+def test_the_floor_never_takes_the_place_of_what_was_asked_for(sample_results, sample_store, tmp_path, capsys):
+    """With a hub the encoder's average similarity is BeaverTails', the floor's its own; the floor is written last."""
+    out = tmp_path / "results"
+    shutil.copytree(sample_results / "sample", out / "sample")
+    for task in TASKS[:2]:
+        for name, source, when in (("all-minilm-l6-v2", "beavertails", "2026-01-01"), ("tfidf", "own", "2026-02-02")):
+            path = out / "sample" / task / f"{name}.json"
+            changed = json.loads(path.read_text())
+            changed["settings"]["baseline"]["source"], changed["created"] = source, when
+            path.write_text(json.dumps(changed))
+    assert report.main(["--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "Left out" not in said.err and "is of beavertails and own; see Provenance" in said.err
+    assert " ".join(said.out.split()).count("for MiniLM-L6") == 4
+
+
+def broken_items(path):
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows[:-1], rows[-1].split(",")[0]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("tfidf.json", lambda path: path.write_text("{"), "not a result file"),
+        ("tfidf.json", lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {}})),
+         "not a result file"),
+        ("tfidf.items.csv", broken_items, "not the whole items of a result"),
+        ("tfidf.items.csv", lambda path: path.unlink(), "can't be read"),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_left_out_and_named(sample_results, sample_store, tmp_path, capsys, name, damage, message):
+    out = tmp_path / "results"
+    shutil.copytree(sample_results / "sample" / TASKS[0], out / "sample" / TASKS[0])
+    damage(out / "sample" / TASKS[0] / name)
+    assert report.main(["--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "Left out: " in said.err and message in said.err and "Safe twins" in said.out
+
+
+def test_types_of_any_name(tmp_path, capsys):
+    """A type that is named as an overlap bin or a formula is a type."""
+    path = tmp_path / "own.csv"
+    names = ("overlap < 0.2", "overlapping $x$ and $\\bad$ claims")
+    rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
+    path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
+    common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
+    assert cli.evaluate(CHALLENGING, common) == 0 and report.main(common) == 0
+    tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
+    shown = [row[0][1] for row in table(tree, "Normalized similarity, lower is better")]
+    assert set(shown) == {*names, "average", "overall"}
+    captions = [caption.text_content() for caption in tree.iter("caption")]
+    assert not any("interval" in caption for caption in captions + tree.xpath("//figcaption/text()"))
+    assert not any("word overlap" in caption for caption in captions)
+
+
+def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
     for arguments, message in (
         (["--out", str(tmp_path)], "no results to report; run a task first"),
         (["--out", str(tmp_path), "--data", "paper"], "no results to report"),
-        (["--reference", "st5-xl"], "--reference st5-xl: no such result of safety_challenging"),
+        (["--out", str(sample_results), "--reference", "st5-xl"], "--reference st5-xl: no such result of"),
         (["--top-k", "0"], "--top-k 0: give a whole number of at least 1"),
     ):
-        if "--out" not in arguments:
-            written(tmp_path, "one", [0.1] * 22)
-            written(tmp_path, "two", [0.2] * 22)
-            arguments = [*arguments, "--out", str(tmp_path)]
         assert report.main(arguments) == 2
         line = capsys.readouterr().err
         assert message in line and line.startswith("error: ") and line.count("\n") == 1

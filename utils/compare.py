@@ -56,8 +56,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A task's encoders compared by one metric. ranks: encoder to rank; tied ones can't be told apart from the best of
-    them."""
+    """A task's encoders compared by one metric.
+
+    ranks: encoder to one more than the number of encoders that are better by the test of their averages.
+    average_p: the p-values of that test, by pair of encoders in the order of `labels`, Holm-corrected over all pairs.
+    """
 
     task: str
     metric: str
@@ -66,6 +69,7 @@ class Comparison:
     labels: dict[str, str]
     cells: list[Cell]
     ranks: dict[str, int]
+    average_p: dict[tuple[str, str], float]
 
 
 def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
@@ -105,9 +109,10 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
                 cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
     pairs = {pair: test(*pair, "average") for pair in combinations(names, 2)}
     worse_than = dict.fromkeys(names, 0)
-    for (pair, (difference, _, _)), p in zip(pairs.items(), holm([p for _, _, p in pairs.values()]), strict=True):
+    average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
+    for pair, p in average_p.items():
         if p <= ALPHA:
-            one_is_better = (difference < 0) == (better == "lower")
+            one_is_better = (pairs[pair][0] < 0) == (better == "lower")
             worse_than[pair[1] if one_is_better else pair[0]] += 1
     return Comparison(
         task=first.result.task,
@@ -117,6 +122,7 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
         labels={name: by_name[name].result.encoder.label for name in names},
         cells=cells,
         ranks={name: 1 + number for name, number in worse_than.items()},
+        average_p=average_p,
     )
 
 
@@ -146,10 +152,23 @@ def refuse_unlike(scores: Sequence[Scores]) -> None:
         refuse("number of items", a.dataset_items, b.dataset_items)
         refuse("k", a.settings["top_k"], b.settings["top_k"])
         refuse("threshold", a.settings["threshold"], b.settings["threshold"])
-        sources = [None if r.settings["baseline"] is None else r.settings["baseline"]["source"] for r in (a, b)]
-        refuse("kind of baseline", *sources)
+        if not any(is_fitted(r) for r in (a, b)):
+            refuse("kind of baseline", *(_kind_of_baseline(r) for r in (a, b)))
         if [(i, g) for i, (g, _) in first.items.items()] != [(i, g) for i, (g, _) in other.items.items()]:
             raise InputError(f"{pair}: other items; run both again with the same data and --limit")
+
+
+def is_fitted(result: Result) -> bool:
+    """Whether an encoder is fitted on the evaluated prompts, as TF-IDF is; its average similarity is always its own."""
+    return result.encoder.backend == "scikit-learn"
+
+
+def _kind_of_baseline(result: Result) -> str | None:
+    """Which of the definitions the average similarity follows; the paper's figures are means over BeaverTails."""
+    baseline = result.settings["baseline"]
+    if baseline is None:
+        return None
+    return "beavertails" if baseline["source"] == "paper" else baseline["source"]
 
 
 def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
@@ -212,7 +231,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     note = (
         f"diff: minus {comparison.labels[comparison.reference]}; d: Cohen's d of the pairs\n"
         "p: paired sign-flip test, Holm-corrected over the table\n"
-        "rank: shared by those whose averages can't be told apart at 0.05"
+        "rank: one more than the number of encoders whose averages are better at 0.05"
     )
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == "average"}
     order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
@@ -301,11 +320,9 @@ def p_text(p: float | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    import argparse
+    from utils.cli import Parser, run, whole_number
 
-    from utils.cli import run, whole_number
-
-    flags = argparse.ArgumentParser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
     flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
@@ -314,9 +331,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
-    arguments = flags.parse_args(argv)
 
     def work() -> None:
+        arguments = flags.parse_args(argv)
         if arguments.format not in FORMATS:
             raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         seed = whole_number(arguments.seed, "--seed", least=0)

@@ -280,11 +280,9 @@ def registry_table() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Lists the registry, or computes an encoder's average similarity."""
-    import argparse
+    from utils.cli import Parser, run
 
-    from utils.cli import run
-
-    flags = argparse.ArgumentParser(prog="python -m utils.encoders", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(prog="python -m utils.encoders", description=main.__doc__, allow_abbrev=False)
     commands = flags.add_subparsers(dest="command", metavar="COMMAND")
     average = commands.add_parser(
         "average", help="average similarity over BeaverTails, as the paper defines it (kept once computed)"
@@ -292,9 +290,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     average.add_argument(
         "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, a folder"
     )
-    arguments = flags.parse_args(argv)
 
     def work() -> None:
+        arguments = flags.parse_args(argv)
         if arguments.command is None:
             print(registry_table())
             return

@@ -10,15 +10,16 @@ import numpy as np
 
 from utils import config
 from utils.compare import HEADLINES, find_results
+from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, read_result, write_bytes_whole
-from utils.schema import InputError, Result
-from utils.sources import CATEGORIES, shown_path
+from utils.schema import InputError, Metric, Result
+from utils.sources import CATEGORIES, FORMATS, load_evaluated, shown_path
 
-# Encoders are told apart without colour by mark and dash; the colours are Okabe and Ito's.
+# Encoders are told apart without colour by mark and dash, 35 of them; the colours are Okabe and Ito's.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 # Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
 # in which neighbours differ in lightness too.
 CATEGORY_COLORS = (
@@ -38,7 +39,6 @@ DARK = {
     "axes.facecolor": "#1B1D22",
     "savefig.facecolor": "#1B1D22",
 }
-OVERLAPS = ("overlap < 0.2", "overlap 0.2-0.5", "overlap >= 0.5")
 
 
 @contextlib.contextmanager
@@ -47,7 +47,8 @@ def drawing(dark: bool = False):
     import matplotlib
 
     matplotlib.use("agg")
-    look = {"svg.hashsalt": "safe-embed", "svg.fonttype": "none", "font.size": 9}
+    # A name with two dollar signs in it is a name, not a formula.
+    look = {"svg.hashsalt": "safe-embed", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}
     with matplotlib.rc_context({**look, **(DARK if dark else {})}):
         yield
 
@@ -68,7 +69,7 @@ def _axes(width: float, height: float):
 
 
 def _style(i: int) -> dict:
-    return {"color": COLORS[i % 7], "marker": MARKS[i % 7], "linestyle": DASHES[i % 7], "markersize": 5}
+    return {"color": COLORS[i % 7], "marker": MARKS[i % 7], "linestyle": DASHES[i % 5], "markersize": 5}
 
 
 def _named(figure, title: str, x: str, y: str):
@@ -87,7 +88,7 @@ def _means(result: Result, metric: str) -> list:
 
 def heatmap(results: Sequence[Result], metric: str, title: str):
     """A metric by encoder (rows) and type or category (columns), the mean over those last, as in the paper's tables."""
-    groups = [m.group for m in _means(results[0], metric) if m.group not in ("overall", *OVERLAPS)]
+    groups = [m.group for m in _means(results[0], metric) if m.group not in ("overall", *OVERLAP_BINS)]
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
     figure, axes = _axes(0.62 * len(groups) + 1.6, 0.36 * len(results) + 2.1)
     image = axes.imshow(values, cmap="cividis", vmin=min(0.0, float(values.min())), vmax=1, aspect="auto")
@@ -120,12 +121,15 @@ def averages(results: Sequence[Result], metric: str, title: str):
         axes.annotate("chance", (chance, len(found) - 0.55), xytext=(3, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(found)), [label for label, _ in found])
     axes.set_ylim(len(found) - 0.4, -0.7)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel(
-        f"{metric.replace('_', ' ')}, average over groups, with 95 % interval; {found[0][1].better} is better"
-    )
+    axes.set_xlim(min(0, *(_least(m) for _, m in found)), 1)
+    interval = "" if found[0][1].low is None else ", with 95 % interval"
+    axes.set_xlabel(f"{metric.replace('_', ' ')}, average over groups{interval}; {found[0][1].better} is better")
     axes.set_title(title, loc="left")
     return figure
+
+
+def _least(m: Metric) -> float:
+    return m.value if m.low is None else m.low
 
 
 def purity_against_k(results: Sequence[Result], title: str):
@@ -169,15 +173,21 @@ def boundary_by_overlap(results: Sequence[Result], title: str):
     """Boundary similarity of edits by their word overlap with the original, with 95 % intervals."""
     figure, axes = _axes(6, 3.6)
     for i, result in enumerate(results):
-        found = [(j, result.metric("boundary_similarity", name)) for j, name in enumerate(OVERLAPS)]
+        found = [(j, result.metric("boundary_similarity", name)) for j, name in enumerate(OVERLAP_BINS)]
         found = [(j + (i - (len(results) - 1) / 2) * 0.08, m) for j, m in found if m is not None]
         at, values = [j for j, _ in found], [m.value for _, m in found]
         reach = None
         if found and found[0][1].low is not None:
             reach = [[m.value - m.low for _, m in found], [m.high - m.value for _, m in found]]
         axes.errorbar(at, values, yerr=reach, label=result.encoder.label, capsize=3, **_style(i))
-    axes.set_xticks(range(len(OVERLAPS)), [name.removeprefix("overlap ") for name in OVERLAPS])
-    return _named(figure, title, "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better")
+    axes.set_xticks(range(len(OVERLAP_BINS)), [name.removeprefix("overlap ") for name in OVERLAP_BINS])
+    _named(figure, title, "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better")
+    axes.set_ylim(min(0, *(_least(m) for result in results for m in _overlap_means(result))), 1)
+    return figure
+
+
+def _overlap_means(result: Result) -> list[Metric]:
+    return [m for m in _means(result, "boundary_similarity") if m.group in OVERLAP_BINS]
 
 
 def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -185,7 +195,11 @@ def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
     known = list(dict.fromkeys(CATEGORIES.values()))
     others = [category for category in order if category not in known]
     places = {**{name: i for i, name in enumerate(known)}, **{name: i for i, name in enumerate(others)}}
-    return {name: (CATEGORY_COLORS[places[name] % 12], CATEGORY_MARKS[places[name] % 12]) for name in order}
+    return {
+        name: (CATEGORY_COLORS[i % 12], CATEGORY_MARKS[(i + i // 12) % 12])
+        for name, i in places.items()
+        if name in order
+    }
 
 
 def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str):
@@ -233,7 +247,8 @@ def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps:
         figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})")
         if maps:
             order = [m.group for m in _means(first, metric) if m.group not in ("average", "overall")]
-            figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n})")
+            part = f"; the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
+            figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n}{part})")
     if task == "safety_challenging":
         similarities = [[float(row[metric]) for row in rows] for rows in items]
         figures[f"{task}_accuracy_curve"] = accuracy_curve(results, similarities, f"{title} ({n})")
@@ -272,8 +287,13 @@ def draw_all(
         files = find_results(out, dataset, task, encoders)
         if not files:
             continue
-        results, items = [read_result(path) for path in files], [read_items(path) for path in files]
-        maps = taxonomy_maps(results, items, dataset, note) if task == "safety_taxonomy" else []
+        results, items = [read_result(path) for path in files], [read_items(path, [HEADLINES[task]]) for path in files]
+        maps: list[TaxonomyMap] = []
+        if task == "safety_taxonomy":
+            try:
+                maps = taxonomy_maps(results, items, load_evaluated(FORMATS[task], results[0], dataset), note)
+            except InputError as error:
+                note(f"without maps: {error}")
         folder = out / results[0].dataset_name / "figures"
         with drawing():
             for stem, figure in figures_of(results, items, maps).items():
@@ -286,17 +306,15 @@ def draw_all(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws the results there are, as PNG and SVG."""
-    import argparse
+    from utils.cli import Parser, run
 
-    from utils.cli import run
-
-    flags = argparse.ArgumentParser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, in this order (default: all)")
     flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
-    arguments = flags.parse_args(argv)
 
     def work() -> None:
+        arguments = flags.parse_args(argv)
         out = config.results_directory(arguments.out)
         written = draw_all(out, arguments.data, arguments.encoders, lambda sentence: print(sentence, file=sys.stderr))
         for path in written:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from utils.compare import HEADLINES, Comparison, p_text
+from utils.compare import ALPHA, HEADLINES, Comparison, p_text
+from utils.metrics import OVERLAP_BINS
 from utils.schema import Metric, Result
 
 FLOOR = "tfidf"
-OVERLAPS = ("overlap < 0.2", "overlap 0.2-0.5", "overlap >= 0.5")
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,19 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
 
     results: of one task, comparable, one at least. comparison: of the same results, None where there is just one.
     """
-    best = leader(results, comparison)
+    best = leader(results)
+    others = len([result for result in results if result.encoder.name != FLOOR])
+    name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others},"
     sentences = {
         "safety_challenging": _challenging,
         "safety_contrast": _contrast,
         "safety_taxonomy": _taxonomy,
-    }[best.task](best, comparison)
+    }[best.task](best, name, comparison)
     ranking = _ranking(comparison)
     return [*sentences, *([Finding("Ranking", ranking)] if ranking else [])]
 
 
-def leader(results: Sequence[Result], comparison: Comparison | None) -> Result:
+def leader(results: Sequence[Result]) -> Result:
     """The encoder with the best average by the headline metric; the floor only where there is nothing else."""
     others = [result for result in results if result.encoder.name != FLOOR] or list(results)
     metric = HEADLINES[others[0].task]
@@ -41,56 +44,65 @@ def leader(results: Sequence[Result], comparison: Comparison | None) -> Result:
     return min(others, key=lambda result: sign * result.value(metric, "average"))
 
 
-def _taxonomy(best: Result, comparison: Comparison | None) -> list[Finding]:
+def _taxonomy(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
     m = best.metric("categorical_purity", "average")
     k = best.settings["top_k"]
     text = (
-        f"Of a prompt's {k} nearest neighbour{'s' if k > 1 else ''}, a share of {_score(m)} is of its own category for "
-        f"{best.encoder.label}{_against_floor(best, comparison)}. Neighbours drawn at random give {m.chance:.3f}. "
-        f"{_extremes(best, 'categorical_purity', 'Strongest in', 'weakest in')}"
+        f"Of a prompt's {k} nearest neighbour{'s' if k > 1 else ''}, averaged over categories, a share of {_score(m)} "
+        f"is of its own category for {name}{_against_floor(best, comparison)}. Neighbours drawn at random give "
+        f"{m.chance:.3f}."
     )
-    return [Finding("Topics", text)]
+    return [Finding("Topics", text + _extremes(best, "categorical_purity", "Strongest in", "weakest in"))]
 
 
-def _challenging(best: Result, comparison: Comparison | None) -> list[Finding]:
+def _challenging(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
     m = best.metric("normalized_similarity", "average")
     twins = (
         f"A safe prompt that shares an unsafe one's words stays at {_score(m)} of the way from unrelated (0) to "
-        f"identical (1) for {best.encoder.label}{_against_floor(best, comparison)}. "
-        f"{_extremes(best, 'normalized_similarity', 'Told apart worst in', 'best in')}"
+        f"identical (1), averaged over types, for {name}{_against_floor(best, comparison)}."
     )
+    found = [Finding("Safe twins", twins + _extremes(best, "normalized_similarity", "Told apart worst in", "best in"))]
     triplet = best.metric("triplet_accuracy", "average")
+    if triplet is None:  # no type has unsafe prompts of two texts
+        return found
     verdict = ""
     if triplet.low is not None and triplet.high < 0.5:
         verdict = " So it goes by the words before it goes by safety."
     elif triplet.low is not None and triplet.low > 0.5:
-        verdict = " So safety weighs more than the words."
+        verdict = " So safety or topic weighs more than the shared words."
     elif triplet.low is not None:
-        verdict = " The two can't be told apart."
+        verdict = " It can't be told which weighs more."
     blind = (
         f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
-        f"{triplet.value * 100:.1f} % of comparisons for {best.encoder.label}; an encoder blind to safety and topic "
-        f"gets 50 %.{verdict}"
+        f"{_percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "
+        f"topic gets 50 %.{verdict}"
     )
-    return [Finding("Safe twins", twins), Finding("Words or safety", blind)]
+    return [*found, Finding("Words or safety", blind)]
 
 
-def _contrast(best: Result, comparison: Comparison | None) -> list[Finding]:
+def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
     m = best.metric("boundary_similarity", "average")
     flagged = 1 - best.value("pairwise_accuracy", "overall")
     text = (
-        f"The nearest safe edit of an unsafe prompt stays at {_score(m)} of the way from unrelated to identical for "
-        f"{best.encoder.label}{_against_floor(best, comparison)}. A guardrail that takes what is "
-        f"at {best.settings['threshold']:g} or nearer for unsafe would flag {flagged * 100:.0f} % of the safe edits."
+        f"The nearest safe edit of an unsafe prompt stays at {_score(m)} of the way from unrelated to identical, "
+        f"averaged over categories, for {name}{_against_floor(best, comparison)}. A guardrail that takes for unsafe "
+        f"what has a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
+        f"flag at least {_percent(flagged)} of the safe edits, each for its own original."
     )
-    bins = [best.value("boundary_similarity", name) for name in OVERLAPS]
-    words = ("with a word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
-    there = [f"{value:.3f} {word}" for word, value in zip(words, bins, strict=True) if value is not None]
+    # The mean edit and not the nearest: of more edits in a bin the nearest would be nearer for that alone.
+    bins = {name: best.metric("mean_similarity", name) for name in OVERLAP_BINS}
+    words = ("word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
+    there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
     if len(there) > 1:
-        values = [value for value in bins if value is not None]
-        rule = "The less is edited, the nearer" if values == sorted(values) else "By the size of the edit"
-        text += f" {rule}: {', '.join(there)}."
+        apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
+        rule = "The less is edited, the nearer" if apart else "By the size of the edit"
+        shown = ", ".join(f"{m.value:.3f} ({word})" for word, m in there)
+        text += f" {rule}: the mean edit stays at {shown}."
     return [Finding("Small safe edits", text)]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def _score(m: Metric) -> str:
@@ -98,24 +110,35 @@ def _score(m: Metric) -> str:
 
 
 def _against_floor(best: Result, comparison: Comparison | None) -> str:
-    """How it compares with word overlap alone, where that is the reference of the comparison."""
-    if comparison is None or comparison.reference != FLOOR or best.encoder.name == FLOOR:
+    """How its average compares with what word overlap alone gets, by the test that the ranks are made of."""
+    if comparison is None or FLOOR not in comparison.labels or best.encoder.name == FLOOR:
         return ""
-    cells = {cell.encoder: cell for cell in comparison.cells if cell.group == "average"}
-    mine, floor = cells[best.encoder.name], cells[FLOOR].metric.value
-    p = "p < 0.001" if mine.p < 0.001 else f"p = {p_text(mine.p)}"
-    if mine.p > 0.05:
-        return f", which can't be told apart from what word overlap alone gets (TF-IDF {floor:.3f}, {p})"
-    more = "more" if mine.difference > 0 else "less"
-    return f", {abs(mine.difference):.3f} {more} than word overlap alone (TF-IDF {floor:.3f}, {p})"
+    average = {cell.encoder: cell.metric.value for cell in comparison.cells if cell.group == "average"}
+    difference, floor = average[best.encoder.name] - average[FLOOR], average[FLOOR]
+    pair = next(pair for pair in comparison.average_p if set(pair) == {best.encoder.name, FLOOR})
+    p = comparison.average_p[pair]
+    shown = "p < 0.001" if p < 0.001 else f"p = {p_text(p)}"
+    if p > ALPHA:
+        return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:.3f}, {shown})"
+    more = "more" if difference > 0 else "less"
+    return f", {abs(difference):.3f} {more} than word overlap alone (TF-IDF {floor:.3f}, {shown})"
 
 
 def _extremes(best: Result, metric: str, first: str, last: str) -> str:
-    """The two groups where a metric is highest and lowest."""
-    skipped = ("average", "overall", *OVERLAPS)
-    groups = [m for m in best.metrics if m.metric == metric and m.group not in skipped]
-    high, low = max(groups, key=lambda m: m.value), min(groups, key=lambda m: m.value)
-    return f"{first} {_shown(high)}, {last} {_shown(low)}."
+    """The two groups where a metric is highest and lowest, among those that could reach its highest value."""
+    groups = [
+        m
+        for m in best.metrics
+        if m.metric == metric and m.group not in ("average", "overall") and m.ceiling in (None, 1.0)
+    ]
+    high, low = max(groups, key=_value, default=None), min(groups, key=_value, default=None)
+    if high is None or high.value == low.value:
+        return ""
+    return f" {first} {_shown(high)}, {last} {_shown(low)}."
+
+
+def _value(m: Metric) -> float:
+    return m.value
 
 
 def _shown(m: Metric) -> str:
@@ -123,11 +146,13 @@ def _shown(m: Metric) -> str:
 
 
 def _ranking(comparison: Comparison | None) -> str:
-    """The encoders by rank; nothing where the floor and one other are all there is."""
+    """The encoders by rank and average; nothing where the floor and one other are all there is."""
     if comparison is None or len(set(comparison.labels) - {FLOOR}) < 2:
         return ""
+    average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}
+    sign = 1 if next(iter(average.values())).better == "lower" else -1
     by_rank: dict[int, list[str]] = {}
-    for name, rank in sorted(comparison.ranks.items(), key=lambda pair: pair[1]):
-        by_rank.setdefault(rank, []).append(comparison.labels[name])
+    for name in sorted(average, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
+        by_rank.setdefault(comparison.ranks[name], []).append(comparison.labels[name])
     parts = [f"{rank}. {' = '.join(labels)}" for rank, labels in by_rank.items()]
-    return f"{'; '.join(parts)}. Those joined by = share a rank: no difference from the best of them at 0.05."
+    return f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Word overlap of an original and its edit: [0, 0.2), [0.2, 0.5), [0.5, 1].
+OVERLAP_BINS = {"overlap < 0.2": (0.0, 0.2), "overlap 0.2-0.5": (0.2, 0.5), "overlap >= 0.5": (0.5, 2.0)}
 _WORD = re.compile(r"\w+")
 # Rows that are worked on at once, where their number is large: a few MB at usual dimensions.
 _BLOCK_ROWS = 4096

@@ -1,5 +1,6 @@
 """The taxonomy as a map: the evaluated prompts of a result, by its encoder's vectors, in two dimensions."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ import numpy as np
 
 from utils import encoders
 from utils.neighbors import nearest_neighbors
-from utils.schema import InputError, Result
-from utils.sources import TAXONOMY_FORMAT, in_turn, load_evaluated
+from utils.schema import Dataset, InputError, Result
+from utils.sources import in_turn
 from utils.store import EmbeddingStore, default_path
 
 SEED = 0  # the paper's
@@ -88,15 +89,19 @@ def taxonomy_map(
 
     ids, categories, texts: n each, of the evaluated prompts. Raises InputError if a vector is not in the store.
     """
-    vectors = vectors_of(result, texts, store)
     shown = in_turn(categories, MOST_POINTS)
-    neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]
-    digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
-    name = f"t-sne seed {SEED} perplexity {PERPLEXITY} points {MOST_POINTS} texts {digest}"
+    data = "\0".join([*texts, *categories]).encode("utf-8", "surrogatepass")
+    name = f"t-sne {SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
     kept = store.fact(result.encoder.fingerprint, name)
     if kept is None:
+        vectors = vectors_of(result, texts, store)
+        neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]
         points = tsne(vectors[shown])
-        kept = {"points": points.tolist(), "trustworthiness": trustworthiness(vectors[shown], points)}
+        kept = {
+            "points": points.tolist(),
+            "nearest": neighbors.tolist(),
+            "trustworthiness": trustworthiness(vectors[shown], points),
+        }
         store.put_fact(result.encoder.fingerprint, name, kept)
     return TaxonomyMap(
         encoder=result.encoder.name,
@@ -104,7 +109,7 @@ def taxonomy_map(
         ids=tuple(ids[i] for i in shown),
         categories=tuple(categories[i] for i in shown),
         points=np.array(kept["points"]),
-        nearest=tuple(tuple(ids[j] for j in row) for row in neighbors),
+        nearest=tuple(tuple(ids[j] for j in row) for row in kept["nearest"]),
         trustworthiness=kept["trustworthiness"],
     )
 
@@ -112,23 +117,22 @@ def taxonomy_map(
 def taxonomy_maps(
     results: Sequence[Result],
     items: Sequence[Sequence[dict]],
-    data: str | None,
+    dataset: Dataset,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[TaxonomyMap]:
     """The maps of those Safety-Taxonomy results that can be mapped; `note` is told why one can't.
 
-    items: those of each result. data: where the prompts lie, if they are neither the paper's nor the sample.
+    items: those of each result. dataset: the whole of the data that they are of.
     """
-    kept = EmbeddingStore(default_path())
+    text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
     maps = []
-    for result, rows in zip(results, items, strict=True):
-        try:
-            dataset = load_evaluated(TAXONOMY_FORMAT, result, data)
-            text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
-            ids = [row["id"] for row in rows]
-            texts = [text_of[i] for i in ids]
-            maps.append(taxonomy_map(result, ids, [row["category"] for row in rows], texts, kept))
-        except InputError as error:
-            note(f"no map of {result.encoder.name}: {error}")
-    kept.close()
+    with contextlib.closing(EmbeddingStore(default_path())) as kept:
+        for result, rows in zip(results, items, strict=True):
+            ids, categories = [row["id"] for row in rows], [row["category"] for row in rows]
+            try:
+                maps.append(taxonomy_map(result, ids, categories, [text_of[i] for i in ids], kept))
+            except InputError as error:
+                note(f"without a map: {error}")
+            except KeyError as error:
+                note(f"without a map: the items of {result.encoder.name} name id {error}, which the data don't have")
     return maps

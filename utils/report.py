@@ -16,11 +16,11 @@ from utils.compare import (
     p_text,
     read_scores,
     refuse_unlike,
-    rendered,
 )
 from utils.figures import category_styles, drawing, figures_of
 from utils.figures import rendered as rendered_figure
 from utils.findings import FLOOR, Finding, findings_of, leader
+from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, write_whole
 from utils.schema import Dataset, InputError, Metric, Result
@@ -47,12 +47,17 @@ TITLES = {
         (("silhouette", "overall"), ("nmi", "overall")),
     ),
 }
+NUMBERS = {
+    "safety_challenging": ("normalized_similarity", "triplet_accuracy"),
+    "safety_contrast": ("boundary_similarity", "mean_word_overlap"),
+    "safety_taxonomy": ("categorical_purity", "silhouette"),
+}
 FIGURE_CAPTIONS = {
     "heatmap": "by {group}, an encoder a row; the last column is the average",
-    "average": "the average of each encoder with its 95 % interval, best first",
+    "average": "the average of each encoder{interval}, best first",
     "accuracy_curve": "pairwise accuracy at every threshold",
-    "overlap": "boundary similarity by word overlap of original and edit, with 95 % intervals",
-    "purity_against_k": "average Categorical Purity against the number of neighbours, with 95 % intervals and chance",
+    "overlap": "boundary similarity by word overlap of original and edit{interval}",
+    "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
 }
 
 
@@ -74,6 +79,10 @@ class Table:
     rows: list[list[Cell]]
     foot: list[list[Cell]] = field(default_factory=list)
 
+    def sorts_by(self, column: int) -> bool:
+        """Whether the rows have values in a column."""
+        return any(row[column].value is not None for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -92,22 +101,28 @@ class Section:
 
 
 def gather(out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None) -> list[Section]:
-    """The sections of a report on the dataset `name`: results like the newest of each task; others are noted.
+    """The sections of a report on the dataset `name`: of each task the results like the newest; others are noted.
 
-    first: encoders that come first, in that order. reference: what the others are compared with, TF-IDF if None.
-    data: where the prompts lie, if they are neither the paper's nor the sample. Raises InputError if there is nothing.
+    first: encoders that come first, in that order, and whose results others have to be like. reference: what the others
+    are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
+    Raises InputError if there is nothing.
     """
     sections = []
     for task in HEADLINES:
-        files = find_results(out, name, task, ()) if (out / name / task).is_dir() else []
-        if not files:
+        notes: list[str] = []
+        scores = []
+        for path in find_results(out, name, task, ()) if (out / name / task).is_dir() else []:
+            try:
+                scores.append(read_scores(path, None)[0])
+            except InputError as error:
+                notes.append(f"Left out: {error}.")
+        if not scores:
             continue
-        scores = [read_scores(path, None)[0] for path in files]
-        newest = max(scores, key=lambda one: one.result.created)
-        notes, alike = [], []
+        anchor = max(scores, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.result.created))
+        alike = []
         for one in scores:
             try:
-                refuse_unlike([newest, one])
+                refuse_unlike([anchor, one])
                 alike.append(one)
             except InputError as error:
                 notes.append(f"Left out: {error}.")
@@ -127,7 +142,7 @@ def _name(scores: Scores) -> str:
 
 def _section(task: str, scores: list[Scores], notes: list[str], reference: str | None, data: str | None) -> Section:
     results = [one.result for one in scores]
-    items = [read_items(one.path) for one in scores]
+    items = [read_items(one.path, NUMBERS[task]) for one in scores]
     names = [result.encoder.name for result in results]
     comparison = None
     if len(scores) > 1:
@@ -135,12 +150,19 @@ def _section(task: str, scores: list[Scores], notes: list[str], reference: str |
         if chosen not in names:
             raise InputError(f"--reference {chosen}: no such result of {task} (there are: {', '.join(names)})")
         comparison = compare(scores, HEADLINES[task], chosen, SEED)
+    baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
+    if len(baselines) > 1:
+        notes.append(
+            f"{TITLES[task][0]}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
+        )
     dataset = None
+    maps: list[TaxonomyMap] = []
     try:
         dataset = load_evaluated(FORMATS[task], results[0], data)
+        if task == "safety_taxonomy":
+            maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
-    maps = taxonomy_maps(results, items, data, notes.append) if task == "safety_taxonomy" and dataset else []
     return Section(task, results, items, comparison, dataset, maps, notes)
 
 
@@ -154,6 +176,10 @@ def newest_dataset(out: Path) -> str:
     return max(files, key=lambda path: path.stat().st_mtime_ns).parent.parent.name
 
 
+def _has_results(folder: Path) -> bool:
+    return any(next((folder / task).glob("*.json"), None) for task in HEADLINES)
+
+
 def write_report(out: Path, name: str, sections: Sequence[Section]) -> tuple[Path, Path]:
     """Writes `<out>/<name>/report.html` and `report.md`, each whole or not at all; returns both paths."""
     page, twin = out / name / "report.html", out / name / "report.md"
@@ -165,6 +191,7 @@ def write_report(out: Path, name: str, sections: Sequence[Section]) -> tuple[Pat
 def render_page(name: str, sections: Sequence[Section]) -> str:
     """The page: HTML with its styles, scripts, figures and data inside, and nothing outside."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
@@ -183,7 +210,6 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
 
         plotly = get_plotlyjs()
     return environment.get_template("page.html").render(
-        name=name,
         shown_name={"paper": "the paper's data", "sample": "the bundled sample"}.get(name, name),
         is_sample=name == "sample",
         labels=[label for name, label in labels.items() if name != FLOOR] or list(labels.values()),
@@ -196,9 +222,9 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         k=next((s.results[0].settings["top_k"] for s in sections if s.task == "safety_taxonomy"), None),
         prompts=prompts,
         map_data=None if mapped is None else _map_data(mapped, prompts),
-        css=jinja2.utils.markupsafe.Markup((PAGE / "page.css").read_text(encoding="utf-8")),
-        script=jinja2.utils.markupsafe.Markup((PAGE / "page.js").read_text(encoding="utf-8")),
-        plotly=jinja2.utils.markupsafe.Markup(plotly),
+        css=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((PAGE / "page.js").read_text(encoding="utf-8")),
+        plotly=Markup(plotly),
     )
 
 
@@ -240,14 +266,19 @@ def _figures(section: Section) -> list[dict]:
                 pyplot.close(figure)
                 drawn.setdefault(stem, {})[theme] = f"data:image/svg+xml;base64,{encoded}"
     group = "type" if section.task == "safety_challenging" else "category"
+    interval = " with its 95 % interval" if _has_intervals(section) else ""
     metric = HEADLINES[section.task].replace("_", " ")
     for stem, figure in drawn.items():
-        caption = FIGURE_CAPTIONS[stem.removeprefix(f"{section.task}_")].format(group=group)
-        figure["caption"] = f"{metric[0].upper()}{metric[1:]}: {caption}" if stem.endswith(("map", "average")) else (
-            f"{caption[0].upper()}{caption[1:]}"
-        )  # fmt: skip
-        figure["name"] = stem
+        caption = FIGURE_CAPTIONS[stem.removeprefix(f"{section.task}_")].format(group=group, interval=interval)
+        if stem.endswith(("heatmap", "average")):
+            caption = f"{metric}: {caption}"
+        figure["caption"] = caption[0].upper() + caption[1:]
+        figure["in_tables"] = not stem.endswith("curve")
     return list(drawn.values())
+
+
+def _has_intervals(section: Section) -> bool:
+    return all(r.metric(HEADLINES[section.task], "average").low is not None for r in section.results)
 
 
 def _summary(sections: Sequence[Section]) -> Table:
@@ -268,7 +299,8 @@ def _summary(sections: Sequence[Section]) -> Table:
     for section, metric in columns:
         better = "↓" if section.results[0].metric(metric, "average").better == "lower" else "↑"
         headers += [(f"{metric.replace('_', ' ')} {better}", True), ("rank", True)]
-    return Table("Averages over types or categories, with half the width of their 95 % intervals", headers, rows)
+    interval = ", with half the width of their 95 % intervals" if all(map(_has_intervals, sections)) else ""
+    return Table(f"Averages over types or categories{interval}", headers, rows)
 
 
 def _metric_cell(metric: Metric | None) -> Cell:
@@ -282,7 +314,8 @@ def _group_table(section: Section) -> Table:
     """
     metric = HEADLINES[section.task]
     first = section.results[0]
-    rows = [m for m in first.metrics if m.metric == metric and not m.group.startswith("overlap")]
+    bins = OVERLAP_BINS if section.task == "safety_contrast" else ()
+    rows = [m for m in first.metrics if m.metric == metric and m.group not in bins]
     cells = {} if section.comparison is None else {(c.encoder, c.group): c for c in section.comparison.cells}
     groups = [m.group for m in rows]
     papers = {result.encoder.name: papers_figures(result, metric, groups) for result in section.results}
@@ -324,10 +357,9 @@ def _more_tables(section: Section) -> list[Table]:
         headline = f"categorical_purity@{section.results[0].settings['top_k']}"
         wanted = [(name, "average") for name in names if name != headline] + wanted
     tables = [_rows_of(f"Other metrics of {TITLES[section.task][0]}", section, wanted)]
-    overlaps = [m.group for m in section.results[0].metrics if m.group.startswith("overlap")]
-    if overlaps:
-        by_bin = [("boundary_similarity", group) for group in dict.fromkeys(overlaps)]
-        tables.insert(0, _rows_of("Boundary similarity by word overlap of original and edit", section, by_bin))
+    if section.task == "safety_contrast":
+        by_bin = [(metric, group) for metric in ("boundary_similarity", "mean_similarity") for group in OVERLAP_BINS]
+        tables.insert(0, _rows_of("Similarity by word overlap of original and edit", section, by_bin))
     return tables
 
 
@@ -358,13 +390,13 @@ def _views(section: Section, prompts: dict[str, str]) -> list[tuple[str, Table]]
 
     def prompt(item: str, column: str) -> Cell:
         key = f"{section.task} {item} {column}"
-        if section.dataset is None:
+        if section.dataset is None or item not in section.dataset.ids:
             return Cell("not at hand")
         if key not in prompts:
             prompts[key] = section.dataset.texts[column][section.dataset.ids.index(item)]
         return Cell("", prompt=key)
 
-    best = leader(section.results, section.comparison)
+    best = leader(section.results)
     pairs = sorted(zip(section.results, section.items, strict=True), key=lambda pair: pair[0] is not best)
     return [(result.encoder.label, view(section, result, rows, prompt)) for result, rows in pairs]
 
@@ -419,7 +451,7 @@ def _most_misplaced(section: Section, result: Result, rows: list[dict], prompt: 
             _number_cell(row["categorical_purity"]),
             _number_cell(row["silhouette"]),
             prompt(row["id"], "question"),
-            Cell(category[row["nearest_id"]], category[row["nearest_id"]]),
+            Cell(category.get(row["nearest_id"], "-"), category.get(row["nearest_id"])),
             prompt(row["nearest_id"], "question"),
         ]
         for row in worst
@@ -484,15 +516,12 @@ def _provenance(sections: Sequence[Section]) -> dict:
                     "created": result.created,
                     "device": result.environment.get("device", "-"),
                     "truncated": result.embedding.truncated,
-                    "seconds": result.seconds,
+                    "settings": {key: value for key, value in result.settings.items() if key != "baseline"},
+                    "commit": result.environment.get("commit"),
                 }
             )
     newest = max((r for section in sections for r in section.results), key=lambda r: r.created)
-    settings = {"bootstrap": newest.settings["bootstrap"], "seed": newest.settings["seed"]}
-    for section in sections:
-        chosen = section.results[0].settings
-        settings |= {key: chosen[key] for key in ("top_k", "threshold") if chosen[key] is not None}
-    return {"files": files, "encoders": encoders, "environment": newest.environment, "settings": settings}
+    return {"files": files, "encoders": encoders, "environment": newest.environment}
 
 
 def render_markdown(name: str, sections: Sequence[Section]) -> str:
@@ -504,11 +533,10 @@ def render_markdown(name: str, sections: Sequence[Section]) -> str:
     parts.append(_markdown_table(_summary(sections)))
     for section in sections:
         parts.append(f"## {TITLES[section.task][0]}\n\n{TITLES[section.task][1]}")
-        if section.comparison is None:
-            parts.append(_markdown_table(_group_table(section)))
-        else:
-            parts.append(rendered(section.comparison, "markdown"))
-        parts += [_markdown_table(table) for table in _more_tables(section)]
+        parts += [_markdown_table(table) for table in (_group_table(section), *_more_tables(section))]
+        if section.comparison is not None:
+            reference = markdown_text(section.comparison.labels[section.comparison.reference])
+            parts.append(f"difference: minus {reference}; p: paired sign-flip test, Holm-corrected over the table")
         parts += [markdown_text(note) for note in section.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -536,10 +564,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
         sections = gather(settings.out, name, settings.models, arguments.reference, settings.data)
         page, twin = write_report(settings.out, name, sections)
+        others = sorted(path.name for path in settings.out.iterdir() if path.name != name and _has_results(path))
+        if others and settings.data == "auto":
+            print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
+        for section in sections:
+            for sentence in section.notes:
+                print(sentence, file=sys.stderr)
         if not settings.quiet:
             for section in sections:
-                for sentence in section.notes:
-                    print(sentence, file=sys.stderr)
                 for finding in section_findings(section):
                     print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
         print(f"report: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")

@@ -21,6 +21,7 @@ from utils.sources import shown_path
 from utils.uncertainty import bootstrap_intervals
 
 SCHEMA = 1
+SETTINGS = {"top_k", "threshold", "bootstrap", "seed", "baseline"}
 PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
 
 
@@ -194,8 +195,8 @@ def result_of(document: dict) -> Result:
 
     Raises ValueError, KeyError or TypeError if it is not one that this version writes.
     """
-    if document["schema"] != SCHEMA:
-        raise ValueError(f"schema {document['schema']}")
+    if document["schema"] != SCHEMA or SETTINGS - document["settings"].keys():
+        raise ValueError("another schema, or settings missing")
     return Result(
         task=document["task"],
         created=document["created"],
@@ -211,10 +212,11 @@ def result_of(document: dict) -> Result:
     )
 
 
-def read_items(path: Path) -> list[dict[str, str]]:
+def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
     """The per-item scores beside the result file at `path`: column to text for each item, `id` and its group first.
 
-    A score that is not defined for an item is ''. Raises InputError if the items can't be read or are none of ours.
+    numbers: columns that must be there and hold a number for every item; a score that is not defined is ''.
+    Raises InputError if the items can't be read or are none of ours.
     """
     items_path = path.with_name(f"{path.stem}.items.csv")
     try:
@@ -224,9 +226,22 @@ def read_items(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{shown_path(items_path)}: can't be read ({error.strerror}); run the task again") from None
     except (UnicodeDecodeError, csv.Error):
         rows = []
-    if not rows or next(iter(rows[0])) != "id" or len(rows[0]) < 3:
-        raise InputError(f"{shown_path(items_path)}: not the items of a result; remove it and run the task again")
+    if (
+        not rows
+        or next(iter(rows[0])) != "id"
+        or len(rows[0]) < 3
+        or any(None in row or None in row.values() for row in rows)
+        or any(not _is_number(row.get(column)) for column in numbers for row in rows)
+    ):
+        raise InputError(f"{shown_path(items_path)}: not the whole items of a result; run the task again")
     return rows
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text == "" or math.isfinite(float(text))
+    except (TypeError, ValueError):
+        return False
 
 
 def read_result(path: Path) -> Result:

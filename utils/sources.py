@@ -336,22 +336,26 @@ def dataset_name(data: str) -> str:
 
     Raises InputError for a file that may not be evaluated under its name.
     """
-    if not config.callers_path(data).is_file():
+    path = config.callers_path(data)
+    if not path.is_file():
         return data
-    names = {find(fmt, data).name for fmt in FORMATS.values()}
-    return next((name for name in ("paper", "sample") if name in names), names.pop())
+    names = {fmt.card.file: find(fmt, data).name for fmt in FORMATS.values()}
+    known = next((name for name in names.values() if name in ("paper", "sample")), None)
+    return known or names.get(path.name) or next(iter(names.values()))
 
 
 def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
     """The data that a result was computed on, whole, its rows known by their ids.
 
-    data: where they lie if they are neither the paper's nor the sample. Raises InputError if they can't be had, or if
-    the file is not the one that was evaluated.
+    data: where they lie if they are neither the paper's nor the sample. Nothing is downloaded. Raises InputError if
+    they are not on this machine, or if the file is not the one that was evaluated.
     """
     given = None if data in (None, "auto", "paper", "sample") else data
     name = result.dataset_name
     if given is None and name not in ("paper", "sample"):
         raise InputError(f"--data: the prompts of '{name}' are in a file of yours; name it to see them")
+    if given is None and name == "paper" and lookup(fmt.card, fmt.folder) is None:
+        raise InputError(f"{fmt.card.file}: not on this machine; python -m {fmt.folder}.build_data fetches it")
     found = find(fmt, given or name)
     if found.sha256 not in [file.sha256 for file in result.dataset_files]:
         raise InputError(f"{found.path.name}: not the file that was evaluated; run the task again")

@@ -214,17 +214,15 @@ def default_path() -> Path:
 
 def main() -> int:
     """Shows what the store holds by encoder, and prunes one encoder's vectors."""
-    import argparse
-
     from tabulate import tabulate
 
-    from utils.cli import run
+    from utils.cli import Parser, run
 
-    flags = argparse.ArgumentParser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("--prune", metavar="ENCODER", help="remove this encoder's vectors (a name or a fingerprint)")
-    arguments = flags.parse_args()
 
     def work() -> None:
+        arguments = flags.parse_args()
         kept = EmbeddingStore(default_path())
         contents = kept.contents()
         if arguments.prune is not None:

@@ -9,7 +9,7 @@ const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme || (systemDark.matches ? "dark" : "light")) === "dark";
 function showTheme() {
   element("theme").setAttribute("aria-pressed", String(isDark()));
-  if (typeof drawMap === "function") drawMap();
+  drawMap();
 }
 element("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = isDark() ? "light" : "dark";
@@ -20,7 +20,7 @@ systemDark.addEventListener("change", showTheme);
 // Tables sort by the column whose heading is pressed; rows without a value stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("thead th").forEach((heading, column) => {
-    heading.querySelector("button").addEventListener("click", () => {
+    heading.querySelector("button")?.addEventListener("click", () => {
       const number = heading.classList.contains("number");
       const first = number ? "descending" : "ascending";
       const other = number ? "ascending" : "descending";
@@ -99,7 +99,8 @@ function drawMap() {
   const layout = {
     margin: { l: 8, r: 8, t: 8, b: 8 }, xaxis: axis, yaxis: axis, hovermode: "closest", dragmode: "pan",
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: phone ? 11 : 12 },
-    legend: phone ? { orientation: "h", y: -0.02, yanchor: "top" } : { x: 1.02, y: 1 },
+    uirevision: one.label, // what was zoomed stays until another encoder is shown, what was hidden even then
+    legend: phone ? { uirevision: "map", orientation: "h", y: -0.02, yanchor: "top" } : { uirevision: "map", x: 1.02, y: 1 },
   };
   const drawn = Plotly.react(element("map"), traces, layout, { responsive: true, displaylogo: false, displayModeBar: false });
   drawn.then((plot) => {
@@ -145,7 +146,8 @@ if (map && typeof Plotly !== "undefined") {
     choose(place);
     const curve = map.category[place];
     const point = element("map").data[curve].customdata.indexOf(place);
-    Plotly.Fx.hover("map", [{ curveNumber: curve, pointNumber: point }]);
+    Plotly.restyle("map", { visible: true }, [curve]) // its category may have been hidden
+      .then(() => Plotly.Fx.hover("map", [{ curveNumber: curve, pointNumber: point }]));
   };
   const step = (by) => {
     const from = chosen === null ? (by > 0 ? -1 : 0) : chosen;
@@ -160,4 +162,7 @@ if (map && typeof Plotly !== "undefined") {
   element("map-previous").addEventListener("click", () => step(-1));
   element("map-next").addEventListener("click", () => step(1));
 }
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details")) part.open = true;
+});
 showTheme();
