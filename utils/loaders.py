@@ -15,7 +15,8 @@ import numpy as np
 from utils.schema import EncoderSpec, InputError
 
 # Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do; a GPU wants
-# thousands. What does not fit is halved until it does.
+# thousands, how many is worked out and not measured yet (benchmarks/README.md). What does not fit is halved until it
+# does.
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 
 
