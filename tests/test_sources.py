@@ -268,6 +268,12 @@ def test_json_lines_read_at_once_and_row_by_row_are_the_same(tmp_path, monkeypat
     assert at_once == outcome()
 
 
+def test_json_lines_that_are_not_utf_8_are_refused(tmp_path):
+    text = "\n".join([ROW % (1, ""), ROW % (2, "\u00fc")])
+    with pytest.raises(InputError, match="not UTF-8 at byte"):
+        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text, "mine.jsonl", encoding="latin-1"))
+
+
 def test_a_row_with_too_few_cells_is_named(tmp_path):
     path = taxonomy_file(tmp_path, GOOD.replace("3,b,third", "3,b"))
     with pytest.raises(InputError, match=r"row 3 \(id 3\): no text in 'question'"):

@@ -252,19 +252,15 @@ def _on_device(rows: np.ndarray, k: int, device: str, block_bytes: int) -> np.nd
                     for i, c in zip(index.split(part), columns.split(part), strict=True)
                 ]
             )
-            order = _rounded(scores).sort(dim=1, descending=True, stable=True).indices[:, :k]
+            order = scores.round(decimals=12).sort(dim=1, descending=True, stable=True).indices[:, :k]
             found = columns.gather(1, order)
             if most < n - 1:
                 crowded = (values[:, -1] >= values[:, k - 1] - slack).nonzero()[:, 0]
                 for few in crowded.split(max(1, step // 4)) if len(crowded) else ():
-                    similarities = _rounded(exact[index[few]] @ exact.T)
+                    similarities = (exact[index[few]] @ exact.T).round(decimals=12)
                     similarities[torch.arange(len(few), device=device), index[few]] = -math.inf
                     found[few] = similarities.sort(dim=1, descending=True, stable=True).indices[:, :k]
             neighbors[start : start + len(index)] = found.cpu().numpy()
     finally:
         torch.set_float32_matmul_precision(precision)
     return neighbors
-
-
-def _rounded(similarities):
-    return similarities.round(decimals=12)
