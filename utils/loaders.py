@@ -188,6 +188,7 @@ class LLM2VecEncoder:
                 hidden = self.model(
                     input_ids=features["input_ids"].to(self.device),
                     attention_mask=features["attention_mask"].to(self.device),
+                    use_cache=False,
                 ).last_hidden_state  # (n, tokens, d), padded on the left
                 rows = [hidden[i, -length:].mean(dim=0) for i, length in enumerate(pooled)]
                 return torch.stack(rows).float().cpu().numpy()
