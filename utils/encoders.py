@@ -23,7 +23,7 @@ PAPER_FIGURES_FILE = Path(__file__).with_name("paper_figures.json")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("torch", "onnx", "openvino")
 DEFAULTS = EncoderOptions()
-# The scores need three to four times as much. The paper's data take 7 MB, its contrast set 84.
+# A run needs some seven times as much (benchmarks/README.md). The paper's data take 7 MB, its contrast set 84.
 TFIDF_MOST_BYTES = 2**28
 
 
