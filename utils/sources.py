@@ -61,6 +61,27 @@ CONTRAST = DataCard(
     citation="Kim et al. 2024 (arXiv 2407.06851); originals from Wang et al. 2024 (arXiv 2308.13387)",
 )
 CARDS = (CHALLENGING, DO_NOT_ANSWER, CONTRAST)
+# No commit of these two is known here: what the branch holds is taken if it has the digest, and only then.
+XSTEST = DataCard(
+    title="XSTest v2",
+    file="xstest_prompts.csv",
+    url=f"{RAW_GITHUB}/paul-rottger/xstest/main/xstest_prompts.csv",
+    sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+    rows=450,
+    licence="CC-BY-4.0",
+    source="github.com/paul-rottger/xstest, branch main, held to its digest (also Paul/XSTest)",
+    citation="Röttger et al. 2024 (XSTest, arXiv 2308.01263)",
+)
+OPENAI_MODERATION = DataCard(
+    title="OpenAI moderation set",
+    file="samples-1680.jsonl.gz",
+    url=f"{RAW_GITHUB}/openai/moderation-api-release/main/data/samples-1680.jsonl.gz",
+    sha256="ef3f7de86ee394fe337b0a566ba4b9c7db058f3caa8d6a4a0006138b663ab9a8",
+    rows=1680,
+    licence="MIT",
+    source="github.com/openai/moderation-api-release, branch main, held to its digest",
+    citation="Markov et al. 2023 (A Holistic Approach to Undesired Content Detection, arXiv 2208.03274)",
+)
 
 BEAVERTAILS = {
     "path": "PKU-Alignment/BeaverTails",
@@ -190,15 +211,30 @@ def find(fmt: Format, data: str) -> Found:
     if data in ("auto", "paper"):
         path = lookup(fmt.card, fmt.folder)
         if path is not None:
-            return Found("paper", path, _verified(fmt.card, path), "found", fmt.card.licence)
+            return _published(fmt.card, path)
         try:
-            path = download(fmt.card, config.ROOT / fmt.folder / "data")
+            return published(fmt.card, fmt.folder)
         except InputError as error:
             if data == "paper":
                 raise
             return _sample(fmt, f"for want of the paper's file: {error}")
-        return Found("paper", path, fmt.card.sha256, "downloaded", fmt.card.licence)
     return _given(fmt, config.callers_path(data))
+
+
+def published(card: DataCard, folder: str) -> Found:
+    """The card's file, found on this machine or downloaded into the task's data folder.
+
+    Raises InputError if what is there has other bytes, or if it can't be fetched.
+    """
+    path = lookup(card, folder)
+    if path is not None:
+        return _published(card, path)
+    path = download(card, config.ROOT / folder / "data")
+    return Found("paper", path, card.sha256, "downloaded", card.licence)
+
+
+def _published(card: DataCard, path: Path) -> Found:
+    return Found("paper", path, _verified(card, path), "found", card.licence)
 
 
 def lookup(card: DataCard, folder: str) -> Path | None:
@@ -249,8 +285,9 @@ def _verified(card: DataCard, path: Path) -> str:
     digest = sha256_of(path)
     if digest != card.sha256:
         raise InputError(
-            f"{shown_path(path)}: not the paper's file: SHA-256 expected {card.sha256[:12]}..., found {digest[:12]}... "
-            f"({path.stat().st_size} bytes); remove it to fetch it again, or evaluate it as it is with --data PATH"
+            f"{shown_path(path)}: not the published file: SHA-256 expected {card.sha256[:12]}..., found "
+            f"{digest[:12]}... ({path.stat().st_size} bytes); remove it to fetch it again, or evaluate it as it is "
+            "with --data PATH"
         )
     return digest
 
@@ -362,18 +399,26 @@ def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
     return load(fmt, str(found.path))[0]
 
 
-def read_columns(path: Path, columns: Sequence[str], readme: str):
+def read_columns(
+    path: Path,
+    columns: Sequence[str],
+    readme: str,
+    optional: Sequence[str] = (),
+    numbers: Sequence[str] = ("id",),
+):
     """The named columns of a CSV or JSON-lines file as a pandas DataFrame of texts; ids become strings.
 
+    optional: columns that are read where they are there; rows of a file without ids are numbered from 1.
+    numbers: columns that may hold whole numbers too, which become texts.
     A byte order mark is skipped. Raises InputError if the file is empty, is not UTF-8, can't be parsed, lacks a
-    column, or holds something that is not text (an id may be a whole number).
+    column, or holds something that is not text.
     """
     import pandas as pd
 
     name = path.name
     try:
         if path.suffix in (".jsonl", ".ndjson"):
-            frame = _plain_json_columns(path, columns)
+            frame = None if optional else _plain_json_columns(path, columns)
             if frame is None:
                 with path.open(encoding="utf-8-sig") as stream:
                     frame = pd.DataFrame(_json_rows(stream, name), dtype=object)
@@ -400,16 +445,20 @@ def read_columns(path: Path, columns: Sequence[str], readme: str):
         raise InputError(f"{name}: no column '{missing[0]}' (found: {found}); pass a file in the format of {readme}")
     if not len(frame):
         raise InputError(f"{name}: no rows; see {readme} for the format")
-    frame = frame[list(columns)].copy()
-    for column in columns:
-        wrong = _not_text(frame[column], whole_numbers=column == "id")
+    if "id" not in frame.columns and "id" in optional:
+        frame["id"] = [str(number) for number in range(1, len(frame) + 1)]
+    columns = [*columns, *(column for column in optional if column in frame.columns)]
+    frame = frame[columns].copy()
+    for column in sorted(columns, key=lambda name: name != "id"):
+        wrong = _not_text(frame[column], whole_numbers=column in numbers)
         if wrong.any():
             row = int(wrong.argmax())
             at = f"row {row + 1}" if column == "id" else f"row {row + 1} (id {frame['id'].iloc[row]})"
             cell = frame[column].iloc[row]
             what = "is missing" if cell is None or cell != cell else f"is not text ({type(cell).__name__})"
             raise InputError(f"{name}: {at}: '{column}' {what}; give every row a text there")
-    frame["id"] = frame["id"].astype(str).str.strip()
+    for column in {*numbers} & {*columns}:
+        frame[column] = frame[column].astype(str).str.strip()
     if (frame["id"] == "").any():
         raise InputError(f"{name}: row {int((frame['id'] == '').argmax()) + 1} has no id; give every row one")
     return frame
