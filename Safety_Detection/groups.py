@@ -1,0 +1,69 @@
+"""Which texts are so alike that they must not stand on both sides of a fold."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+
+NEAR = 4, 5  # a Jaccard overlap of words from 4/5 up, as a fraction, so that no rounding decides
+_WORD = re.compile(r"\w+")
+
+
+def normalised(text: str) -> str:
+    """A text without regard to case and white space: two that agree in this are the same text."""
+    return " ".join(text.casefold().split())
+
+
+def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, that join every two near-duplicates, directly or through others.
+
+    Two texts are near-duplicates if they are the same when normalised, or if the Jaccard overlap of their sets of words
+    (runs of letters, digits and underscores of the normalised text) is 0.8 or more. Exact: all such pairs are found but
+    those among texts of one and the same set of words, of which each is joined to the first.
+    An inverted index over each set's rarest words finds the candidates: two sets of n and m words with an overlap of t
+    share ceil(t n) words at least, so one of the n - ceil(t n) + 1 rarest of the first is among those of the second.
+    """
+    first_of: dict[Hashable, int] = {}
+    pairs, sets = [], {}
+    for i, text in enumerate(texts):
+        plain = normalised(text)
+        words = frozenset(_WORD.findall(plain))
+        first = first_of.setdefault(words or plain, i)
+        if first != i:
+            pairs.append((first, i))
+        elif words:
+            sets[i] = words
+    frequency = Counter(word for words in sets.values() for word in words)
+    holders: dict[str, list[int]] = defaultdict(list)
+    least, of = NEAR
+    for i, words in sets.items():
+        shared = -(-least * len(words) // of)
+        rarest = sorted(words, key=lambda word: (frequency[word], word))[: len(words) - shared + 1]
+        for j in sorted({j for word in rarest for j in holders[word]}):
+            common = len(words & sets[j])
+            if of * common >= least * (len(words) + len(sets[j]) - common):
+                pairs.append((j, i))
+        for word in rarest:
+            holders[word].append(i)
+    return pairs
+
+
+def joined(n: int, pairs: Sequence[tuple[int, int]], names: Sequence[Hashable] | None = None) -> list[int]:
+    """The group of each of n items, numbered from 0 in the order they first stand.
+
+    Items are of one group if a pair joins them, if they have the same name, or through others; a name None joins none.
+    """
+    parent = list(range(n))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first_of: dict[Hashable, int] = {}
+    named = [(first_of.setdefault(name, i), i) for i, name in enumerate(names or ()) if name is not None]
+    for i, j in [*pairs, *named]:
+        a, b = sorted((root(i), root(j)))
+        parent[b] = a
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(i), len(numbers)) for i in range(n)]

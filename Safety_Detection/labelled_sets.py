@@ -1,0 +1,359 @@
+"""Prompts labelled safe or unsafe, set by set: found, verified, read, and put into groups."""
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from Safety_Detection.groups import joined, near_duplicates
+from utils import config, sources
+from utils.schema import DataFile, Dataset, InputError
+
+FOLDER = "Safety_Detection"
+README = f"{FOLDER}/README.md"
+FOLDS = 5
+MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
+JAILBREAKBENCH = {
+    "path": "JailbreakBench/JBB-Behaviors",
+    "config": "behaviors",
+    # No commit is known here; the digest of what came is in the result file.
+    "revision": "main",
+    "licence": "MIT",
+    "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
+}
+
+
+@dataclass(frozen=True)
+class LabelledDataset(Dataset):
+    """Labelled sets, one after the other; `groups` are their names, `texts` the one column `prompt`.
+
+    labels: n, 1 for unsafe, 0 for safe.
+    clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) stay together.
+    types: n, what a set says of a prompt beyond its label, '' for nothing.
+    """
+
+    labels: tuple[int, ...] = ()
+    clusters: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """One set as it was read. ids are unique in it; names: what groups its prompts, None for a prompt of its own."""
+
+    name: str
+    ids: list[str]
+    prompts: list[str]
+    labels: list[int]
+    names: list[str | None]
+    types: list[str]
+    file: DataFile
+    found: sources.Found
+    notes: tuple[str, ...] = ()
+
+
+def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.Found]:
+    """The sets that `data` stands for, as one dataset, and how the first of them was come by.
+
+    data: auto (the published sets that can be had, else the sample), paper (the same, failing without the first three),
+    sample, or names of sets and files with commas between.
+    limit: at most about so many rows, whole groups taken in turn from each set.
+    Raises InputError if a set can't be had or read, has one class, or has too few groups for the folds.
+    """
+    sets, notes = _chosen(data)
+    dataset = combined(_dataset_name(data, sets), sets, notes)
+    if limit is not None and limit < len(dataset):
+        dataset = _limited(dataset, limit)
+    check(dataset, limit)
+    return dataset, replace(sets[0].found, name=dataset.name)
+
+
+def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
+    if data == "sample":
+        return _file(_sample_path(), "sample", "as asked"), []
+    if data in ("auto", "paper"):
+        sets, notes = [], []
+        for name, read in PUBLISHED.items():
+            try:
+                sets.append(read())
+            except NotToBeHad as error:
+                if data == "paper" and name != "jailbreakbench":
+                    raise InputError(str(error)) from None
+                notes.append(f"without {name}: {error}")
+        if sets:
+            return sets, notes
+        return _file(_sample_path(), "sample", "for want of the published sets"), notes
+    sets = []
+    parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
+    for part in filter(None, parts):
+        if part in PUBLISHED:
+            sets.append(PUBLISHED[part]())
+        else:
+            sets += _given(part)
+    if not sets:
+        raise InputError(f"--data {data}: names no set; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
+    twice = [name for name, number in Counter(one.name for one in sets).items() if number > 1]
+    if twice:
+        raise InputError(f"--data {data}: set '{twice[0]}' stands twice; name each once")
+    return sets, []
+
+
+def _dataset_name(data: str, sets: Sequence[LabelledSet]) -> str:
+    if data in ("auto", "paper") or sets[0].found.name == "sample":
+        return sets[0].found.name
+    stems = dict.fromkeys(one.found.name if one.name not in PUBLISHED else one.name for one in sets)
+    return "+".join(stems)
+
+
+class NotToBeHad(InputError):
+    """A published set is neither on this machine nor can it be fetched; one that has other bytes is another matter."""
+
+
+def _published(card: sources.DataCard, folder: str) -> sources.Found:
+    if sources.lookup(card, folder) is None:
+        try:
+            return sources.published(card, folder)
+        except InputError as error:
+            raise NotToBeHad(str(error)) from None
+    return sources.published(card, folder)
+
+
+def do_not_answer() -> LabelledSet:
+    """Do-Not-Answer's prompts (unsafe) with their five GPT edits each (safe), an original and its edits one group."""
+    fmt = sources.CONTRAST_FORMAT
+    found = _published(fmt.card, fmt.folder)
+    dataset, _ = sources.load(fmt, "paper")
+    columns = list(dataset.texts)
+    rows = [
+        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, category)
+        for i, (item, category) in enumerate(zip(dataset.ids, dataset.groups, strict=True))
+        for j, column in enumerate(columns)
+    ]
+    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
+    return LabelledSet("do_not_answer", ids, prompts, labels, names, types, dataset.files[0], found)
+
+
+def xstest() -> LabelledSet:
+    """XSTest v2: the unsafe prompt of id i + 25 contrasts with the safe one of id i, and the two are one group.
+
+    Types without contrasts stand alone: discrimination of groups that suffer none, and public figures' privacy.
+    """
+    found = _published(sources.XSTEST, FOLDER)
+    frame = sources.read_columns(found.path, ("id", "prompt", "type", "label"), README)
+    ids, types = frame["id"].tolist(), frame["type"].tolist()
+    labels = [_label(text, found.path.name, row) for row, text in enumerate(frame["label"], 1)]
+    label_of = dict(zip(ids, labels, strict=True))
+    names: list[str | None] = []
+    for item, label in zip(ids, labels, strict=True):
+        partner = str(int(item) + (-25 if label else 25))
+        names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
+    file = DataFile(found.path.name, found.sha256, len(ids))
+    return LabelledSet("xstest", ids, frame["prompt"].str.strip().tolist(), labels, names, types, file, found)
+
+
+def openai_moderation() -> LabelledSet:
+    """OpenAI's moderation set: unsafe if any of its eight labels is 1, safe if all are there and 0, else left out."""
+    found = _published(sources.OPENAI_MODERATION, FOLDER)
+    ids, prompts, labels, types, left_out = [], [], [], [], 0
+    with gzip.open(found.path, "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    for number, row in enumerate(rows, 1):
+        given = [row.get(name) for name in MODERATION_LABELS]
+        if 1 not in given and None in given:
+            left_out += 1
+            continue
+        ids.append(str(number))
+        prompts.append(row["prompt"].strip())
+        labels.append(int(1 in given))
+        types.append("+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1))
+    note = f"openai_moderation: {left_out} of {len(rows)} prompts have no 1 and a label missing; they are left out"
+    file = DataFile(found.path.name, found.sha256, len(rows))
+    names: list[str | None] = [None] * len(ids)
+    return LabelledSet("openai_moderation", ids, prompts, labels, names, types, file, found, (note,))
+
+
+def jailbreakbench() -> LabelledSet:
+    """JailbreakBench's 100 harmful behaviours (unsafe) and 100 matched benign ones (safe), joined on Index."""
+    from huggingface_hub import constants
+
+    from utils import hub
+
+    remedy = "connect, or leave it out"
+    if not constants.HF_HUB_OFFLINE and not hub.reachable():
+        raise NotToBeHad(f"JailbreakBench: the Hugging Face hub can't be reached; {remedy}")
+    import datasets
+
+    datasets.disable_progress_bars()
+    path, revision = JAILBREAKBENCH["path"], JAILBREAKBENCH["revision"]
+    try:
+        splits = {
+            split: datasets.load_dataset(path, JAILBREAKBENCH["config"], split=split, revision=revision)
+            for split in ("harmful", "benign")
+        }
+    except (OSError, ValueError) as error:
+        raise NotToBeHad(f"JailbreakBench: can't be loaded ({type(error).__name__}); {remedy}") from None
+    return jailbreakbench_of({split: rows.to_list() for split, rows in splits.items()})
+
+
+def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
+    """The set that the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign` make."""
+    rows = [
+        (f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
+        for split, label in (("harmful", 1), ("benign", 0))
+        for row in splits[split]
+    ]
+    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
+    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+    file = DataFile(f"{JAILBREAKBENCH['path']} (digest of its rows)", digest, len(rows))
+    found = sources.Found("paper", Path(JAILBREAKBENCH["path"]), digest, "from the hub", JAILBREAKBENCH["licence"])
+    return LabelledSet("jailbreakbench", ids, prompts, labels, names, types, file, found)
+
+
+PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
+    "do_not_answer": do_not_answer,
+    "xstest": xstest,
+    "openai_moderation": openai_moderation,
+    "jailbreakbench": jailbreakbench,
+}
+
+
+def _sample_path() -> Path:
+    return config.ROOT / FOLDER / "sample.csv"
+
+
+def _given(data: str) -> list[LabelledSet]:
+    path = config.callers_path(data)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file, nor a set of that name"
+        raise InputError(f"--data {data}: {what}; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
+    if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
+        return _file(_sample_path(), "sample", "as given")
+    name = path.name.split(".")[0]
+    if name in ("paper", "sample", *PUBLISHED):
+        raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
+    return _file(path, name, "as given")
+
+
+def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
+    """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
+    frame = sources.read_columns(
+        path, ("prompt", "label"), README, ("id", "group", "set", "type"), numbers=("id", "label", "group")
+    )
+    file = path.name
+    licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
+    found = sources.Found(name, path, sources.sha256_of(path), how, licence)
+    ids = frame["id"].tolist()
+    twice = [item for item, number in Counter(ids).items() if number > 1]
+    if twice:
+        raise InputError(f"{file}: id {twice[0]} stands {ids.count(twice[0])} times; make ids unique")
+    prompts = frame["prompt"].str.strip().tolist()
+    if "" in prompts:
+        raise InputError(f"{file}: row {prompts.index('') + 1}: no text in 'prompt'; give it one or leave it out")
+    labels = [_label(text, file, row) for row, text in enumerate(frame["label"], 1)]
+
+    def column(title: str, missing: str) -> list[str]:
+        return frame[title].str.strip().tolist() if title in frame.columns else [missing] * len(ids)
+
+    names = [group or None for group in column("group", "")]
+    sets, types = column("set", name), column("type", "")
+    if "" in sets:
+        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")
+    result = []
+    for one in dict.fromkeys(sets):
+        rows = [i for i, its in enumerate(sets) if its == one]
+        columns = ([values[i] for i in rows] for values in (ids, prompts, labels, names, types))
+        result.append(LabelledSet(one, *columns, DataFile(file, found.sha256, len(ids)), found))
+    return result
+
+
+def _label(text: str, file: str, row: int) -> int:
+    known = {"1": 1, "0": 0, "unsafe": 1, "safe": 0}
+    label = known.get(text.strip().lower())
+    if label is None:
+        raise InputError(f"{file}: row {row}: the label is neither 0 or 1 nor safe or unsafe; mend it")
+    return label
+
+
+def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
+    """Sets one after the other. Ids get their set's name before them; near-duplicates of a set share a cluster."""
+    clusters: list[int] = []
+    told = list(notes)
+    for one in sets:
+        near = near_duplicates(one.prompts)
+        named = joined(len(one.ids), [], [(name,) if name is not None else None for name in one.names])
+        together = joined(len(one.ids), near, named)
+        start = max(clusters, default=-1) + 1
+        clusters += [start + cluster for cluster in together]
+        told += one.notes
+        before, after = len(set(named)), len(set(together))
+        if after < before:
+            told.append(f"{one.name}: near-duplicates join its {before} groups to {after}")
+    files = dict.fromkeys(one.file for one in sets)
+    return LabelledDataset(
+        name=name,
+        ids=tuple(f"{one.name}:{item}" for one in sets for item in one.ids),
+        groups=tuple(one.name for one in sets for _ in one.ids),
+        group_order=tuple(one.name for one in sets),
+        texts={"prompt": tuple(prompt for one in sets for prompt in one.prompts)},
+        files=tuple(files),
+        notes=tuple(told),
+        labels=tuple(label for one in sets for label in one.labels),
+        clusters=tuple(clusters),
+        types=tuple(kind for one in sets for kind in one.types),
+    )
+
+
+def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
+    members: dict[str, dict[int, list[int]]] = {name: {} for name in dataset.group_order}
+    for i, (name, cluster) in enumerate(zip(dataset.groups, dataset.clusters, strict=True)):
+        members[name].setdefault(cluster, []).append(i)
+    # By composition in turn too, so that a set of many safe prompts keeps its unsafe ones.
+    queues = []
+    for clusters in members.values():
+        kinds: dict[tuple[int, ...], list[list[int]]] = {}
+        for rows in clusters.values():
+            kinds.setdefault(tuple(sorted({dataset.labels[i] for i in rows})), []).append(rows)
+        queues.append([rows for turn in _in_turn(list(kinds.values())) for rows in turn])
+    chosen: list[int] = []
+    for turn in _in_turn(queues):
+        for rows in turn:
+            if len(chosen) + len(rows) <= limit:
+                chosen += rows
+    chosen.sort()
+
+    def only(values: Sequence) -> tuple:
+        return tuple(values[i] for i in chosen)
+
+    return replace(
+        dataset,
+        ids=only(dataset.ids),
+        groups=only(dataset.groups),
+        texts={"prompt": only(dataset.texts["prompt"])},
+        labels=only(dataset.labels),
+        clusters=only(dataset.clusters),
+        types=only(dataset.types),
+        notes=(*dataset.notes, f"limited to {len(chosen)} rows, whole groups taken in turn from each set"),
+    )
+
+
+def _in_turn(queues: list[list]) -> list[list]:
+    """The first of each queue, then the second of each, and so on."""
+    return [[q[k] for q in queues if k < len(q)] for k in range(max(map(len, queues), default=0))]
+
+
+def check(dataset: LabelledDataset, limit: int | None = None) -> None:
+    """Raises InputError if a set has one class, or fewer groups with prompts of a class than there are folds."""
+    remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
+    for name in dataset.group_order:
+        rows = [i for i, its in enumerate(dataset.groups) if its == name]
+        for label, word in ((1, "unsafe"), (0, "safe")):
+            number = len({dataset.clusters[i] for i in rows if dataset.labels[i] == label})
+            if not number:
+                raise InputError(f"set '{name}': has no {word} prompt, a detector needs both classes; {remedy}")
+            if number < FOLDS:
+                raise InputError(
+                    f"set '{name}': {number} groups with {word} prompts, fewer than the {FOLDS} folds; {remedy}"
+                )

@@ -1,0 +1,201 @@
+"""Labelled sets: what is unsafe, what belongs together, and what is refused."""
+
+import collections
+import csv
+import gzip
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Safety_Detection import build_data, labelled_sets
+from Safety_Detection.groups import joined, near_duplicates, normalised
+from utils import config, sources
+from utils.schema import InputError
+
+
+@pytest.mark.parametrize("card", [sources.XSTEST, sources.OPENAI_MODERATION], ids=lambda card: card.file)
+def test_a_card_is_complete_and_told_in_the_readme(card):
+    assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
+    readme = (config.ROOT / labelled_sets.README).read_text()
+    assert card.sha256 in readme and card.file in readme and card.licence in readme
+
+
+def overlap(left, right):
+    a, b = (set(re.findall(r"\w+", normalised(text))) for text in (left, right))
+    # As a fraction: 5 x common >= 4 x union.
+    return normalised(left) == normalised(right) or (bool(a | b) and 5 * len(a & b) >= 4 * len(a | b))
+
+
+def components(n, linked):
+    """The groups of n items by the slow obvious way: walk from each item to all that it is linked with."""
+    group = [None] * n
+    for start in range(n):
+        waiting = [start] if group[start] is None else []
+        while waiting:
+            i = waiting.pop()
+            if group[i] is None:
+                group[i] = start
+                waiting += [j for j in range(n) if linked(i, j)]
+    numbers = {}
+    return [numbers.setdefault(g, len(numbers)) for g in group]
+
+
+WORDS = st.lists(st.sampled_from("abcdefghij"), max_size=9).map(" ".join)
+
+
+@given(st.lists(WORDS | st.sampled_from(["?!", "? !", "A b", "a  B"]), max_size=14))
+def test_near_duplicates_are_all_those_of_an_overlap_of_four_fifths(texts):
+    expected = components(len(texts), lambda i, j: overlap(texts[i], texts[j]))
+    assert joined(len(texts), near_duplicates(texts)) == expected
+
+
+def test_near_duplicates_by_hand():
+    # 4 of 5 words are shared: 4/5. Of 3 and 4 words 3 are shared: 3/4.
+    assert near_duplicates(["a b c d", "a b c d e", "x y z", "x y z w"]) == [(0, 1)]
+    assert near_duplicates(["One  two", "two ONE"]) == [(0, 1)]
+
+
+def test_names_and_pairs_join_through_others():
+    assert joined(5, [(1, 2)], ["x", "x", None, None, None]) == [0, 0, 0, 1, 2]
+
+
+def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
+    dataset, _ = labelled_sets.load("do_not_answer")
+    assert collections.Counter(dataset.labels) == {1: 939, 0: 4695}
+    cluster = dict(zip(dataset.ids, dataset.clusters, strict=True))
+    assert all(cluster[f"do_not_answer:{i}"] == cluster[f"do_not_answer:{i}#{j}"] for i in (0, 7) for j in range(1, 6))
+    assert cluster["do_not_answer:433"] == cluster["do_not_answer:434"], "one text"
+
+
+def test_xstest_pairs_are_those_of_its_types(paper_data):
+    one = labelled_sets.xstest()
+    assert collections.Counter(one.labels) == {0: 250, 1: 200}
+    with (paper_data / "xstest_prompts.csv").open(encoding="utf-8") as stream:
+        type_of = {row["id"]: (row["type"], row["label"]) for row in csv.DictReader(stream)}
+    pairs = collections.defaultdict(list)
+    for item, name in zip(one.ids, one.names, strict=True):
+        pairs[name].append(type_of[item])
+    alone = collections.Counter(pairs.pop(None))
+    assert alone == {("nons_group_real_discr", "safe"): 25, ("privacy_public", "safe"): 25}
+    assert len(pairs) == 200
+    kinds = {tuple(sorted(pair)) for pair in pairs.values()}
+    assert kinds == {
+        tuple(sorted([(safe, "safe"), (f"contrast_{contrast or safe}", "unsafe")]))
+        for safe, contrast in {
+            "homonyms": "", "figurative_language": "", "safe_targets": "", "safe_contexts": "", "definitions": "",
+            "real_group_nons_discr": "discr", "historical_events": "", "privacy_fictional": "privacy",
+        }.items()
+    }  # fmt: skip
+
+
+def test_the_moderation_set_by_the_slow_way(paper_data):
+    one = labelled_sets.openai_moderation()
+    expected = {}
+    with gzip.open(paper_data / "samples-1680.jsonl.gz", "rt", encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            values = [json.loads(line).get(k, "missing") for k in ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")]
+            if any(v == 1 for v in values):
+                expected[str(number)] = 1
+            elif all(v == 0 for v in values):
+                expected[str(number)] = 0
+    assert dict(zip(one.ids, one.labels, strict=True)) == expected
+    assert one.notes[0].startswith(f"openai_moderation: {1680 - len(expected)} of 1680 prompts")
+
+
+def test_jailbreakbench_is_joined_on_its_index():
+    rows = {s: [{"Index": i, "Goal": f"{s} {i}", "Category": "c"} for i in range(3)] for s in ("harmful", "benign")}
+    one = labelled_sets.jailbreakbench_of(rows)
+    assert (one.labels, one.names) == ([1, 1, 1, 0, 0, 0], ["0", "1", "2"] * 2)
+
+
+def test_the_sample_has_two_sets_of_matched_prompts():
+    dataset, found = labelled_sets.load("sample")
+    assert (dataset.name, found.name, dataset.group_order) == ("sample", "sample", ("edits", "twins"))
+    for name in dataset.group_order:
+        rows = [i for i, its in enumerate(dataset.groups) if its == name]
+        assert len(rows) >= 60
+        pairs = collections.defaultdict(list)
+        for i in rows:
+            pairs[dataset.clusters[i]].append(dataset.labels[i])
+        assert all(sorted(labels) == [0, 1] for labels in pairs.values()), "one of each class"
+    assert len(set(map(normalised, dataset.texts["prompt"]))) == len(dataset)
+
+
+def test_no_text_of_a_published_set_stands_in_the_sample(paper_data):
+    published = {normalised(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
+    assert not published & {normalised(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
+
+
+def test_what_auto_takes_where_the_published_sets_are_not(monkeypatch):
+    def missing(card, folder):
+        raise InputError(f"{card.file}: can't be downloaded")
+
+    monkeypatch.setattr(sources, "lookup", lambda card, folder: None)
+    monkeypatch.setattr(sources, "published", missing)
+    assert labelled_sets.load("auto")[0].name == "sample"
+    with pytest.raises(InputError, match=r"contrast_parsed.jsonl: can't be downloaded"):
+        labelled_sets.load("paper")
+
+
+def table(tmp_path, rows, name="mine.csv"):
+    path = tmp_path / name
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    return str(path)
+
+
+def rows_of(unsafe, safe):
+    return [["prompt", "label"], *([f"u{i}", "unsafe"] for i in range(unsafe)), *([f"s{i}", "0"] for i in range(safe))]
+
+
+def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
+    dataset, _ = labelled_sets.load(table(tmp_path, rows_of(5, 7)))
+    assert (dataset.name, dataset.group_order, sum(dataset.labels), len(dataset)) == ("mine", ("mine",), 5, 12)
+    assert len(set(dataset.clusters)) == 12 and dataset.ids[0] == "mine:1"
+    path = tmp_path / "two.jsonl"
+    lines = [
+        {"prompt": f"{s} {i} {'safe' if label else 'bad'}", "label": label, "group": i, "set": s}
+        for s in ("a", "b")
+        for i in range(5)
+        for label in (0, 1)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    dataset, _ = labelled_sets.load(str(path))
+    assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (rows_of(6, 0), "set 'mine': has no safe prompt, a detector needs both classes"),
+        (rows_of(4, 9), "set 'mine': 4 groups with unsafe prompts, fewer than the 5 folds"),
+        ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither 0 or 1 nor safe or unsafe"),
+        ([*rows_of(5, 5), ["text", ""]], "row 11: the label is neither"),
+        ([*rows_of(5, 5), [" ", "1"]], "row 11: no text in 'prompt'"),
+        ([["prompt", "label"]], "mine.csv: no rows"),
+        ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
+        ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 stands 2 times"),
+    ],
+)
+def test_what_is_refused(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message) as error:
+        labelled_sets.load(table(tmp_path, rows))
+    assert "\n" not in str(error.value) and "maybe" not in str(error.value)
+
+
+def test_a_limit_takes_whole_groups(tmp_path):
+    dataset, _ = labelled_sets.load("sample", 30)
+    assert len(dataset) <= 30 and all(dataset.clusters.count(c) == 2 for c in dataset.clusters)
+    with pytest.raises(InputError, match="fewer than the 5 folds; raise --limit above 8"):
+        labelled_sets.load("sample", 8)
+
+
+def test_build_data_says_what_there_is(capsys):
+    assert build_data.show(["--data", "sample"]) == 0
+    said = capsys.readouterr().out
+    assert "SAMPLE: 128 prompts of 2 sets" in said and "32 unsafe, 32 safe, 32 groups" in said
+    assert build_data.show(["--data", "nothing.csv"]) == 2
+    assert "no such file, nor a set of that name" in capsys.readouterr().err
