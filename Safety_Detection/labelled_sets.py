@@ -128,8 +128,8 @@ def do_not_answer() -> LabelledSet:
     dataset, _ = sources.load(fmt, "paper")
     columns = list(dataset.texts)
     rows = [
-        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, category)
-        for i, (item, category) in enumerate(zip(dataset.ids, dataset.groups, strict=True))
+        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
+        for i, item in enumerate(dataset.ids)
         for j, column in enumerate(columns)
     ]
     ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))

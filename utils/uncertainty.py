@@ -1,7 +1,7 @@
 """How sure a mean is, and whether two encoders differ: intervals, paired tests, correction for many of them."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -99,6 +99,63 @@ def _expanded(
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
     return float(low), float(high)
+
+
+def grouped_resamples(
+    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int = 42
+) -> Iterator[np.ndarray]:
+    """How often each of n items stands in each resample of whole clusters: parts of (resamples, n), uint16.
+
+    clusters: n, items of one are drawn together. labels: n; clusters are resampled among those that have items of the
+    same labels, so that no resample lacks a class.
+    """
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    labels = np.asarray(labels)
+    kinds: list[set[int]] = [set() for _ in range(members.max() + 1)]
+    for cluster, label in zip(members, labels, strict=True):
+        kinds[cluster].add(int(label))
+    strata = [[c for c, kind in enumerate(kinds) if kind == wanted] for wanted in ({0}, {1}, {0, 1})]
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // len(members))
+    for start in range(0, resamples, rows):
+        part = min(rows, resamples - start)
+        counts = np.zeros((part, len(kinds)), dtype=np.uint16)
+        for stratum in filter(len, strata):
+            drawn = generator.integers(0, len(stratum), (part, len(stratum)))
+            drawn += np.arange(part)[:, None] * len(stratum)
+            counts[:, stratum] = np.bincount(drawn.ravel(), minlength=part * len(stratum)).reshape(part, -1)
+        yield counts[:, members]
+
+
+def grouped_interval(
+    value: float, replicates: np.ndarray, clusters: int, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float]:
+    """95 % interval of a number from what it is in resamples of whole clusters.
+
+    value: the number itself. replicates: (resamples,). clusters: how many enter it, of the rarer class where there are
+    two. An expanded percentile interval, as in bootstrap_intervals; where no resample differs and the number is at a
+    bound, the exact binomial limit for so many clusters.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    tail = (1 - CONFIDENCE) / 2
+    if replicates.min() == replicates.max() and value in bounds:
+        reach = (1 - tail ** (1 / clusters)) * (bounds[1] - bounds[0])
+        return (value - reach, value) if value == bounds[1] else (value, value + reach)
+    wider = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else 1.0
+    share = ndtr(stdtrit(max(1, clusters - 1), tail))
+    low, high = value + (np.quantile(replicates, [share, 1 - share]) - value) * wider
+    return float(max(low, bounds[0])), float(min(high, bounds[1]))
+
+
+def resampled_p_value(difference: float, replicates: np.ndarray) -> float:
+    """Two-sided p-value that a paired difference is 0, from its values in resamples of the same items.
+
+    replicates: (resamples,). How often they lie as far from the difference as it lies from 0, itself counted once.
+    Returns a float in (0, 1].
+    """
+    distance = np.abs(np.asarray(replicates) - difference)
+    return float((1 + (distance >= abs(difference) - 1e-12).sum()) / (1 + len(distance)))
 
 
 def sign_flip_p_value(
