@@ -1,23 +1,24 @@
 """The command line that the three evaluations share."""
 
 import argparse
+import functools
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from utils import config
 from utils.encoders import BACKENDS, DTYPES
 from utils.schema import Baseline, Dataset, EncoderOptions, InputError, Metric, Result
-from utils.sources import Format
+from utils.sources import Format, Found
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chose, checked."""
+    """What a person chose, checked. own: what a task's own flags say, as it stands in the result file."""
 
     models: tuple[str, ...]
     data: str
@@ -31,6 +32,7 @@ class Settings:
     quiet: bool
     use_store: bool
     encoder: EncoderOptions
+    own: dict = field(default_factory=dict)
 
     def intervals(self, bounds: tuple[float, float] | None) -> dict:
         """How `summarise` is to draw its intervals for values within `bounds`."""
@@ -53,17 +55,40 @@ class Task:
     check: raises InputError if the settings do not fit the data, before anything is embedded.
     score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
     table: results of several encoders to the text that is printed.
+    format: None for a task that has its own way to its data: `folder`, its package, and `load`, as sources.load is.
+    fits_words: whether the task fits TF-IDF itself, on a part of the texts; it gets no vectors for it then.
+    add_flags, choose: what the task's own flags are, and the settings with what they say.
+    published: what the data of the name `paper` are called; resampled: within what the bootstrap draws.
     """
 
     name: str
     title: str
     question: str
-    format: Format
+    format: Format | None
     uses_top_k: bool
     uses_baseline: bool
     check: Callable[[Dataset, Settings], None]
     score: Callable[..., Scores]
     table: Callable[[Sequence[Result]], str]
+    folder: str = ""
+    load: Callable[[str, int | None], tuple[Dataset, Found]] | None = None
+    fits_words: bool = False
+    add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
+    choose: Callable[[argparse.Namespace, Settings], Settings] = lambda arguments, settings: settings
+    published: str = "the paper's"
+    resampled: str = "within type or category"
+
+    @property
+    def package(self) -> str:
+        """The folder of the task's own code."""
+        return self.folder if self.format is None else self.format.folder
+
+    def settings(self, argv: Sequence[str] | None, step: str) -> Settings:
+        """What a person chose for a step of the task, `build_data` or `evaluate`: both take the same flags."""
+        flags = parser(f"{self.package}.{step}", f"{self.title}: {self.question}")
+        self.add_flags(flags)
+        arguments = flags.parse_args(argv)
+        return self.choose(arguments, settings_from(arguments))
 
 
 class Parser(argparse.ArgumentParser):
@@ -230,8 +255,7 @@ def run(work: Callable[[], int | None]) -> int:
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
-    flags = parser(f"{task.format.folder}.evaluate", f"{task.title}: {task.question}")
-    return run(lambda: _evaluate([task], settings_from(flags.parse_args(argv))))
+    return run(lambda: _evaluate([task], task.settings(argv, "evaluate")))
 
 
 def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
@@ -242,16 +266,17 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
         settings = settings_from(flags.parse_args(argv))
         if not settings.quiet:
             for task in tasks:
-                print(_data_sheet(task.format, *_loaded(task.format, settings)), file=sys.stderr)
+                print(_data_sheet(task.format, *_loaded(task, settings)), file=sys.stderr)
         return _evaluate(tasks, settings)
 
     return run(work)
 
 
-def _loaded(fmt: Format, settings: Settings):
+def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
     from utils import sources
 
-    return sources.load(fmt, settings.data, settings.limit)
+    load = task.load or functools.partial(sources.load, task.format)
+    return load(settings.data, settings.limit)
 
 
 def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
@@ -264,7 +289,7 @@ def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
     specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
     datasets = {}
     for task in tasks:
-        dataset, found = _loaded(task.format, settings)
+        dataset, found = _loaded(task, settings)
         if found.name == "sample":
             note(f"using the bundled sample, {found.how}")
         task.check(dataset, settings)
@@ -303,7 +328,7 @@ def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
         dataset = datasets[task.name]
         parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
         if dataset.name == "sample":
-            parts[-1] += "\n\nSAMPLE: scores on the small set bundled here, not on the paper's data."
+            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.published} data."
     print("\n\n\n".join(parts))
     return 0
 
@@ -331,6 +356,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
         "threshold": settings.threshold if task.uses_baseline else None,
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
+        **settings.own,
     }
 
     def name(source: str | None) -> str:
@@ -338,7 +364,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
 
     source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
     if kept and (source or not task.uses_baseline):
-        known = kept_results.recall(kept, spec, name(source), task.format.folder, dataset)
+        known = kept_results.recall(kept, spec, name(source), task.package, dataset)
         if known is not None:
             note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
             if known.embedding.truncated:
@@ -351,12 +377,16 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
                 embedding=replace(known.embedding, seconds=seconds),
                 environment=results.environment(None),
             )
-    columns = list(dataset.texts)
+    columns, n = list(dataset.texts), len(dataset)
     texts = [text for column in columns for text in dataset.texts[column]]
     ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
-    embedded = embedder.embed(texts, ids)
-    n = len(dataset)
-    vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
+    if task.fits_words and spec.loader == "tfidf":
+        embedded = embed.fitted_later(spec, texts)
+    else:
+        embedded = embedder.embed(texts, ids)
+    vectors = {}
+    if embedded.matrix is not None:
+        vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
     average: Baseline | None = None
     if task.uses_baseline:
         average = baseline.choose_baseline(
@@ -381,7 +411,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
     if kept:
         if average is not None:
             source = f"given {settings.baseline!r}" if average.source == "given" else average.source
-        kept_results.remember(kept, spec, name(source), task.format.folder, result)
+        kept_results.remember(kept, spec, name(source), task.package, result)
     return result
 
 
@@ -390,14 +420,14 @@ def _now() -> str:
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
-    name = {"paper": "the paper's", "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    name = {"paper": task.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
     lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]
             lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
-        lines.append("± half the width of the 95 % interval (bootstrap within type or category)")
+        lines.append(f"± half the width of the 95 % interval (bootstrap {task.resampled})")
     return "\n".join([*lines, ""])
 
 
@@ -409,8 +439,10 @@ def show_data(package: str, fmt: Format) -> int:
     flags = parser(f"{package}.build_data", f"{fmt.card.title}: finds it or fetches it, and checks it.")
 
     def work() -> None:
+        from utils.sources import load
+
         settings = settings_from(flags.parse_args())
-        dataset, found = _loaded(fmt, settings)
+        dataset, found = load(fmt, settings.data, settings.limit)
         if not settings.quiet:
             print(_data_sheet(fmt, dataset, found))
 

@@ -19,13 +19,13 @@ COUNTED_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Embeddings:
-    """matrix: float32 (n, d), row i of text i. stats: where the rows came from.
+    """matrix: float32 (n, d), row i of text i; None where a task is to make the rows. stats: where they came from.
 
     truncated: bool (n,), which texts are longer than what the encoder reads.
     device: where vectors were computed, None if none had to be.
     """
 
-    matrix: np.ndarray
+    matrix: np.ndarray | None
     truncated: np.ndarray
     info: EncoderInfo
     stats: EmbeddingStats
@@ -184,6 +184,13 @@ class Embedder:
         if bad.any():
             remedy = "leave that row out" if self.spec.dtype == "float32" else "try --dtype float32"
             raise InputError(f"--model {self.spec.name}: gave {what} for {ids[int(bad.argmax())]}; {remedy}")
+
+
+def fitted_later(spec: EncoderSpec, texts: Sequence[str]) -> Embeddings:
+    """What is to be said of n texts whose vectors a task makes itself, from words that it fits on a part of them."""
+    unique = len(set(texts))
+    stats = EmbeddingStats(len(texts), unique, computed=unique, reused=0, seconds=0.0, truncated=0)
+    return Embeddings(None, np.zeros(len(texts), dtype=bool), spec.info(), stats, "cpu")
 
 
 def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
