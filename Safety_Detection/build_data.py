@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from Safety_Detection import labelled_sets
-from utils.cli import parser, run, settings_from
+from Safety_Detection.evaluate import TASK
+from utils.cli import run
 from utils.sources import CONTRAST, OPENAI_MODERATION, XSTEST
 
 CARDS = {"do_not_answer": CONTRAST, "xstest": XSTEST, "openai_moderation": OPENAI_MODERATION}
@@ -12,11 +13,9 @@ CARDS = {"do_not_answer": CONTRAST, "xstest": XSTEST, "openai_moderation": OPENA
 
 def show(argv: Sequence[str] | None = None) -> int:
     """Loads the sets as the evaluation would, and prints what each is. Takes the evaluation's flags."""
-    flags = parser("Safety_Detection.build_data", "Labelled sets: finds them or fetches them, and checks them.")
 
     def work() -> None:
-        arguments, _ = flags.parse_known_args(argv)
-        settings = settings_from(arguments)
+        settings = TASK.settings(argv, "build_data")
         dataset, found = labelled_sets.load(settings.data, settings.limit)
         if settings.quiet:
             return

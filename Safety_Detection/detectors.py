@@ -93,7 +93,14 @@ def _fitted(kind: str, rows, labels: np.ndarray, settings: dict) -> Detector:
         return Detector(kind, {"direction": np.sign(_mean(rows[unsafe]) - _mean(rows[~unsafe]))})
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=settings["strength"], class_weight="balanced", max_iter=2000)
+    # Newton's steps are two to three times as fast as L-BFGS where C is large, but square the number of dimensions.
+    dense = isinstance(rows, np.ndarray) and rows.shape[1] <= 1024
+    model = LogisticRegression(
+        C=settings["strength"],
+        class_weight="balanced",
+        solver="newton-cholesky" if dense else "lbfgs",
+        max_iter=2000,
+    )
     model.fit(rows, labels)
     weights = {"direction": model.coef_[0].astype(np.float64), "bias": model.intercept_.astype(np.float64)}
     return Detector(kind, weights, settings)

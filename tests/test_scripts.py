@@ -59,7 +59,7 @@ def shell(name, text, cwd="/", **variables):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-@pytest.mark.parametrize("task", ["challenging", "contrast", "taxonomy"])
+@pytest.mark.parametrize("task", ["challenging", "contrast", "taxonomy", "detection"])
 def test_sourced_from_another_folder_it_builds_then_evaluates(house, name, task):
     run = shell(name, f"source '{house}/scripts/safety_{task}.sh' st5-xl --top-k 5; echo status $? in $PWD")
     package = f"Safety_{task.capitalize()}"

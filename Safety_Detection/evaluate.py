@@ -1,0 +1,231 @@
+"""Safety-Detection: scores detectors of unsafe prompts within their own set and on others."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from Safety_Detection import labelled_sets, protocol
+from Safety_Detection.detectors import CONTROLS, KINDS
+from utils import detection_metrics as dm
+from utils import transfer
+from utils.cli import Scores, Settings, Task, evaluate
+from utils.schema import InputError, Metric, Result
+from utils.tables import WIDTH
+from utils.transfer import ACROSS, OTHERS, WITHIN, metric_of
+from utils.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
+
+# A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
+MOST_RESAMPLES = 1000
+# Metric to (its direction, what it is of a curve).
+OF_CURVE = {
+    "auroc": ("higher", dm.auroc),
+    "auprc": ("higher", dm.auprc),
+    "fpr_at_95_tpr": ("lower", dm.false_positive_rate_at),
+    "tpr_at_1_fpr": ("higher", dm.true_positive_rate_at),
+}
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """Adds the task's own flag."""
+    flags.add_argument(
+        "--detectors",
+        metavar="NAMES",
+        default=",".join(KINDS),
+        help=f"with commas between (default {', '.join(KINDS)})",
+    )
+
+
+def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings with the detectors asked for, and no more resamples than there will be."""
+    asked = tuple(dict.fromkeys(name.strip() for name in arguments.detectors.split(",") if name.strip()))
+    unknown = [name for name in asked if name not in KINDS]
+    if unknown or not asked:
+        raise InputError(f"--detectors {arguments.detectors}: give one or more of {', '.join(KINDS)}")
+    return replace(settings, bootstrap=min(settings.bootstrap, MOST_RESAMPLES), own={"detectors": list(asked)})
+
+
+class Resampling:
+    """The tested prompts of a set, resampled in whole groups: the same resamples for every detector."""
+
+    def __init__(self, dataset: labelled_sets.LabelledDataset, rows: np.ndarray, resamples: int, seed: int) -> None:
+        self.labels = np.array(dataset.labels)[rows]
+        clusters = np.array(dataset.clusters)[rows]
+        self.parts = list(grouped_resamples(clusters, self.labels, resamples, seed)) if resamples else []
+        self.clusters_of = {c: len(set(clusters[self.labels == c])) for c in (0, 1)}
+        self.clusters = clusters
+
+    def of_curve(self, scores: np.ndarray) -> dict[str, tuple[float, np.ndarray]]:
+        """Each metric of OF_CURVE and what it is in each resample."""
+        once = dm.curve(self.labels, scores)
+        drawn: dict[str, list[np.ndarray]] = {name: [] for name in OF_CURVE}
+        for weights in self.parts:
+            of = dm.curve(self.labels, scores, weights)
+            for name, (_, value) in OF_CURVE.items():
+                drawn[name].append(value(of))
+        return {name: (float(value(once)), _joined(drawn[name])) for name, (_, value) in OF_CURVE.items()}
+
+    def of_flags(self, flags: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
+        """The share of the chosen prompts that are flagged, and what it is in each resample that has any of them."""
+        drawn = []
+        for weights in self.parts:
+            weights = weights[weights[:, chosen].any(axis=1)]
+            drawn.append(dm.flagged_rate(flags, chosen, weights))
+        return float(dm.flagged_rate(flags, chosen)), _joined(drawn)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _metric(
+    name: str, group: str, value: float, drawn: np.ndarray, n: int, better: str, clusters: int, chance=None
+) -> Metric:
+    low, high = grouped_interval(value, drawn, clusters) if len(drawn) else (None, None)
+    return Metric(name, group, value, n, better, low, high, chance)
+
+
+def score(
+    dataset: labelled_sets.LabelledDataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings
+) -> Scores:
+    """Scores of every detector on every set by what it was trained on, and their metrics.
+
+    vectors: `prompt`, (n, d); none for TF-IDF, which is fitted on each training side.
+    """
+    from tqdm import tqdm
+
+    texts = dataset.texts["prompt"]
+    of = protocol.vectors_of(vectors["prompt"]) if vectors else protocol.words_of(texts)
+    kinds = [*settings.own["detectors"], *CONTROLS]
+    items: dict[str, list] = {
+        "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),
+        "group": list(dataset.clusters), "type": list(dataset.types),
+    }  # fmt: skip
+    rows: list[Metric] = []
+    resampled: dict[str, Resampling] = {}
+    areas: dict[str, dict[str, list[tuple[float, np.ndarray, Resampling]]]] = {kind: {} for kind in kinds}
+    steps = len(dataset.group_order) * len(protocol.training_sides(dataset, dataset.group_order[0])) * len(kinds)
+    with tqdm(total=steps, unit="detector", disable=settings.quiet or not sys.stderr.isatty(), leave=False) as bar:
+        for pairing in protocol.pairings(dataset, of, kinds, settings.top_k, settings.seed):
+            if pairing.test not in resampled:
+                resampled[pairing.test] = Resampling(dataset, pairing.rows, settings.bootstrap, settings.seed)
+            drawn = resampled[pairing.test]
+            if pairing.kind == CONTROLS[1]:
+                areas_of = [float(dm.auroc(dm.curve(drawn.labels, scores))) for scores in pairing.scores.T]
+                rows.append(_shuffled(pairing.group, np.array(areas_of), len(pairing.rows)))
+                measured = rows[-1].value, np.array(areas_of), drawn
+            else:
+                column = items.setdefault(f"{pairing.kind}/{pairing.train}", [float("nan")] * len(dataset))
+                for row, value in zip(pairing.rows, pairing.scores, strict=True):
+                    column[row] = float(value)
+                found = drawn.of_curve(pairing.scores)
+                rows += _metrics(dataset, pairing, drawn, found)
+                measured = (*found["auroc"], drawn)
+            where = OTHERS if pairing.train == OTHERS else WITHIN if pairing.train == pairing.test else ACROSS
+            areas[pairing.kind].setdefault(where, []).append(measured)
+            bar.update()
+    for kind, by_place in areas.items():
+        rows += [_summary(kind, where, found) for where, found in by_place.items()]
+    return Scores(items, rows)
+
+
+def _metrics(
+    dataset: labelled_sets.LabelledDataset, pairing: protocol.Pairing, drawn: Resampling, found: dict
+) -> list[Metric]:
+    n, kind, group = len(pairing.rows), pairing.kind, pairing.group
+    rarer = min(drawn.clusters_of.values())
+    chance = {"auroc": 0.5, "auprc": float(drawn.labels.mean()), "fpr_at_95_tpr": 0.95, "tpr_at_1_fpr": 0.01}
+    rows = [
+        _metric(metric_of(name, kind), group, *found[name], n, better, rarer, chance[name])
+        for name, (better, _) in OF_CURVE.items()
+    ]
+    for name, label, better in (("fpr_at_threshold", 0, "lower"), ("tpr_at_threshold", 1, "higher")):
+        chosen = drawn.labels == label
+        rate = drawn.of_flags(pairing.flags, chosen)
+        rows.append(_metric(metric_of(name, kind), group, *rate, int(chosen.sum()), better, drawn.clusters_of[label]))
+    types = np.array([dataset.types[i] for i in pairing.rows], dtype=object)
+    for one in dict.fromkeys(types[drawn.labels == 0]):
+        chosen = (types == one) & (drawn.labels == 0)
+        if one:
+            rate = drawn.of_flags(pairing.flags, chosen)
+            clusters = len(set(drawn.clusters[chosen]))
+            name = metric_of("fpr_at_threshold", kind)
+            rows.append(_metric(name, f"{group}: {one}", *rate, int(chosen.sum()), "lower", clusters))
+    return rows
+
+
+def _shuffled(group: str, areas: np.ndarray, n: int) -> Metric:
+    """The mean area over the shuffles, with the interval of that mean: over labels dealt out, not over prompts."""
+    from scipy.special import stdtrit
+
+    reach = stdtrit(len(areas) - 1, (1 + CONFIDENCE) / 2) * areas.std(ddof=1) / np.sqrt(len(areas))
+    mean = float(areas.mean())
+    return Metric(metric_of("auroc", CONTROLS[1]), group, mean, n, "higher", mean - reach, mean + reach, 0.5)
+
+
+def _summary(kind: str, where: str, found: list[tuple[float, np.ndarray, Resampling]]) -> Metric:
+    """The mean area over pairings, with its interval: pairings of one tested set share their resamples."""
+    name, value = metric_of("auroc", kind), float(np.mean([area for area, _, _ in found]))
+    sets = {id(drawn): drawn for _, _, drawn in found}.values()
+    n = sum(len(drawn.labels) for drawn in sets)
+    if kind == CONTROLS[1]:
+        return replace(_shuffled(where, np.mean([areas for _, areas, _ in found], axis=0), n), value=value)
+    drawn = np.mean([areas for _, areas, _ in found], axis=0)
+    clusters = sum(min(one.clusters_of.values()) for one in sets)
+    return _metric(name, where, value, drawn, n, "higher", clusters, 0.5)
+
+
+def table(results: Sequence[Result]) -> str:
+    """For each encoder the matrix and its finding; for the first all else; then encoders compared."""
+    first = results[0]
+    kind = transfer.headline_kind(first).replace("_", " ")
+    parts = []
+    for result in results:
+        parts += [f"AUROC of {kind} on {result.encoder.label} (columns: tested on)", transfer.matrix_table(result)]
+    label = first.encoder.label
+    parts += [
+        f"AUROC of each detector on {label}: mean within sets, across pairs of sets"
+        + (", trained on all others" if transfer.OTHERS in transfer.trains_of(first) else ""),
+        transfer.detectors_table(first),
+        f"{kind} on {label}, the other metrics",
+        f"{transfer.details_table(first)}\n\n{transfer.DETAILS_NOTE}",
+    ]
+    by_type = transfer.types_table(first)
+    if by_type:
+        parts += [f"false alarms of {kind} on {label} by type of safe prompt, at t (columns: trained on)", by_type]
+    seed = first.settings["seed"]
+    for what, differences in (
+        ("encoders", transfer.encoder_differences(results, seed=seed)),
+        ("detectors", transfer.detector_differences(first, seed=seed)),
+    ):
+        if differences:
+            title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
+            parts += [title, transfer.differences_table(differences, first)]
+    parts += [textwrap.fill(transfer.finding(result), WIDTH) for result in results]
+    return "\n\n".join(parts)
+
+
+TASK = Task(
+    name=transfer.TASK,
+    title="Safety-Detection",
+    question="what is left of a detector of unsafe prompts when it meets another dataset?",
+    format=None,
+    uses_top_k=True,
+    uses_baseline=False,
+    check=lambda dataset, settings: None,
+    score=score,
+    table=table,
+    folder=labelled_sets.FOLDER,
+    load=labelled_sets.load,
+    fits_words=True,
+    add_flags=add_flags,
+    choose=choose,
+    published="the published",
+    resampled="of groups of prompts",
+)
+
+if __name__ == "__main__":
+    sys.exit(evaluate(TASK))

@@ -1,0 +1,211 @@
+"""Safety-Detection from the command line to the result file, its tables and its finding."""
+
+import csv
+import json
+import re
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from doubles import StandIn
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from Safety_Detection import labelled_sets
+from Safety_Detection.evaluate import TASK
+from utils import encoders, results, transfer
+from utils.cli import evaluate
+from utils.schema import EncoderInfo, Metric
+
+KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
+
+
+def run(folder, *flags):
+    return evaluate(TASK, ["--out", str(folder), "--bootstrap", "1000", *flags])
+
+
+def document(folder, encoder="tfidf", dataset="sample"):
+    return json.loads((folder / dataset / "safety_detection" / f"{encoder}.json").read_text())
+
+
+def value(doc, metric, group, what="value"):
+    return next(m[what] for m in doc["metrics"] if (m["metric"], m["group"]) == (metric, group))
+
+
+def items(folder, encoder="tfidf", dataset="sample"):
+    with (folder / dataset / "safety_detection" / f"{encoder}.items.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a run of TF-IDF on the sample, and what it printed."""
+    import contextlib
+    import io
+
+    folder, said = tmp_path_factory.mktemp("results"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
+        patch.setattr("utils.cli.sys.stdout", said, raising=False)
+        said.reconfigure = lambda **more: None
+        assert run(folder, "tfidf", "--data", "sample", "--quiet") == 0
+    return folder, said.getvalue()
+
+
+def test_metrics_are_those_of_the_scores_beside_them(done):
+    folder, _ = done
+    doc, rows = document(folder), items(folder)
+    for kind in KINDS:
+        for train in ("edits", "twins"):
+            for test in ("edits", "twins"):
+                mine = [row for row in rows if row["set"] == test]
+                labels = [int(row["label"]) for row in mine]
+                scores = [float(row[f"{kind}/{train}"]) for row in mine]
+                group = f"{train} -> {test}"
+                assert value(doc, f"auroc/{kind}", group) == pytest.approx(roc_auc_score(labels, scores))
+                assert value(doc, f"auprc/{kind}", group) == pytest.approx(average_precision_score(labels, scores))
+                assert value(doc, f"auprc/{kind}", group, "chance") == 0.5
+        within = [value(doc, f"auroc/{kind}", f"{s} -> {s}") for s in ("edits", "twins")]
+        across = [value(doc, f"auroc/{kind}", g) for g in ("edits -> twins", "twins -> edits")]
+        assert value(doc, f"auroc/{kind}", "within") == pytest.approx(np.mean(within))
+        assert value(doc, f"auroc/{kind}", "across") == pytest.approx(np.mean(across))
+    for m in doc["metrics"]:
+        assert 0 <= m["low"] <= m["value"] <= m["high"] <= 1
+
+
+def test_no_prompt_is_written(done):
+    folder, said = done
+    dataset, _ = labelled_sets.load("sample")
+    written = said + "".join(path.read_text() for path in (folder / "sample").rglob("*.*"))
+    assert not [text for text in dataset.texts["prompt"] if text in written]
+
+
+def test_shuffled_labels_come_out_at_one_half(done):
+    folder, _ = done
+    for m in document(folder)["metrics"]:
+        if m["metric"] == "auroc/shuffled_labels":
+            # The interval is one of 95 %; three times its half must hold one half.
+            assert abs(m["value"] - 0.5) <= 3 * (m["high"] - m["low"]) / 2, m["group"]
+
+
+def test_it_prints_the_matrix_within_80_columns(done):
+    folder, said = done
+    doc = document(folder)
+    assert max(map(len, said.splitlines())) <= 80
+    lines = said.splitlines()
+    at = lines.index("AUROC of logistic regression on TF-IDF (columns: tested on)")
+    assert lines[at + 2].split() == ["trained", "on", "edits", "twins"]
+    for line, train in zip(lines[at + 4 : at + 6], ("edits", "twins"), strict=True):
+        shown = [f"{value(doc, 'auroc/logistic_regression', f'{train} -> {t}'):.3f}" for t in ("edits", "twins")]
+        assert line.split()[0] == train and line.split()[1::2] == shown
+    assert "SAMPLE: scores on the small set" in said
+
+
+def test_names_of_the_published_sets_fit_80_columns():
+    sets, kind = list(labelled_sets.PUBLISHED), "logistic_regression"
+    pairs = [f"{a} -> {b}" for a in (*sets, "others") for b in sets]
+    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer.DETAILS)]
+    names += [("fpr_at_threshold", f"{pair}: figurative_language") for pair in pairs]
+    rows = [Metric(f"{name}/{kind}", group, 0.5, 5, "higher", 0.4, 0.6, 0.5) for name, group in names]
+    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
+    result = results.result_of(
+        {
+            "schema": 1, "task": "safety_detection", "created": "", "seconds": 0, "settings": {},
+            "encoder": dict.fromkeys((field.name for field in fields(EncoderInfo)), "x"),
+            "dataset": {"name": "paper", "files": [], "items": 5},
+            "embedding": {"prompts": 1, "unique": 1, "computed": 1, "reused": 0, "seconds": 0},
+            "metrics": [vars(m) for m in rows], "environment": {},
+        }
+    )  # fmt: skip
+    for table in (transfer.matrix_table, transfer.detectors_table, transfer.details_table, transfer.types_table):
+        assert max(map(len, table(result).splitlines())) <= 80, table
+
+
+def test_a_second_run_is_recalled(tmp_path, capsys):
+    for _ in range(2):
+        assert run(tmp_path, "tfidf", "--data", "sample", "--detectors", "centroid_difference") == 0
+        said = capsys.readouterr()
+    assert "the scores are stored too" in said.err
+    first = document(tmp_path)["metrics"]
+    assert run(tmp_path, "tfidf", "--data", "sample", "--detectors", "knn_vote", "--top-k", "3") == 0
+    assert "stored too" not in capsys.readouterr().err and document(tmp_path)["metrics"] != first
+    assert document(tmp_path)["settings"]["detectors"] == ["knn_vote"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--detectors", "svm"], "--detectors svm: give one or more of nearest_unsafe"),
+        (["--data", "nothing.csv"], "no such file, nor a set of that name"),
+        (["--limit", "6"], "fewer than the 5 folds; raise --limit above 6"),
+    ],
+)
+def test_bad_flags_are_one_line(tmp_path, capsys, flags, message):
+    assert run(tmp_path, "tfidf", "--quiet", *(flags if "--data" in flags else ["--data", "sample", *flags])) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+class World(StandIn):
+    """Unsafe prompts lean along the axis of their set: a shortcut."""
+
+    dimension = 8
+
+    def encode(self, texts):
+        rows = []
+        for text in texts:
+            set_name, label, number = text.split()
+            row = np.random.default_rng(int(number)).normal(0, 0.5, 8)
+            row["ab".index(set_name)] += 3 * (int(label) - 0.5)
+            rows.append(row)
+        return np.array(rows, dtype=np.float32)
+
+
+def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(encoders, "load", lambda spec: World())
+    path = tmp_path / "worlds.csv"
+    with path.open("w") as stream:
+        print("prompt,label,set,type", file=stream)
+        for s, start in (("a", 0), ("b", 1000)):
+            for i in range(80):
+                print(f"{s} {i % 2} {start + i},{i % 2},{s},{'odd' if i % 4 else 'even'}", file=stream)
+    assert run(tmp_path, "--data", str(path), "--detectors", "logistic_regression,nearest_unsafe") == 0
+    said = capsys.readouterr().out
+    doc = document(tmp_path, "all-minilm-l6-v2", "worlds")
+    within, across = (value(doc, "auroc/logistic_regression", g) for g in ("a -> a", "a -> b"))
+    assert within > 0.9 and abs(across - 0.5) < 0.2
+    flat = " ".join(said.split())
+    assert f"Trained on a: {within:.2f} within, {across:.2f} on b" in flat
+    assert "do not trust this threshold on other traffic" in flat and "it holds there" not in flat
+    # Of 40 safe prompts, even i, those of i = 0, 4, 8, ... are even: 20 of each type.
+    types = [m for m in doc["metrics"] if m["group"].startswith("a -> b: ")]
+    assert {m["group"].split(": ")[1]: m["n"] for m in types} == {"even": 20, "odd": 20}
+    mine = [m["value"] for m in types if m["metric"] == "fpr_at_threshold/logistic_regression"]
+    assert np.mean(mine) == pytest.approx(value(doc, "fpr_at_threshold/logistic_regression", "a -> b"))
+    assert re.search(r"logistic regression minus nearest unsafe", said) and "MiniLM-L6 minus TF-IDF" in said
+
+
+def test_what_is_not_to_be_trusted():
+    def m(value, low, high):
+        return Metric("auroc/x", "g", value, 9, "higher", low, high)
+
+    assert transfer.distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
+    assert not transfer.distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
+    assert transfer.distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
+    assert transfer.distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
+    assert transfer.distrust(m(0.95, None, None), m(0.8, None, None), 0.05)
+
+
+def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):
+    class Honest(World):
+        def encode(self, texts):
+            return super().encode([f"a {text.split(' ', 1)[1]}" for text in texts])
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Honest())
+    path = tmp_path / "honest.csv"
+    path.write_text(
+        "prompt,label,set\n"
+        + "".join(f"{s} {i % 2} {n + i},{i % 2},{s}\n" for s, n in (("a", 0), ("b", 1000)) for i in range(120))
+    )
+    assert run(tmp_path, "--data", str(path), "--detectors", "logistic_regression", "--quiet") == 0
+    flat = " ".join(capsys.readouterr().out.split())
+    assert "it holds there" in flat.split("AUROC of logistic regression on MiniLM-L6. ")[1].split("AUROC of")[0]

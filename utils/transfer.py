@@ -1,0 +1,251 @@
+"""What detectors trained on one set do on another, read from results: matrix, details, differences, and a finding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils import detection_metrics as dm
+from utils import tables
+from utils.compare import p_text
+from utils.schema import Metric, Result
+from utils.uncertainty import grouped_resamples, holm, resampled_p_value
+
+TASK = "safety_detection"
+# The first that was evaluated is the one that matrix, details and findings are of.
+HEADLINE_KINDS = ("logistic_regression", "centroid_difference", "knn_vote", "nearest_unsafe")
+CONTROLS = ("prompt_length", "shuffled_labels")
+OTHERS = "others"
+WITHIN, ACROSS = "within", "across"
+# A threshold that was to flag 5 % and flags twice that, or an area so much lower, is not to be trusted elsewhere.
+MOST_FALSE_POSITIVES = 0.10
+DETAILS = {
+    "auprc": "AUPRC",
+    "fpr_at_95_tpr": "FPR@95",
+    "tpr_at_1_fpr": "TPR@1",
+    "fpr_at_threshold": "FPR at t",
+    "tpr_at_threshold": "TPR at t",
+}
+DETAILS_NOTE = (
+    "base: share of unsafe prompts. FPR@95: false positive rate at 95 % true\n"
+    "positives. TPR@1: true positive rate at 1 % false positives. t: the threshold\n"
+    "that flags 5 % of the training side's safe prompts, and what it does here"
+)
+
+
+def metric_of(name: str, kind: str) -> str:
+    """How a result file names a metric of a detector."""
+    return f"{name}/{kind}"
+
+
+def group_of(train: str, test: str) -> str:
+    """How a result file names what was trained on one set and tested on another."""
+    return f"{train} -> {test}"
+
+
+def kinds_of(result: Result) -> list[str]:
+    """The detectors of a result, controls last, in the order they were evaluated."""
+    return [m.metric.split("/")[1] for m in result.metrics if m.metric.startswith("auroc/") and m.group == WITHIN]
+
+
+def headline_kind(result: Result) -> str:
+    """The detector that a result is summed up by: logistic regression where it was evaluated."""
+    there = kinds_of(result)
+    return next(kind for kind in (*HEADLINE_KINDS, *there) if kind in there)
+
+
+def sets_of(result: Result) -> list[str]:
+    """The tested sets in order."""
+    pairs = [m.group.split(" -> ") for m in result.metrics if m.metric.startswith("auroc/") and " -> " in m.group]
+    return list(dict.fromkeys(test for _, test in pairs))
+
+
+def trains_of(result: Result) -> list[str]:
+    """What was trained on, in order, `others` last where it is there."""
+    sets = sets_of(result)
+    has_others = any(m.group.startswith(f"{OTHERS} -> ") for m in result.metrics)
+    return [*sets, *([OTHERS] if has_others else [])]
+
+
+def matrix(result: Result, metric: str = "auroc") -> list[list[Metric | None]]:
+    """A metric of the headline detector: a row for each set trained on, a column for each tested."""
+    name = metric_of(metric, headline_kind(result))
+    return [[result.metric(name, group_of(a, b)) for b in sets_of(result)] for a in trains_of(result)]
+
+
+def matrix_table(result: Result) -> str:
+    """The matrix of areas under the ROC curve for the terminal."""
+    rows, sets = matrix(result), sets_of(result)
+    columns = [[(name, [tables.with_interval(row[i]) for row in rows])] for i, name in enumerate(sets)]
+    return tables.blocks([("trained on", trains_of(result))], columns)
+
+
+def detectors_table(result: Result) -> str:
+    """Each detector's mean area within sets, across pairs of sets, and trained on all others."""
+    kinds = kinds_of(result)
+    summaries = [name for name in (WITHIN, ACROSS, OTHERS) if any(m.group == name for m in result.metrics)]
+    columns = [
+        [(name, [tables.with_interval(result.metric(metric_of("auroc", kind), name)) for kind in kinds])]
+        for name in summaries
+    ]
+    return tables.blocks([("detector", [_plain(kind) for kind in kinds])], columns)
+
+
+def details_table(result: Result) -> str:
+    """The other metrics of the headline detector, a row for each set trained on and tested."""
+    kind = headline_kind(result)
+    pairs = [(a, b) for b in sets_of(result) for a in trains_of(result)]
+    found = {name: [result.metric(metric_of(name, kind), group_of(*pair)) for pair in pairs] for name in DETAILS}
+    columns = [[(title, [tables.number(m and m.value) for m in found[name]])] for name, title in DETAILS.items()]
+    columns.insert(1, [("base", [tables.number(m and m.chance) for m in found["auprc"]])])
+    left = [("trained on", [a for a, _ in pairs]), ("tested on", [b for _, b in pairs])]
+    return tables.blocks(left, columns)
+
+
+def types_table(result: Result) -> str:
+    """False alarms of the headline detector by type of safe prompt; '' where no set has types."""
+    name = metric_of("fpr_at_threshold", headline_kind(result))
+    rows: dict[str, dict[str, Metric]] = {}
+    for m in result.metrics:
+        if m.metric == name and ": " in m.group:
+            pair, kind = m.group.split(": ", 1)
+            train, test = pair.split(" -> ")
+            rows.setdefault(f"{test}: {kind}", {})[train] = m
+    if not rows:
+        return ""
+    several = len({row.split(": ")[0] for row in rows}) > 1
+    titles = [row if several else row.split(": ", 1)[1] for row in rows]
+    left = [("type", titles), ("n", [str(next(iter(row.values())).n) for row in rows.values()])]
+    columns = [
+        [(train, [tables.with_interval(row.get(train)) for row in rows.values()])] for train in trains_of(result)
+    ]
+    return tables.blocks(left, columns)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two detectors or encoders on the same prompts: their areas' difference, and its Holm-corrected p-value."""
+
+    group: str
+    one: str
+    other: str
+    value: float
+    p: float
+
+
+def encoder_differences(results: Sequence[Result], resamples: int = 1000, seed: int = 42) -> list[Difference]:
+    """The first result against each other one by the headline detector, for every set trained on and tested.
+
+    results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
+    """
+    first = results[0]
+    kind = headline_kind(first)
+    pairs = [
+        (first, other, kind, kind, first.encoder.label, other.encoder.label)
+        for other in results[1:]
+        if kind in kinds_of(other) and other.items.get("id") == first.items.get("id")
+    ]
+    return _differences(pairs, resamples, seed)
+
+
+def detector_differences(result: Result, resamples: int = 1000, seed: int = 42) -> list[Difference]:
+    """The headline detector against each other one of the same encoder, in the same way."""
+    kind = headline_kind(result)
+    others = [other for other in kinds_of(result) if other not in (kind, *CONTROLS)]
+    pairs = [(result, result, kind, other, _plain(kind), _plain(other)) for other in others]
+    return _differences(pairs, resamples, seed)
+
+
+def _differences(pairs: Sequence[tuple], resamples: int, seed: int) -> list[Difference]:
+    if not pairs:
+        return []
+    first = pairs[0][0]
+    found = []
+    for test in sets_of(first):
+        rows = np.array([name == test for name in first.items["set"]])
+        labels = np.array(first.items["label"])[rows]
+        clusters = np.array(first.items["group"])[rows]
+        parts = list(grouped_resamples(clusters, labels, resamples, seed))
+        drawn: dict[tuple, tuple[float, np.ndarray]] = {}
+
+        def areas(result: Result, kind: str, train: str, rows=rows, labels=labels, parts=parts, drawn=drawn):
+            key = (id(result), kind, train)
+            if key not in drawn:
+                scores = np.array(result.items[f"{kind}/{train}"], dtype=float)[rows]
+                replicates = [dm.auroc(dm.curve(labels, scores, weights)) for weights in parts]
+                drawn[key] = float(dm.auroc(dm.curve(labels, scores))), np.concatenate(replicates)
+            return drawn[key]
+
+        for train in trains_of(first):
+            for one, other, kind, other_kind, title, other_title in pairs:
+                a, b = areas(one, kind, train), areas(other, other_kind, train)
+                p = resampled_p_value(a[0] - b[0], a[1] - b[1])
+                found.append(Difference(group_of(train, test), title, other_title, a[0] - b[0], p))
+    corrected = holm([difference.p for difference in found])
+    return [Difference(**{**vars(d), "p": p}) for d, p in zip(found, corrected, strict=True)]
+
+
+def differences_table(differences: Sequence[Difference], result: Result) -> str:
+    """Differences with p-values: a row for each set trained on, a column for each tested, a block for each pair."""
+    trains, sets = trains_of(result), sets_of(result)
+    by_pair: dict[str, dict[str, Difference]] = {}
+    for d in differences:
+        by_pair.setdefault(f"{d.one} minus {d.other}", {})[d.group] = d
+    blocks = []
+    for title, cells in by_pair.items():
+        columns = []
+        for test in sets:
+            texts = []
+            for train in trains:
+                d = cells[group_of(train, test)]
+                texts.append(f"{d.value:+.3f} ({p_text(d.p)})")
+            columns.append([(test, texts)])
+        blocks.append(tables.blocks([(title, trains)], columns))
+    return "\n\n".join(blocks)
+
+
+def finding(result: Result) -> str:
+    """What a result says of trust, in sentences whose every number is computed from it.
+
+    For each set trained on: its area within, the worst elsewhere, and what its threshold does there.
+    """
+    kind, sets = headline_kind(result), sets_of(result)
+    label = f"{_plain(kind)} on {result.encoder.label}"
+    if len(sets) < 2:
+        m = result.metric(metric_of("auroc", kind), group_of(sets[0], sets[0]))
+        return (
+            f"{label[0].upper()}{label[1:]} reaches AUROC {m.value:.2f} within {sets[0]}. Nothing else was tested, so "
+            "nothing is known of other traffic."
+        )
+    sentences = []
+    for train in sets:
+        m = result.metric(metric_of("auroc", kind), group_of(train, train))
+        away = {test: result.metric(metric_of("auroc", kind), group_of(train, test)) for test in sets if test != train}
+        worst = min(away, key=lambda test: away[test].value)
+        false = result.value(metric_of("fpr_at_threshold", kind), group_of(train, worst))
+        true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
+        verdict = distrust(m, away[worst], false)
+        close = "do not trust this threshold on other traffic" if verdict else "it holds there"
+        sentences.append(
+            f"Trained on {train}: {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
+            f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
+            f"{close}."
+        )
+    return f"AUROC of {label}. {' '.join(sentences)}"
+
+
+def distrust(within: Metric, elsewhere: Metric, false_positive_rate: float) -> bool:
+    """Whether a detector's threshold should not be trusted on another set.
+
+    That is where the area there can't be told from chance, or is below that within, beyond both intervals (0.05 for
+    either where there are none), or where the threshold for 5 % false alarms gives more than 10 % there.
+    """
+    if within.low is None or elsewhere.high is None:
+        worse = elsewhere.value < max(within.value - 0.05, 0.55)
+    else:
+        worse = elsewhere.high < within.low or elsewhere.low <= 0.5
+    return worse or false_positive_rate > MOST_FALSE_POSITIVES
+
+
+def _plain(kind: str) -> str:
+    return kind.replace("_", " ")
