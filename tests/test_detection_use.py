@@ -1,0 +1,218 @@
+"""A detector that is saved, read again and used gives the scores it was fitted to give, or says why not."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from doubles import StandIn
+
+from Safety_Detection import fit, labelled_sets, saved, score
+from Safety_Detection.detectors import KINDS
+from utils import encoders, metrics
+from utils.schema import EncoderOptions
+
+
+def vector(text):
+    """Unsafe prompts say bad; the other dimensions are noise of the text's own."""
+    row = np.random.default_rng(sum(text.encode()) % 2**31).normal(0, 0.4, 6)
+    row[0] += 2 if "bad" in text else -2
+    return row.astype(np.float32)
+
+
+class World(StandIn):
+    dimension = 6
+    shift = 0.0
+
+    def encode(self, texts):
+        if any("unreadable" in text for text in texts):
+            return np.full((len(texts), 6), np.nan, dtype=np.float32)
+        return np.stack([vector(text) for text in texts]) + np.float32(self.shift) * np.arange(6, dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch):
+    monkeypatch.setattr(encoders, "load", lambda spec: World())
+    monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    path = tmp_path / "labelled.csv"
+    rows = [f"{'bad' if i % 2 else 'good'} thing number {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
+    path.write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def fitted(tmp_path, labelled, *flags):
+    folder = tmp_path / "detector"
+    assert fit.main(["--data", str(labelled), "--out", str(folder), "--quiet", *flags]) == 0
+    return folder
+
+
+def scored(tmp_path, folder, name, text, *flags):
+    """Status and rows of a file scored."""
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    target = tmp_path / "scores.csv"
+    status = score.main(["--detector", str(folder), "--input", str(path), "--output", str(target), *flags])
+    return status, list(csv.DictReader(target.open())) if target.exists() else None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
+    folder = fitted(tmp_path, labelled, "--detector", kind, "--top-k", "4")
+    assert sorted(path.name for path in folder.iterdir()) == ["detector.json", "detector.safetensors"]
+    again = saved.load(folder)
+    dataset, _ = labelled_sets.load(str(labelled))
+    texts = dataset.texts["prompt"]
+    rows = metrics.unit_rows(np.stack([vector(text) for text in texts])).astype(np.float32)
+    from Safety_Detection.detectors import fit as fit_detector
+    from Safety_Detection.detectors import folds
+
+    inner = folds(dataset.labels, dataset.clusters, 3)
+    fresh = fit_detector(kind, rows, np.array(dataset.labels), inner, top_k=4).detector
+    status, found = scored(tmp_path, folder, "in.jsonl", "\n".join(json.dumps({"prompt": t, "id": "a"}) for t in texts))
+    assert status == 0 and {row["id"] for row in found} == {"a"}
+    values = [float(row["score"]) for row in found]
+    assert values == pytest.approx(fresh.scores(rows).tolist(), abs=1e-5)
+    assert [int(row["flagged"]) for row in found] == [int(value >= again.threshold) for value in values]
+
+
+def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path, labelled):
+    card = json.loads((fitted(tmp_path, labelled) / "detector.json").read_text())
+    assert (
+        card["chosen_for"]["false_positive_rate"] == 0.05 and card["chosen_for"]["false_positive_rate_held_out"] <= 0.05
+    )
+    assert [one["set"] for one in card["elsewhere"]] == ["x", "y"]
+    only = tmp_path / "only.csv"
+    lines = labelled.read_text().splitlines()
+    only.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.endswith("y"))]))
+    folder = fitted(tmp_path, only)
+    again = saved.load(folder)
+    assert again.about["elsewhere"] == [], "no other set is there"
+    texts = [line.split(",")[0] for line in lines[1:] if line.endswith("x")]
+    rows = metrics.unit_rows(np.stack([vector(text) for text in texts])).astype(np.float32)
+    safe = np.array([text.startswith("good") for text in texts])
+    flags = again.detector.scores(rows) >= again.threshold
+    assert card["elsewhere"][0]["false_positive_rate"] == pytest.approx(flags[safe].mean())
+    assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
+
+
+def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    text = b'id,prompt\n1,"a bad\nthing"\n2,\n3,\xff\xfe\n4,unreadable\n5\n6,good\n'
+    status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
+    # Rows end on lines 3 (of two lines), 4, 5, 6, 7 and 8.
+    assert status == 3 and [(row["line"], row["id"]) for row in rows] == [("3", "1"), ("8", "6")]
+    said = capsys.readouterr().err
+    assert [line.split(":")[0] for line in said.splitlines()] == ["line 4", "line 5", "line 7", "line 6"]
+    assert "line 5: is not UTF-8" in said and "line 6: can't be embedded" in said and "unreadable" not in said
+    status, rows = scored(tmp_path, folder, "in.jsonl", '{"prompt": "good"}\n[1]\n{"prompt": 3}\nnot json\n\n')
+    assert status == 3 and [row["line"] for row in rows] == ["1"]
+    assert "scored 1 of 5 lines" in capsys.readouterr().err
+    status, rows = scored(tmp_path, folder, "in.txt", "\ufeffgood\nbad\r\n" + "\n" * 40)
+    assert status == 3 and [row["flagged"] for row in rows] == ["0", "1"]
+    assert "20 more lines left out" in capsys.readouterr().err
+
+
+def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, monkeypatch, capsys):
+    folder = fitted(tmp_path, labelled)
+    target = io.StringIO()
+    target.reconfigure = lambda **more: None
+    seen = []
+
+    class Terminal:
+        @property
+        def buffer(self):
+            for text in ("good", "bad", "", "good again"):
+                seen.append(target.getvalue().count("\n"))
+                yield f"{text}\n".encode()
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stdout", target)
+    assert score.main(["--detector", str(folder), "--input", "-", "--quiet"]) == 3
+    # The heading is there before the first line is read, a score after each line but the third, which has no text.
+    assert seen == [1, 2, 3, 3]
+    assert [row["flagged"] for row in csv.DictReader(target.getvalue().splitlines())] == ["0", "1", "0"]
+
+
+def refused(capsys, *arguments):
+    """The one line that scoring ends with."""
+    assert score.main([*map(str, arguments)]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and said.out == ""
+    return said.err
+
+
+def test_a_folder_that_was_altered_is_refused(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    text = tmp_path / "in.txt"
+    text.write_text("good\n")
+    arguments = ["--detector", folder, "--input", text]
+    card, arrays = folder / "detector.json", folder / "detector.safetensors"
+    before = card.read_text(), arrays.read_bytes()
+    card.write_text(before[0].replace('"false_positive_rate": 0.05', '"false_positive_rate": 0.01'))
+    assert "detector.json was altered" in refused(capsys, *arguments)
+    card.write_text("{")
+    assert "is not JSON" in refused(capsys, *arguments)
+    card.write_text(before[0])
+    arrays.write_bytes(before[1][:-1] + bytes([before[1][-1] ^ 1]))
+    assert "detector.safetensors was altered" in refused(capsys, *arguments)
+    arrays.unlink()
+    assert "detector.safetensors can't be read (No such file" in refused(capsys, *arguments)
+    assert "detector.json can't be read" in refused(capsys, "--detector", tmp_path, "--input", text)
+
+
+def test_another_encoder_is_refused(tmp_path, labelled, capsys, monkeypatch):
+    folder = fitted(tmp_path, labelled)
+    text = tmp_path / "in.txt"
+    text.write_text("good\n")
+    assert "tfidf at" in refused(capsys, "--detector", folder, "--input", text, "--model", "tfidf")
+    other = World()
+    other.shift = 0.2
+    monkeypatch.setattr(encoders, "load", lambda spec: other)
+    assert "gives the probe text another vector" in refused(capsys, "--detector", folder, "--input", text)
+    other.shift = 1e-6
+    assert score.main(["--detector", str(folder), "--input", str(text), "--quiet"]) == 0, "rounding noise is none"
+
+
+def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    for name, text, message in (
+        ("empty.csv", "", "the file is empty"),
+        ("heading.csv", "id,prompt\n", "no prompts"),
+        ("other.csv", "id,text\n1,good\n", "no column 'prompt' (found: id, text)"),
+        ("in.parquet", "x", "unknown kind of file"),
+    ):
+        path = tmp_path / name
+        path.write_text(text)
+        target = tmp_path / "scores.csv"
+        assert message in refused(capsys, "--detector", folder, "--input", path, "--output", target)
+        assert not target.exists() and not list(tmp_path.glob(".scores*"))
+    assert "no such file" in refused(capsys, "--detector", folder, "--input", tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "tfidf"], "tfidf: knows the words it was fitted on only"),
+        (["--model", "a,b"], "a detector takes one encoder"),
+        (["--detector", "svm"], "--detector svm: give one of nearest_unsafe"),
+        (["--fpr", "5"], "--fpr 5: give a number from 0 to 1"),
+        (["--data", "nothing.csv"], "no such file, nor a set of that name"),
+    ],
+)
+def test_a_fit_that_cannot_be_is_one_line(tmp_path, capsys, flags, message):
+    folder = tmp_path / "detector"
+    assert fit.main(["--data", "sample", "--out", str(folder), *flags]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("error: ") and said.count("\n") == 1
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_options_that_change_a_vector_come_back(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled, "--prompt", "query: ", "--dtype", "float16")
+    again = saved.load(folder)
+    assert again.spec == encoders.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: ", dtype="float16"))
