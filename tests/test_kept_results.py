@@ -59,7 +59,6 @@ def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path
     [
         (TAXONOMY, ["--top-k", "5"]),
         (CHALLENGING, ["--threshold", "0.4"]),
-        (CHALLENGING, ["--baseline", "0.1"]),
         (CHALLENGING, ["--seed", "1"]),
         (CHALLENGING, ["--bootstrap", "2000"]),
         (CHALLENGING, ["--bootstrap", "0"]),
@@ -74,8 +73,11 @@ def test_another_setting_is_scored_anew(task, change, scored, tmp_path):
     assert scored(task, out=tmp_path) == 0
 
 
-def test_another_instruction_is_scored_anew_and_the_floor_is_not(scored, tmp_path):
+def test_what_the_floor_has_no_part_in_is_scored_anew_for_the_encoder_alone(scored, tmp_path):
     assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, "--baseline", "0.1", out=tmp_path) == 1
+    assert document(tmp_path, CHALLENGING)["settings"]["baseline"]["source"] == "given"
+    assert document(tmp_path, CHALLENGING, "tfidf")["settings"]["baseline"]["source"] == "own"
     assert scored(CHALLENGING, "--prompt", "query: ", out=tmp_path) == 1
     assert document(tmp_path, CHALLENGING)["encoder"]["prompt"] == "query: "
 
