@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
 from utils.cli import run
-from utils.sources import CONTRAST, OPENAI_MODERATION, XSTEST
+from utils.sources import CONTRAST, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
 
 CARDS = {"do_not_answer": CONTRAST, "xstest": XSTEST, "openai_moderation": OPENAI_MODERATION}
 
@@ -30,7 +30,7 @@ def show(argv: Sequence[str] | None = None) -> int:
                 card = CARDS[name]
                 print(f"    source   {card.source}\n    licence  {card.licence}\n    cite     {card.citation}")
             elif name == "jailbreakbench":
-                card = labelled_sets.JAILBREAKBENCH
+                card = JAILBREAKBENCH
                 print(f"    source   {card['path']}\n    licence  {card['licence']}\n    cite     {card['citation']}")
             else:
                 print(f"    licence  {found.licence}")

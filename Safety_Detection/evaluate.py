@@ -187,15 +187,14 @@ def table(results: Sequence[Result]) -> str:
         parts += [f"AUROC of {kind} on {result.encoder.label} (columns: tested on)", transfer.matrix_table(result)]
     label = first.encoder.label
     parts += [
-        f"AUROC of each detector on {label}: mean within sets, across pairs of sets"
-        + (", trained on all others" if transfer.OTHERS in transfer.trains_of(first) else ""),
+        f"mean AUROC of each detector on {label}, within sets and elsewhere",
         transfer.detectors_table(first),
         f"{kind} on {label}, the other metrics",
         f"{transfer.details_table(first)}\n\n{transfer.DETAILS_NOTE}",
     ]
     by_type = transfer.types_table(first)
     if by_type:
-        parts += [f"false alarms of {kind} on {label} by type of safe prompt, at t (columns: trained on)", by_type]
+        parts += [f"FPR@t of {kind} on {label} by type of safe prompt (columns: trained on)", by_type]
     seed = first.settings["seed"]
     for what, differences in (
         ("encoders", transfer.encoder_differences(results, seed=seed)),

@@ -11,19 +11,12 @@ from pathlib import Path
 from Safety_Detection.groups import joined, near_duplicates
 from utils import config, sources
 from utils.schema import DataFile, Dataset, InputError
+from utils.sources import JAILBREAKBENCH
 
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
 FOLDS = 5
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
-JAILBREAKBENCH = {
-    "path": "JailbreakBench/JBB-Behaviors",
-    "config": "behaviors",
-    # No commit is known here; the digest of what came is in the result file.
-    "revision": "main",
-    "licence": "MIT",
-    "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
-}
 
 
 @dataclass(frozen=True)

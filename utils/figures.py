@@ -53,7 +53,8 @@ def drawing(dark: bool = False):
         yield
 
 
-def _ink() -> str:
+def ink() -> str:
+    """The colour of text on the ground that is drawn on."""
     import matplotlib
 
     return matplotlib.rcParams["text.color"]
@@ -117,7 +118,7 @@ def averages(results: Sequence[Result], metric: str, title: str):
         axes.annotate(f"{m.value:.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
     chance = found[0][1].chance
     if chance is not None:
-        axes.axvline(chance, color=_ink(), linestyle="--", linewidth=1)
+        axes.axvline(chance, color=ink(), linestyle="--", linewidth=1)
         axes.annotate("chance", (chance, len(found) - 0.55), xytext=(3, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(found)), [label for label, _ in found])
     axes.set_ylim(len(found) - 0.4, -0.7)
@@ -148,7 +149,7 @@ def purity_against_k(results: Sequence[Result], title: str):
                 alpha=0.2,
                 linewidth=0,
             )
-    axes.plot(k, [rows[one].chance for one in k], color=_ink(), linewidth=1, linestyle=(0, (1, 2)), label="chance")
+    axes.plot(k, [rows[one].chance for one in k], color=ink(), linewidth=1, linestyle=(0, (1, 2)), label="chance")
     axes.set_xscale("log")
     axes.set_xticks(k, [str(one) for one in k])
     axes.minorticks_off()
@@ -219,7 +220,7 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str):
         categories = np.array(drawn.categories, dtype=object)
         for name, (color, mark) in styles.items():
             x, y = drawn.points[categories == name].T
-            panel.scatter(x, y, s=16, color=color, marker=mark, edgecolor=_ink(), linewidth=0.25, label=name)
+            panel.scatter(x, y, s=16, color=color, marker=mark, edgecolor=ink(), linewidth=0.25, label=name)
         panel.set_title(f"{drawn.label} (trustworthiness {drawn.trustworthiness:.2f})", fontsize=9)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])

@@ -1,10 +1,9 @@
 """The results on one dataset as a page that opens from disk without a network, and its tables as Markdown."""
 
-import base64
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils.compare import (
@@ -17,15 +16,26 @@ from utils.compare import (
     read_scores,
     refuse_unlike,
 )
-from utils.figures import category_styles, drawing, figures_of
-from utils.figures import rendered as rendered_figure
+from utils.detection_report import detection_section
+from utils.figures import category_styles, figures_of
 from utils.findings import FLOOR, Finding, findings_of, leader
 from utils.metrics import OVERLAP_BINS
+from utils.page import Cell, PlainSection, Table, drawn
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_items, write_whole
 from utils.schema import Dataset, InputError, Metric, Result
-from utils.sources import FORMATS, dataset_name, load_evaluated, shown_path
+from utils.sources import (
+    CARDS,
+    FORMATS,
+    JAILBREAKBENCH,
+    OPENAI_MODERATION,
+    XSTEST,
+    dataset_name,
+    load_evaluated,
+    shown_path,
+)
 from utils.tables import WIDTH, markdown_text, number, papers_figures, with_interval
+from utils.transfer import TASK as DETECTION
 
 PAGE = Path(__file__).with_name("report_page")
 SEED = 42
@@ -59,29 +69,6 @@ FIGURE_CAPTIONS = {
     "overlap": "boundary similarity by word overlap of original and edit{interval}",
     "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a table shows, and what it is sorted by. prompt: the key of a text that is shown once it is asked for."""
-
-    text: str
-    value: float | str | None = None
-    prompt: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """headers: (text, whether its cells are numbers). foot: rows that stay below whatever the order."""
-
-    caption: str
-    headers: list[tuple[str, bool]]
-    rows: list[list[Cell]]
-    foot: list[list[Cell]] = field(default_factory=list)
-
-    def sorts_by(self, column: int) -> bool:
-        """Whether the rows have values in a column."""
-        return any(row[column].value is not None for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -136,6 +123,19 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
     return sections
 
 
+def gather_all(
+    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None
+) -> tuple[list[Section], list[PlainSection]]:
+    """The sections of the tasks that are compared item by item, and those of tasks that are shown in their own way.
+
+    Raises InputError if there is neither.
+    """
+    plain = [section for section in (detection_section(out, name, first),) if section is not None]
+    if plain and not any((out / name / task).is_dir() for task in HEADLINES):
+        return [], plain
+    return gather(out, name, first, reference, data), plain
+
+
 def _name(scores: Scores) -> str:
     return scores.result.encoder.name
 
@@ -168,7 +168,7 @@ def _section(task: str, scores: list[Scores], notes: list[str], reference: str |
 
 def newest_dataset(out: Path) -> str:
     """The dataset of the result that was written last. Raises InputError if there is none."""
-    files = [path for task in HEADLINES for path in out.glob(f"*/{task}/*.json")]
+    files = [path for task in (*HEADLINES, DETECTION) for path in out.glob(f"*/{task}/*.json")]
     if not files:
         raise InputError(
             f"{shown_path(out)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
@@ -180,15 +180,17 @@ def _has_results(folder: Path) -> bool:
     return any(next((folder / task).glob("*.json"), None) for task in HEADLINES)
 
 
-def write_report(out: Path, name: str, sections: Sequence[Section]) -> tuple[Path, Path]:
+def write_report(
+    out: Path, name: str, sections: Sequence[Section], plain: Sequence[PlainSection] = ()
+) -> tuple[Path, Path]:
     """Writes `<out>/<name>/report.html` and `report.md`, each whole or not at all; returns both paths."""
     page, twin = out / name / "report.html", out / name / "report.md"
-    write_whole(page, render_page(name, sections))
-    write_whole(twin, render_markdown(name, sections))
+    write_whole(page, render_page(name, sections, plain))
+    write_whole(twin, render_markdown(name, sections, plain))
     return page, twin
 
 
-def render_page(name: str, sections: Sequence[Section]) -> str:
+def render_page(name: str, sections: Sequence[Section], plain: Sequence[PlainSection] = ()) -> str:
     """The page: HTML with its styles, scripts, figures and data inside, and nothing outside."""
     import jinja2
     from markupsafe import Markup
@@ -203,7 +205,8 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     mapped = next((section for section in sections if section.maps), None)
     prompts: dict[str, str] = {}
     content = [_content(section, prompts) for section in sections]
-    labels = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
+    every = [*sections, *plain]
+    labels = {r.encoder.name: r.encoder.label for section in every for r in section.results}
     plotly = ""
     if mapped is not None:
         from plotly.offline import get_plotlyjs
@@ -213,12 +216,13 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         shown_name={"paper": "the paper's data", "sample": "the bundled sample"}.get(name, name),
         is_sample=name == "sample",
         labels=[label for name, label in labels.items() if name != FLOOR] or list(labels.values()),
-        created=max(result.created for section in sections for result in section.results)[:10],
-        findings=[finding for section in sections for finding in section_findings(section)],
-        summary=_summary(sections),
+        created=max(result.created for section in every for result in section.results)[:10],
+        findings=[finding for section in every for finding in section_findings(section)],
+        summary=_summary(sections) if sections else None,
         sections=content,
-        provenance=_provenance(sections),
-        notes=[note for section in sections for note in section.notes],
+        plain=plain,
+        provenance=_provenance(every),
+        notes=[note for section in every for note in section.notes],
         k=next((s.results[0].settings["top_k"] for s in sections if s.task == "safety_taxonomy"), None),
         prompts=prompts,
         map_data=None if mapped is None else _map_data(mapped, prompts),
@@ -228,8 +232,10 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
 
 
-def section_findings(section: Section) -> list[Finding]:
+def section_findings(section: Section | PlainSection) -> list[Finding]:
     """What a section's results say, in words."""
+    if isinstance(section, PlainSection):
+        return section.findings
     return findings_of(section.results, section.comparison)
 
 
@@ -255,26 +261,17 @@ def _content(section: Section, prompts: dict[str, str]) -> dict:
 
 
 def _figures(section: Section) -> list[dict]:
-    """Each figure as a data URI for light ground and for dark, with a caption that says what it shows."""
-    from matplotlib import pyplot
-
-    drawn: dict[str, dict] = {}
-    for theme in ("light", "dark"):
-        with drawing(dark=theme == "dark"):
-            for stem, figure in figures_of(section.results, section.items).items():
-                encoded = base64.b64encode(rendered_figure(figure, "svg")).decode()
-                pyplot.close(figure)
-                drawn.setdefault(stem, {})[theme] = f"data:image/svg+xml;base64,{encoded}"
+    """The section's figures with a caption for each that says what it shows."""
     group = "type" if section.task == "safety_challenging" else "category"
     interval = " with its 95 % interval" if _has_intervals(section) else ""
     metric = HEADLINES[section.task].replace("_", " ")
-    for stem, figure in drawn.items():
-        caption = FIGURE_CAPTIONS[stem.removeprefix(f"{section.task}_")].format(group=group, interval=interval)
-        if stem.endswith(("heatmap", "average")):
-            caption = f"{metric}: {caption}"
-        figure["caption"] = caption[0].upper() + caption[1:]
-        figure["in_tables"] = not stem.endswith("curve")
-    return list(drawn.values())
+
+    def caption(stem: str) -> str:
+        text = FIGURE_CAPTIONS[stem.removeprefix(f"{section.task}_")].format(group=group, interval=interval)
+        text = f"{metric}: {text}" if stem.endswith(("heatmap", "average")) else text
+        return f"{text[0].upper()}{text[1:]}"
+
+    return drawn(lambda: figures_of(section.results, section.items), caption)
 
 
 def _has_intervals(section: Section) -> bool:
@@ -491,26 +488,37 @@ def _map_data(section: Section, prompts: dict[str, str]) -> dict:
     }
 
 
-def _provenance(sections: Sequence[Section]) -> dict:
+def _title(section: Section | PlainSection) -> str:
+    return section.title if isinstance(section, PlainSection) else TITLES[section.task][0]
+
+
+def _origin(file: str, sha256: str, dataset: str) -> dict:
+    """Where an evaluated file comes from, and under which licence, as far as its digest or name tells."""
+    for card in (*CARDS, XSTEST, OPENAI_MODERATION):
+        if card.sha256 == sha256:
+            return {"source": card.source, "licence": card.licence, "citation": card.citation}
+    if file.startswith(JAILBREAKBENCH["path"]):
+        hub = f"Hugging Face {JAILBREAKBENCH['path']}"
+        return {"source": hub, "licence": JAILBREAKBENCH["licence"], "citation": JAILBREAKBENCH["citation"]}
+    if dataset == "sample":
+        return {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
+    return {"source": "given by its user", "licence": "not known here", "citation": ""}
+
+
+def _provenance(sections: Sequence[Section | PlainSection]) -> dict:
     """What was evaluated, with what, where: rows of (heading, value) for each data file and each result."""
     files = []
     for section in sections:
-        card = FORMATS[section.task].card
         for file in section.results[0].dataset_files:
-            if file.sha256 == card.sha256:
-                known = {"source": card.source, "licence": card.licence, "citation": card.citation}
-            elif section.results[0].dataset_name == "sample":
-                known = {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
-            else:
-                known = {"source": "given by its user", "licence": "not known here", "citation": ""}
-            files.append({"task": TITLES[section.task][0], **vars(file), **known})
+            known = _origin(file.name, file.sha256, section.results[0].dataset_name)
+            files.append({"task": _title(section), **vars(file), **known})
     encoders = []
     for section in sections:
         for result in section.results:
             b = result.settings["baseline"]
             encoders.append(
                 {
-                    "task": TITLES[section.task][0],
+                    "task": _title(section),
                     "encoder": vars(result.encoder),
                     "baseline": "-" if b is None else f"{b['value']:.3f} ({b['source']})",
                     "created": result.created,
@@ -524,19 +532,25 @@ def _provenance(sections: Sequence[Section]) -> dict:
     return {"files": files, "encoders": encoders, "environment": newest.environment}
 
 
-def render_markdown(name: str, sections: Sequence[Section]) -> str:
+def render_markdown(name: str, sections: Sequence[Section], plain: Sequence[PlainSection] = ()) -> str:
     """The findings and tables once more, to be pasted into a README."""
     parts = [f"# Safe-Embed on {name}"]
     if name == "sample":
         parts.append("**SAMPLE: scores on the small set bundled here, not on the paper's data.**")
-    parts += [f"- **{f.heading}.** {markdown_text(f.text)}" for section in sections for f in section_findings(section)]
-    parts.append(_markdown_table(_summary(sections)))
+    findings = [finding for section in (*sections, *plain) for finding in section_findings(section)]
+    parts += [f"- **{finding.heading}.** {markdown_text(finding.text)}" for finding in findings]
+    if sections:
+        parts.append(_markdown_table(_summary(sections)))
     for section in sections:
         parts.append(f"## {TITLES[section.task][0]}\n\n{TITLES[section.task][1]}")
         parts += [_markdown_table(table) for table in (_group_table(section), *_more_tables(section))]
         if section.comparison is not None:
             reference = markdown_text(section.comparison.labels[section.comparison.reference])
             parts.append(f"difference: minus {reference}; p: paired sign-flip test, Holm-corrected over the table")
+        parts += [markdown_text(note) for note in section.notes]
+    for section in plain:
+        parts.append(f"## {section.title}\n\n{section.question} {section.lead}")
+        parts += [_markdown_table(table) for table in section.tables]
         parts += [markdown_text(note) for note in section.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -562,16 +576,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = flags.parse_args(argv)
         settings = settings_from(arguments)
         name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
-        sections = gather(settings.out, name, settings.models, arguments.reference, settings.data)
-        page, twin = write_report(settings.out, name, sections)
+        sections, plain = gather_all(settings.out, name, settings.models, arguments.reference, settings.data)
+        page, twin = write_report(settings.out, name, sections, plain)
         others = sorted(path.name for path in settings.out.iterdir() if path.name != name and _has_results(path))
         if others and settings.data == "auto":
             print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
-        for section in sections:
+        for section in (*sections, *plain):
             for sentence in section.notes:
                 print(sentence, file=sys.stderr)
         if not settings.quiet:
-            for section in sections:
+            for section in (*sections, *plain):
                 for finding in section_findings(section):
                     print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
         print(f"report: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")

@@ -90,6 +90,15 @@ BEAVERTAILS = {
     "licence": "CC-BY-NC-4.0",
 }
 
+JAILBREAKBENCH = {
+    "path": "JailbreakBench/JBB-Behaviors",
+    "config": "behaviors",
+    # No commit is known here; the digest of what came is in the result file.
+    "revision": "main",
+    "licence": "MIT",
+    "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
+}
+
 CHALLENGING_TYPES = (
     "homonyms",
     "figurative_language",

@@ -23,13 +23,13 @@ DETAILS = {
     "auprc": "AUPRC",
     "fpr_at_95_tpr": "FPR@95",
     "tpr_at_1_fpr": "TPR@1",
-    "fpr_at_threshold": "FPR at t",
-    "tpr_at_threshold": "TPR at t",
+    "fpr_at_threshold": "FPR@t",
+    "tpr_at_threshold": "TPR@t",
 }
 DETAILS_NOTE = (
     "base: share of unsafe prompts. FPR@95: false positive rate at 95 % true\n"
-    "positives. TPR@1: true positive rate at 1 % false positives. t: the threshold\n"
-    "that flags 5 % of the training side's safe prompts, and what it does here"
+    "positives. TPR@1: true positive rate at 1 % false positives. @t: both at the\n"
+    "threshold that flags 5 % of the training side's safe prompts"
 )
 
 

@@ -1,0 +1,123 @@
+"""The report's section on detection shows the numbers of the result files, and draws them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from lxml import html
+from sklearn.metrics import roc_auc_score
+
+from Safety_Detection import labelled_sets
+from Safety_Detection.evaluate import TASK
+from utils import cli, report, transfer
+from utils.detection_figures import roc_curves, transfer_heatmap
+from utils.figures import drawing
+from utils.results import read_items, read_result
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Results of TF-IDF on the sample by two detectors, and the report of them."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
+        flags = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
+        assert cli.evaluate(TASK, ["tfidf", *flags, "--detectors", "nearest_unsafe,centroid_difference"]) == 0
+    assert report.main(["--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def read(out):
+    path = out / "sample" / "safety_detection" / "tfidf.json"
+    return read_result(path), read_items(path)
+
+
+def table(tree, caption):
+    """Rows of a table as {heading: text}."""
+    found = next(t for t in tree.iter("table") if t.find("caption").text_content() == caption)
+    headings = [cell.text_content() for cell in found.xpath("./thead//th")]
+    rows = found.xpath("./tbody/tr")
+    return [dict(zip(headings, [c.text_content() for c in row.xpath("./*")], strict=True)) for row in rows]
+
+
+def test_tables_show_the_result_file(out):
+    result, _ = read(out)
+    tree = html.parse(out / "sample" / "report.html")
+    rows = table(tree, "AUROC of centroid difference, with half the width of its 95 % interval")
+    assert len(rows) == 4
+    for row in rows:
+        m = result.metric("auroc/centroid_difference", f"{row['trained on']} -> {row['tested on']}")
+        assert row["TF-IDF"] == f"{m.value:.3f} ±{(m.high - m.low) / 2:.3f}"
+    rows = table(tree, "Mean AUROC of every detector, controls last")
+    kinds = ["nearest unsafe", "centroid difference", "prompt length", "shuffled labels"]
+    assert [row["detector"] for row in rows] == kinds
+    for row in rows:
+        m = result.metric(f"auroc/{row['detector'].replace(' ', '_')}", "across")
+        assert row["across pairs of sets"].startswith(f"{m.value:.3f} ")
+    rows = table(tree, "Other metrics of centroid difference on TF-IDF")
+    for row in rows:
+        group = f"{row['trained on']} -> {row['tested on']}"
+        assert row["base rate"] == "0.500"
+        for heading, metric in (("FPR at 95 % TPR", "fpr_at_95_tpr"), ("TPR there", "tpr_at_threshold")):
+            assert row[heading].startswith(f"{result.value(f'{metric}/centroid_difference', group):.3f} ")
+
+
+def test_the_finding_is_in_page_and_markdown_and_no_prompt_is(out):
+    result, _ = read(out)
+    page, twin = ((out / "sample" / f"report.{kind}").read_text() for kind in ("html", "md"))
+    finding = transfer.finding(result)
+    text = html.fromstring(page).text_content()
+    assert finding in text and finding in twin and "Safety-Detection" in text
+    assert result.dataset_files[0].sha256 in text and result.encoder.fingerprint in text
+    dataset, _ = labelled_sets.load("sample")
+    assert not [prompt for prompt in dataset.texts["prompt"] if prompt in page or prompt in twin]
+
+
+def test_the_page_stands_alone_and_has_both_figures_for_both_grounds(out):
+    tree = html.parse(out / "sample" / "report.html")
+    images = tree.xpath("//section[@id='safety_detection']//img")
+    assert len(images) == 4 and all(image.get("src").startswith("data:image/svg+xml;base64,") for image in images)
+    assert all(image.get("alt") for image in images)
+    ids = tree.xpath("//@id")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_curves_drawn_have_the_areas_of_the_results(out):
+    result, rows = read(out)
+    with drawing():
+        figure = roc_curves(result, rows, "t")
+        for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
+            mine = [row for row in rows if row["set"] == test]
+            labels = [int(row["label"]) for row in mine]
+            for line, train in zip(panel.lines, ("edits", "twins", None), strict=True):
+                area = np.trapezoid(line.get_ydata(), line.get_xdata())
+                scores = [float(row[f"centroid_difference/{train}"]) for row in mine] if train else labels
+                assert area == pytest.approx(roc_auc_score(labels, scores) if train else 0.5)
+        heat = transfer_heatmap([result], "t")
+        shown = [text.get_text() for text in heat.axes[0].texts]
+        pairs = [f"{a} -> {b}" for a in ("edits", "twins") for b in ("edits", "twins")]
+        assert shown == [f"{result.value('auroc/centroid_difference', pair):.2f}" for pair in pairs]
+
+
+def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys):
+    shutil.copytree(out / "sample", tmp_path / "sample")
+    folder = tmp_path / "sample" / "safety_detection"
+    old = json.loads((folder / "tfidf.json").read_text())
+    old["settings"]["seed"], old["created"], old["encoder"]["name"] = 7, "2020-01-01T00:00:00+00:00", "other"
+    (folder / "other.json").write_text(json.dumps(old))
+    shutil.copy(folder / "tfidf.items.csv", folder / "other.items.csv")
+    assert report.main(["--out", str(tmp_path)]) == 0
+    assert "Left out: other on safety_detection: other data or settings than tfidf" in capsys.readouterr().err
+
+
+def test_it_stands_after_the_other_tasks(out, sample_results, sample_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
+    shutil.copytree(sample_results / "sample", tmp_path / "sample")
+    shutil.copytree(out / "sample" / "safety_detection", tmp_path / "sample" / "safety_detection")
+    assert report.main(["--out", str(tmp_path), "--data", "sample", "--quiet"]) == 0
+    tree = html.parse(tmp_path / "sample" / "report.html")
+    tasks = [i for i in tree.xpath("//section/@id") if i.startswith("safety_")]
+    assert tasks == ["safety_challenging", "safety_contrast", "safety_taxonomy", "safety_detection"]
+    headings = [s.text for s in tree.xpath("//ul[@class='findings']/li/strong")]
+    assert headings[-1] == "Detection elsewhere, TF-IDF." and len(headings) > 3
