@@ -108,7 +108,7 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
 
     add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
     add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
-    add("--top-k", "TOP_K", "neighbours counted by Categorical Purity", metavar="K")
+    add("--top-k", "TOP_K", "neighbours counted by Categorical Purity and by knn_vote", metavar="K")
     add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
     add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
     add("--out", "OUT", "folder of the result files", metavar="FOLDER")

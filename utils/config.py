@@ -13,7 +13,7 @@ ENV_FILE = ROOT / ".env"
 VARIABLES = {
     "MODEL": ("all-minilm-l6-v2", "evaluations", "encoder, or several with commas between"),
     "DATA": ("auto", "evaluations, build_data", "auto, paper, sample or a file"),
-    "TOP_K": ("10", "Safety_Taxonomy", "neighbours counted by Categorical Purity"),
+    "TOP_K": ("10", "Safety_Taxonomy, Safety_Detection", "neighbours counted by Categorical Purity and by knn_vote"),
     "THRESHOLD": ("0.5", "Safety_Challenging, Safety_Contrast", "limit of pairwise accuracy"),
     "BASELINE": ("auto", "Safety_Challenging, Safety_Contrast", "auto, paper, beavertails, own or a number"),
     "DEVICE": ("auto", "encoders", "auto, cuda, mps or cpu, several with commas between"),
