@@ -109,7 +109,8 @@ def test_names_of_the_published_sets_fit_80_columns():
     rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
     result = results.result_of(
         {
-            "schema": 1, "task": "safety_detection", "created": "", "seconds": 0, "settings": {},
+            "schema": 1, "task": "safety_detection", "created": "", "seconds": 0,
+            "settings": dict.fromkeys(results.SETTINGS),
             "encoder": dict.fromkeys((field.name for field in fields(EncoderInfo)), "x"),
             "dataset": {"name": "paper", "files": [], "items": 5},
             "embedding": {"prompts": 1, "unique": 1, "computed": 1, "reused": 0, "seconds": 0},
