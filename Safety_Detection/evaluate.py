@@ -194,7 +194,7 @@ def table(results: Sequence[Result]) -> str:
     ]
     by_type = transfer.types_table(first)
     if by_type:
-        parts += [f"FPR@t of {kind} on {label} by type of safe prompt (columns: trained on)", by_type]
+        parts += ["the same FPR@t by type of safe prompt (columns: trained on)", by_type]
     seed = first.settings["seed"]
     for what, differences in (
         ("encoders", transfer.encoder_differences(results, seed=seed)),
