@@ -238,6 +238,21 @@ def test_a_damaged_result_is_left_out_and_named(sample_results, sample_store, tm
     assert "Left out: " in said.err and message in said.err and "Safe twins" in said.out
 
 
+def test_a_task_none_of_whose_results_can_be_read_is_named(sample_results, sample_store, tmp_path, capsys):
+    out = tmp_path / "results"
+    for task in TASKS[:2]:
+        shutil.copytree(sample_results / "sample" / task, out / "sample" / task)
+    for path in (out / "sample" / TASKS[1]).glob("*.json"):
+        path.write_text("{")
+    assert report.main(["--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("not a result file") == 2 and "Safe twins" in said.out
+    shutil.rmtree(out / "sample" / TASKS[0])
+    assert report.main(["--out", str(out)]) == 2
+    line = capsys.readouterr().err
+    assert "no results to report (Left out: " in line and line.count("\n") == 1
+
+
 def test_types_of_any_name(tmp_path, capsys):
     """A type that is named as an overlap bin or a formula is a type."""
     path = tmp_path / "own.csv"

@@ -94,7 +94,8 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
     are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
     Raises InputError if there is nothing.
     """
-    sections = []
+    sections: list[Section] = []
+    without: list[str] = []  # what is said of tasks none of whose results can be read
     for task in HEADLINES:
         notes: list[str] = []
         scores = []
@@ -104,6 +105,7 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
             except InputError as error:
                 notes.append(f"Left out: {error}.")
         if not scores:
+            without += notes
             continue
         anchor = max(scores, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.result.created))
         alike = []
@@ -117,9 +119,10 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
         alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
         sections.append(_section(task, alike, notes, reference, data))
     if not sections:
-        raise InputError(
-            f"{shown_path(out / name)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
-        )
+        said = f" ({without[0].rstrip('.')})" if without else ""
+        remedy = "run a task first, such as scripts/safety_taxonomy.sh"
+        raise InputError(f"{shown_path(out / name)}: no results to report{said}; {remedy}")
+    sections[0].notes.extend(without)
     return sections
 
 
