@@ -65,7 +65,7 @@ def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
     across = min(3, len(sets))
     down = -(-len(sets) // across)
     figure, panels = pyplot.subplots(
-        down, across, figsize=(3 * across, 3.2 * down + 0.5), layout="constrained", squeeze=False
+        down, across, figsize=(3.2 * across, 3.4 * down + 1.2), layout="constrained", squeeze=False
     )
     for panel, test in zip(panels.flat, sets, strict=False):
         mine = [row for row in rows if row["set"] == test]
@@ -75,8 +75,8 @@ def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
             panel.plot(
                 of.false_positive_rates,
                 of.true_positive_rates,
-                color=COLORS[i % 7],
-                linestyle=DASHES[i % 7],
+                color=COLORS[i % len(COLORS)],
+                linestyle=DASHES[i % len(DASHES)],
                 linewidth=2 if train == test else 1.3,
                 label=train,
             )
@@ -89,8 +89,6 @@ def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
     for panel in panels.flat[len(sets) :]:
         panel.set_visible(False)
     handles, names = panels.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False, title="trained on"
-    )
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, title="trained on")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
