@@ -44,6 +44,10 @@ def sample_results(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
+        for name in config.VARIABLES:  # a module's fixture comes before a test's own
+            if name != "HF_HUB_OFFLINE":
+                patch.delenv(name, raising=False)
+        patch.setattr(config, "ENV_FILE", Path("/nonexistent/.env"))
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
         for task in (CHALLENGING, CONTRAST, TAXONOMY):
             arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]

@@ -99,9 +99,9 @@ def test_env_file_sets_and_the_shell_wins(tmp_path, monkeypatch):
     env.write_text("# comment\nTOP_K=5\nTHRESHOLD=0.25\nDATA=\n")
     monkeypatch.setenv("THRESHOLD", "0.75")
     monkeypatch.setenv("MODEL", "")
+    monkeypatch.setenv("TOP_K", "")  # counts as not set, and is put back as it was when the test ends
     config.load_environment(env)
     settings = [config.setting(name) for name in ("TOP_K", "THRESHOLD", "DATA", "MODEL")]
-    monkeypatch.delenv("TOP_K")
     assert settings == ["5", "0.75", "auto", "all-minilm-l6-v2"]
 
 
