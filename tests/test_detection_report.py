@@ -100,6 +100,17 @@ def test_the_curves_drawn_have_the_areas_of_the_results(out):
         assert shown == [f"{result.value('auroc/centroid_difference', pair):.2f}" for pair in pairs]
 
 
+def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
+    result, rows = read(out)
+    trains = [f"set {i}" for i in range(9)]
+    monkeypatch.setattr(transfer, "trains_of", lambda result: trains)
+    rows = [{**row, **{f"centroid_difference/{t}": row["centroid_difference/edits"] for t in trains}} for row in rows]
+    with drawing():
+        lines = roc_curves(result, rows, "t").axes[0].lines
+    assert [line.get_label() for line in lines] == [*trains, "chance"]
+    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == 10
+
+
 def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys):
     shutil.copytree(out / "sample", tmp_path / "sample")
     folder = tmp_path / "sample" / "safety_detection"
