@@ -133,6 +133,31 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     assert (page.inner_text("#map-trust"), page.inner_text("#map-detail ol")) != before
 
 
+def test_a_page_that_moves_under_a_resting_pointer_leaves_what_the_keyboard_chose(opened, sample_page):
+    page = opened(sample_page)
+    point = page.locator("#map .scatterlayer .trace").nth(3).locator("path.point").first
+    point.hover(force=True)
+    page.wait_for_selector("#map .hovertext")
+    hovered = page.input_value("#map-id")
+    other = "5" if hovered != "5" else "6"
+    page.fill("#map-id", other)
+    page.press("#map-id", "Enter")
+    # A page that scrolls gets the event of a mouse that is over another thing and has not moved on the screen.
+    point.evaluate(
+        """point => {
+            const box = point.getBoundingClientRect();
+            const [screenX, screenY] = pointer.split(" ").map(Number);
+            const [clientX, clientY] = [box.x + box.width / 2, box.y + box.height / 2];
+            const event = new MouseEvent("mousemove", { bubbles: true, clientX, clientY, screenX, screenY });
+            document.querySelector("#map .nsewdrag").dispatchEvent(event);
+        }"""
+    )
+    page.locator("#map .hovertext", has_text=f"id {hovered}").wait_for()
+    assert page.input_value("#map-id") == other
+    page.locator("#map .scatterlayer .trace").nth(6).locator("path.point").first.hover(force=True)
+    page.wait_for_function("id => document.getElementById('map-id').value !== id", arg=other)
+
+
 @pytest.mark.parametrize("width", [375, 1280])
 def test_nothing_overflows(opened, sample_page, width):
     page = opened(sample_page, width=width)

@@ -66,6 +66,13 @@ const MARKS = {
   o: "circle", s: "square", "^": "triangle-up", D: "diamond", v: "triangle-down", P: "cross", X: "x", "*": "star",
   "<": "triangle-left", ">": "triangle-right", p: "pentagon", h: "hexagon",
 };
+// A page that scrolls under a resting pointer hovers too: after the keyboard, only a pointer that moves chooses.
+let pointer = "";
+let rested = null;
+const rest = () => { rested = pointer; };
+addEventListener("mousemove", (event) => { pointer = `${event.screenX} ${event.screenY}`; }, true);
+for (const event of ["keydown", "focusin"]) addEventListener(event, rest, true);
+
 const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 const encoder = () => map.encoders[Number(element("map-encoder").value)];
 const idOf = (place) => (typeof place === "number" ? map.ids[place] : place);
@@ -106,9 +113,10 @@ function drawMap() {
   drawn.then((plot) => {
     if (plot.dataset.listening) return;
     plot.dataset.listening = "yes";
-    for (const event of ["plotly_hover", "plotly_click"]) {
-      plot.on(event, (data) => choose(data.points[0].customdata));
-    }
+    plot.on("plotly_click", (data) => choose(data.points[0].customdata));
+    plot.on("plotly_hover", (data) => {
+      if (pointer !== rested) choose(data.points[0].customdata);
+    });
   });
 }
 
@@ -144,6 +152,7 @@ if (map && typeof Plotly !== "undefined") {
       return;
     }
     choose(place);
+    rest();
     const curve = map.category[place];
     const point = element("map").data[curve].customdata.indexOf(place);
     Plotly.restyle("map", { visible: true }, [curve]) // its category may have been hidden
