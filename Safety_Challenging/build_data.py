@@ -2,7 +2,7 @@
 
 import sys
 
-from utils.cli import show_data
+from utils.evaluation import show_data
 from utils.sources import CHALLENGING_FORMAT
 
 if __name__ == "__main__":

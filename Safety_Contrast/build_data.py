@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils import config
-from utils.cli import fraction, run, show_data, whole_number
+from utils.cli import fraction, run, whole_number
+from utils.evaluation import show_data
 from utils.schema import InputError
 from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load, shown_path
 

@@ -12,7 +12,8 @@ from Safety_Detection import labelled_sets, protocol
 from Safety_Detection.detectors import CONTROLS, KINDS
 from utils import detection_metrics as dm
 from utils import transfer
-from utils.cli import Scores, Settings, Task, evaluate
+from utils.cli import Settings
+from utils.evaluation import Scores, Task, evaluate
 from utils.schema import InputError, Metric, Result
 from utils.tables import WIDTH
 from utils.transfer import ACROSS, OTHERS, WITHIN, metric_of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from utils import metrics
-from utils.cli import Scores, Settings, Task, evaluate
+from utils.cli import Settings
+from utils.evaluation import Scores, Task, evaluate
 from utils.neighbors import nearest_neighbors
 from utils.results import summarise
 from utils.schema import Dataset, InputError, Metric, Result

@@ -39,7 +39,7 @@ NUMBERS = {
 EVALUATION = """
 import importlib, json, os, sys
 from utils import baseline
-from utils.cli import evaluate_all
+from utils.evaluation import evaluate_all
 texts = json.load(open(os.environ["UNRELATED"]))
 baseline.beavertails_head_and_tail = lambda: (texts["head"], texts["tail"])
 tasks = [importlib.import_module(name + ".evaluate").TASK for name in sys.argv[1].split(",")]

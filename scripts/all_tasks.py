@@ -5,7 +5,7 @@ import sys
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils.cli import evaluate_all
+from utils.evaluation import evaluate_all
 
 if __name__ == "__main__":
     sys.exit(evaluate_all((CHALLENGING, CONTRAST, TAXONOMY), "scripts.all_tasks"))

@@ -13,7 +13,7 @@ from doubles import StandIn
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, encoders
-from utils.cli import evaluate
+from utils.evaluation import evaluate
 
 
 def fails(capsys, tmp_path, task, *flags):

@@ -11,7 +11,7 @@ from scipy import stats
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, compare
+from utils import compare, evaluation
 from utils.schema import DataFile, EncoderInfo
 
 
@@ -174,7 +174,7 @@ def test_bad_input_is_one_line(three, capsys):
 def test_real_results_in_every_format(tmp_path, capsys):
     for task in (CHALLENGING, TAXONOMY):
         arguments = ["--data", "sample", "--model", "all-minilm-l6-v2,tfidf", "--out", str(tmp_path), "--quiet"]
-        assert cli.evaluate(task, arguments) == 0
+        assert evaluation.evaluate(task, arguments) == 0
     capsys.readouterr()
     printed = {}
     for form in compare.FORMATS:

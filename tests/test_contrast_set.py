@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from Safety_Contrast import answers, build_data, generate, quality
 from Safety_Contrast.evaluate import TASK
-from utils import cli, config, sources
+from utils import config, evaluation, sources
 
 FIVE = [f"text {i}" for i in range(5)]
 
@@ -380,7 +380,8 @@ def test_what_was_written_is_evaluated_under_its_folders_name(server, tmp_path, 
     server()
     assert write_set("sample", tmp_path / "my-set", "--limit", "24") == 0
     data = str(tmp_path / "my-set" / "contrast_parsed.jsonl")
-    assert cli.evaluate(TASK, ["--data", data, "--model", "tfidf", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    where = ["--out", str(tmp_path / "out"), "--quiet"]
+    assert evaluation.evaluate(TASK, ["--data", data, "--model", "tfidf", *where]) == 0
     assert (tmp_path / "out" / "my-set" / "safety_contrast" / "tfidf.json").is_file()
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
-from utils import cli, report, transfer
+from utils import evaluation, report, transfer
 from utils.detection_figures import roc_curves, transfer_heatmap
 from utils.figures import drawing
 from utils.results import read_items, read_result
@@ -23,7 +23,7 @@ def out(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
         flags = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
-        assert cli.evaluate(TASK, ["tfidf", *flags, "--detectors", "nearest_unsafe,centroid_difference"]) == 0
+        assert evaluation.evaluate(TASK, ["tfidf", *flags, "--detectors", "nearest_unsafe,centroid_difference"]) == 0
     assert report.main(["--out", str(folder), "--quiet"]) == 0
     return folder
 

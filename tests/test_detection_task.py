@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
 from utils import encoders, results, transfer
-from utils.cli import evaluate
+from utils.evaluation import evaluate
 from utils.schema import EncoderInfo, Metric
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
@@ -45,7 +45,7 @@ def done(tmp_path_factory):
     folder, said = tmp_path_factory.mktemp("results"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
-        patch.setattr("utils.cli.sys.stdout", said, raising=False)
+        patch.setattr("utils.evaluation.sys.stdout", said, raising=False)
         said.reconfigure = lambda **more: None
         assert run(folder, "tfidf", "--data", "sample", "--quiet") == 0
     return folder, said.getvalue()

@@ -10,7 +10,7 @@ import pytest
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import baseline, cli, config, hub, kept_results
+from utils import baseline, config, evaluation, hub, kept_results
 from utils.store import EmbeddingStore, default_path
 
 
@@ -27,7 +27,7 @@ def scored():
         common = ["--quiet", "--bootstrap", "1000", "--baseline", "own", "--out", str(out)]
         flags = [*common, *([] if "--data" in flags else ["--data", "sample"]), *flags]
         calls.clear()
-        assert cli.evaluate(replace(task, score=score), flags) == 0
+        assert evaluation.evaluate(replace(task, score=score), flags) == 0
         return len(calls)
 
     return run

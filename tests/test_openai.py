@@ -11,7 +11,7 @@ import pytest
 import tiktoken
 
 from Safety_Challenging.evaluate import TASK
-from utils import cli, config, embed, encoders, openai_api, store
+from utils import config, embed, encoders, evaluation, openai_api, store
 from utils.encoders import EncoderOptions, resolve
 from utils.schema import InputError
 
@@ -293,9 +293,9 @@ def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, monkeypat
 def test_the_key_appears_nowhere(server, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OPENAI_LOG", "debug")
     arguments = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
-    assert cli.evaluate(TASK, arguments) == 0
+    assert evaluation.evaluate(TASK, arguments) == 0
     server.misbehave = lambda number, inputs, handler: handler.reply(401, {"error": {"message": KEY}}) or True
-    assert cli.evaluate(TASK, [*arguments, "--prompt", "other: "]) == 2
+    assert evaluation.evaluate(TASK, [*arguments, "--prompt", "other: "]) == 2
     captured = capfd.readouterr()
     written = [p for folder in (tmp_path, config.cache_directory()) for p in folder.rglob("*") if p.is_file()]
     assert len(written) >= 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, config, figures, projection
+from utils import config, evaluation, figures, projection
 from utils.results import read_items, read_result
 from utils.sources import load_evaluated
 from utils.store import EmbeddingStore, default_path
@@ -46,7 +46,7 @@ def test_four_prompts_are_enough():
 
 def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
-    assert cli.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
+    assert evaluation.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
     paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
     dataset = load_evaluated(TAXONOMY.format, results[0], None)
@@ -93,7 +93,7 @@ def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
 
 def written_result(folder):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(folder), "--model", "tfidf"]
-    assert cli.evaluate(TAXONOMY, arguments) == 0
+    assert evaluation.evaluate(TAXONOMY, arguments) == 0
     return read_result(folder / "sample" / "safety_taxonomy" / "tfidf.json")
 
 

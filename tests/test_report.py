@@ -9,7 +9,7 @@ import pytest
 from lxml import html
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from utils import cli, compare, report
+from utils import compare, evaluation, report
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 
@@ -260,7 +260,7 @@ def test_types_of_any_name(tmp_path, capsys):
     rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
     path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
     common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
-    assert cli.evaluate(CHALLENGING, common) == 0 and report.main(common) == 0
+    assert evaluation.evaluate(CHALLENGING, common) == 0 and report.main(common) == 0
     tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
     shown = [row[0][1] for row in table(tree, "Normalized similarity, lower is better")]
     assert set(shown) == {*names, "average", "overall"}

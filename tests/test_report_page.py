@@ -7,7 +7,7 @@ import pytest
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, report
+from utils import evaluation, report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
@@ -211,8 +211,8 @@ def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
         for i in range(8):
             rows.writerow([i, "ab"[i % 2], f"{MARKUP} unsafe {i}", f"{MARKUP} safe {i}"])
     common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "results"), "--top-k", "3", "--model", "tfidf"]
-    assert cli.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *common]) == 0
-    assert cli.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *common]) == 0
+    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *common]) == 0
+    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *common]) == 0
     assert report.main(["--data", str(folder / "own.csv"), *common]) == 0
     page = opened(tmp_path / "results" / "own" / "report.html")
     assert "Without the prompts' texts: own.csv: not the file that was evaluated" in page.inner_text("#findings")

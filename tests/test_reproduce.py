@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, config, encoders, hub, machine, reproduce, results, sources
+from utils import config, encoders, evaluation, hub, machine, reproduce, results, sources
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
 FIGURES = encoders.paper_figures()
@@ -403,7 +403,7 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
     monkeypatch.setattr(encoders.hub, "commit", lambda repository, revision, expected="": revision)
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
     for task in (CHALLENGING, TAXONOMY):
-        assert cli.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
+        assert evaluation.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
     capsys.readouterr()
     rows = cells(capsys, name, "--out", tmp_path)
     assert len(rows) == 24

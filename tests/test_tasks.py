@@ -16,7 +16,7 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, encoders, results, tables
-from utils.cli import evaluate, evaluate_all
+from utils.evaluation import evaluate, evaluate_all
 from utils.schema import InputError, Metric
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]

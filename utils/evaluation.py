@@ -1,0 +1,277 @@
+"""Running a task: data in, an encoder's vectors, scores, result files and tables out."""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from utils.cli import Settings, parser, run, settings_from
+from utils.schema import Baseline, Dataset, InputError, Metric, Result
+from utils.sources import Format, Found
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task makes of one encoder's vectors. items: column name to n values, `id` and the group first."""
+
+    items: dict[str, list]
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as the command line needs it.
+
+    uses_top_k, uses_baseline: which settings enter its numbers (the threshold goes with the baseline).
+    check: raises InputError if the settings do not fit the data, before anything is embedded.
+    score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
+    table: results of several encoders to the text that is printed.
+    format: None for a task that has its own way to its data: `folder`, its package, and `load`, as sources.load is.
+    fits_words: whether the task fits TF-IDF itself, on a part of the texts; it gets no vectors for it then.
+    add_flags, choose: what the task's own flags are, and the settings with what they say.
+    published: what the data of the name `paper` are called; resampled: within what the bootstrap draws.
+    """
+
+    name: str
+    title: str
+    question: str
+    format: Format | None
+    uses_top_k: bool
+    uses_baseline: bool
+    check: Callable[[Dataset, Settings], None]
+    score: Callable[..., Scores]
+    table: Callable[[Sequence[Result]], str]
+    folder: str = ""
+    load: Callable[[str, int | None], tuple[Dataset, Found]] | None = None
+    fits_words: bool = False
+    add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
+    choose: Callable[[argparse.Namespace, Settings], Settings] = lambda arguments, settings: settings
+    published: str = "the paper's"
+    resampled: str = "within type or category"
+
+    @property
+    def package(self) -> str:
+        """The folder of the task's own code."""
+        return self.folder if self.format is None else self.format.folder
+
+    def settings(self, argv: Sequence[str] | None, step: str) -> Settings:
+        """What a person chose for a step of the task, `build_data` or `evaluate`: both take the same flags."""
+        flags = parser(f"{self.package}.{step}", f"{self.title}: {self.question}")
+        self.add_flags(flags)
+        arguments = flags.parse_args(argv)
+        return self.choose(arguments, settings_from(arguments))
+
+
+def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
+    """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
+    return run(lambda: _evaluate([task], task.settings(argv, "evaluate")))
+
+
+def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
+    """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them."""
+    flags = parser(program, f"{', '.join(task.title for task in tasks)}: one after the other.")
+
+    def work() -> int:
+        settings = settings_from(flags.parse_args(argv))
+        if not settings.quiet:
+            for task in tasks:
+                print(_data_sheet(task.format, *_loaded(task, settings)), file=sys.stderr)
+        return _evaluate(tasks, settings)
+
+    return run(work)
+
+
+def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
+    from utils import sources
+
+    load = task.load or functools.partial(sources.load, task.format)
+    return load(settings.data, settings.limit)
+
+
+def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
+    from utils import embed, encoders, results, sources, store
+
+    def note(sentence: str) -> None:
+        if not settings.quiet:
+            print(sentence, file=sys.stderr)
+
+    specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
+    datasets = {}
+    for task in tasks:
+        dataset, found = _loaded(task, settings)
+        if found.name == "sample":
+            note(f"using the bundled sample, {found.how}")
+        task.check(dataset, settings)
+        results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
+        datasets[task.name] = dataset
+    kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
+
+    done: dict[str, list[Result]] = {task.name: [] for task in tasks}
+    for spec in specs:
+        embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
+        for task in tasks:
+            result = _result(task, settings, datasets[task.name], embedder, note)
+            path = results.write_result(result, settings.out)
+            note(f"wrote {sources.shown_path(path)}")
+            done[task.name].append(result)
+        embedder.close()
+    if not any(spec.loader == "tfidf" for spec in specs):
+        # Kept like any other, so that comparison, figures and report have the floor too. A number that was given for an
+        # encoder's average similarity is not the floor's.
+        own = replace(settings, baseline="own")
+        floor = embed.Embedder(encoders.resolve("tfidf"), kept)
+        for task in tasks:
+            try:
+                result = _result(task, own, datasets[task.name], floor, lambda sentence: None)
+            except InputError as error:
+                note(f"without the TF-IDF floor: {error}")
+                continue
+            done[task.name].append(result)
+            if _is_of_more(results.result_path(settings.out, result.dataset_name, task.name, "tfidf"), result):
+                note("the floor of more items that is there already stays")
+            else:
+                results.write_result(result, settings.out)
+
+    parts = []
+    for task in tasks:
+        dataset = datasets[task.name]
+        parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
+        if dataset.name == "sample":
+            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.published} data."
+    print("\n\n\n".join(parts))
+    return 0
+
+
+def _is_of_more(path: Path, result: Result) -> bool:
+    """Whether the result file at `path` is of the same data and of more items."""
+    from utils.results import read_result
+
+    try:
+        there = read_result(path)
+    except InputError:
+        return False
+    same = {file.sha256 for file in there.dataset_files} == {file.sha256 for file in result.dataset_files}
+    return same and there.dataset_items > result.dataset_items
+
+
+def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
+    """The result of one encoder: as it was computed before, else from vectors, stored or computed."""
+    from utils import baseline, embed, kept_results, results
+
+    start = time.perf_counter()
+    spec, kept = embedder.spec, embedder.store
+    choices = {
+        "top_k": settings.top_k if task.uses_top_k else None,
+        "threshold": settings.threshold if task.uses_baseline else None,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+        **settings.own,
+    }
+
+    def name(source: str | None) -> str:
+        return kept_results.name_of(task.name, dataset, {**choices, "baseline": source})
+
+    source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
+    if kept and (source or not task.uses_baseline):
+        known = kept_results.recall(kept, spec, name(source), task.package, dataset)
+        if known is not None:
+            note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
+            if known.embedding.truncated:
+                note(embed.truncation(known.embedding, known.encoder))
+            seconds = round(time.perf_counter() - start, 3)
+            return replace(
+                known,
+                created=_now(),
+                seconds=seconds,
+                embedding=replace(known.embedding, seconds=seconds),
+                environment=results.environment(None),
+            )
+    columns, n = list(dataset.texts), len(dataset)
+    texts = [text for column in columns for text in dataset.texts[column]]
+    ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
+    if task.fits_words and spec.loader == "tfidf":
+        embedded = embed.fitted_later(spec, texts)
+    else:
+        embedded = embedder.embed(texts, ids)
+    vectors = {}
+    if embedded.matrix is not None:
+        vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
+    average: Baseline | None = None
+    if task.uses_baseline:
+        average = baseline.choose_baseline(
+            settings.baseline, embedder, embedded.matrix, dataset.groups * len(columns), note
+        )
+    scores = task.score(dataset, vectors, average, settings)
+    cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
+    result = Result(
+        task=task.name,
+        created=_now(),
+        seconds=round(time.perf_counter() - start, 3),
+        encoder=embedded.info,
+        dataset_name=dataset.name,
+        dataset_files=dataset.files,
+        dataset_items=n,
+        settings={**choices, "baseline": None if average is None else vars(average)},
+        embedding=embedded.stats,
+        metrics=tuple(scores.metrics),
+        environment=results.environment(embedded.device),
+        items={**scores.items, "truncated": cut.tolist()},
+    )
+    if kept:
+        if average is not None:
+            source = f"given {settings.baseline!r}" if average.source == "given" else average.source
+        kept_results.remember(kept, spec, name(source), task.package, result)
+    return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
+    name = {"paper": task.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
+    if task.uses_baseline:
+        for result in done:
+            b = result.settings["baseline"]
+            lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
+    if done[0].settings["bootstrap"]:
+        lines.append(f"± half the width of the 95 % interval (bootstrap {task.resampled})")
+    return "\n".join([*lines, ""])
+
+
+def show_data(package: str, fmt: Format) -> int:
+    """Loads a task's data as its evaluation would, and prints what it is, where, and under which licence.
+
+    Takes the evaluation's flags, so that a script can hand the same ones to both steps.
+    """
+    flags = parser(f"{package}.build_data", f"{fmt.card.title}: finds it or fetches it, and checks it.")
+
+    def work() -> None:
+        from utils.sources import load
+
+        settings = settings_from(flags.parse_args())
+        dataset, found = load(fmt, settings.data, settings.limit)
+        if not settings.quiet:
+            print(_data_sheet(fmt, dataset, found))
+
+    return run(work)
+
+
+def _data_sheet(fmt: Format, dataset: Dataset, found) -> str:
+    from utils.sources import shown_path
+
+    what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
+    lines = [
+        f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})",
+        f"  file     {shown_path(found.path)} ({found.how})",
+        f"  sha256   {found.sha256}",
+        f"  licence  {found.licence}",
+    ]
+    if found.name == "paper":
+        lines += [f"  source   {fmt.card.source}", f"  cite     {fmt.card.citation}"]
+    return "\n".join([*lines, *(f"  note     {sentence}" for sentence in dataset.notes)])
