@@ -45,7 +45,7 @@ install() { # install REQUIREMENTS_FILE WHAT
         fi
         fail "pip could not install $1: $(grep -m1 -i 'error' "$log" || tail -n 1 "$log") (log: $log)"
     fi
-    cp "$1" "$(installed_stamp "$1")"
+    required_by "$1" >"$(installed_stamp "$1")"
     echo "Safe-Embed: ready in $((SECONDS - started)) s"
 }
 

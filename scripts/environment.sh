@@ -20,8 +20,13 @@ installed_stamp() { # installed_stamp REQUIREMENTS_FILE
     echo "$(environment_prefix)/safe-embed-$1"
 }
 
+required_by() { # required_by REQUIREMENTS_FILE: its lines and those of the files that it includes
+    cat "$1"
+    sed -n 's/^-r //p' "$1" | while read -r included; do cat "$included"; done
+}
+
 is_installed() { # is_installed REQUIREMENTS_FILE: was just this list installed here?
-    [ -n "$(environment_prefix)" ] && cmp -s "$1" "$(installed_stamp "$1")"
+    [ -n "$(environment_prefix)" ] && required_by "$1" | cmp -s - "$(installed_stamp "$1")"
 }
 
 set_up_on_first_use() {

@@ -317,6 +317,16 @@ def test_first_use_sets_up(house):
     assert "call: -m pip install" in log and "-r requirements.txt" in log
 
 
+def test_set_up_sees_a_change_in_a_list_that_another_includes(house):
+    (house / "requirements-dev.txt").write_text("-r requirements-ray.txt\npytest==1\n")
+    (house / "requirements-ray.txt").write_text("ray==1\n")
+    set_up = f"bash '{house}/setup.sh' --dev"
+    assert "installing what the tests need" in shell("bash", set_up).stdout
+    assert "installing" not in shell("bash", set_up).stdout
+    (house / "requirements-ray.txt").write_text("ray==2\n")
+    assert "installing what the tests need" in shell("bash", set_up).stdout
+
+
 def test_the_active_environment_is_used(house, tmp_path):
     active = tmp_path / "active env"
     shutil.copytree(house / ".venv", active)
