@@ -258,28 +258,16 @@ def rendered(comparison: Comparison, form: str) -> str:
             block.append(("diff", [_signed(mine[group].difference) for group in groups]))
             block.append(("p", [p_text(mine[group].p) for group in groups]))
         columns.append(block)
+    ranks = [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)]
     if form == "text":
-        ranks = tables.render(
-            [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)], left=2, rule_before=None
-        )
-        return f"{head}\n\n{ranks}\n\n{tables.blocks(left, columns, rule_before=len(groups) - 2)}\n\n{note}"
-    from tabulate import tabulate
-
+        table = tables.blocks(left, columns, rule_before=len(groups) - 2)
+        return f"{head}\n\n{tables.render(ranks, left=2, rule_before=None)}\n\n{table}\n\n{note}"
     flat = [*left, *(column for block in columns for column in block)]
-    body = [list(cells) for cells in zip(*(cells for _, cells in flat), strict=True)]
-    wide = [header for header, _ in flat]
-    if form == "markdown":
-        ranking, body = ([[tables.markdown_text(cell) for cell in row] for row in rows] for rows in (ranking, body))
-        wide = [tables.markdown_text(header) for header in wide]
-    form = {"markdown": "pipe", "latex": "latex_booktabs"}[form]
-    parts = [
-        tabulate(ranking, headers=headers, tablefmt=form, disable_numparse=True),
-        tabulate(body, headers=wide, tablefmt=form, disable_numparse=True),
-    ]
-    if form == "latex_booktabs":
+    if form == "latex":
         comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])
-        return "\n\n".join([comment, *(part.replace("±", "$\\pm$") for part in parts)])
-    return "\n\n".join([f"**{head}**", *parts, note.replace("\n", "; ")])
+        parts = [tables.flat(part, "latex_booktabs").replace("±", "$\\pm$") for part in (ranks, flat)]
+        return "\n\n".join([comment, *parts])
+    return "\n\n".join([f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe"), note.replace("\n", "; ")])
 
 
 def _csv(comparison: Comparison) -> str:

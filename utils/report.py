@@ -34,7 +34,7 @@ from utils.sources import (
     load_evaluated,
     shown_path,
 )
-from utils.tables import WIDTH, markdown_text, number, papers_figures, with_interval
+from utils.tables import WIDTH, flat, markdown_text, number, papers_figures, with_interval
 from utils.transfer import TASK as DETECTION
 
 PAGE = Path(__file__).with_name("report_page")
@@ -559,12 +559,9 @@ def render_markdown(name: str, sections: Sequence[Section], plain: Sequence[Plai
 
 
 def _markdown_table(table: Table) -> str:
-    from tabulate import tabulate
-
-    rows = [[markdown_text(cell.text) for cell in row] for row in [*table.rows, *table.foot]]
-    align = ["right" if is_number else "left" for _, is_number in table.headers]
-    headers = [markdown_text(text) for text, _ in table.headers]
-    body = tabulate(rows, headers=headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+    rows = [[cell.text for cell in row] for row in [*table.rows, *table.foot]]
+    columns = [(text, [row[at] for row in rows]) for at, (text, _) in enumerate(table.headers)]
+    body = flat(columns, "pipe", ["right" if is_number else "left" for _, is_number in table.headers])
     return f"{table.caption}\n\n{body}"
 
 

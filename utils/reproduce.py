@@ -185,7 +185,7 @@ def _cells(one: Reproduction, metric: str, form: str) -> str:
         ("verdict", [cell.verdict for cell in cells]),
     ]
     if form == "markdown":
-        return _pipe(columns)
+        return tables.flat(columns, "pipe")
     return tables.render(columns, 1, rule_before=len(cells) - 1)
 
 
@@ -213,15 +213,8 @@ def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
         ]
     )
     if form == "markdown":
-        return _pipe([*left, *(column for block in blocks for column in block)])
+        return tables.flat([*left, *(column for block in blocks for column in block)], "pipe")
     return tables.blocks(left, blocks)
-
-
-def _pipe(columns: list[tuple[str, list[str]]]) -> str:
-    from tabulate import tabulate
-
-    rows = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    return tabulate(rows, headers=[head for head, _ in columns], tablefmt="pipe", disable_numparse=True)
 
 
 def _csv(reproductions: Sequence[Reproduction]) -> str:
