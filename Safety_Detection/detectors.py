@@ -1,6 +1,6 @@
 """Detectors of unsafe prompts: vectors and labels in, a score for each vector out, higher for unsafe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,22 +57,29 @@ def folds(labels: Sequence[int], clusters: Sequence[int], number: int, seed: int
     return fold_of
 
 
-def fit(kind: str, rows, labels: np.ndarray, inner: np.ndarray, top_k: int = 10) -> Fitted:
+def fit(
+    kind: str, rows, labels: np.ndarray, inner: np.ndarray, top_k: int = 10, apart: Callable | None = None
+) -> Fitted:
     """Fits a detector of `kind` to n vectors.
 
     rows: (n, d) of length 1 (or 0), an array or a sparse matrix. labels: n, 1 for unsafe. inner: n, the fold of each
     prompt among those that give the scores it is held out for, and that choose the strength of logistic regression.
     top_k: neighbours of knn_vote; all prompts where there are fewer.
+    apart: bool (n,), which are held out, to the vectors of the others and of those; needed where vectors are fitted on
+    prompts too, so that they know nothing of what is held out. Rows of `rows` if None.
     """
     labels = np.asarray(labels)
+    parts = []
+    for fold in np.unique(inner):
+        held = inner == fold
+        parts.append((held, *((rows[~held], rows[held]) if apart is None else apart(held))))
     settings = {"top_k": int(top_k)} if kind == "knn_vote" else {}
     candidates = [{"strength": c} for c in STRENGTHS] if kind == "logistic_regression" else [settings]
     best = None
     for chosen in candidates:
         held_out, areas = np.empty(len(labels)), []
-        for fold in np.unique(inner):
-            held = inner == fold
-            held_out[held] = _fitted(kind, rows[~held], labels[~held], chosen).scores(rows[held])
+        for held, seen, asked in parts:
+            held_out[held] = _fitted(kind, seen, labels[~held], chosen).scores(asked)
             if 0 < labels[held].sum() < held.sum():
                 areas.append(float(dm.auroc(dm.curve(labels[held], held_out[held]))))
         area = float(np.mean(areas)) if areas else 0.0

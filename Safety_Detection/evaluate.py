@@ -99,7 +99,7 @@ def score(
     from tqdm import tqdm
 
     texts = dataset.texts["prompt"]
-    of = protocol.vectors_of(vectors["prompt"]) if vectors else protocol.words_of(texts)
+    of = protocol.vectors_of(vectors["prompt"]) if vectors else protocol.word_vectors_of(texts)
     kinds = [*settings.own["detectors"], *CONTROLS]
     items: dict[str, list] = {
         "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),

@@ -1,5 +1,6 @@
 """Trains detectors on one set of prompts, tests them on another or inside the same, and lets no side see the other."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, Fitted, fit, folds
 from Safety_Detection.groups import normalised
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
+from Safety_Detection.words import words_of
 from utils import detection_metrics as dm
 from utils import metrics
 
@@ -48,14 +50,18 @@ def vectors_of(matrix: np.ndarray) -> Vectors:
     return lambda train, test: (unit[train], unit[test])
 
 
-def words_of(texts: Sequence[str]) -> Vectors:
+def word_vectors_of(texts: Sequence[str]) -> Vectors:
     """TF-IDF fitted on the training side alone: words that only the tested prompts have count nothing."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    @functools.lru_cache(maxsize=FOLDS * (1 + INNER_FOLDS))
+    def known(train: bytes) -> tuple:
+        mine = [texts[i] for i in np.frombuffer(train, dtype=np.int64)]
+        words = words_of(mine)
+        return words, words.rows(mine)
 
     def of(train: np.ndarray, test: np.ndarray) -> tuple:
-        vectorizer = TfidfVectorizer(dtype=np.float32)
-        rows = vectorizer.fit_transform([texts[i] for i in train])
-        return rows, vectorizer.transform([texts[i] for i in test])
+        words, rows = known(train.astype(np.int64).tobytes())
+        return rows, words.rows([texts[i] for i in test])
 
     return of
 
@@ -106,9 +112,12 @@ def pairings(
         return folds(labels[train], clusters[train], INNER_FOLDS, seed)
 
     def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[Detector, np.ndarray, np.ndarray]:
-        seen, asked = (length if kind == "prompt_length" else vectors)(train, test)
+        of = length if kind == "prompt_length" else vectors
+        seen, asked = of(train, test)
         key = (kind, train.tobytes())
-        done = fitted.get(key) or fit(kind, seen, labels[train], inner(train), top_k)
+        done = fitted.get(key) or fit(
+            kind, seen, labels[train], inner(train), top_k, lambda held: of(train[~held], train[held])
+        )
         if keep:
             fitted[key] = done
         threshold = dm.threshold_at(done.held_out[labels[train] == 0], FALSE_POSITIVE_RATE)

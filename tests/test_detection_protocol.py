@@ -142,10 +142,38 @@ def test_sides_have_no_text_of_the_tested_set_and_others_is_all_the_rest():
 
 
 def test_words_are_those_of_the_training_side_only():
-    vectors = protocol.words_of(["alpha beta", "beta gamma", "gamma delta"])
+    vectors = protocol.word_vectors_of(["alpha beta", "beta gamma", "gamma delta"])
     seen, asked = vectors(np.array([0, 1]), np.array([2]))
     assert seen.shape == (2, 3) and asked.shape == (1, 3)
     assert asked.nnz == 1, "delta is unknown"
+
+
+def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
+    # Each prompt has words that no other has. Where the held-out prompts' are known, their vectors spread over them and
+    # are nearer to nothing; a threshold from such scores would flag far more than 5 % of new safe prompts.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    generator = np.random.default_rng(0)
+    texts = [
+        " ".join([f"own{i}{j}" for j in range(3)] + [f"word{w}" for w in generator.integers(0, 12, 4)])
+        for i in range(160)
+    ]
+    dataset = LabelledDataset(
+        name="x", ids=tuple(map(str, range(160))), groups=("a",) * 80 + ("b",) * 80, group_order=("a", "b"),
+        texts={"prompt": tuple(texts)}, files=(), labels=(1, 0) * 80, clusters=tuple(range(160)), types=("",) * 160,
+    )  # fmt: skip
+    found = protocol.pairings(dataset, protocol.word_vectors_of(texts), ["nearest_unsafe"])
+    pairing = next(one for one in found if (one.train, one.test) == ("a", "b"))
+    labels, inner = np.array(dataset.labels), folds(dataset.labels[:80], dataset.clusters[:80], 3)
+    held_out = np.empty(80)
+    for fold in range(3):
+        seen, asked = ([i for i in range(80) if (inner[i] == fold) == held] for held in (False, True))
+        vectorizer = TfidfVectorizer().fit([texts[i] for i in seen])
+        unsafe = vectorizer.transform([texts[i] for i in seen if labels[i]])
+        held_out[asked] = (vectorizer.transform([texts[i] for i in asked]) @ unsafe.T).toarray().max(axis=1)
+    threshold = dm.threshold_at(held_out[labels[:80] == 0], 0.05)
+    assert pairing.flags.tolist() == (pairing.scores >= threshold - 1e-6).tolist()
+    assert pairing.flags[labels[80:] == 0].mean() < 0.2
 
 
 def test_prompt_length_is_no_more_than_that():

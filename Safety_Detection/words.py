@@ -1,0 +1,38 @@
+"""Word TF-IDF that is fitted on some texts and then asked for others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.schema import InputError
+
+
+@dataclass(frozen=True)
+class Words:
+    """Fitted TF-IDF. vocabulary: the words of the texts it was fitted on, in order. idf: float32, one for each."""
+
+    vocabulary: tuple[str, ...]
+    idf: np.ndarray
+
+    def rows(self, texts: Sequence[str]):
+        """Sparse float32 (n, words), rows of length 1; a text without a known word gives a row of 0."""
+        vectorizer = _vectorizer(vocabulary=self.vocabulary)
+        vectorizer.idf_ = self.idf
+        return vectorizer.transform(texts)
+
+
+def words_of(texts: Sequence[str]) -> Words:
+    """TF-IDF fitted on texts, with scikit-learn's defaults. Raises InputError if no text has a word."""
+    vectorizer = _vectorizer()
+    try:
+        vectorizer.fit(texts)
+    except ValueError:  # an empty vocabulary
+        raise InputError("--model tfidf: no text has a word of two letters or more; take another encoder") from None
+    return Words(tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_)
+
+
+def _vectorizer(**more):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(dtype=np.float32, **more)
