@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
-from Safety_Detection.groups import joined, near_duplicates
+from Safety_Detection.groups import joined, near_duplicates, normalised
 from utils import config, sources
 from utils.schema import DataFile, Dataset, InputError
 from utils.sources import JAILBREAKBENCH
+from utils.transfer import OTHERS
 
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
@@ -95,7 +97,7 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
 
 
 def _dataset_name(data: str, sets: Sequence[LabelledSet]) -> str:
-    if data in ("auto", "paper") or sets[0].found.name == "sample":
+    if data in ("auto", "paper"):
         return sets[0].found.name
     stems = dict.fromkeys(one.found.name if one.name not in PUBLISHED else one.name for one in sets)
     return "+".join(stems)
@@ -225,7 +227,7 @@ def _given(data: str) -> list[LabelledSet]:
     if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
         return _file(_sample_path(), "sample", "as given")
     name = path.name.split(".")[0]
-    if name in ("paper", "sample", *PUBLISHED):
+    if name in ("paper", "sample", OTHERS, *PUBLISHED):
         raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
     return _file(path, name, "as given")
 
@@ -252,6 +254,13 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
 
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")
+    # Results name what was trained on and tested by set: `<set> -> <set>: <type>`.
+    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in one or ": " in one]
+    if taken:
+        raise InputError(
+            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; results name something else "
+            "so, or hold ' -> ' or ': ' for themselves; rename it"
+        )
     if "" in sets:
         raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")
     result = []
@@ -284,6 +293,11 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         before, after = len(set(named)), len(set(together))
         if after < before:
             told.append(f"{one.name}: near-duplicates join its {before} groups to {after}")
+    plain = {one.name: set(map(normalised, one.prompts)) for one in sets}
+    for one, other in combinations(plain, 2):
+        shared = len(plain[one] & plain[other])
+        if shared:
+            told.append(f"{shared} texts stand in {one} and in {other}; the side that is trained on goes without them")
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
         name=name,

@@ -167,6 +167,23 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
     assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
 
 
+def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
+    sample = str(config.ROOT / "Safety_Detection" / "sample.csv")
+    mine = table(tmp_path, rows_of(5, 7))
+    assert [labelled_sets.load(data)[0].name for data in (sample, f"{sample},{mine}", f"{mine},{sample}")] == [
+        "sample", "sample+mine", "mine+sample",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="results of 'others' are those of another dataset"):
+        labelled_sets.load(table(tmp_path, rows_of(5, 7), "others.csv"))
+
+
+def test_texts_of_two_sets_are_counted(tmp_path):
+    one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
+    # u0 to u4 and s0 to s5 are in both.
+    note = "11 texts stand in one and in other; the side that is trained on goes without them"
+    assert note in labelled_sets.load(f"{one},{other}")[0].notes
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -178,6 +195,9 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
         ([["prompt", "label"]], "mine.csv: no rows"),
         ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
         ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 stands 2 times"),
+        ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x -> y"]], "row 2: a set can't be called 'x -> y'"),
+        ([["prompt", "label", "set"], ["a", "1", "others"]], "row 1: a set can't be called 'others'"),
+        ([["prompt", "label", "set"], ["a", "1", "xstest"]], "row 1: a set can't be called 'xstest'"),
     ],
 )
 def test_what_is_refused(tmp_path, rows, message):
