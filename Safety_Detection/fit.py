@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from Safety_Detection import labelled_sets, protocol, saved
-from Safety_Detection.detectors import INNER_FOLDS, KINDS, fit, folds
+from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
-from utils import cli, config, encoders, metrics
+from utils import cli, config, encoders
 from utils import detection_metrics as dm
 from utils.embed import Embedder
 from utils.results import check_writable
@@ -90,40 +90,45 @@ def fitted(
     dataset: LabelledDataset,
     others: LabelledDataset | None,
     kind: str,
-    rate: float = protocol.FALSE_POSITIVE_RATE,
+    rate: float,
     top_k: int = 10,
     seed: int = 42,
 ) -> saved.SavedDetector:
-    """A detector fitted on all of `dataset`, with a threshold for `rate` of false positives.
+    """A detector of `kind` fitted on all sets of a dataset, with the threshold for a false positive rate.
 
-    Of several sets, what it does elsewhere is what one fitted on all but a set does on that; of one set, what it does
-    on each of `others`.
+    What it does elsewhere is told by what one does that was fitted without a set and its texts: on each set of several,
+    or on each of `others` where the dataset is of one set. A set without which too little is left has no such figures.
     """
+    tested = dataset if others is None else others
+    extra = () if others is None else (others,)
+    texts, ids, groups, labels = (
+        [value for one in (dataset, *extra) for value in values(one)]
+        for values in (
+            lambda one: one.texts["prompt"],
+            lambda one: one.ids,
+            lambda one: one.groups,
+            lambda one: one.labels,
+        )
+    )
+    groups, labels = np.array(groups, dtype=object), np.array(labels)
+    vectors = protocol.vectors_of(embedder.embed(texts, ids).matrix)
 
-    def rows_of(one: LabelledDataset) -> np.ndarray:
-        return metrics.unit_rows(embedder.embed(list(one.texts["prompt"]), list(one.ids)).matrix).astype(np.float32)
+    def trained(rows: np.ndarray) -> protocol.Trained:
+        return protocol.trained(kind, vectors, dataset, rows, top_k, rate, seed)
 
-    def trained(one: LabelledDataset, rows: np.ndarray, chosen: np.ndarray):
-        labels, clusters = np.array(one.labels)[chosen], np.array(one.clusters)[chosen]
-        done = fit(kind, rows[chosen], labels, folds(labels, clusters, INNER_FOLDS, seed), top_k)
-        return done, dm.threshold_at(done.held_out[labels == 0], rate), labels
-
-    rows = rows_of(dataset)
-    done, threshold, labels = trained(dataset, rows, np.arange(len(dataset)))
+    whole = np.arange(len(dataset))
+    done = trained(whole)
     tried = []
-    if others is not None:
-        asked = rows_of(others)
-        for name in others.group_order:
-            its = np.array(others.groups, dtype=object) == name
-            tried.append(_tried(name, done.detector, threshold, asked[its], np.array(others.labels)[its]))
-    elif len(dataset.group_order) > 1:
-        for name in dataset.group_order:
-            sides = protocol.training_sides(dataset, name)
-            left = np.unique(np.concatenate([side for train, (side, _) in sides.items() if train != name]))
-            its = np.array(dataset.groups, dtype=object) == name
-            without, its_threshold, _ = trained(dataset, rows, left)
-            tried.append(_tried(name, without.detector, its_threshold, rows[its], np.array(dataset.labels)[its]))
+    for name in tested.group_order if len({*dataset.group_order, *tested.group_order}) > 1 else ():
+        its = np.flatnonzero(groups == name)
+        left = whole[(groups[whole] != name) & protocol.unseen(texts, [texts[i] for i in its])[whole]]
+        if not protocol.enough(dataset, left):
+            embedder.note(f"not tried on {name}: too little is left to fit on without its texts")
+            continue
+        without = done if len(left) == len(whole) else trained(left)
+        tried.append(_tried(name, without, vectors(left, its)[1], labels[its]))
     probe = embedder.embed([saved.PROBE], ["the probe text"]).matrix[0]
+    mine = labels[whole]
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "trained_on": {
@@ -131,16 +136,16 @@ def fitted(
             "sets": list(dataset.group_order),
             "files": [vars(file) for file in dataset.files],
             "prompts": len(dataset),
-            "unsafe": int(labels.sum()),
+            "unsafe": int(mine.sum()),
         },
         "chosen_for": {
             "false_positive_rate": rate,
-            "auroc": float(dm.auroc(dm.curve(labels, done.held_out))),
-            **_rates(done.held_out >= threshold, labels),
+            "auroc": float(dm.auroc(dm.curve(mine, done.held_out))),
+            **_rates(done.held_out >= done.threshold, mine),
         },
         "elsewhere": tried,
     }
-    return saved.SavedDetector(model, embedder.spec, done.detector, threshold, probe, about)
+    return saved.SavedDetector(model, embedder.spec, done.detector, done.threshold, probe, about)
 
 
 def _rates(flags: np.ndarray, labels: np.ndarray) -> dict:
@@ -150,9 +155,9 @@ def _rates(flags: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def _tried(name: str, detector, threshold: float, rows: np.ndarray, labels: np.ndarray) -> dict:
-    scores = detector.scores(rows)
-    flags = scores >= threshold
+def _tried(name: str, done: protocol.Trained, rows, labels: np.ndarray) -> dict:
+    scores = done.detector.scores(rows)
+    flags = scores >= done.threshold
     return {
         "set": name,
         "prompts": len(labels),

@@ -47,6 +47,13 @@ def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
+def same(values: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, that join each value with the first one that is equal; None is equal to none."""
+    first_of: dict[Hashable, int] = {}
+    firsts = [(first_of.setdefault(value, i), i) for i, value in enumerate(values) if value is not None]
+    return [(first, i) for first, i in firsts if first != i]
+
+
 def joined(n: int, pairs: Sequence[tuple[int, int]], names: Sequence[Hashable] | None = None) -> list[int]:
     """The group of each of n items, numbered from 0 in the order they first stand.
 
@@ -60,9 +67,7 @@ def joined(n: int, pairs: Sequence[tuple[int, int]], names: Sequence[Hashable] |
             i = parent[i]
         return i
 
-    first_of: dict[Hashable, int] = {}
-    named = [(first_of.setdefault(name, i), i) for i, name in enumerate(names or ()) if name is not None]
-    for i, j in [*pairs, *named]:
+    for i, j in [*pairs, *same(names or ())]:
         a, b = sorted((root(i), root(j)))
         parent[b] = a
     numbers: dict[int, int] = {}

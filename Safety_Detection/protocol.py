@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, Fitted, fit, folds
-from Safety_Detection.groups import normalised
+from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, fit, folds
+from Safety_Detection.groups import joined, normalised, same
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.words import words_of
 from utils import detection_metrics as dm
 from utils import metrics
+from utils.schema import InputError
+from utils.transfer import OTHERS
 
-OTHERS = "others"
 FALSE_POSITIVE_RATE = 0.05
 SHUFFLES = 100
 # (rows trained on, rows asked for) to vectors of both, of length 1 (or 0), that know nothing of the latter.
@@ -26,8 +27,6 @@ class Pairing:
 
     rows: m, where the tested prompts stand in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
     flags: bool (m,), what the threshold of the training side flags; None for shuffled labels.
-    detectors: those fitted, one or one of each fold. taken_out: prompts that the training side lost for standing in
-    the tested set too.
     """
 
     train: str
@@ -36,8 +35,6 @@ class Pairing:
     rows: np.ndarray
     scores: np.ndarray
     flags: np.ndarray | None
-    detectors: tuple[Detector, ...]
-    taken_out: int
 
     @property
     def group(self) -> str:
@@ -72,23 +69,72 @@ def lengths_of(texts: Sequence[str]) -> Vectors:
     return lambda train, test: (lengths[train], lengths[test])
 
 
-def training_sides(dataset: LabelledDataset, test: str) -> dict[str, tuple[np.ndarray, int]]:
-    """By name, the rows of each set that a detector tested on `test` may be trained on, and how many were taken out.
+def unseen(texts: Sequence[str], tested: Sequence[str]) -> np.ndarray:
+    """Which of n texts may be trained on: bool (n,), those that are not among the tested ones when normalised."""
+    there = set(map(normalised, tested))
+    return np.array([normalised(text) not in there for text in texts])
 
-    The tested set itself is whole: its folds keep groups, and so equal texts, on one side. `others` where there are
-    two others at least.
+
+def training_sides(dataset: LabelledDataset, test: str) -> dict[str, np.ndarray]:
+    """By name, the rows of each set that a detector tested on `test` may be trained on.
+
+    Texts of the tested set are taken out of the others. The tested set itself is whole: its folds keep groups, and so
+    equal texts, on one side. `others` where there are two others at least.
     """
     groups = np.array(dataset.groups, dtype=object)
-    plain = [normalised(text) for text in dataset.texts["prompt"]]
-    there = {plain[i] for i in np.flatnonzero(groups == test)}
-    fresh = np.array([text not in there for text in plain])
-    names = [*dataset.group_order, *([OTHERS] if len(dataset.group_order) > 2 else [])]
-    sides = {}
-    for name in names:
-        mine = (groups != test) if name == OTHERS else (groups == name)
-        kept = mine if name == test else mine & fresh
-        sides[name] = np.flatnonzero(kept), int(mine.sum() - kept.sum())
+    texts = dataset.texts["prompt"]
+    fresh = unseen(texts, [texts[i] for i in np.flatnonzero(groups == test)])
+    sides = {name: np.flatnonzero((groups == name) & ((name == test) | fresh)) for name in dataset.group_order}
+    if len(dataset.group_order) > 2:
+        sides[OTHERS] = np.flatnonzero((groups != test) & fresh)
     return sides
+
+
+def enough(dataset: LabelledDataset, rows: np.ndarray) -> bool:
+    """Whether a detector can be trained on these rows: each inner fold can have a group with prompts of each class."""
+    held = [{dataset.clusters[i] for i in rows if dataset.labels[i] == label} for label in (0, 1)]
+    return min(map(len, held)) >= INNER_FOLDS
+
+
+def check(dataset: LabelledDataset) -> None:
+    """Raises InputError if a set has too little left to train on when the texts of a tested set are taken out."""
+    for test in dataset.group_order:
+        for name, rows in training_sides(dataset, test).items():
+            if not enough(dataset, rows):
+                raise InputError(
+                    f"--data: set '{name}' has too little left to train on without the texts that stand in '{test}' "
+                    "too; leave one of the two out"
+                )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector, scores of its training prompts by detectors that had not seen each, and the threshold from them."""
+
+    detector: Detector
+    held_out: np.ndarray
+    threshold: float
+
+
+def trained(
+    kind: str,
+    vectors: Vectors,
+    dataset: LabelledDataset,
+    rows: np.ndarray,
+    top_k: int = 10,
+    rate: float = FALSE_POSITIVE_RATE,
+    seed: int = 42,
+) -> Trained:
+    """A detector fitted on these rows of a dataset, with the threshold that flags `rate` of their safe prompts.
+
+    The inner folds keep clusters on one side, and prompts of several sets that have one text.
+    """
+    labels = np.array(dataset.labels)[rows]
+    plain = [normalised(dataset.texts["prompt"][i]) for i in rows]
+    together = joined(len(rows), same(plain), [dataset.clusters[i] for i in rows])
+    inner = folds(labels, together, INNER_FOLDS, seed)
+    done = fit(kind, vectors(rows, rows)[0], labels, inner, top_k, lambda held: vectors(rows[~held], rows[held]))
+    return Trained(done.detector, done.held_out, dm.threshold_at(done.held_out[labels == 0], rate))
 
 
 def pairings(
@@ -97,37 +143,28 @@ def pairings(
     kinds: Sequence[str],
     top_k: int = 10,
     seed: int = 42,
-    note: Callable[[str], None] = lambda step: None,
 ) -> Iterator[Pairing]:
     """Every detector of `kinds` within each set by grouped five-fold, on every other set, and trained on all others.
 
     A threshold is the one that flags 5 % of the training side's safe prompts, each scored by a detector that was
-    fitted without it. note: called with the name of each step.
+    fitted without it.
     """
     labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
     length = lengths_of(dataset.texts["prompt"])
-    fitted: dict[tuple[str, bytes], Fitted] = {}
+    fitted: dict[tuple[str, bytes], Trained] = {}
 
-    def inner(train: np.ndarray) -> np.ndarray:
-        return folds(labels[train], clusters[train], INNER_FOLDS, seed)
-
-    def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[Detector, np.ndarray, np.ndarray]:
+    def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[np.ndarray, np.ndarray]:
         of = length if kind == "prompt_length" else vectors
-        seen, asked = of(train, test)
         key = (kind, train.tobytes())
-        done = fitted.get(key) or fit(
-            kind, seen, labels[train], inner(train), top_k, lambda held: of(train[~held], train[held])
-        )
+        done = fitted.get(key) or trained(kind, of, dataset, train, top_k, seed=seed)
         if keep:
             fitted[key] = done
-        threshold = dm.threshold_at(done.held_out[labels[train] == 0], FALSE_POSITIVE_RATE)
-        scores = done.detector.scores(asked)
-        return done.detector, scores, scores >= threshold
+        scores = done.detector.scores(of(train, test)[1])
+        return scores, scores >= done.threshold
 
     for test in dataset.group_order:
-        for name, (train, taken_out) in training_sides(dataset, test).items():
-            note(f"{name} -> {test}")
-            rows = np.flatnonzero(np.array(dataset.groups, dtype=object) == test)
+        rows = np.flatnonzero(np.array(dataset.groups, dtype=object) == test)
+        for name, train in training_sides(dataset, test).items():
             within = name == test
             parts = [(train, np.arange(len(rows)))]
             if within:
@@ -136,23 +173,12 @@ def pairings(
             for kind in kinds:
                 scores = np.empty((len(rows), SHUFFLES) if kind == CONTROLS[1] else len(rows))
                 flags = np.zeros(len(rows), dtype=bool)
-                detectors = []
                 for seen, held in parts:
                     if kind == CONTROLS[1]:
                         scores[held] = shuffled_scores(*vectors(seen, rows[held]), labels[seen], seed)
                     else:
-                        detector, scores[held], flags[held] = tested(kind, seen, rows[held], keep=not within)
-                        detectors.append(detector)
-                yield Pairing(
-                    name,
-                    test,
-                    kind,
-                    rows,
-                    scores,
-                    None if kind == CONTROLS[1] else flags,
-                    tuple(detectors),
-                    taken_out,
-                )
+                        scores[held], flags[held] = tested(kind, seen, rows[held], keep=not within)
+                yield Pairing(name, test, kind, rows, scores, None if kind == CONTROLS[1] else flags)
 
 
 def shuffled_scores(seen, asked, labels: np.ndarray, seed: int = 42) -> np.ndarray:

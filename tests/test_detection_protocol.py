@@ -12,6 +12,7 @@ from Safety_Detection.detectors import CONTROLS, KINDS, fit, folds
 from Safety_Detection.labelled_sets import LabelledDataset
 from utils import detection_metrics as dm
 from utils import metrics
+from utils.schema import InputError
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 25)), min_size=30, max_size=90), st.integers(2, 5))
@@ -134,11 +135,35 @@ def test_sides_have_no_text_of_the_tested_set_and_others_is_all_the_rest():
         texts={"prompt": tuple(texts)}, files=(), labels=(1, 0, 1, 0, 1, 0, 1), clusters=tuple(range(7)),
         types=("",) * 7,
     )  # fmt: skip
-    sides = {name: (rows.tolist(), out) for name, (rows, out) in protocol.training_sides(dataset, "p").items()}
-    assert sides == {"p": ([0, 1, 2], 0), "q": ([4], 1), "r": ([6], 1), "others": ([4, 6], 2)}
+    sides = {name: rows.tolist() for name, rows in protocol.training_sides(dataset, "p").items()}
+    assert sides == {"p": [0, 1, 2], "q": [4], "r": [6], "others": [4, 6]}
     assert "others" not in protocol.training_sides(
         LabelledDataset("x", ("a", "b"), ("p", "q"), ("p", "q"), {"prompt": ("s", "t")}, ()), "p"
     )
+
+
+def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():
+    # Each text of the first set stands in the second too: the nearest prompt of another fold is never the text itself.
+    texts = tuple(f"text {i % 40}" for i in range(80))
+    dataset = LabelledDataset(
+        name="x", ids=tuple(map(str, range(80))), groups=("a",) * 40 + ("b",) * 40, group_order=("a", "b"),
+        texts={"prompt": texts}, files=(), labels=(1, 0) * 40, clusters=tuple(range(80)), types=("",) * 80,
+    )  # fmt: skip
+    rows = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
+    vectors = protocol.vectors_of(np.tile(rows, (2, 1)))
+    held_out = protocol.trained("nearest_unsafe", vectors, dataset, np.arange(80)).held_out
+    assert held_out.max() < 0.999 and held_out[:40] == pytest.approx(held_out[40:])
+
+
+def test_sets_that_are_one_another_are_refused():
+    dataset, _ = two_sets(True)
+    protocol.check(dataset)
+    # All but two pairs of the second set stand in the first one too.
+    texts = dataset.texts["prompt"][:120] + dataset.texts["prompt"][:116] + dataset.texts["prompt"][236:]
+    with pytest.raises(
+        InputError, match=r"set 'b' has too little left to train on without the texts that .* in 'a' too"
+    ):
+        protocol.check(LabelledDataset(**{**vars(dataset), "texts": {"prompt": texts}}))
 
 
 def test_words_are_those_of_the_training_side_only():

@@ -100,6 +100,27 @@ def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path
     assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
 
 
+def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):
+    """A file of one's own that holds a published set's prompts is fitted without them for that set's figures."""
+    lines = labelled.read_text().splitlines()[1:]
+
+    def file(name, sets):
+        path = tmp_path / name
+        path.write_text("\n".join(["prompt,label", *(line[:-2] for line in lines if line[-1] in sets)]) + "\n")
+        return path
+
+    published = labelled_sets._file(file("published.csv", "x"), "published", "as given")[0]
+    monkeypatch.setattr(labelled_sets, "PUBLISHED", {"published": lambda: published})
+    found = {}
+    for name, sets in (("both.csv", "xy"), ("y.csv", "y"), ("x.csv", "x")):
+        folder = tmp_path / name.removesuffix(".csv")
+        data = str(file(name, sets))
+        assert fit.main(["--data", data, "--out", str(folder), "--detector", "nearest_unsafe"]) == 0
+        found[name] = json.loads((folder / "detector.json").read_text())["elsewhere"]
+    assert found["both.csv"] == found["y.csv"] != [] and found["x.csv"] == []
+    assert "not tried on published: too little is left to fit on without its texts" in capsys.readouterr().err
+
+
 def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     text = b'id,prompt\n1,"a bad\nthing"\n2,\n3,\xff\xfe\n4,unreadable\n5\n6,good\n'
