@@ -9,6 +9,7 @@ import numpy as np
 from Safety_Detection import labelled_sets, protocol, saved
 from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.words import words_of
 from utils import cli, config, encoders
 from utils import detection_metrics as dm
 from utils.embed import Embedder
@@ -49,8 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "," in model:
             raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
         spec = encoders.resolve(model, cli.encoder_options(arguments))
-        if spec.loader == "tfidf":
-            raise InputError(f"{where} tfidf: knows the words it was fitted on only; take an encoder that can be kept")
         dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], limit)
         folder = config.callers_path(arguments.out)
         check_writable(folder)
@@ -100,18 +99,15 @@ def fitted(
     or on each of `others` where the dataset is of one set. A set without which too little is left has no such figures.
     """
     tested = dataset if others is None else others
-    extra = () if others is None else (others,)
-    texts, ids, groups, labels = (
-        [value for one in (dataset, *extra) for value in values(one)]
-        for values in (
-            lambda one: one.texts["prompt"],
-            lambda one: one.ids,
-            lambda one: one.groups,
-            lambda one: one.labels,
-        )
-    )
-    groups, labels = np.array(groups, dtype=object), np.array(labels)
-    vectors = protocol.vectors_of(embedder.embed(texts, ids).matrix)
+    parts = (dataset,) if others is None else (dataset, others)
+    texts = [text for one in parts for text in one.texts["prompt"]]
+    labels = np.array([label for one in parts for label in one.labels])
+    groups = np.array([group for one in parts for group in one.groups], dtype=object)
+    words = None
+    if embedder.spec.loader == "tfidf":
+        words, vectors = words_of(dataset.texts["prompt"]), protocol.word_vectors_of(texts)
+    else:
+        vectors = protocol.vectors_of(embedder.embed(texts, [item for one in parts for item in one.ids]).matrix)
 
     def trained(rows: np.ndarray) -> protocol.Trained:
         return protocol.trained(kind, vectors, dataset, rows, top_k, rate, seed)
@@ -127,7 +123,6 @@ def fitted(
             continue
         without = done if len(left) == len(whole) else trained(left)
         tried.append(_tried(name, without, vectors(left, its)[1], labels[its]))
-    probe = embedder.embed([saved.PROBE], ["the probe text"]).matrix[0]
     mine = labels[whole]
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -145,7 +140,8 @@ def fitted(
         },
         "elsewhere": tried,
     }
-    return saved.SavedDetector(model, embedder.spec, done.detector, done.threshold, probe, about)
+    probe = saved.probe_of(embedder, words)
+    return saved.SavedDetector(model, embedder.spec, words, done.detector, done.threshold, probe, about)
 
 
 def _rates(flags: np.ndarray, labels: np.ndarray) -> dict:

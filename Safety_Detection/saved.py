@@ -1,20 +1,27 @@
-"""A fitted detector as a folder, out and in: arrays as safetensors, everything else as JSON, nothing pickled."""
+"""A fitted detector as a folder, out and in: arrays as safetensors, everything else as JSON, nothing pickled.
+
+That of TF-IDF holds the words of the prompts it was fitted on, so it is no more public than they are.
+"""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from Safety_Detection.detectors import Detector
+from Safety_Detection.words import Words
 from utils import encoders, metrics
 from utils.embed import Embedder
 from utils.results import write_bytes_whole, write_whole
 from utils.schema import EncoderOptions, EncoderSpec, InputError
 
 SCHEMA = 1
-ARRAYS, CARD = "detector.safetensors", "detector.json"
+ARRAYS, CARD, WORDS = "detector.safetensors", "detector.json", "words.json"
+# What a sparse matrix is made of.
+SPARSE = ("data", "indices", "indptr")
 PROBE = "The ferry to the island leaves at nine, and the market opens an hour later."
 # Devices move float32 vectors by rounding noise, halves by more; another encoder is nowhere near.
 LARGEST_DISTANCE = {"float32": 1e-4}
@@ -25,25 +32,48 @@ LARGEST_DISTANCE_OF_HALVES = 1e-2
 class SavedDetector:
     """A detector with what it needs to be used again.
 
-    model: the name that the encoder was asked for by. spec: what it was resolved to. threshold: a prompt that scores
-    as much is flagged. probe: (d,), the vector of PROBE.
+    model: the name that the encoder was asked for by. spec: what it was resolved to. words: those of TF-IDF, else None.
+    threshold: a prompt that scores as much is flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
     about: what a person should know: how it was trained, what its threshold was chosen for, and what it did elsewhere.
     """
 
     model: str
     spec: EncoderSpec
+    words: Words | None
     detector: Detector
     threshold: float
     probe: np.ndarray
     about: dict
 
 
+def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]):
+    """The vectors of texts that a detector scores: (n, d) of length 1 (or 0), sparse for words. ids: for errors."""
+    if words is not None:
+        return words.rows(texts)
+    return metrics.unit_rows(embedder.embed(texts, ids).matrix).astype(np.float32)
+
+
+def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:
+    """The vector of PROBE: (d,)."""
+    row = rows_of(embedder, words, [PROBE], ["the probe text"])
+    return row[0] if words is None else row.toarray()[0]
+
+
 def save(saved: SavedDetector, folder: Path) -> None:
     """Writes the folder, each file whole; one that is there already is replaced. Raises InputError if it can't be."""
     from safetensors.numpy import save as packed
 
-    arrays = {f"detector.{name}": np.ascontiguousarray(array) for name, array in saved.detector.arrays.items()}
-    content = packed({**arrays, "probe": np.ascontiguousarray(saved.probe)})
+    arrays = {"probe": saved.probe}
+    for name, array in saved.detector.arrays.items():
+        if isinstance(array, np.ndarray):
+            arrays[f"detector.{name}"] = array
+        else:
+            arrays |= {f"sparse.{name}.{part}": getattr(array, part) for part in SPARSE}
+    vocabulary = ""
+    if saved.words is not None:
+        arrays["idf"] = saved.words.idf
+        vocabulary = json.dumps(saved.words.vocabulary, ensure_ascii=False) + "\n"
+    content = packed({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     options = saved.spec.options
     card = {
         "schema": SCHEMA,
@@ -61,6 +91,11 @@ def save(saved: SavedDetector, folder: Path) -> None:
         **saved.about,
         "arrays_sha256": hashlib.sha256(content).hexdigest(),
     }
+    if vocabulary:
+        card["words_sha256"] = hashlib.sha256(vocabulary.encode()).hexdigest()
+        write_whole(folder / WORDS, vocabulary)
+    else:
+        (folder / WORDS).unlink(missing_ok=True)
     write_bytes_whole(folder / ARRAYS, content)
     write_whole(folder / CARD, json.dumps({**card, "card_sha256": _digest(card)}, indent=1, ensure_ascii=False) + "\n")
 
@@ -80,22 +115,27 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
     from safetensors.numpy import load as unpacked
 
     what = f"--detector {folder}"
+
+    def read(name: str) -> bytes:
+        try:
+            return (folder / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"{what}: {name} can't be read ({error.strerror}); give a folder that fit wrote") from None
+
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        content = (folder / ARRAYS).read_bytes()
-    except OSError as error:
-        name = Path(error.filename).name if error.filename else CARD
-        raise InputError(f"{what}: {name} can't be read ({error.strerror}); give a folder that fit wrote") from None
+        card = json.loads(read(CARD))
     except ValueError:
         raise InputError(f"{what}: {CARD} is not JSON, it was altered; fit the detector again") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise InputError(f"{what}: {CARD} is not one that this version writes; fit the detector again")
     if card.get("card_sha256") != _digest(card):
         raise InputError(f"{what}: {CARD} was altered since it was written; fit the detector again")
-    if card["arrays_sha256"] != hashlib.sha256(content).hexdigest():
-        raise InputError(f"{what}: {ARRAYS} was altered since it was written; fit the detector again")
+    content = {ARRAYS: read(ARRAYS), **({WORDS: read(WORDS)} if "words_sha256" in card else {})}
+    for name, digest in ((ARRAYS, "arrays_sha256"), (WORDS, "words_sha256")):
+        if digest in card and card[digest] != hashlib.sha256(content[name]).hexdigest():
+            raise InputError(f"{what}: {name} was altered since it was written; fit the detector again")
     try:
-        arrays = unpacked(content)
+        arrays = unpacked(content[ARRAYS])
     except SafetensorError:
         raise InputError(f"{what}: {ARRAYS} can't be read; fit the detector again") from None
     options = EncoderOptions(device=device, trust_remote_code=remote_code, **card["encoder"]["options"])
@@ -105,17 +145,30 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
             f"{what}: was fitted with {card['encoder']['name']} at {card['encoder']['revision'][:12]}, and "
             f"{spec.name} at {spec.revision[:12]} is another encoder; name the right one with --model, or fit again"
         )
-    kept = {name.removeprefix("detector."): array for name, array in arrays.items() if name != "probe"}
-    detector = Detector(card["detector"]["kind"], kept, card["detector"]["settings"])
-    return SavedDetector(card["model"], spec, detector, card["threshold"], arrays["probe"], card)
+    words = Words(tuple(json.loads(content[WORDS])), arrays["idf"]) if WORDS in content else None
+    detector = Detector(card["detector"]["kind"], _detectors(arrays, words), card["detector"]["settings"])
+    return SavedDetector(card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
+
+
+def _detectors(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
+    """A detector's arrays among all that were saved."""
+    found = {name.removeprefix("detector."): array for name, array in arrays.items() if name.startswith("detector.")}
+    for name in {name.split(".")[1] for name in arrays if name.startswith("sparse.")}:
+        from scipy.sparse import csr_matrix
+
+        data, indices, starts = (arrays[f"sparse.{name}.{part}"] for part in SPARSE)
+        found[name] = csr_matrix((data, indices, starts), shape=(len(starts) - 1, len(words.vocabulary)))
+    return found
 
 
 def check_probe(saved: SavedDetector, embedder: Embedder) -> None:
     """Raises InputError if the encoder no longer gives the probe text the vector it gave to the fit."""
-    vector = embedder.embed([PROBE], ["the probe text"]).matrix[0]
+    vector = probe_of(embedder, saved.words)
     largest = LARGEST_DISTANCE.get(saved.spec.dtype, LARGEST_DISTANCE_OF_HALVES)
-    same = vector.shape == saved.probe.shape
-    distance = 1 - float(metrics.paired_cosine(vector, saved.probe)) if same else 2.0
+    distance = 2.0
+    if vector.shape == saved.probe.shape:
+        # Vectors of length 1, so half the square of their difference is their cosine distance; two of 0 are the same.
+        distance = float(np.square(vector.astype(np.float64) - saved.probe).sum()) / 2
     if distance > largest:
         raise InputError(
             f"--model {saved.spec.name}: gives the probe text another vector than when the detector was fitted (cosine "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from Safety_Detection import saved
-from utils import cli, config, metrics
+from utils import cli, config
 from utils.embed import Embedder
 from utils.schema import InputError
 
@@ -123,9 +123,12 @@ class Scorer:
         if not lines:
             return
         try:
-            matrix = self.embedder.embed(
-                [line.prompt for line in lines], [f"line {line.number}" for line in lines]
-            ).matrix
+            rows = saved.rows_of(
+                self.embedder,
+                self.detector.words,
+                [line.prompt for line in lines],
+                [f"line {line.number}" for line in lines],
+            )
         except InputError as error:
             # One text that an encoder can't take must not cost the others of its batch theirs.
             if len(lines) == 1:
@@ -134,7 +137,6 @@ class Scorer:
                 for line in lines:
                     yield from self._scores([line])
             return
-        rows = metrics.unit_rows(matrix).astype("float32")
         yield from zip(lines, map(float, self.detector.detector.scores(rows)), strict=True)
 
     def _fault(self, number: int, what: str) -> None:

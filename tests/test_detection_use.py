@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 from doubles import StandIn
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from Safety_Detection import fit, labelled_sets, saved, score
-from Safety_Detection.detectors import KINDS
+from Safety_Detection.detectors import KINDS, folds
+from Safety_Detection.detectors import fit as fit_detector
 from utils import encoders, metrics
 from utils.schema import EncoderOptions
 
@@ -68,9 +70,6 @@ def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     dataset, _ = labelled_sets.load(str(labelled))
     texts = dataset.texts["prompt"]
     rows = metrics.unit_rows(np.stack([vector(text) for text in texts])).astype(np.float32)
-    from Safety_Detection.detectors import fit as fit_detector
-    from Safety_Detection.detectors import folds
-
     inner = folds(dataset.labels, dataset.clusters, 3)
     fresh = fit_detector(kind, rows, np.array(dataset.labels), inner, top_k=4).detector
     status, found = scored(tmp_path, folder, "in.jsonl", "\n".join(json.dumps({"prompt": t, "id": "a"}) for t in texts))
@@ -78,6 +77,36 @@ def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     values = [float(row["score"]) for row in found]
     assert values == pytest.approx(fresh.scores(rows).tolist(), abs=1e-5)
     assert [int(row["flagged"]) for row in found] == [int(value >= again.threshold) for value in values]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_are_kept_with_a_detector_of_tfidf(tmp_path, labelled, kind, capsys):
+    folder = fitted(tmp_path, labelled, "--model", "tfidf", "--detector", kind, "--top-k", "4")
+    names = ["detector.json", "detector.safetensors", "words.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    dataset, _ = labelled_sets.load(str(labelled))
+    texts = list(dataset.texts["prompt"])
+    vectorizer = TfidfVectorizer(dtype=np.float32)
+    rows = vectorizer.fit_transform(texts)
+    inner = folds(dataset.labels, dataset.clusters, 3)
+
+    def apart(held):
+        seen, asked = ([text for text, out in zip(texts, held, strict=True) if out == side] for side in (False, True))
+        words = TfidfVectorizer(dtype=np.float32).fit(seen)
+        return words.transform(seen), words.transform(asked)
+
+    fresh = fit_detector(kind, rows, np.array(dataset.labels), inner, 4, apart).detector
+    new = ["a bad thing of another kind", "good", "none of these was there before"]
+    status, found = scored(tmp_path, folder, "in.txt", "\n".join([*texts, *new]), "--quiet")
+    expected = fresh.scores(vectorizer.transform([*texts, *new])).tolist()
+    assert status == 0 and [float(row["score"]) for row in found] == pytest.approx(expected, abs=1e-5)
+    arguments = ["--detector", folder, "--input", tmp_path / "in.txt"]
+    words = folder / "words.json"
+    words.write_text(words.read_text().replace('"good"', '"gold"'))
+    assert "words.json was altered" in refused(capsys, *arguments)
+    words.unlink()
+    assert "words.json can't be read (No such file" in refused(capsys, *arguments)
+    assert sorted(path.name for path in fitted(tmp_path, labelled).iterdir()) == names[:2], "no words of another stay"
 
 
 def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path, labelled):
@@ -218,7 +247,6 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "tfidf"], "tfidf: knows the words it was fitted on only"),
         (["--model", "a,b"], "a detector takes one encoder"),
         (["--detector", "svm"], "--detector svm: give one of nearest_unsafe"),
         (["--fpr", "5"], "--fpr 5: give a number from 0 to 1"),
