@@ -224,6 +224,9 @@ def test_another_encoder_is_refused(tmp_path, labelled, capsys, monkeypatch):
     other.shift = 0.2
     monkeypatch.setattr(encoders, "load", lambda spec: other)
     assert "gives the probe text another vector" in refused(capsys, "--detector", folder, "--input", text)
+    # 0.003 times (0, 1, ..., 5) moves a vector of length 2 by a hundredth: 5e-5 or so of cosine distance.
+    other.shift = 0.003
+    assert "gives the probe text another vector" in refused(capsys, "--detector", folder, "--input", text)
     other.shift = 1e-6
     assert score.main(["--detector", str(folder), "--input", str(text), "--quiet"]) == 0, "rounding noise is none"
 
@@ -259,6 +262,15 @@ def test_a_fit_that_cannot_be_is_one_line(tmp_path, capsys, flags, message):
     said = capsys.readouterr().err
     assert message in said and said.startswith("error: ") and said.count("\n") == 1
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_a_model_of_the_hub_is_asked_for_by_the_commit_that_was_fitted_with(tmp_path, labelled, monkeypatch):
+    """What main stands for moves on; the detector's encoder does not."""
+    commits = {"main": "a" * 40}
+    monkeypatch.setattr(encoders.hub, "commit", lambda source, revision, expected="": commits.get(revision, revision))
+    folder = fitted(tmp_path, labelled, "--model", "someone/model")
+    commits["main"] = "b" * 40
+    assert saved.load(folder).spec.checkpoints[0].revision == "a" * 40
 
 
 def test_options_that_change_a_vector_come_back(tmp_path, labelled):
