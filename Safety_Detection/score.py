@@ -16,7 +16,8 @@ from utils.embed import Embedder
 from utils.schema import InputError
 
 BATCH = 256
-MOST_REPORTED = 20
+# Characters of a prompt in a CSV file; a quote that is never closed must not take the memory.
+LONGEST = 2**24
 COLUMNS = ("line", "id", "score", "flagged")
 
 
@@ -59,11 +60,19 @@ def lines_of(stream, kind: str, column: str = "prompt", name: str = "input") -> 
 def _json_line(number: int, text: str, column: str, read: int) -> Line:
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Line(number, fault="is not JSON", read=read)
     if not isinstance(row, dict) or not isinstance(row.get(column), str) or not row[column].strip():
         return Line(number, fault=f"has no text in '{column}'", read=read)
-    return Line(number, str(row.get("id", "")), row[column].strip(), read=read)
+    mark = str(row.get("id", ""))
+    if _has_surrogates(row[column] + mark):
+        return Line(number, fault="holds half a character", read=read)
+    return Line(number, mark, row[column].strip(), read=read)
+
+
+def _has_surrogates(text: str) -> bool:
+    """Whether a text holds what no encoding has: an escape of JSON's, or a byte that is not UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
@@ -75,8 +84,12 @@ def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
             read += len(raw)
             yield raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff" if i == 0 else "")
 
-    rows = csv.reader(decoded())
-    headings = next(rows, None)
+    csv.field_size_limit(LONGEST)
+    rows = csv.reader(decoded(), strict=True)
+    try:
+        headings = next(rows, None)
+    except csv.Error as error:
+        raise InputError(f"{name}: the heading is not valid CSV ({error}); see the lines' ends and quotes") from None
     if headings is None:
         return
     if column not in headings:
@@ -84,19 +97,20 @@ def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
         raise InputError(f"{name}: no column '{column}' (found: {shown}); name one with --column")
     at, id_at = headings.index(column), headings.index("id") if "id" in headings else None
     while True:
-        before = read
+        before, start = read, rows.line_num + 1
         try:
             row = next(rows, None)
-        except csv.Error:
-            yield Line(rows.line_num, fault="is not valid CSV", read=read - before)
+        except csv.Error as error:
+            fault = f"is not valid CSV from line {start} on ({error})"
+            yield Line(rows.line_num, fault=fault, read=read - before)
             continue
         if row is None:
             return
         prompt = row[at].strip() if len(row) > at else ""
-        fault = "" if prompt else f"has no text in '{column}'"
-        if any("\udc80" <= letter <= "\udcff" for letter in prompt):
-            fault = "is not UTF-8"
         mark = row[id_at] if id_at is not None and len(row) > id_at else ""
+        fault = "" if prompt else f"has no text in '{column}'"
+        if _has_surrogates(prompt + mark):
+            fault = "is not UTF-8"
         yield Line(rows.line_num, mark, prompt, fault, read - before)
 
 
@@ -141,8 +155,7 @@ class Scorer:
 
     def _fault(self, number: int, what: str) -> None:
         self.faults += 1
-        if self.faults <= MOST_REPORTED:
-            print(f"line {number}: {what}; left out", file=sys.stderr)
+        print(f"line {number}: {what}; left out", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path is not None and not path.stat().st_size:
             raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
         output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
+        if output is not None and output.is_dir():
+            raise InputError(f"--output {arguments.output}: is a folder; name a file")
         device = cli.device_and_dtype(arguments)[0]
         folder = config.callers_path(arguments.detector)
         detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
@@ -186,8 +201,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if not scorer.scored and not scorer.faults:
                     raise InputError(f"--input {arguments.input}: no prompts; give it some to score")
         embedder.close()
-        if scorer.faults > MOST_REPORTED:
-            print(f"{scorer.faults - MOST_REPORTED} more lines left out", file=sys.stderr)
         if not arguments.quiet:
             print(f"scored {scorer.scored} of {scorer.scored + scorer.faults} lines", file=sys.stderr)
         return 3 if scorer.faults else 0
@@ -211,7 +224,14 @@ def _kind(name: str) -> str:
 def _written(path: Path | None):
     """A stream of text: standard output, or a file that takes its place when everything is written."""
     if path is None:
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            sys.stdout = None  # else what could not be written is tried again at the end
+            raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -152,19 +152,38 @@ def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled,
 
 def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
-    text = b'id,prompt\n1,"a bad\nthing"\n2,\n3,\xff\xfe\n4,unreadable\n5\n6,good\n'
+    text = b'id,prompt\n1,"a bad\nthing"\n2,\n3,\xff\xfe\n4,unreadable\n5\n6,good\n\xff,good\n'
     status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
-    # Rows end on lines 3 (of two lines), 4, 5, 6, 7 and 8.
+    # Rows end on lines 3 (of two lines), 4, 5, 6, 7, 8 and 9.
     assert status == 3 and [(row["line"], row["id"]) for row in rows] == [("3", "1"), ("8", "6")]
     said = capsys.readouterr().err
-    assert [line.split(":")[0] for line in said.splitlines()] == ["line 4", "line 5", "line 7", "line 6"]
+    assert [line.split(":")[0] for line in said.splitlines()] == ["line 4", "line 5", "line 7", "line 9", "line 6"]
     assert "line 5: is not UTF-8" in said and "line 6: can't be embedded" in said and "unreadable" not in said
     status, rows = scored(tmp_path, folder, "in.jsonl", '{"prompt": "good"}\n[1]\n{"prompt": 3}\nnot json\n\n')
     assert status == 3 and [row["line"] for row in rows] == ["1"]
     assert "scored 1 of 5 lines" in capsys.readouterr().err
     status, rows = scored(tmp_path, folder, "in.txt", "\ufeffgood\nbad\r\n" + "\n" * 40)
     assert status == 3 and [row["flagged"] for row in rows] == ["0", "1"]
-    assert "20 more lines left out" in capsys.readouterr().err
+    assert [line for line in capsys.readouterr().err.splitlines() if "has no text" in line] == [
+        f"line {number}: has no text; left out" for number in range(3, 43)
+    ]
+    text = '{"prompt": "good"}\n{"prompt": "\\ud800 bad"}\n' + "[" * 100_000 + '\n{"prompt": "bad"}\n'
+    status, rows = scored(tmp_path, folder, "in.jsonl", text, "--quiet")
+    assert status == 3 and [row["line"] for row in rows] == ["1", "4"]
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["line 2: holds half a character; left out", "line 3: is not JSON; left out"]
+
+
+def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    text = 'id,prompt\n1,good\n2,"bad\n' + "".join(f"{i},good\n" for i in range(3, 9))
+    status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
+    assert status == 3 and [row["id"] for row in rows] == ["1"]
+    assert "line 9: is not valid CSV from line 3 on (unexpected end of data)" in capsys.readouterr().err
+    status, rows = scored(
+        tmp_path, folder, "in.csv", 'id,prompt\n1,"' + "good " * 50_000 + '\nbad"\n2,good\n', "--quiet"
+    )
+    assert status == 0 and [row["id"] for row in rows] == ["1", "2"]
 
 
 def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, monkeypatch, capsys):
@@ -186,6 +205,24 @@ def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, m
     # The heading is there before the first line is read, a score after each line but the third, which has no text.
     assert seen == [1, 2, 3, 3]
     assert [row["flagged"] for row in csv.DictReader(target.getvalue().splitlines())] == ["0", "1", "0"]
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path, labelled, monkeypatch, capsys):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+        def reconfigure(self, **more):
+            pass
+
+    folder = fitted(tmp_path, labelled)
+    (tmp_path / "in.txt").write_text("good\n")
+    monkeypatch.setattr("sys.stdout", Full())
+    assert score.main(["--detector", str(folder), "--input", str(tmp_path / "in.txt"), "--quiet"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: standard output: can't be written (No space left on device); free some space\n"
+    )
 
 
 def refused(capsys, *arguments):
@@ -238,6 +275,7 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
         ("heading.csv", "id,prompt\n", "no prompts"),
         ("other.csv", "id,text\n1,good\n", "no column 'prompt' (found: id, text)"),
         ("in.parquet", "x", "unknown kind of file"),
+        ("old.csv", "id,prompt\r1,good\r", "old.csv: the heading is not valid CSV (new-line character"),
     ):
         path = tmp_path / name
         path.write_text(text)
@@ -245,6 +283,9 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
         assert message in refused(capsys, "--detector", folder, "--input", path, "--output", target)
         assert not target.exists() and not list(tmp_path.glob(".scores*"))
     assert "no such file" in refused(capsys, "--detector", folder, "--input", tmp_path / "nothing.csv")
+    (tmp_path / "in.txt").write_text("good\n")
+    arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path]
+    assert "is a folder; name a file" in refused(capsys, *arguments)
 
 
 @pytest.mark.parametrize(
