@@ -52,10 +52,12 @@ def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
 class Resampling:
     """The tested prompts of a set, resampled in whole groups: the same resamples for every detector."""
 
-    def __init__(self, dataset: labelled_sets.LabelledDataset, rows: np.ndarray, resamples: int, seed: int) -> None:
+    def __init__(self, dataset: labelled_sets.LabelledDataset, test: str, resamples: int, seed: int) -> None:
+        rows = np.flatnonzero(np.array(dataset.groups, dtype=object) == test)
         self.labels = np.array(dataset.labels)[rows]
         clusters = np.array(dataset.clusters)[rows]
-        self.parts = list(grouped_resamples(clusters, self.labels, resamples, seed)) if resamples else []
+        seeds = seed, dataset.group_order.index(test)
+        self.parts = list(grouped_resamples(clusters, self.labels, resamples, seeds)) if resamples else []
         self.clusters_of = {c: len(set(clusters[self.labels == c])) for c in (0, 1)}
         self.clusters = clusters
 
@@ -85,7 +87,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 def _metric(
     name: str, group: str, value: float, drawn: np.ndarray, n: int, better: str, clusters: int, chance=None
 ) -> Metric:
-    low, high = grouped_interval(value, drawn, clusters) if len(drawn) else (None, None)
+    low, high = grouped_interval(value, drawn, clusters) if len(drawn) and clusters > 1 else (None, None)
     return Metric(name, group, value, n, better, low, high, chance)
 
 
@@ -112,7 +114,7 @@ def score(
     with tqdm(total=steps, unit="detector", disable=settings.quiet or not sys.stderr.isatty(), leave=False) as bar:
         for pairing in protocol.pairings(dataset, of, kinds, settings.top_k, settings.seed):
             if pairing.test not in resampled:
-                resampled[pairing.test] = Resampling(dataset, pairing.rows, settings.bootstrap, settings.seed)
+                resampled[pairing.test] = Resampling(dataset, pairing.test, settings.bootstrap, settings.seed)
             drawn = resampled[pairing.test]
             if pairing.kind == CONTROLS[1]:
                 areas_of = [float(dm.auroc(dm.curve(drawn.labels, scores))) for scores in pairing.scores.T]

@@ -149,6 +149,8 @@ def test_an_interval_at_a_bound_by_hand():
     # As for a share: 1 - 0.025^(1/25) = 0.13719.
     assert grouped_interval(1.0, np.ones(10), 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
     assert grouped_interval(0.0, np.zeros(10), 25) == pytest.approx((0, 0.13719), abs=1e-5)
+    # The areas of resamples are 1 but for rounding.
+    assert grouped_interval(1.0, 1 - np.arange(10) * 1e-16, 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
 
 
 def test_p_values_are_uniform_under_no_difference():

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from doubles import StandIn
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from Safety_Detection import labelled_sets
-from Safety_Detection.evaluate import TASK
+from Safety_Detection.evaluate import TASK, Resampling
 from utils import encoders, results, transfer
 from utils.evaluation import evaluate
 from utils.schema import EncoderInfo, Metric
@@ -100,14 +100,9 @@ def test_it_prints_the_matrix_within_80_columns(done):
     assert "SAMPLE: scores on the small set" in said
 
 
-def test_names_of_the_published_sets_fit_80_columns():
-    sets, kind = list(labelled_sets.PUBLISHED), "logistic_regression"
-    pairs = [f"{a} -> {b}" for a in (*sets, "others") for b in sets]
-    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer.DETAILS)]
-    names += [("fpr_at_threshold", f"{pair}: figurative_language") for pair in pairs]
-    rows = [Metric(f"{name}/{kind}", group, 0.5, 5, "higher", 0.4, 0.6, 0.5) for name, group in names]
-    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
-    result = results.result_of(
+def made_up(rows):
+    """A result that says these metrics and nothing else."""
+    return results.result_of(
         {
             "schema": 1, "task": "safety_detection", "created": "", "seconds": 0,
             "settings": dict.fromkeys(results.SETTINGS),
@@ -117,6 +112,16 @@ def test_names_of_the_published_sets_fit_80_columns():
             "metrics": [vars(m) for m in rows], "environment": {},
         }
     )  # fmt: skip
+
+
+def test_names_of_the_published_sets_fit_80_columns():
+    sets, kind = list(labelled_sets.PUBLISHED), "logistic_regression"
+    pairs = [f"{a} -> {b}" for a in (*sets, "others") for b in sets]
+    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer.DETAILS)]
+    names += [("fpr_at_threshold", f"{pair}: figurative_language") for pair in pairs]
+    rows = [Metric(f"{name}/{kind}", group, 0.5, 5, "higher", 0.4, 0.6, 0.5) for name, group in names]
+    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
+    result = made_up(rows)
     for table in (transfer.matrix_table, transfer.detectors_table, transfer.details_table, transfer.types_table):
         assert max(map(len, table(result).splitlines())) <= 80, table
 
@@ -193,7 +198,61 @@ def test_what_is_not_to_be_trusted():
     assert not transfer.distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
     assert transfer.distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
     assert transfer.distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
-    assert transfer.distrust(m(0.95, None, None), m(0.8, None, None), 0.05)
+    # Without intervals 0.05 either way: 0.90 to 1.00 within.
+    assert transfer.distrust(m(0.95, None, None), m(0.84, None, None), 0.05)
+    assert not transfer.distrust(m(0.95, None, None), m(0.86, None, None), 0.05)
+
+
+def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
+    def m(name, group, value):
+        return Metric(f"{name}/knn_vote", group, value, 9, "higher", value - 0.02, value + 0.02)
+
+    rows = [m("auroc", "within", 0.9)]
+    for train in "abc":
+        for test in "abc":
+            # On b areas are lowest but hold; on c the threshold does not.
+            rows.append(m("auroc", f"{train} -> {test}", 0.88 if test == "b" else 0.9))
+            rows.append(m("fpr_at_threshold", f"{train} -> {test}", 0.3 if test == "c" else 0.05))
+            rows.append(m("tpr_at_threshold", f"{train} -> {test}", 0.6))
+    said = transfer.finding(made_up(rows))
+    assert (
+        "Trained on a: 0.90 within, 0.90 on c, where its threshold for 5 % false alarms flags 30 % of the safe" in said
+    )
+    assert said.count("do not trust") == 2 and "Trained on c: 0.90 within, 0.88 on b" in said
+
+
+def test_many_differences_can_still_be_told_apart():
+    """Three encoders without knowledge and one with all of it: Holm's correction must not hide the one."""
+    generator = np.random.default_rng(0)
+    sets, labels = ["abcd"[i // 40] for i in range(160)], [i % 2 for i in range(160)]
+    trains = [*"abcd", "others"]
+    rows = [
+        Metric("auroc/knn_vote", g, 0.5, 9, "higher")
+        for g in ("within", *(f"{t} -> {s}" for s in "abcd" for t in trains))
+    ]
+    found = []
+    for knows in (True, False, False, False):
+        scores = {f"knn_vote/{t}": [label * 9 * knows + generator.normal() for label in labels] for t in trains}
+        items = {"id": list(range(160)), "set": sets, "label": labels, "group": list(range(160)), **scores}
+        found.append(replace(made_up(rows), items=items))
+    differences = transfer.encoder_differences(found)
+    assert len(differences) == 60 and max(d.p for d in differences) <= 0.05
+
+
+def test_sets_are_resampled_each_in_its_own_way():
+    dataset, _ = labelled_sets.load("sample")
+    drawn = [Resampling(dataset, test, 1000, 42).parts[0] for test in dataset.group_order]
+    assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()
+
+
+def test_a_type_of_one_group_has_no_interval(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [f"{'bad' if i % 2 else 'good'} thing {i} word{i},{i % 2},{'one' if i == 0 else 'many'}" for i in range(40)]
+    path.write_text("prompt,label,type\n" + "\n".join(rows) + "\n")
+    assert run(tmp_path, "tfidf", "--data", str(path), "--quiet", "--detectors", "centroid_difference") == 0
+    doc = document(tmp_path, dataset="mine")
+    name, group = "fpr_at_threshold/centroid_difference", "mine -> mine"
+    assert value(doc, name, f"{group}: one", "low") is None and value(doc, name, f"{group}: many", "low") is not None
 
 
 def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):

@@ -17,6 +17,8 @@ HEADLINE_KINDS = ("logistic_regression", "centroid_difference", "knn_vote", "nea
 CONTROLS = ("prompt_length", "shuffled_labels")
 OTHERS = "others"
 WITHIN, ACROSS = "within", "across"
+# Of whole groups of prompts, for a p-value; more where there are many to correct.
+LEAST_RESAMPLES = 1000
 # A threshold that was to flag 5 % and flags twice that, or an area so much lower, is not to be trusted elsewhere.
 MOST_FALSE_POSITIVES = 0.10
 DETAILS = {
@@ -133,54 +135,84 @@ class Difference:
     p: float
 
 
-def encoder_differences(results: Sequence[Result], resamples: int = 1000, seed: int = 42) -> list[Difference]:
+def areas(
+    scored: Sequence[tuple[Result, str]], resamples: int, seed: int = 42
+) -> list[dict[str, tuple[float, np.ndarray]]]:
+    """Areas under the ROC curve by group, and what each is in resamples of whole groups of prompts, the same for all.
+
+    scored: results of the same prompts, with their items, and the detector of each. Groups are every set trained on and
+    tested, then `within`, `across` and `others`, the means over those.
+    """
+    first = scored[0][0]
+    sets, trains = sets_of(first), trains_of(first)
+    found: list[dict[str, tuple[float, np.ndarray]]] = [{} for _ in scored]
+    for position, test in enumerate(sets):
+        rows = np.array([name == test for name in first.items["set"]])
+        labels, clusters = (np.array(first.items[name])[rows] for name in ("label", "group"))
+        columns = [
+            (of, group_of(train, test), np.array(result.items[f"{kind}/{train}"], dtype=float)[rows])
+            for of, (result, kind) in zip(found, scored, strict=True)
+            for train in trains
+        ]
+        drawn: list[list[np.ndarray]] = [[] for _ in columns]
+        for weights in grouped_resamples(clusters, labels, resamples, (seed, position)):
+            for replicates, (_, _, scores) in zip(drawn, columns, strict=True):
+                replicates.append(dm.auroc(dm.curve(labels, scores, weights)))
+        for replicates, (of, group, scores) in zip(drawn, columns, strict=True):
+            of[group] = float(dm.auroc(dm.curve(labels, scores))), np.concatenate(replicates)
+    places = {
+        WITHIN: [(test, test) for test in sets],
+        ACROSS: [(train, test) for test in sets for train in sets if train != test],
+        OTHERS: [(OTHERS, test) for test in sets if OTHERS in trains],
+    }
+    for of in found:
+        for place, pairs in places.items():
+            if pairs:
+                parts = [of[group_of(*pair)] for pair in pairs]
+                of[place] = (
+                    float(np.mean([value for value, _ in parts])),
+                    np.mean([drawn for _, drawn in parts], axis=0),
+                )
+    return found
+
+
+def resamples_for(differences: int) -> int:
+    """How many resamples so many differences need, for Holm's correction of the least p-value to leave 0.02 of it."""
+    return max(LEAST_RESAMPLES, 50 * differences)
+
+
+def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Difference]:
     """The first result against each other one by the headline detector, for every set trained on and tested.
 
     results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
     """
     first = results[0]
     kind = headline_kind(first)
-    pairs = [
-        (first, other, kind, kind, first.encoder.label, other.encoder.label)
-        for other in results[1:]
-        if kind in kinds_of(other) and other.items.get("id") == first.items.get("id")
-    ]
-    return _differences(pairs, resamples, seed)
+    others = [r for r in results[1:] if kind in kinds_of(r) and r.items.get("id") == first.items.get("id")]
+    return _differences([(r, kind, r.encoder.label) for r in (first, *others)], seed)
 
 
-def detector_differences(result: Result, resamples: int = 1000, seed: int = 42) -> list[Difference]:
+def detector_differences(result: Result, seed: int = 42) -> list[Difference]:
     """The headline detector against each other one of the same encoder, in the same way."""
     kind = headline_kind(result)
     others = [other for other in kinds_of(result) if other not in (kind, *CONTROLS)]
-    pairs = [(result, result, kind, other, _plain(kind), _plain(other)) for other in others]
-    return _differences(pairs, resamples, seed)
+    return _differences([(result, one, _plain(one)) for one in (kind, *others)], seed)
 
 
-def _differences(pairs: Sequence[tuple], resamples: int, seed: int) -> list[Difference]:
-    if not pairs:
+def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[Difference]:
+    """The first of (result, detector, title) against each other one."""
+    if len(scored) < 2:
         return []
-    first = pairs[0][0]
+    first = scored[0][0]
+    groups = [group_of(train, test) for test in sets_of(first) for train in trains_of(first)]
+    of, *others = areas([one[:2] for one in scored], resamples_for(len(groups) * (len(scored) - 1)), seed)
     found = []
-    for test in sets_of(first):
-        rows = np.array([name == test for name in first.items["set"]])
-        labels = np.array(first.items["label"])[rows]
-        clusters = np.array(first.items["group"])[rows]
-        parts = list(grouped_resamples(clusters, labels, resamples, seed))
-        drawn: dict[tuple, tuple[float, np.ndarray]] = {}
-
-        def areas(result: Result, kind: str, train: str, rows=rows, labels=labels, parts=parts, drawn=drawn):
-            key = (id(result), kind, train)
-            if key not in drawn:
-                scores = np.array(result.items[f"{kind}/{train}"], dtype=float)[rows]
-                replicates = [dm.auroc(dm.curve(labels, scores, weights)) for weights in parts]
-                drawn[key] = float(dm.auroc(dm.curve(labels, scores))), np.concatenate(replicates)
-            return drawn[key]
-
-        for train in trains_of(first):
-            for one, other, kind, other_kind, title, other_title in pairs:
-                a, b = areas(one, kind, train), areas(other, other_kind, train)
-                p = resampled_p_value(a[0] - b[0], a[1] - b[1])
-                found.append(Difference(group_of(train, test), title, other_title, a[0] - b[0], p))
+    for group in groups:
+        value, drawn = of[group]
+        for other, (_, _, title) in zip(others, scored[1:], strict=True):
+            difference = value - other[group][0]
+            p = resampled_p_value(difference, drawn - other[group][1])
+            found.append(Difference(group, scored[0][2], title, difference, p))
     corrected = holm([difference.p for difference in found])
     return [Difference(**{**vars(d), "p": p}) for d, p in zip(found, corrected, strict=True)]
 
@@ -207,7 +239,8 @@ def differences_table(differences: Sequence[Difference], result: Result) -> str:
 def finding(result: Result) -> str:
     """What a result says of trust, in sentences whose every number is computed from it.
 
-    For each set trained on: its area within, the worst elsewhere, and what its threshold does there.
+    For each set trained on: its area within, the worst elsewhere of those that are not to be trusted, or of all, and
+    what its threshold does there.
     """
     kind, sets = headline_kind(result), sets_of(result)
     label = f"{_plain(kind)} on {result.encoder.label}"
@@ -221,11 +254,12 @@ def finding(result: Result) -> str:
     for train in sets:
         m = result.metric(metric_of("auroc", kind), group_of(train, train))
         away = {test: result.metric(metric_of("auroc", kind), group_of(train, test)) for test in sets if test != train}
-        worst = min(away, key=lambda test: away[test].value)
-        false = result.value(metric_of("fpr_at_threshold", kind), group_of(train, worst))
+        rate = {test: result.value(metric_of("fpr_at_threshold", kind), group_of(train, test)) for test in away}
+        bad = [test for test in away if distrust(m, away[test], rate[test])]
+        worst = min(bad or away, key=lambda test: away[test].value)
+        false = rate[worst]
         true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
-        verdict = distrust(m, away[worst], false)
-        close = "do not trust this threshold on other traffic" if verdict else "it holds there"
+        close = "do not trust this threshold on other traffic" if bad else "it holds there"
         sentences.append(
             f"Trained on {train}: {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
             f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
@@ -240,11 +274,10 @@ def distrust(within: Metric, elsewhere: Metric, false_positive_rate: float) -> b
     That is where the area there can't be told from chance, or is below that within, beyond both intervals (0.05 for
     either where there are none), or where the threshold for 5 % false alarms gives more than 10 % there.
     """
-    if within.low is None or elsewhere.high is None:
-        worse = elsewhere.value < max(within.value - 0.05, 0.55)
-    else:
-        worse = elsewhere.high < within.low or elsewhere.low <= 0.5
-    return worse or false_positive_rate > MOST_FALSE_POSITIVES
+    (least, _), (low, high) = (
+        (m.value - 0.05, m.value + 0.05) if m.low is None else (m.low, m.high) for m in (within, elsewhere)
+    )
+    return high < least or low <= 0.5 or false_positive_rate > MOST_FALSE_POSITIVES
 
 
 def _plain(kind: str) -> str:

@@ -102,12 +102,13 @@ def _expanded(
 
 
 def grouped_resamples(
-    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int = 42
+    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int | Sequence[int] = 42
 ) -> Iterator[np.ndarray]:
     """How often each of n items stands in each resample of whole clusters: parts of (resamples, n), uint16.
 
     clusters: n, items of one are drawn together. labels: n; clusters are resampled among those that have items of the
-    same labels, so that no resample lacks a class.
+    same labels, so that no resample lacks a class. seed: another for each of several sets, or sets of one size would be
+    resampled alike.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
     labels = np.asarray(labels)
@@ -132,18 +133,19 @@ def grouped_interval(
 ) -> tuple[float, float]:
     """95 % interval of a number from what it is in resamples of whole clusters.
 
-    value: the number itself. replicates: (resamples,). clusters: how many enter it, of the rarer class where there are
-    two. An expanded percentile interval, as in bootstrap_intervals; where no resample differs and the number is at a
-    bound, the exact binomial limit for so many clusters.
+    value: the number itself. replicates: (resamples,). clusters: how many enter it, at least 2, of the rarer class
+    where there are two. An expanded percentile interval, as in bootstrap_intervals; where no resample differs and the
+    number is at a bound, the exact binomial limit for so many clusters.
     """
     from scipy.special import ndtr, stdtrit
 
     tail = (1 - CONFIDENCE) / 2
-    if replicates.min() == replicates.max() and value in bounds:
+    at = np.abs(np.array(bounds) - value) < 1e-9  # areas of resamples differ by rounding
+    if at.any() and np.ptp(replicates) < 1e-9:
         reach = (1 - tail ** (1 / clusters)) * (bounds[1] - bounds[0])
-        return (value - reach, value) if value == bounds[1] else (value, value + reach)
-    wider = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else 1.0
-    share = ndtr(stdtrit(max(1, clusters - 1), tail))
+        return (bounds[0], bounds[0] + reach) if at[0] else (bounds[1] - reach, bounds[1])
+    wider = np.sqrt(clusters / (clusters - 1))
+    share = ndtr(stdtrit(clusters - 1, tail))
     low, high = value + (np.quantile(replicates, [share, 1 - share]) - value) * wider
     return float(max(low, bounds[0])), float(min(high, bounds[1]))
 
