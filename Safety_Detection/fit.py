@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--fpr", metavar="RATE", default="0.05", help="false alarms the threshold is for (default 0.05)")
     flags.add_argument("--out", metavar="FOLDER", default=OUT, help=f"where the detector is written (default {OUT})")
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
-    flags.add_argument("--limit", metavar="N", help="fit on about N rows only, whole groups in turn from each set")
+    flags.add_argument("--limit", metavar="N", help="fit on N rows at most, whole groups drawn in turn from each set")
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the folds (default 42)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     cli.add_encoder_options(flags)

@@ -209,6 +209,11 @@ def test_what_is_refused(tmp_path, rows, message):
 def test_a_limit_takes_whole_groups(tmp_path):
     dataset, _ = labelled_sets.load("sample", 30)
     assert len(dataset) <= 30 and all(dataset.clusters.count(c) == 2 for c in dataset.clusters)
+    assert labelled_sets.load("sample", 30)[0].ids == dataset.ids
+    whole = labelled_sets.load("sample")[0].ids
+    for name in dataset.group_order:
+        first, mine = ([item for item in ids if item.startswith(f"{name}:")] for ids in (whole, dataset.ids))
+        assert mine != first[: len(mine)], "not the first of the file"
     with pytest.raises(InputError, match="fewer than the 5 folds; raise --limit above 8"):
         labelled_sets.load("sample", 8)
 
