@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from doubles import GROUPS, written
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import compare, evaluation
-from utils.schema import DataFile, EncoderInfo
+from utils.schema import DataFile, EncoderInfo, Metric
 
 
 def table(capsys, *arguments):
@@ -186,6 +187,74 @@ def test_real_results_in_every_format(tmp_path, capsys):
     rows = list(csv.DictReader(io.StringIO(printed["csv"])))
     assert {row["task"] for row in rows} == {"safety_challenging", "safety_taxonomy"}
     assert {row["reference"] for row in rows} == {"tfidf"}
+
+
+@pytest.fixture
+def detectors(tmp_path):
+    """Results of three made-up encoders on two sets: one knows both, one the first only, one nothing."""
+    generator = np.random.default_rng(0)
+    sets, labels, clusters = ["a"] * 80 + ["b"] * 80, [0, 1] * 80, [i // 2 for i in range(160)]
+    for name, knows in (("both", "ab"), ("first", "a"), ("none", "")):
+        items = {"id": [f"i{k}" for k in range(160)], "set": sets, "label": labels, "group": clusters}
+        for train in "ab":
+            noise = generator.normal(0, 1, 160)
+            own = [3.0 * label * (train in knows and its in knows) for label, its in zip(labels, sets, strict=True)]
+            items[f"knn_vote/{train}"] = (noise + own).tolist()
+        area = {
+            f"{train} -> {test}": roc_auc_score(
+                *(np.array(items[c])[np.array(sets) == test] for c in ("label", f"knn_vote/{train}"))
+            )
+            for test in "ab"
+            for train in "ab"
+        }
+        area["within"] = (area["a -> a"] + area["b -> b"]) / 2
+        area["across"] = (area["a -> b"] + area["b -> a"]) / 2
+        metrics = tuple(
+            Metric("auroc/knn_vote", g, v, 80, "higher", v - 0.1, min(v + 0.1, 1), 0.5) for g, v in area.items()
+        )
+        settings = {"top_k": 10, "threshold": None, "bootstrap": 1000, "seed": 42, "baseline": None}
+        more = {"metrics": metrics, "items": items, "settings": settings, "dataset_items": 160}
+        written(tmp_path, name, np.zeros(22), "safety_detection", **more)
+    return tmp_path
+
+
+def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detectors, capsys):
+    rows = table(capsys, "none", "first", "both", "--out", detectors)
+    assert {row["metric"] for row in rows} == {"auroc/knn_vote"} and {row["reference"] for row in rows} == {"none"}
+    of = {(row["encoder"], row["group"]): row for row in rows}
+    assert len(of) == 3 * 6
+    for (encoder, group), row in of.items():
+        if encoder == "none":
+            assert row["difference"] == row["p_holm"] == ""
+            continue
+        assert float(row["difference"]) == pytest.approx(float(row["value"]) - float(of["none", group]["value"]))
+        # The first knows what is in a, trained on a; both know everything.
+        knows = encoder == "both" or group in ("a -> a", "within")
+        assert (float(row["p_holm"]) <= 0.05) == knows, (encoder, group)
+    # 2 encoders in 6 groups: the least p-value is 12 of 1,001, and all that are that sure have it or less of it.
+    assert float(of["both", "a -> b"]["p_holm"]) == pytest.approx(12 / 1001)
+    assert {e: of[e, "across"]["rank"] for e in ("none", "first", "both")} == {"none": "2", "first": "2", "both": "1"}
+    assert all(row["rank"] == "" for (_, group), row in of.items() if group != "across")
+    for form in ("text", "markdown", "latex"):
+        assert compare.main(["--out", str(detectors), "--format", form]) == 0
+        said = capsys.readouterr().out
+        assert "paired bootstrap of groups" in said and "Cohen" not in said and "sign-flip" not in said
+    assert compare.main(["--out", str(detectors)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_detectors_that_cannot_be_compared(detectors, capsys):
+    for arguments, message in (
+        (["--metric", "auroc/svm"], "--metric auroc/svm: "),
+        (["--task", "safety_detection", "one"], "one: no result in"),
+    ):
+        assert compare.main(["--out", str(detectors), *arguments]) == 2
+        line = capsys.readouterr().err
+        assert message in line and line.count("\n") == 1
+    items = detectors / "made-up" / "safety_detection" / "none.items.csv"
+    items.write_text(items.read_text().replace("i3,a,1", "i3,b,1"))
+    assert compare.main(["--out", str(detectors)]) == 2
+    assert "both and none on safety_detection: other items" in capsys.readouterr().err
 
 
 def test_p_values_are_never_printed_as_nought():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
-from utils import evaluation, report, transfer
+from utils import evaluation, figures, report, transfer
 from utils.detection_figures import roc_curves, transfer_heatmap
 from utils.figures import drawing
 from utils.results import read_items, read_result
@@ -86,7 +87,7 @@ def test_the_page_stands_alone_and_has_both_figures_for_both_grounds(out):
 def test_the_curves_drawn_have_the_areas_of_the_results(out):
     result, rows = read(out)
     with drawing():
-        figure = roc_curves(result, rows, "t")
+        figure = roc_curves(transfer.read(out / "sample" / "safety_detection" / "tfidf.json"))
         for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
             mine = [row for row in rows if row["set"] == test]
             labels = [int(row["label"]) for row in mine]
@@ -94,19 +95,39 @@ def test_the_curves_drawn_have_the_areas_of_the_results(out):
                 area = np.trapezoid(line.get_ydata(), line.get_xdata())
                 scores = [float(row[f"centroid_difference/{train}"]) for row in mine] if train else labels
                 assert area == pytest.approx(roc_auc_score(labels, scores) if train else 0.5)
-        heat = transfer_heatmap([result], "t")
+        heat = transfer_heatmap([result])
         shown = [text.get_text() for text in heat.axes[0].texts]
         pairs = [f"{a} -> {b}" for a in ("edits", "twins") for b in ("edits", "twins")]
         assert shown == [f"{result.value('auroc/centroid_difference', pair):.2f}" for pair in pairs]
 
 
+def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
+    shutil.copytree(out / "sample", tmp_path / "sample")
+    folder = tmp_path / "sample" / "safety_detection"
+    old = json.loads((folder / "tfidf.json").read_text())
+    for name, seed in (("other", 7), ("some/twin-v1.5", 42)):
+        old["settings"]["seed"], old["created"], old["encoder"]["name"] = seed, "2020-01-01T00:00:00+00:00", name
+        stem = name.replace("/", "--")
+        (folder / f"{stem}.json").write_text(json.dumps(old))
+        shutil.copy(folder / "tfidf.items.csv", folder / f"{stem}.items.csv")
+    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert "Left out: other on safety_detection" in capsys.readouterr().err
+    names = {path.name for path in (tmp_path / "sample" / "figures").iterdir()}
+    stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
+    assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in ("png", "svg")}
+    (folder / "tfidf.items.csv").write_text((folder / "tfidf.items.csv").read_text().replace(",edits,", ",,"))
+    assert figures.main(["--out", str(tmp_path)]) == 2
+    assert "tfidf.items.csv: not the whole items of a result; run the task again" in capsys.readouterr().err
+
+
 def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
-    result, rows = read(out)
+    result = transfer.read(out / "sample" / "safety_detection" / "tfidf.json")
     trains = [f"set {i}" for i in range(9)]
     monkeypatch.setattr(transfer, "trains_of", lambda result: trains)
-    rows = [{**row, **{f"centroid_difference/{t}": row["centroid_difference/edits"] for t in trains}} for row in rows]
+    scores = result.items["centroid_difference/edits"]
     with drawing():
-        lines = roc_curves(result, rows, "t").axes[0].lines
+        more = {f"centroid_difference/{train}": scores for train in trains}
+        lines = roc_curves(replace(result, items={**result.items, **more})).axes[0].lines
     assert [line.get_label() for line in lines] == [*trains, "chance"]
     assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == 10
 

@@ -6,25 +6,27 @@ Reads result files and the items beside them; computes no embedding.
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from utils import config, tables
+from utils import config, tables, transfer
 from utils.results import read_items, read_result
 from utils.schema import InputError, Metric, Result
 from utils.sources import FORMATS as FORMATS_OF_TASKS
 from utils.sources import find, shown_path
-from utils.uncertainty import effect_size, holm, sign_flip_p_value
+from utils.tables import p_text
+from utils.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 
 HEADLINES = {
     "safety_challenging": "normalized_similarity",
     "safety_contrast": "boundary_similarity",
     "safety_taxonomy": "categorical_purity",
 }
+TASKS = (*HEADLINES, transfer.TASK)
 FORMATS = ("text", "markdown", "csv", "latex")
 FLIPS = 20_000
 ALPHA = 0.05
@@ -58,7 +60,8 @@ class Cell:
 class Comparison:
     """A task's encoders compared by one metric.
 
-    ranks: encoder to one more than the number of encoders that are better by the test of their averages.
+    ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
+    test of their averages.
     average_p: the p-values of that test, by pair of encoders in the order of `labels`, Holm-corrected over all pairs.
     """
 
@@ -70,6 +73,7 @@ class Comparison:
     cells: list[Cell]
     ranks: dict[str, int]
     average_p: dict[tuple[str, str], float]
+    ranked_by: str = "average"
 
 
 def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
@@ -86,7 +90,6 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
     groups = np.array([group for group, _ in first.items.values()], dtype=object)
     values = {name: np.array([value for _, value in by_name[name].items.values()]) for name in names}
     shown = [m.group for m in first.result.metrics if m.metric == metric and _weights(groups, m.group) is not None]
-    better = next(m.better for m in first.result.metrics if m.metric == metric)
 
     def test(one: str, other: str, group: str) -> tuple[float, float, float]:
         weights = _weights(groups, group)
@@ -95,6 +98,38 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
         p = sign_flip_p_value(differences, weights[chosen], FLIPS, seed)
         return float(differences @ weights[chosen]), effect_size(differences), p
 
+    return _compared(scores, metric, reference, shown, "average", test)
+
+
+def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
+    """Compares the areas under the ROC curve of one detector on several encoders, by paired bootstrap of whole groups.
+
+    scores: results with their items. Ranks are by the mean over pairs of different sets, of one set by that set.
+    Otherwise as `compare` does.
+    """
+    refuse_unlike(scores)
+    kind = metric.split("/")[1]
+    groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
+    ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
+    resamples = transfer.resamples_for(len(groups) * (len(scores) - 1))
+    areas = transfer.areas([(one.result, kind) for one in scores], resamples, seed)
+    by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
+
+    def test(one: str, other: str, group: str) -> tuple[float, None, float]:
+        (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
+        return a - b, None, resampled_p_value(a - b, drawn - others)
+
+    return _compared(scores, metric, reference, groups, ranked_by, test)
+
+
+def _compared(
+    scores: Sequence[Scores], metric: str, reference: str, shown: Sequence[str], ranked_by: str, test: Callable
+) -> Comparison:
+    """The comparison by `test`: two encoders and a group to their difference, its effect size or None, and p-value."""
+    first = scores[0]
+    by_name = {one.result.encoder.name: one for one in scores}
+    names = list(by_name)
+    better = next(m.better for m in first.result.metrics if m.metric == metric)
     others = [name for name in names if name != reference]
     tested = {(name, group): test(name, reference, group) for name in others for group in shown}
     corrected = dict(zip(tested, holm([p for _, _, p in tested.values()]), strict=True))
@@ -107,7 +142,7 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
             else:
                 difference, effect, _ = tested[name, group]
                 cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
-    pairs = {pair: test(*pair, "average") for pair in combinations(names, 2)}
+    pairs = {pair: test(*pair, ranked_by) for pair in combinations(names, 2)}
     worse_than = dict.fromkeys(names, 0)
     average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
     for pair, p in average_p.items():
@@ -123,6 +158,7 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
         cells=cells,
         ranks={name: 1 + number for name, number in worse_than.items()},
         average_p=average_p,
+        ranked_by=ranked_by,
     )
 
 
@@ -177,6 +213,8 @@ def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
     Raises InputError if a file is missing, is none of ours, or has no such scores.
     """
     result = read_result(path)
+    if result.task == transfer.TASK:
+        return _read_detectors(path, metric)
     metric = metric or HEADLINES[result.task]
     rows = read_items(path)
     shown = shown_path(path.with_name(f"{path.stem}.items.csv"))
@@ -191,6 +229,16 @@ def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
     return Scores(result, path, items), metric
 
 
+def _read_detectors(path: Path, metric: str | None) -> tuple[Scores, str]:
+    result = transfer.read(path)
+    metric = metric or transfer.metric_of("auroc", transfer.headline_kind(result))
+    known = [transfer.metric_of("auroc", kind) for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
+    if metric not in known:
+        raise InputError(f"--metric {metric}: {shown_path(path)} has no such scores (it has: {', '.join(known)})")
+    columns = (result.items[name] for name in ("id", "set", "label"))
+    return Scores(result, path, {i: (name, float(label)) for i, name, label in zip(*columns, strict=True)}), metric
+
+
 def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[str]) -> list[Path]:
     """Result files of a task: of the encoders named, in that order, or all there are.
 
@@ -198,7 +246,8 @@ def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[s
     result is missing.
     """
     if dataset is not None and config.callers_path(dataset).is_file():
-        dataset = find(FORMATS_OF_TASKS[task], dataset).name
+        fmt = FORMATS_OF_TASKS.get(task)
+        dataset = find(fmt, dataset).name if fmt else config.callers_path(dataset).name.split(".")[0]
     folders = sorted(path for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
     if dataset is None:
         names = [path.parent.name for path in folders]
@@ -225,15 +274,17 @@ def rendered(comparison: Comparison, form: str) -> str:
     """A comparison as text of 80 columns, or as Markdown, LaTeX (booktabs) or CSV."""
     if form == "csv":
         return _csv(comparison)
-    title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ')}"
+    of_detectors = comparison.task == transfer.TASK
+    title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ').replace('auroc/', 'AUROC of ')}"
     better = comparison.cells[0].metric.better
     head = f"{title}, {better} is better; data: {comparison.dataset}"
+    effect = "" if of_detectors else "; d: Cohen's d of the pairs"
     note = (
-        f"diff: minus {comparison.labels[comparison.reference]}; d: Cohen's d of the pairs\n"
-        "p: paired sign-flip test, Holm-corrected over the table\n"
+        f"diff: minus {comparison.labels[comparison.reference]}{effect}\n"
+        f"p: paired {'bootstrap of groups' if of_detectors else 'sign-flip test'}, Holm-corrected over the table\n"
         "rank: one more than the number of encoders whose averages are better at 0.05"
     )
-    average = {cell.encoder: cell for cell in comparison.cells if cell.group == "average"}
+    average = {cell.encoder: cell for cell in comparison.cells if cell.group == comparison.ranked_by}
     order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
     ranking = [
         [
@@ -247,9 +298,14 @@ def rendered(comparison: Comparison, form: str) -> str:
         ]
         for name in order
     ]
-    headers = ["encoder", "rank", "average", "95 % interval", "diff", "d", "p"]
+    headers = ["encoder", "rank", comparison.ranked_by, "95 % interval", "diff", "d", "p"]
+    if of_detectors:
+        del headers[5]
+        ranking = [[*row[:5], row[6]] for row in ranking]
     groups = list(dict.fromkeys(cell.group for cell in comparison.cells))
-    left = [("type" if comparison.task == "safety_challenging" else "category", groups)]
+    heading = {"safety_challenging": "type", transfer.TASK: "trained -> tested"}.get(comparison.task, "category")
+    left = [(heading, groups)]
+    summaries = sum(" -> " not in group for group in groups) if of_detectors else 2
     columns = []
     for name in comparison.labels:
         mine = {cell.group: cell for cell in comparison.cells if cell.encoder == name}
@@ -260,7 +316,7 @@ def rendered(comparison: Comparison, form: str) -> str:
         columns.append(block)
     ranks = [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)]
     if form == "text":
-        table = tables.blocks(left, columns, rule_before=len(groups) - 2)
+        table = tables.blocks(left, columns, rule_before=len(groups) - summaries)
         return f"{head}\n\n{tables.render(ranks, left=2, rule_before=None)}\n\n{table}\n\n{note}"
     flat = [*left, *(column for block in columns for column in block)]
     if form == "latex":
@@ -278,7 +334,7 @@ def _csv(comparison: Comparison) -> str:
          "effect_size", "p_holm", "rank"]
     )  # fmt: skip
     for cell in comparison.cells:
-        rank = comparison.ranks[cell.encoder] if cell.group == "average" else None
+        rank = comparison.ranks[cell.encoder] if cell.group == comparison.ranked_by else None
         writer.writerow(
             [comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, cell.metric.n,
              cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, cell.difference,
@@ -299,13 +355,6 @@ def _interval(metric: Metric) -> str:
     return "-" if metric.low is None else f"{metric.low:.3f} to {metric.high:.3f}"
 
 
-def p_text(p: float | None) -> str:
-    """A p-value to three decimals, never 0."""
-    if p is None:
-        return "-"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
     from utils.cli import Parser, run, whole_number
@@ -314,7 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
     flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
-    flags.add_argument("--task", metavar="TASK", choices=list(HEADLINES), help="one task only: %(choices)s")
+    flags.add_argument("--task", metavar="TASK", choices=TASKS, help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
@@ -327,18 +376,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed = whole_number(arguments.seed, "--seed", least=0)
         out = config.results_directory(arguments.out)
         parts = []
-        for task in [arguments.task] if arguments.task else HEADLINES:
+        for task in [arguments.task] if arguments.task else TASKS:
             wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
             files = find_results(out, arguments.data, task, wanted if arguments.encoders else [])
             if len(files) < 2:
                 continue
-            read = [read_scores(path, arguments.metric) for path in files]
-            scores = [one for one, _ in read]
+            scores, metric = [], arguments.metric
+            for path in files:
+                one, metric = read_scores(path, metric)
+                scores.append(one)
             names = [one.result.encoder.name for one in scores]
             reference = arguments.reference or names[0]
             if reference not in names:
                 raise InputError(f"--reference {reference}: no result of {task} (there are: {', '.join(names)})")
-            parts.append(rendered(compare(scores, read[0][1], reference, seed), arguments.format))
+            compared = compare_detectors if task == transfer.TASK else compare
+            parts.append(rendered(compared(scores, metric, reference, seed), arguments.format))
         if not parts:
             raise InputError(f"{shown_path(out)}: no task has results of two encoders; run one with --model A,B first")
         if arguments.format == "csv":

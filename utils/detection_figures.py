@@ -1,16 +1,31 @@
 """Figures of detection: the train x test heatmap and ROC curves, made from results and nothing else."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from utils import detection_metrics as dm
 from utils import transfer
 from utils.figures import COLORS, DASHES, ink
+from utils.results import result_path
 from utils.schema import Result
 
 
-def transfer_heatmap(results: Sequence[Result], title: str):
+def detection_figures(results: Sequence[Result]) -> dict:
+    """The figures of the task by name, made inside `drawing`. results: alike, with their items."""
+    figures = {f"{transfer.TASK}_heatmap": transfer_heatmap(results)}
+    for result in results:
+        encoder = result_path(Path(), "", transfer.TASK, result.encoder.name).stem
+        figures[f"{transfer.TASK}_roc_{encoder}"] = roc_curves(result)
+    return figures
+
+
+def _title(result: Result, what: str) -> str:
+    return f"Safety-Detection: {what} ({result.dataset_items} prompts, data: {result.dataset_name})"
+
+
+def transfer_heatmap(results: Sequence[Result]):
     """Area under the ROC curve by what was trained on (rows) and tested on (columns), a panel for each encoder.
 
     Lightness goes from chance, one half or less, to 1.
@@ -50,14 +65,15 @@ def transfer_heatmap(results: Sequence[Result], title: str):
         panel.spines[:].set_visible(False)
     for panel in panels.flat[len(results) :]:
         panel.set_visible(False)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    kind = transfer.headline_kind(results[0]).replace("_", " ")
+    figure.suptitle(_title(results[0], f"AUROC of {kind}"), fontsize=10, x=0.01, ha="left")
     return figure
 
 
-def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
+def roc_curves(result: Result):
     """ROC curves of the headline detector: a panel for each tested set, a line for each set trained on.
 
-    rows: the result's items, as read_items gives them.
+    result: with its items.
     """
     from matplotlib import pyplot
 
@@ -68,10 +84,10 @@ def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
         down, across, figsize=(3.2 * across, 3.4 * down + 1.2), layout="constrained", squeeze=False
     )
     for panel, test in zip(panels.flat, sets, strict=False):
-        mine = [row for row in rows if row["set"] == test]
-        labels = np.array([int(row["label"]) for row in mine])
+        mine = np.array([name == test for name in result.items["set"]])
+        labels = np.array(result.items["label"])[mine]
         for i, train in enumerate(transfer.trains_of(result)):
-            of = dm.curve(labels, np.array([float(row[f"{kind}/{train}"]) for row in mine]))
+            of = dm.curve(labels, np.array(result.items[f"{kind}/{train}"])[mine])
             panel.plot(
                 of.false_positive_rates,
                 of.true_positive_rates,
@@ -90,5 +106,6 @@ def roc_curves(result: Result, rows: Sequence[dict[str, str]], title: str):
         panel.set_visible(False)
     handles, names = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, title="trained on")
+    title = _title(result, f"{kind.replace('_', ' ')} on {result.encoder.label}")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure

@@ -8,7 +8,6 @@ from utils.compare import find_results
 from utils.detection_figures import roc_curves, transfer_heatmap
 from utils.findings import FLOOR, Finding
 from utils.page import Cell, PlainSection, Table, drawn
-from utils.results import read_items, read_result
 from utils.schema import Metric, Result
 from utils.tables import with_interval
 
@@ -29,15 +28,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> PlainSectio
     files = find_results(out, name, transfer.TASK, ()) if folder.is_dir() else []
     if not files:
         return None
-    read = [(read_result(path), path) for path in files]
-    newest = max(read, key=lambda one: one[0].created)[0]
-    alike = [(result, path) for result, path in read if _likeness(result) == _likeness(newest)]
-    notes = [
-        f"Left out: {result.encoder.name} on {transfer.TASK}: other data or settings than {newest.encoder.name}; run "
-        "both again with the same."
-        for result, _ in read
-        if _likeness(result) != _likeness(newest)
-    ]
+    alike, notes = transfer.alike(files)
     order = {encoder: i for i, encoder in enumerate(first)}
 
     def place(one: tuple[Result, Path]) -> tuple:
@@ -46,16 +37,11 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> PlainSectio
 
     alike.sort(key=place)
     results = [result for result, _ in alike]
-    items = read_items(alike[0][1])
+    with_items = transfer.read(alike[0][1])
     kind = transfer.headline_kind(results[0]).replace("_", " ")
-    label = results[0].encoder.label
-    n = f"{results[0].dataset_items} prompts, data: {name}"
 
     def figures() -> dict:
-        return {
-            "heatmap": transfer_heatmap(results, f"{TITLE}: AUROC of {kind} ({n})"),
-            "roc": roc_curves(results[0], items, f"{TITLE}: {kind} on {label} ({n})"),
-        }
+        return {"heatmap": transfer_heatmap(results), "roc": roc_curves(with_items)}
 
     return PlainSection(
         task=transfer.TASK,
@@ -73,10 +59,6 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> PlainSectio
         notes=notes,
         results=results,
     )
-
-
-def _likeness(result: Result) -> tuple:
-    return result.dataset_files, result.dataset_items, str(sorted(result.settings.items(), key=str))
 
 
 def _cell(metric: Metric | None) -> Cell:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import config
+from utils import config, transfer
 from utils.compare import HEADLINES, find_results
 from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
@@ -279,7 +279,7 @@ def draw_all(
 ) -> list[Path]:
     """Draws what the results under `out` allow, in `<out>/<dataset>/figures`. Raises InputError if there are none.
 
-    note: called with a sentence for each map that can't be drawn.
+    note: called with a sentence for each map that can't be drawn, and for each result that is left out.
     """
     from matplotlib import pyplot
 
@@ -299,6 +299,19 @@ def draw_all(
         with drawing():
             for stem, figure in figures_of(results, items, maps).items():
                 written += save(figure, folder / stem)
+                pyplot.close(figure)
+    files = find_results(out, dataset, transfer.TASK, encoders)
+    if files:
+        from utils.detection_figures import detection_figures
+
+        found, notes = transfer.alike(files)
+        for sentence in notes:
+            note(sentence)
+        results = [transfer.read(path) for _, path in found]
+        with drawing():
+            for stem, figure in detection_figures(results).items():
+                # An encoder's name may hold a dot, which is not a suffix.
+                written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png")
                 pyplot.close(figure)
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")

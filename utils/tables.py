@@ -22,6 +22,13 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def p_text(p: float | None) -> str:
+    """A p-value to three decimals, never 0."""
+    if p is None:
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def markdown_text(text: str) -> str:
     """A cell's text that Markdown takes for text: no bar ends the cell, no tag begins."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -1,14 +1,16 @@
 """What detectors trained on one set do on another, read from results: matrix, details, differences, and a finding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from utils import detection_metrics as dm
 from utils import tables
-from utils.compare import p_text
-from utils.schema import Metric, Result
+from utils.results import read_items, read_result
+from utils.schema import InputError, Metric, Result
+from utils.sources import shown_path
 from utils.uncertainty import grouped_resamples, holm, resampled_p_value
 
 TASK = "safety_detection"
@@ -67,6 +69,40 @@ def trains_of(result: Result) -> list[str]:
     sets = sets_of(result)
     has_others = any(m.group.startswith(f"{OTHERS} -> ") for m in result.metrics)
     return [*sets, *([OTHERS] if has_others else [])]
+
+
+def read(path: Path) -> Result:
+    """A result file with its items: `id`, `set`, `label`, `group`, and the scores of every detector but the shuffled.
+
+    Raises InputError if a file is missing or is none of ours.
+    """
+    result = read_result(path)
+    scores = [f"{kind}/{train}" for kind in kinds_of(result) if kind != CONTROLS[1] for train in trains_of(result)]
+    rows = read_items(path, ["label", "group", *scores])
+    if any(not row.get(name) for name in ("set", "label", "group", *scores) for row in rows):
+        items_path = shown_path(path.with_name(f"{path.stem}.items.csv"))
+        raise InputError(f"{items_path}: not the whole items of a result; run the task again")
+    items: dict[str, list] = {name: [row[name] for row in rows] for name in ("id", "set")}
+    items |= {name: [int(row[name]) for row in rows] for name in ("label", "group")}
+    items |= {name: [float(row[name]) for row in rows] for name in scores}
+    return replace(result, items=items)
+
+
+def alike(files: Sequence[Path]) -> tuple[list[tuple[Result, Path]], list[str]]:
+    """The results, without items, of the same data and settings as the newest, and a sentence for each other one."""
+    found = [(read_result(path), path) for path in files]
+    newest = max((result for result, _ in found), key=lambda result: result.created)
+    notes = [
+        f"Left out: {result.encoder.name} on {TASK}: other data or settings than {newest.encoder.name}; run both again "
+        "with the same."
+        for result, _ in found
+        if _likeness(result) != _likeness(newest)
+    ]
+    return [one for one in found if _likeness(one[0]) == _likeness(newest)], notes
+
+
+def _likeness(result: Result) -> tuple:
+    return result.dataset_files, result.dataset_items, str(sorted(result.settings.items(), key=str))
 
 
 def matrix(result: Result, metric: str = "auroc") -> list[list[Metric | None]]:
@@ -230,7 +266,7 @@ def differences_table(differences: Sequence[Difference], result: Result) -> str:
             texts = []
             for train in trains:
                 d = cells[group_of(train, test)]
-                texts.append(f"{d.value:+.3f} ({p_text(d.p)})")
+                texts.append(f"{d.value:+.3f} ({tables.p_text(d.p)})")
             columns.append([(test, texts)])
         blocks.append(tables.blocks([(title, trains)], columns))
     return "\n\n".join(blocks)
