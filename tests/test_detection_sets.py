@@ -167,6 +167,13 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
     assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
 
 
+def test_half_a_character_is_refused(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "a", "label": 1}\n{"prompt": "b \\ud800 c", "label": 0}\n')
+    with pytest.raises(InputError, match=r"mine\.jsonl: row 2: 'prompt' holds half a character"):
+        labelled_sets.load(str(path))
+
+
 def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
     sample = str(config.ROOT / "Safety_Detection" / "sample.csv")
     mine = table(tmp_path, rows_of(5, 7))
