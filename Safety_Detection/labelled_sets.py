@@ -298,7 +298,7 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
     for one, other in combinations(plain, 2):
         shared = len(plain[one] & plain[other])
         if shared:
-            told.append(f"{shared} texts stand in {one} and in {other}; the side that is trained on goes without them")
+            told.append(f"texts that stand in {one} and in {other}: {shared}; they are not trained on when the other set is tested")
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
         name=name,

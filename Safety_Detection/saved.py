@@ -47,16 +47,20 @@ class SavedDetector:
     about: dict
 
 
-def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]):
-    """The vectors of texts that a detector scores: (n, d) of length 1 (or 0), sparse for words. ids: for errors."""
+def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
+    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and how many texts were cut off.
+
+    Sparse for words. ids: what to call each text in an error.
+    """
     if words is not None:
-        return words.rows(texts)
-    return metrics.unit_rows(embedder.embed(texts, ids).matrix).astype(np.float32)
+        return words.rows(texts), 0
+    embedded = embedder.embed(texts, ids)
+    return metrics.unit_rows(embedded.matrix).astype(np.float32), int(embedded.truncated.sum())
 
 
 def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:
     """The vector of PROBE: (d,)."""
-    row = rows_of(embedder, words, [PROBE], ["the probe text"])
+    row = rows_of(embedder, words, [PROBE], ["the probe text"])[0]
     return row[0] if words is None else row.toarray()[0]
 
 

@@ -115,11 +115,11 @@ def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
 
 
 class Scorer:
-    """Scores lines, and keeps count of those that can't be."""
+    """Scores lines, and keeps count of those that can't be, and of those longer than what the encoder reads."""
 
     def __init__(self, detector: saved.SavedDetector, embedder: Embedder) -> None:
         self.detector, self.embedder = detector, embedder
-        self.scored, self.faults = 0, 0
+        self.scored, self.cut, self.faults = 0, 0, 0
 
     def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, str, float, int]]:
         """(number, id, score, 1 if flagged) of each line that can be scored; the others are told on standard error."""
@@ -137,7 +137,7 @@ class Scorer:
         if not lines:
             return
         try:
-            rows = saved.rows_of(
+            rows, cut = saved.rows_of(
                 self.embedder,
                 self.detector.words,
                 [line.prompt for line in lines],
@@ -148,9 +148,11 @@ class Scorer:
             if len(lines) == 1:
                 self._fault(lines[0].number, f"can't be embedded ({error})")
             else:
-                for line in lines:
-                    yield from self._scores([line])
+                half = len(lines) // 2
+                yield from self._scores(lines[:half])
+                yield from self._scores(lines[half:])
             return
+        self.cut += cut
         yield from zip(lines, map(float, self.detector.detector.scores(rows)), strict=True)
 
     def _fault(self, number: int, what: str) -> None:
@@ -202,7 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise InputError(f"--input {arguments.input}: no prompts; give it some to score")
         embedder.close()
         if not arguments.quiet:
-            print(f"scored {scorer.scored} of {scorer.scored + scorer.faults} lines", file=sys.stderr)
+            cut = f", {scorer.cut} of them longer than the encoder reads and cut off" if scorer.cut else ""
+            print(f"scored {scorer.scored} of {scorer.scored + scorer.faults} lines{cut}", file=sys.stderr)
         return 3 if scorer.faults else 0
 
     return cli.run(work)

@@ -174,6 +174,20 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
     assert said == ["line 2: holds half a character; left out", "line 3: is not JSON; left out"]
 
 
+def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkeypatch):
+    class Short(World):
+        max_tokens = 3
+
+        def token_counts(self, texts):
+            return np.array([len(text.split()) for text in texts])
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Short())
+    folder = fitted(tmp_path, labelled, "--no-cache")
+    capsys.readouterr()
+    assert scored(tmp_path, folder, "in.txt", "one two three\none two three four\n")[0] == 0
+    assert "scored 2 of 2 lines, 1 of them longer than the encoder reads and cut off" in capsys.readouterr().err
+
+
 def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     text = 'id,prompt\n1,good\n2,"bad\n' + "".join(f"{i},good\n" for i in range(3, 9))
