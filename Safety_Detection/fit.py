@@ -110,7 +110,8 @@ def fitted(
         vectors = protocol.vectors_of(embedder.embed(texts, [item for one in parts for item in one.ids]).matrix)
 
     def trained(rows: np.ndarray) -> protocol.Trained:
-        return protocol.trained(kind, vectors, dataset, rows, top_k, rate, seed)
+        inner = protocol.inner_folds(dataset, rows, seed)
+        return protocol.trained(kind, vectors, dataset, rows, inner, top_k, rate)
 
     whole = np.arange(len(dataset))
     done = trained(whole)

@@ -298,7 +298,9 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
     for one, other in combinations(plain, 2):
         shared = len(plain[one] & plain[other])
         if shared:
-            told.append(f"texts that stand in {one} and in {other}: {shared}; they are not trained on when the other set is tested")
+            told.append(
+                f"texts in both {one} and {other}: {shared}; neither is trained on them to be tested on the other"
+            )
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
         name=name,

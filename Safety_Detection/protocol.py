@@ -116,23 +116,27 @@ class Trained:
     threshold: float
 
 
+def inner_folds(dataset: LabelledDataset, rows: np.ndarray, seed: int = 42) -> np.ndarray:
+    """The inner fold of each row trained on: clusters stay together, and so do prompts of several sets of one text."""
+    plain = [normalised(dataset.texts["prompt"][i]) for i in rows]
+    together = joined(len(rows), same(plain), [dataset.clusters[i] for i in rows])
+    return folds([dataset.labels[i] for i in rows], together, INNER_FOLDS, seed)
+
+
 def trained(
     kind: str,
     vectors: Vectors,
     dataset: LabelledDataset,
     rows: np.ndarray,
+    inner: np.ndarray,
     top_k: int = 10,
     rate: float = FALSE_POSITIVE_RATE,
-    seed: int = 42,
 ) -> Trained:
     """A detector fitted on these rows of a dataset, with the threshold that flags `rate` of their safe prompts.
 
-    The inner folds keep clusters on one side, and prompts of several sets that have one text.
+    inner: the inner fold of each row.
     """
     labels = np.array(dataset.labels)[rows]
-    plain = [normalised(dataset.texts["prompt"][i]) for i in rows]
-    together = joined(len(rows), same(plain), [dataset.clusters[i] for i in rows])
-    inner = folds(labels, together, INNER_FOLDS, seed)
     done = fit(kind, vectors(rows, rows)[0], labels, inner, top_k, lambda held: vectors(rows[~held], rows[held]))
     return Trained(done.detector, done.held_out, dm.threshold_at(done.held_out[labels == 0], rate))
 
@@ -152,13 +156,16 @@ def pairings(
     labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
     length = lengths_of(dataset.texts["prompt"])
     fitted: dict[tuple[str, bytes], Trained] = {}
+    inner: dict[bytes, np.ndarray] = {}
 
     def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[np.ndarray, np.ndarray]:
         of = length if kind == "prompt_length" else vectors
-        key = (kind, train.tobytes())
-        done = fitted.get(key) or trained(kind, of, dataset, train, top_k, seed=seed)
+        name = train.tobytes()
+        if name not in inner:
+            inner[name] = inner_folds(dataset, train, seed)
+        done = fitted.get((kind, name)) or trained(kind, of, dataset, train, inner[name], top_k)
         if keep:
-            fitted[key] = done
+            fitted[kind, name] = done
         scores = done.detector.scores(of(train, test)[1])
         return scores, scores >= done.threshold
 

@@ -151,7 +151,8 @@ def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():
     )  # fmt: skip
     rows = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
     vectors = protocol.vectors_of(np.tile(rows, (2, 1)))
-    held_out = protocol.trained("nearest_unsafe", vectors, dataset, np.arange(80)).held_out
+    inner = protocol.inner_folds(dataset, np.arange(80))
+    held_out = protocol.trained("nearest_unsafe", vectors, dataset, np.arange(80), inner).held_out
     assert held_out.max() < 0.999 and held_out[:40] == pytest.approx(held_out[40:])
 
 

@@ -187,7 +187,7 @@ def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
 def test_texts_of_two_sets_are_counted(tmp_path):
     one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
     # u0 to u4 and s0 to s5 are in both.
-    note = "texts that stand in one and in other: 11; they are not trained on when the other set is tested"
+    note = "texts in both one and other: 11; neither is trained on them to be tested on the other"
     assert note in labelled_sets.load(f"{one},{other}")[0].notes
 
 
