@@ -65,10 +65,13 @@ def test_differences_p_values_and_ranks(three, capsys):
     assert (exact["three", "a"], exact["three", "b"]) == (2 / 2**12, 2 / 2**10)
     corrected = {(r["encoder"], r["group"]): float(r["p_holm"]) for r in rows if r["p_holm"]}
     assert len(corrected) == 8, "two encoders in four rows"
-    # Of the eight, `three` has the four smallest. The two over all items are drawn, 1 in 20,001 at the least; then come
-    # 2/2^12 and 2/2^10, which count as one of six and one of five.
-    assert corrected["three", "a"] == pytest.approx(6 * 2 / 2**12)
-    assert corrected["three", "b"] == pytest.approx(5 * 2 / 2**10)
+    # The averages are corrected over the three pairs of encoders, as the ranks are. Of the six others, `three` has the
+    # three smallest. That over all items is drawn, 1 in 20,001 at the least; then come 2/2^12 and 2/2^10, which count
+    # as one of five and one of four.
+    assert corrected["three", "overall"] == pytest.approx(6 / 20_001)
+    assert corrected["three", "a"] == pytest.approx(5 * 2 / 2**12)
+    assert corrected["three", "b"] == pytest.approx(4 * 2 / 2**10)
+    assert corrected["three", "average"] == pytest.approx(3 / 20_001) and corrected["two", "average"] > 0.05
     assert min(corrected["two", part] for part in "ab") >= min(exact["two", part] for part in "ab")
     ranks = {r["encoder"]: r["rank"] for r in rows if r["group"] == "average"}
     assert ranks == {"one": "1", "two": "1", "three": "3"}
@@ -231,8 +234,9 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
         # The first knows what is in a, trained on a; both know everything.
         knows = encoder == "both" or group in ("a -> a", "within")
         assert (float(row["p_holm"]) <= 0.05) == knows, (encoder, group)
-    # 2 encoders in 6 groups: the least p-value is 12 of 1,001, and all that are that sure have it or less of it.
-    assert float(of["both", "a -> b"]["p_holm"]) == pytest.approx(12 / 1001)
+    # The least p-value is one of 1,001: of 2 encoders in 5 groups, the mean across corrected over the 3 pairs instead.
+    assert float(of["both", "a -> b"]["p_holm"]) == pytest.approx(10 / 1001)
+    assert float(of["both", "across"]["p_holm"]) == pytest.approx(3 / 1001)
     assert {e: of[e, "across"]["rank"] for e in ("none", "first", "both")} == {"none": "2", "first": "2", "both": "1"}
     assert all(row["rank"] == "" for (_, group), row in of.items() if group != "across")
     for form in ("text", "markdown", "latex"):

@@ -45,7 +45,8 @@ class Scores:
 class Cell:
     """One encoder and one group: its score, and its difference to the reference's on the same items.
 
-    difference, effect_size, p: None for the reference itself. p is corrected by Holm over the whole comparison.
+    difference, effect_size, p: None for the reference itself. p of averages is corrected by Holm over all pairs of
+    encoders, as the ranks are, and that of other groups over all other differences to the reference.
     """
 
     group: str
@@ -79,9 +80,9 @@ class Comparison:
 def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
     """Compares results of one task with a reference, by paired sign-flip permutation tests on the same items.
 
-    p-values are Holm-corrected over all differences shown. An encoder's rank is one more than the number of encoders
-    that are better than it by the test of their averages, Holm-corrected over all pairs. Raises InputError, naming the
-    reason, if the results can't be compared.
+    An encoder's rank is one more than the number of encoders that are better than it by the test of their averages,
+    Holm-corrected over all pairs; the other p-values are corrected over all differences to the reference but those of
+    the averages. Raises InputError, naming the reason, if the results can't be compared.
     """
     refuse_unlike(scores)
     names = [s.result.encoder.name for s in scores]
@@ -111,7 +112,8 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     kind = metric.split("/")[1]
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
     ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
-    resamples = transfer.resamples_for(len(groups) * (len(scores) - 1))
+    n = len(scores)
+    resamples = transfer.resamples_for(max((len(groups) - 1) * (n - 1), n * (n - 1) // 2))
     areas = transfer.areas([(one.result, kind) for one in scores], resamples, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
 
@@ -132,7 +134,12 @@ def _compared(
     better = next(m.better for m in first.result.metrics if m.metric == metric)
     others = [name for name in names if name != reference]
     tested = {(name, group): test(name, reference, group) for name in others for group in shown}
-    corrected = dict(zip(tested, holm([p for _, _, p in tested.values()]), strict=True))
+    secondary = [key for key in tested if key[1] != ranked_by]
+    corrected = dict(zip(secondary, holm([tested[key][2] for key in secondary]), strict=True))
+    pairs = {pair: test(*pair, ranked_by) for pair in combinations(names, 2)}
+    average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
+    for name in others:
+        corrected[name, ranked_by] = next(p for pair, p in average_p.items() if set(pair) == {name, reference})
     cells = []
     for group in shown:
         for name in names:
@@ -142,9 +149,7 @@ def _compared(
             else:
                 difference, effect, _ = tested[name, group]
                 cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
-    pairs = {pair: test(*pair, ranked_by) for pair in combinations(names, 2)}
     worse_than = dict.fromkeys(names, 0)
-    average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
     for pair, p in average_p.items():
         if p <= ALPHA:
             one_is_better = (pairs[pair][0] < 0) == (better == "lower")
@@ -279,12 +284,14 @@ def rendered(comparison: Comparison, form: str) -> str:
     better = comparison.cells[0].metric.better
     head = f"{title}, {better} is better; data: {comparison.dataset}"
     effect = "" if of_detectors else "; d: Cohen's d of the pairs"
+    ranked = comparison.ranked_by
     note = (
         f"diff: minus {comparison.labels[comparison.reference]}{effect}\n"
-        f"p: paired {'bootstrap of groups' if of_detectors else 'sign-flip test'}, Holm-corrected over the table\n"
-        "rank: one more than the number of encoders whose averages are better at 0.05"
+        f"p: paired {'bootstrap of groups' if of_detectors else 'sign-flip test'}, corrected by Holm: of '{ranked}'\n"
+        "over all pairs of encoders, else over the other rows of the table\n"
+        f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"
     )
-    average = {cell.encoder: cell for cell in comparison.cells if cell.group == comparison.ranked_by}
+    average = {cell.encoder: cell for cell in comparison.cells if cell.group == ranked}
     order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
     ranking = [
         [
@@ -298,7 +305,7 @@ def rendered(comparison: Comparison, form: str) -> str:
         ]
         for name in order
     ]
-    headers = ["encoder", "rank", comparison.ranked_by, "95 % interval", "diff", "d", "p"]
+    headers = ["encoder", "rank", ranked, "95 % interval", "diff", "d", "p"]
     if of_detectors:
         del headers[5]
         ranking = [[*row[:5], row[6]] for row in ranking]

@@ -26,14 +26,14 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
     """
     best = leader(results)
     others = len([result for result in results if result.encoder.name != FLOOR])
-    name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others},"
+    aside = "" if others == len(results) else " (TF-IDF aside)"
+    name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
     sentences = {
         "safety_challenging": _challenging,
         "safety_contrast": _contrast,
         "safety_taxonomy": _taxonomy,
     }[best.task](best, name, comparison)
-    ranking = _ranking(comparison)
-    return [*sentences, *([Finding("Ranking", ranking)] if ranking else [])]
+    return [*sentences, *_ranking(comparison)]
 
 
 def leader(results: Sequence[Result]) -> Result:
@@ -145,14 +145,15 @@ def _shown(m: Metric) -> str:
     return f"{m.group.replace('_', ' ')} ({m.value:.3f})"
 
 
-def _ranking(comparison: Comparison | None) -> str:
+def _ranking(comparison: Comparison | None) -> list[Finding]:
     """The encoders by rank and average; nothing where the floor and one other are all there is."""
     if comparison is None or len(set(comparison.labels) - {FLOOR}) < 2:
-        return ""
+        return []
     average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}
     sign = 1 if next(iter(average.values())).better == "lower" else -1
     by_rank: dict[int, list[str]] = {}
     for name in sorted(average, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
         by_rank.setdefault(comparison.ranks[name], []).append(comparison.labels[name])
     parts = [f"{rank}. {' = '.join(labels)}" for rank, labels in by_rank.items()]
-    return f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."
+    text = f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."
+    return [Finding(f"Ranking by {comparison.metric.replace('_', ' ')}", text)]

@@ -549,7 +549,10 @@ def render_markdown(name: str, sections: Sequence[Section], plain: Sequence[Plai
         parts += [_markdown_table(table) for table in (_group_table(section), *_more_tables(section))]
         if section.comparison is not None:
             reference = markdown_text(section.comparison.labels[section.comparison.reference])
-            parts.append(f"difference: minus {reference}; p: paired sign-flip test, Holm-corrected over the table")
+            parts.append(
+                f"difference: minus {reference}; p: paired sign-flip test, corrected by Holm: of the average over all "
+                "pairs of encoders, else over the other rows of the table"
+            )
         parts += [markdown_text(note) for note in section.notes]
     for section in plain:
         parts.append(f"## {section.title}\n\n{section.question} {section.lead}")
