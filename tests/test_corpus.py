@@ -311,6 +311,14 @@ def test_what_a_cluster_cannot_do(tmp_path, made, capsys, flags, message):
     assert message in fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray", *flags)
 
 
+@needs_ray
+def test_a_cluster_that_does_not_answer_ends_the_run(tmp_path, made, capsys, monkeypatch):
+    """Nothing listens there: Ray itself would wait for minutes."""
+    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 3)
+    line = fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray", "--address", "127.0.0.1:1")
+    assert "--address 127.0.0.1:1: no cluster answers in 3 s; start one" in line
+
+
 def test_without_ray_its_extra_is_named(tmp_path, made, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     line = fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray")

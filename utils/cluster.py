@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ ATTEMPTS = 4
 # Longer than the slowest encoder takes for a shard on a CPU. Nothing at all happens for that long only if machines
 # were lost and none came in their place.
 _IDLE_SECONDS = 12 * 3600.0
+# A cluster that runs tells its status in a few seconds.
+_ANSWER_SECONDS = 60
 # What goes through Ray is a line for each shard, so its store needs no more than the least that Ray takes.
 _OBJECT_STORE_BYTES = 80 * 2**20
 
@@ -168,6 +171,7 @@ def _join(cluster: Cluster) -> None:
         options |= {"address": "local", "num_cpus": max(processors, cluster.workers or 1), "include_dashboard": False}
         options |= {"object_store_memory": _OBJECT_STORE_BYTES}
     else:
+        _check_answers(cluster.address)
         # Other machines need the packages and the two folders, but no copy of this program.
         options |= {"address": cluster.address, "runtime_env": {"py_modules": [str(config.ROOT / "utils")]}}
     try:
@@ -176,6 +180,21 @@ def _join(cluster: Cluster) -> None:
         where = "--executor ray" if cluster.address is None else f"--address {cluster.address}"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{where}: no cluster to be had ({reason}); ray status shows one that runs") from None
+
+
+def _check_answers(address: str) -> None:
+    """Raises InputError where a cluster does not answer, such as one that is gone and still on record here.
+
+    `ray.init` would wait for it for more than ten minutes, without a word.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"--address {address}: no cluster answers in {_ANSWER_SECONDS} s; start one (ray start --head); if the one "
+            "on record here is gone, ray stop forgets it"
+        ) from None
 
 
 def _pool(job: Job, cluster: Cluster) -> dict:

@@ -146,7 +146,7 @@ def embed_corpus(
         _claim(job, kept)
         missing = missing_shards(job, note)
         reused = rows - job.rows(missing)
-        note(f"{rows} rows in {job.shards} shards of {shard_rows}; {job.shards - len(missing)} are finished")
+        note(f"{rows} rows, shards of {shard_rows}: {job.shards - len(missing)} of {job.shards} finished")
         if missing:
             note(f"loading {spec.name}")
             _embed(job, missing, executor, show_progress)
