@@ -184,6 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path is not None and not path.stat().st_size:
             raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
         output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
+        if output is not None and path is not None and output.exists() and output.samefile(path):
+            raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
         if output is not None and output.is_dir():
             raise InputError(f"--output {arguments.output}: is a folder; name a file")
         device = cli.device_and_dtype(arguments)[0]

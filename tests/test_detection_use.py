@@ -300,6 +300,10 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     (tmp_path / "in.txt").write_text("good\n")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path]
     assert "is a folder; name a file" in refused(capsys, *arguments)
+    (tmp_path / "same.txt").symlink_to("in.txt")
+    arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
+    assert "is the input, which it would replace; name another file" in refused(capsys, *arguments)
+    assert (tmp_path / "in.txt").read_text() == "good\n"
 
 
 @pytest.mark.parametrize(
