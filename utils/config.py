@@ -79,9 +79,14 @@ def leave_error(line: str) -> None:
         Path(path).write_text(f"{line}\n", encoding="utf-8")
 
 
+def callers_directory() -> Path:
+    """The folder a script was called from, which it has left since."""
+    return Path(os.environ.get("SAFE_EMBED_CALLED_FROM_DIR") or Path.cwd())
+
+
 def callers_path(text: str) -> Path:
-    """A path as its user meant it: relative to the folder a script was called from, which it has left since."""
-    return Path(os.environ.get("SAFE_EMBED_CALLED_FROM_DIR") or Path.cwd()) / Path(text).expanduser()
+    """A path as its user meant it: relative to the folder a command was called in."""
+    return callers_directory() / Path(text).expanduser()
 
 
 def data_directory() -> Path | None:

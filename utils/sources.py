@@ -203,9 +203,9 @@ def sha256_of(path: Path) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """The path as a person would type it from the repository's root."""
+    """The path as a person would type it from the folder a command was called in."""
     try:
-        return str(path.relative_to(config.ROOT))
+        return str(path.relative_to(config.callers_directory()))
     except ValueError:
         return str(path)
 
@@ -340,7 +340,11 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         clean = frame[column].str.strip()
         empty = (clean == "").to_numpy().nonzero()[0]
         if len(empty):
-            raise InputError(f"{file}: row {empty[0] + 1} (id {frame['id'].iloc[empty[0]]}): no text in '{column}'")
+            more = f", as in {len(empty) - 1} other rows" if len(empty) > 1 else ""
+            raise InputError(
+                f"{file}: row {empty[0] + 1} (id {frame['id'].iloc[empty[0]]}): no text in '{column}'{more}; give each "
+                "one, or leave the row out"
+            )
         stripped = stripped | (clean != frame[column])
         frame[column] = clean
     if stripped.any():
@@ -451,7 +455,10 @@ def read_columns(
     missing = [column for column in columns if column not in frame.columns]
     if missing and len(frame.columns):
         found = ", ".join(map(str, frame.columns[:8]))
-        raise InputError(f"{name}: no column '{missing[0]}' (found: {found}); pass a file in the format of {readme}")
+        remedy = f"pass a file in the format of {readme}"
+        if len(frame.columns) == 1 and any(mark in found for mark in ";\t"):
+            remedy = "save it with commas between the columns"
+        raise InputError(f"{name}: no column '{missing[0]}' (found: {found}); {remedy}")
     if not len(frame):
         raise InputError(f"{name}: no rows; see {readme} for the format")
     if "id" not in frame.columns and "id" in optional:
