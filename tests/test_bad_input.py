@@ -47,6 +47,14 @@ def fails(capsys, tmp_path, task, *flags):
         (["--dtype", "int8"], "--dtype int8: give one of auto, float32"),
         (["--seed", "-1"], "--seed -1"),
         (["--data", "nothing.csv"], "nothing.csv: no such file"),
+        (
+            ["--model", "./my-model"],
+            r"--model \./my-model: no such folder; give a model's, or a name of python -m utils",
+        ),
+        (
+            ["tfidf", "all-minilm-l6-v2"],
+            "unrecognized arguments: all-minilm-l6-v2; put commas between several encoders",
+        ),
         (["--no-such-flag"], r"unrecognized arguments: --no-such-flag \(see --help\)"),
         (["--top-k"], r"--top-k: expected one argument"),
     ],

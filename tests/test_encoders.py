@@ -172,6 +172,30 @@ def test_an_unknown_name_gets_the_nearest_ones():
         resolve("all-minilm-l6")
 
 
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("SBERT-all", "sentence-bert-all"),  # a label of the paper's
+        ("text-embedding-3-large", "text-embedding-v3"),  # what the API calls it
+        ("TF-IDF", "tfidf"),
+        ("sentence-transformers/All-MiniLM-L6-v2", "all-minilm-l6-v2"),
+        ("st5base", "st5-base"),
+    ],
+)
+def test_the_nearest_name_is_found_by_label_and_weights_too(text, first):
+    assert encoders.nearest_names(text)[0] == first
+
+
+def test_the_label_says_what_makes_it_another_encoder_than_the_name_alone():
+    def label(**options):
+        return resolve("all-minilm-l6-v2", EncoderOptions(**options)).label
+
+    assert label() == label(dtype="float32") == label(prompt="") == label(device="cpu") == "MiniLM-L6"
+    assert label(prompt="query: ") == "MiniLM-L6 (own prompt)"
+    assert label(prompt="query: ", dtype="bfloat16") == "MiniLM-L6 (own prompt, bfloat16)"
+    assert label(backend="onnx") == "MiniLM-L6 (onnx)"
+
+
 def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_path):
     code = (
         "from utils import encoders, hub\n"
@@ -192,7 +216,7 @@ def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_p
         )
         message, reachable = run.stdout.splitlines()
         assert message.startswith("--model somebody/some-model: the Hugging Face hub can't be reached")
-        assert "all-minilm-l6-v2 and tfidf work offline" in message
+        assert "all-minilm-l6-v2 works offline" in message
         assert reachable == "False"
 
 

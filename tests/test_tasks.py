@@ -15,7 +15,7 @@ from scipy import stats
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, results, tables
+from utils import config, encoders, results, sources, tables
 from utils.evaluation import evaluate, evaluate_all
 from utils.schema import InputError, Metric
 
@@ -146,6 +146,33 @@ def test_safety_taxonomy_by_hand(compass, tmp_path):
     b = next(m for m in doc["metrics"] if (m["metric"], m["group"]) == ("categorical_purity", "b"))
     assert (b["chance"], b["ceiling"], b["n"], b["better"]) == (0.25, 0.5, 2, "higher")
     assert {m["metric"] for m in doc["metrics"]} == {"categorical_purity", "categorical_purity@1", "silhouette", "nmi"}
+
+
+def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys):
+    def wrote(*flags):
+        assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample", *flags) == 0
+        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
+
+    assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
+    assert wrote("--top-k", "5").endswith("tfidf.json, in place of one with top_k 10")
+    assert wrote("--limit", "60", "--seed", "1").endswith(", in place of one with 144 items, top_k 5, seed 42")
+    (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
+    assert wrote().endswith("tfidf.json")
+
+
+def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):
+    assert sources.shown_path(config.ROOT / "results" / "a.json") == "results/a.json"
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    assert sources.shown_path(tmp_path / "mine" / "a.json") == "mine/a.json"
+    assert sources.shown_path(config.ROOT / "results" / "a.json") == str(config.ROOT / "results" / "a.json")
+
+
+@pytest.mark.parametrize("module", ["Safety_Taxonomy.evaluate", "Safety_Detection.score", "utils.encoders"])
+def test_a_python_without_the_packages_says_so(module):
+    """-S leaves site-packages out."""
+    run = subprocess.run([sys.executable, "-S", "-m", module], cwd=config.ROOT, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stdout == "" and run.stderr.count("\n") == 1
+    assert run.stderr.startswith("error: numpy, tabulate, dotenv not installed for ") and "setup.sh" in run.stderr
 
 
 def test_a_floor_that_is_too_large_is_left_out_and_told(compass, tmp_path, monkeypatch, capsys):

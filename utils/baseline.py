@@ -132,7 +132,7 @@ def _beavertails_frame():
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE and not hub.reachable():
-        raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect, or use --baseline own")
+        raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect to fetch it")
     import datasets
 
     datasets.disable_progress_bars()
@@ -141,7 +141,5 @@ def _beavertails_frame():
             BEAVERTAILS["path"], split=BEAVERTAILS["split"], revision=BEAVERTAILS["revision"]
         )
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"BeaverTails: can't be loaded ({type(error).__name__}); connect, or use --baseline own"
-        ) from None
+        raise InputError(f"BeaverTails: can't be loaded ({type(error).__name__}); connect to fetch it") from None
     return dataset.select_columns(["prompt", "is_safe"]).to_pandas()

@@ -39,6 +39,9 @@ class Parser(argparse.ArgumentParser):
     """Flags whose misuse becomes one line."""
 
     def error(self, message: str):
+        of_evaluation = any(action.dest == "encoder" for action in self._actions)
+        if of_evaluation and re.match("unrecognized arguments: [^-]", message):
+            raise InputError(f"{message}; put commas between several encoders, as in --model A,B (see --help)")
         raise InputError(f"{message} (see --help)")
 
 
@@ -190,7 +193,7 @@ def run(work: Callable[[], int | None]) -> int:
         config.leave_error(line)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what was embedded is kept, run the same command to go on", file=sys.stderr)
+        print("interrupted; the same command goes on with what is stored", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -63,9 +63,19 @@ def paper_entry(name: str, source: str, prompt: str) -> dict | None:
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
     """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id or openai:MODEL.
 
-    Loads no model and imports no torch. Raises InputError if there is no such encoder, or if its revision can't be
-    determined because the hub can't be reached.
+    The label says what was asked for beside the name. Loads no model and imports no torch. Raises InputError if there
+    is no such encoder, or if its revision can't be determined because the hub can't be reached.
     """
+    spec = _named(name, options)
+    plain = {"prompt": "", "dtype": "float32"} | registry().get(name, {})
+    asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
+    asked += [] if spec.dtype == plain["dtype"] else [spec.dtype]
+    asked += [] if options.backend == "torch" else [options.backend]
+    asked += [] if options.revision is None else [options.revision[:12]]
+    return replace(spec, label=f"{spec.label} ({', '.join(asked)})") if asked else spec
+
+
+def _named(name: str, options: EncoderOptions) -> EncoderSpec:
     entry = registry().get(name)
     if entry is not None:
         return _registered(name, entry, options)
@@ -94,11 +104,23 @@ def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
             checkpoints=(checkpoint,),
             options=options,
         ))  # fmt: skip
-    near = difflib.get_close_matches(name, registry(), n=3, cutoff=0.4) or list(hub.OFFLINE_ENCODERS)
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"--model {name}: no such folder; give a model's, or a name of python -m utils.encoders")
+    near = nearest_names(name) or list(hub.OFFLINE_ENCODERS)
     raise InputError(
         f"--model {name}: no such encoder; nearest: {', '.join(near)}; or give a Hugging Face id (organisation/name), "
         "openai:MODEL or a folder"
     )
+
+
+def nearest_names(text: str) -> list[str]:
+    """The registry's names that a person may have meant: by their own, their label, or that of the weights."""
+    known = {}
+    for name, entry in registry().items():
+        for known_as in (entry["source"].rpartition("/")[2], entry["label"], name):
+            known[known_as.casefold()] = name
+    near = difflib.get_close_matches(text.casefold().rpartition("/")[2], known, n=3, cutoff=0.5)
+    return list(dict.fromkeys(known[one] for one in near))
 
 
 def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:

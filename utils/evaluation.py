@@ -68,7 +68,15 @@ class Task:
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
-    return run(lambda: _evaluate([task], task.settings(argv, "evaluate")))
+
+    def work() -> int:
+        settings = task.settings(argv, "evaluate")
+        dataset, found = _loaded(task, settings)
+        if found.name == "sample" and not settings.quiet:
+            print(f"using the bundled sample, {found.how}", file=sys.stderr)
+        return _evaluate([task], {task.name: dataset}, settings)
+
+    return run(work)
 
 
 def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
@@ -77,10 +85,12 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
 
     def work() -> int:
         settings = settings_from(flags.parse_args(argv))
-        if not settings.quiet:
-            for task in tasks:
-                print(_data_sheet(task.format, *_loaded(task, settings)), file=sys.stderr)
-        return _evaluate(tasks, settings)
+        datasets = {}
+        for task in tasks:
+            datasets[task.name], found = _loaded(task, settings)
+            if not settings.quiet:
+                print(_data_sheet(task.format, datasets[task.name], found), file=sys.stderr)
+        return _evaluate(tasks, datasets, settings)
 
     return run(work)
 
@@ -92,7 +102,7 @@ def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
     return load(settings.data, settings.limit)
 
 
-def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
+def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
     from utils import embed, encoders, results, sources, store
 
     def note(sentence: str) -> None:
@@ -100,14 +110,10 @@ def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
             print(sentence, file=sys.stderr)
 
     specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
-    datasets = {}
     for task in tasks:
-        dataset, found = _loaded(task, settings)
-        if found.name == "sample":
-            note(f"using the bundled sample, {found.how}")
+        dataset = datasets[task.name]
         task.check(dataset, settings)
         results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
-        datasets[task.name] = dataset
     kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
 
     done: dict[str, list[Result]] = {task.name: [] for task in tasks}
@@ -115,8 +121,10 @@ def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
         embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
         for task in tasks:
             result = _result(task, settings, datasets[task.name], embedder, note)
-            path = results.write_result(result, settings.out)
-            note(f"wrote {sources.shown_path(path)}")
+            path = results.result_path(settings.out, result.dataset_name, task.name, result.encoder.name)
+            other = _other_than(path, result)
+            results.write_result(result, settings.out)
+            note(f"wrote {sources.shown_path(path)}{f', in place of one with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
     if not any(spec.loader == "tfidf" for spec in specs):
@@ -146,16 +154,47 @@ def _evaluate(tasks: Sequence[Task], settings: Settings) -> int:
     return 0
 
 
-def _is_of_more(path: Path, result: Result) -> bool:
-    """Whether the result file at `path` is of the same data and of more items."""
+def _there(path: Path) -> Result | None:
+    """The result at `path`; None where there is none that this version reads."""
     from utils.results import read_result
 
     try:
-        there = read_result(path)
+        return read_result(path)
     except InputError:
+        return None
+
+
+def _is_of_more(path: Path, result: Result) -> bool:
+    """Whether the result file at `path` is of the same data and of more items."""
+    there = _there(path)
+    if there is None:
         return False
     same = {file.sha256 for file in there.dataset_files} == {file.sha256 for file in result.dataset_files}
     return same and there.dataset_items > result.dataset_items
+
+
+def _other_than(path: Path, result: Result) -> str:
+    """What the result file at `path` has that `result`, which takes its place, has not; '' where they are alike."""
+    there = _there(path)
+    if there is None:
+        return ""
+    other = []
+    if there.encoder.label != result.encoder.label:
+        other.append(f"encoder {there.encoder.label}")
+    elif there.encoder.fingerprint != result.encoder.fingerprint:
+        other.append("other weights or another recipe")
+    if [file.sha256 for file in there.dataset_files] != [file.sha256 for file in result.dataset_files]:
+        other.append("other data")
+    if there.dataset_items != result.dataset_items:
+        other.append(f"{there.dataset_items} items")
+
+    def said(value: object) -> object:
+        return value["source"] if isinstance(value, dict) else value
+
+    for name, value in there.settings.items():
+        if said(value) != said(result.settings.get(name)):
+            other.append(f"{name} {said(value)}")
+    return ", ".join(other)
 
 
 def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:

@@ -168,7 +168,7 @@ class _HubErrors:
         elif _is_connection_error(error):
             message = (
                 "the Hugging Face hub can't be reached and the model is not cached; connect, set HF_ENDPOINT to a "
-                f"mirror, or give a folder; {' and '.join(OFFLINE_ENCODERS)} work offline"
+                f"mirror, or give a folder; {OFFLINE_ENCODERS[0]} works offline"
             )
         else:
             return False
