@@ -247,6 +247,16 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
+    for name in ("both", "new"):
+        written(detectors, name, np.linspace(0, 1, 22))
+    assert compare.main(["both", "new", "--out", str(detectors)]) == 0
+    said = capsys.readouterr()
+    assert "safety-challenging: " in said.out and "safety-detection" not in said.out
+    assert "without safety_detection: new: no result in" in said.err
+    assert compare.main(["both", "new", "--out", str(detectors), "--task", "safety_detection"]) == 2
+
+
 def test_detectors_that_cannot_be_compared(detectors, capsys):
     for arguments, message in (
         (["--metric", "auroc/svm"], "--metric auroc/svm: "),

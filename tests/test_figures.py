@@ -108,6 +108,9 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
 def test_all_are_written_as_png_and_svg(sample_results, capsys):
     assert figures.main(["--out", str(sample_results)]) == 0
     assert "without a map: all-minilm-l6-v2" in capsys.readouterr().err, "its vectors are in another store"
+    assert figures.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
+    assert "without safety_detection: all-minilm-l6-v2: no result in" in capsys.readouterr().err
+    assert figures.main(["--out", str(sample_results)]) == 0
     folder = sample_results / "sample" / "figures"
     names = {path.stem for path in folder.iterdir()}
     assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
