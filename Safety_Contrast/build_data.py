@@ -135,7 +135,7 @@ def check(argv: Sequence[str]) -> int:
         rows = quality.quality(dataset)
         print(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
         print(quality.table(rows))
-        print(f"\n{quality.shared_texts(dataset)} edits are shared by two originals or more")
+        print(f"\n{quality.shared_texts(dataset)} different edits are shared by two originals or more")
         out = config.ROOT / "results" / "contrast_check"
         out = out if arguments.out is None else config.callers_path(arguments.out)
         picture = out / f"{dataset.name}.svg"

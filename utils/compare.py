@@ -5,6 +5,7 @@ Reads result files and the items beside them; computes no embedding.
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -329,7 +330,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     if form == "latex":
         comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])
         parts = [tables.flat(part, "latex_booktabs").replace("±", "$\\pm$") for part in (ranks, flat)]
-        return "\n\n".join([comment, *parts])
+        return "\n\n".join([comment, *(re.sub(r"-(?=\d\.)", "$-$", part) for part in parts)])
     return "\n\n".join([f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe"), note.replace("\n", "; ")])
 
 

@@ -143,10 +143,11 @@ def render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | N
 def flat(columns: Sequence[tuple[str, Sequence[str]]], form: str, align: Sequence[str] | None = None) -> str:
     """Columns as one table of any width in tabulate's format `form`; in Markdown (`pipe`) as text, never as markup.
 
-    align: "left" or "right" for each column.
+    align: "left" or "right" for each column; the first left and the others right if None.
     """
     rows = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     headers = [head for head, _ in columns]
     if form == "pipe":
         rows, headers = [list(map(markdown_text, row)) for row in rows], list(map(markdown_text, headers))
+    align = align or ["left", *["right"] * (len(columns) - 1)]
     return tabulate(rows, headers=headers, tablefmt=form, colalign=align, disable_numparse=True)
