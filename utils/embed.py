@@ -197,7 +197,7 @@ def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
     """A sentence on the texts that are longer than what the encoder reads."""
     return (
         f"{stats.truncated} of {stats.unique} distinct texts are longer than the {info.max_tokens} tokens that "
-        f"{info.name} reads and were cut off (column truncated of the items file)"
+        f"{info.name} reads and were cut off"
     )
 
 
