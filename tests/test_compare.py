@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import compare, evaluation
+from utils import compare, evaluation, tables
 from utils.schema import DataFile, EncoderInfo, Metric
 
 
@@ -245,6 +245,23 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
         assert "paired bootstrap of groups" in said and "Cohen" not in said and "sign-flip" not in said
     assert compare.main(["--out", str(detectors)]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
+    """The label of 32 letters beside 11 + 4 * 2 + 7 + 14 + 6 + 5 + 5 others of the ranking would take 88."""
+    labels = {"both": "MiniLM-L6 (own prompt, bfloat16)", "none": "Qwen3-Embedding-8B (no prompt)"}
+    for name, label in labels.items():
+        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
+        written(detectors, name, np.linspace(0, 1, 22), encoder=encoder)
+    assert compare.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80 and all(label in said for label in labels.values())
+    # A row's name of 38 and columns of 30, 6 and 6, with two blanks between each, are 86.
+    groups = ["openai_moderation -> openai_moderation"]
+    block = [(labels["none"], ["0.911 ±0.011"]), ("diff", ["-0.009"]), ("p", ["<0.001"])]
+    lines = tables.blocks([("trained -> tested", groups)], [block]).splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= 80
+    assert "Qwen3-Embedding-8B" in lines[0] and "(no prompt)" in lines[1]
 
 
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):

@@ -325,7 +325,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     ranks = [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)]
     if form == "text":
         table = tables.blocks(left, columns, rule_before=len(groups) - summaries)
-        return f"{head}\n\n{tables.render(ranks, left=2, rule_before=None)}\n\n{table}\n\n{note}"
+        return f"{head}\n\n{tables.blocks(ranks[:2], [[column] for column in ranks[2:]])}\n\n{table}\n\n{note}"
     flat = [*left, *(column for block in columns for column in block)]
     if form == "latex":
         comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])

@@ -114,15 +114,18 @@ def blocks(
 ) -> str:
     """Lays columns out beside `left`, in as many tables below one another as the width asks for.
 
-    columns: blocks of columns that stay together.
+    columns: blocks of columns that stay together. What a label says in brackets goes into a second line of the header
+    where a block is too wide for a table of its own.
     """
 
     def width(column: tuple[str, list[str]]) -> int:
-        return max(len(column[0]), *map(len, column[1])) + 2
+        return max(map(len, [*column[0].splitlines(), *column[1]])) + 2
 
     room = WIDTH - sum(width(column) for column in left) + 2
     tables: list[list[tuple[str, list[str]]]] = [[]]
     for block in columns:
+        if sum(map(width, block)) > room:
+            block = [(head.replace(" (", "\n("), cells) for head, cells in block]
         if tables[-1] and sum(map(width, tables[-1] + block)) > room:
             tables.append([])
         tables[-1].extend(block)

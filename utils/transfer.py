@@ -258,7 +258,7 @@ def differences_table(differences: Sequence[Difference], result: Result) -> str:
     trains, sets = trains_of(result), sets_of(result)
     by_pair: dict[str, dict[str, Difference]] = {}
     for d in differences:
-        by_pair.setdefault(f"{d.one} minus {d.other}", {})[d.group] = d
+        by_pair.setdefault(f"{d.one}\nminus {d.other}", {})[d.group] = d
     blocks = []
     for title, cells in by_pair.items():
         columns = []
