@@ -160,6 +160,15 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
     assert wrote().endswith("tfidf.json")
 
 
+def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
+    def wrote(number):
+        assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample", "--baseline", number) == 0
+        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
+
+    assert wrote("0.1").endswith("tfidf.json") and wrote("0.1").endswith("tfidf.json")
+    assert wrote("0.25").endswith("tfidf.json, in place of one with baseline 0.1")
+
+
 def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):
     assert sources.shown_path(config.ROOT / "results" / "a.json") == "results/a.json"
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))

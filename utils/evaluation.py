@@ -189,7 +189,9 @@ def _other_than(path: Path, result: Result) -> str:
         other.append(f"{there.dataset_items} items")
 
     def said(value: object) -> object:
-        return value["source"] if isinstance(value, dict) else value
+        if isinstance(value, dict):  # an average similarity
+            return value["value"] if value["source"] == "given" else value["source"]
+        return ",".join(value) if isinstance(value, list) else value
 
     for name, value in there.settings.items():
         if said(value) != said(result.settings.get(name)):
