@@ -167,10 +167,12 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
     assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
 
 
-def test_half_a_character_is_refused(tmp_path):
+@pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "type", "label"])
+def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
-    path.write_text('{"prompt": "a", "label": 1}\n{"prompt": "b \\ud800 c", "label": 0}\n')
-    with pytest.raises(InputError, match=r"mine\.jsonl: row 2: 'prompt' holds half a character"):
+    row = {"id": "1", "prompt": "a", "label": "1", "group": "g", "set": "s", "type": "t"}
+    path.write_text("\n".join(json.dumps(one) for one in (row, {**row, "id": "2"} | {column: "b \ud800 c"})))
+    with pytest.raises(InputError, match=rf"mine\.jsonl: row 2: '{column}' holds half a character"):
         labelled_sets.load(str(path))
 
 

@@ -473,14 +473,15 @@ def read_columns(
             cell = frame[column].iloc[row]
             what = "is missing" if cell is None or cell != cell else f"is not text ({type(cell).__name__})"
             raise InputError(f"{name}: {at}: '{column}' {what}; give every row a text there")
+    for column in columns if path.suffix != ".csv" else ():
+        texts = list(map(str, frame[column]))
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:  # an escape of JSON's without its other half, such as \ud800
+            row = next(i for i, text in enumerate(texts) if text.encode(errors="replace").decode() != text)
+            raise InputError(f"{name}: row {row + 1}: '{column}' holds half a character; mend it") from None
     for column in {*numbers} & {*columns}:
         frame[column] = frame[column].astype(str).str.strip()
-    for column in columns if path.suffix != ".csv" else ():
-        try:
-            "".join(frame[column]).encode()
-        except UnicodeEncodeError:  # an escape of JSON's without its other half, such as \ud800
-            row = next(i for i, text in enumerate(frame[column]) if text.encode(errors="replace").decode() != text)
-            raise InputError(f"{name}: row {row + 1}: '{column}' holds half a character; mend it") from None
     if (frame["id"] == "").any():
         raise InputError(f"{name}: row {int((frame['id'] == '').argmax()) + 1} has no id; give every row one")
     return frame
