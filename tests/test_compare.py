@@ -264,6 +264,15 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     assert "Qwen3-Embedding-8B" in lines[0] and "(no prompt)" in lines[1]
 
 
+def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
+    for name, label, least in (("one", "MiniLM-L6", 0.2), ("two", "gte-Qwen2-1.5B", 0.1)):
+        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
+        written(tmp_path, name, np.linspace(least, 0.9, 22), encoder=encoder)
+    assert compare.main(["one", "two", "--out", str(tmp_path), "--format", "latex"]) == 0
+    said = capsys.readouterr().out
+    assert "gte-Qwen2-1.5B" in said and "$-$0.050" in said  # linspace: the mean is that of its ends, 0.55 and 0.5
+
+
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
     for name in ("both", "new"):
         written(detectors, name, np.linspace(0, 1, 22))

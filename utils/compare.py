@@ -330,7 +330,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     if form == "latex":
         comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])
         parts = [tables.flat(part, "latex_booktabs").replace("±", "$\\pm$") for part in (ranks, flat)]
-        return "\n\n".join([comment, *(re.sub(r"-(?=\d\.)", "$-$", part) for part in parts)])
+        return "\n\n".join([comment, *(re.sub(r"(?<!\w)-(?=\d\.)", "$-$", part) for part in parts)])
     return "\n\n".join([f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe"), note.replace("\n", "; ")])
 
 
