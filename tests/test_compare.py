@@ -75,6 +75,9 @@ def test_differences_p_values_and_ranks(three, capsys):
     assert min(corrected["two", part] for part in "ab") >= min(exact["two", part] for part in "ab")
     ranks = {r["encoder"]: r["rank"] for r in rows if r["group"] == "average"}
     assert ranks == {"one": "1", "two": "1", "three": "3"}
+    # Whichever is the reference, a pair's average has the p-value of that pair: of those with `three` the least.
+    again = {(r["encoder"], r["group"]): r["p_holm"] for r in table(capsys, "--reference", "three", "--out", out)}
+    assert [float(again[name, "average"]) for name in ("one", "two")] == pytest.approx([3 / 20_001] * 2)
 
 
 def test_the_floor_is_compared_whatever_the_others_average_similarity(tmp_path, capsys):
@@ -247,6 +250,25 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
+    folder = detectors / "made-up" / "safety_detection"
+    for path in folder.glob("*.json"):
+        document = json.loads(path.read_text())
+        document["metrics"] = [m for m in document["metrics"] if m["group"] in ("a -> a", "within")]
+        path.write_text(json.dumps(document))
+        items = path.with_name(f"{path.stem}.items.csv")
+        items.write_text("\n".join(line for line in items.read_text().splitlines() if ",b," not in line) + "\n")
+    ranks = {r["encoder"]: r["rank"] for r in table(capsys, "--out", detectors) if r["group"] == "within"}
+    assert ranks == {"both": "1", "first": "1", "none": "3"}
+
+
+def test_detectors_are_resampled_as_often_as_their_correction_needs(detectors, capsys, monkeypatch):
+    # Of 2 encoders in 5 groups: 50 resamples for each difference, so that the least p-value is 10 of 501.
+    monkeypatch.setattr(compare.transfer, "LEAST_RESAMPLES", 10)
+    rows = table(capsys, "none", "first", "both", "--out", detectors)
+    assert min(float(r["p_holm"]) for r in rows if r["p_holm"] and r["group"] != "across") == pytest.approx(10 / 501)
+
+
 def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     """The label of 32 letters beside 11 + 4 * 2 + 7 + 14 + 6 + 5 + 5 others of the ranking would take 88."""
     labels = {"both": "MiniLM-L6 (own prompt, bfloat16)", "none": "Qwen3-Embedding-8B (no prompt)"}
@@ -291,7 +313,13 @@ def test_detectors_that_cannot_be_compared(detectors, capsys):
         assert compare.main(["--out", str(detectors), *arguments]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1
-    items = detectors / "made-up" / "safety_detection" / "none.items.csv"
+    path = detectors / "made-up" / "safety_detection" / "none.json"
+    before = path.read_text()
+    path.write_text(before.replace('"seed": 42', '"seed": 7'))
+    assert compare.main(["--out", str(detectors)]) == 2
+    assert "both and none on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
+    path.write_text(before)
+    items = path.with_name("none.items.csv")
     items.write_text(items.read_text().replace("i3,a,1", "i3,b,1"))
     assert compare.main(["--out", str(detectors)]) == 2
     assert "both and none on safety_detection: other items" in capsys.readouterr().err

@@ -194,6 +194,8 @@ def refuse_unlike(scores: Sequence[Scores]) -> None:
         refuse("number of items", a.dataset_items, b.dataset_items)
         refuse("k", a.settings["top_k"], b.settings["top_k"])
         refuse("threshold", a.settings["threshold"], b.settings["threshold"])
+        if a.task == transfer.TASK:  # who is trained on what
+            refuse("seed", a.settings["seed"], b.settings["seed"])
         if not any(is_fitted(r) for r in (a, b)):
             refuse("kind of baseline", *(_kind_of_baseline(r) for r in (a, b)))
         if [(i, g) for i, (g, _) in first.items.items()] != [(i, g) for i, (g, _) in other.items.items()]:
