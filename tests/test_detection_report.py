@@ -143,6 +143,19 @@ def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys)
     assert "Left out: other on safety_detection: other data or settings than tfidf" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", ["files", "items"])
+def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
+    path = out / "sample" / "safety_detection" / "tfidf.json"
+    old = json.loads(path.read_text())
+    old["created"], old["encoder"]["name"] = "2020-01-01T00:00:00+00:00", "other"
+    (tmp_path / "same.json").write_text(json.dumps(old))
+    old["dataset"][part] = 7 if part == "items" else [{**old["dataset"]["files"][0], "sha256": "0" * 64}]
+    (tmp_path / "other.json").write_text(json.dumps(old))
+    alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
+    assert [place for _, place in alike] == [path, tmp_path / "same.json"]
+    assert len(notes) == 1 and notes[0].startswith("Left out: other on safety_detection")
+
+
 def test_it_stands_after_the_other_tasks(out, sample_results, sample_store, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
     shutil.copytree(sample_results / "sample", tmp_path / "sample")

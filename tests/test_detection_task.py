@@ -244,6 +244,17 @@ def test_sets_are_resampled_each_in_its_own_way():
     dataset, _ = labelled_sets.load("sample")
     drawn = [Resampling(dataset, test, 1000, 42).parts[0] for test in dataset.group_order]
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()
+    # Two sets that are the same: their mean varies less than either, by the square root of 2, if they are drawn apart.
+    generator = np.random.default_rng(0)
+    labels = [0, 1] * 40
+    scores = (np.array(labels) + generator.normal(0, 1, 80)).tolist()
+    items = {"set": ["a"] * 80 + ["b"] * 80, "label": labels * 2, "group": list(range(160))}
+    items |= {f"knn_vote/{train}": scores * 2 for train in "ab"}
+    rows = [Metric("auroc/knn_vote", f"{t} -> {s}", 0.5, 9, "higher") for s in "ab" for t in "ab"]
+    (of,) = transfer.areas([(replace(made_up(rows), items=items), "knn_vote")], 2000)
+    spread = {group: float(drawn.std()) for group, (_, drawn) in of.items()}
+    assert spread["within"] == pytest.approx(spread["a -> a"] / np.sqrt(2), rel=0.1)
+    assert spread["a -> b"] == pytest.approx(spread["a -> a"], rel=0.1)
 
 
 def test_a_type_of_one_group_has_no_interval(tmp_path):
