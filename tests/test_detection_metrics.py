@@ -145,10 +145,21 @@ def test_the_interval_covers_where_clusters_hold_both_classes():
     assert 0.917 <= coverage(clusters, np.tile([1, 0, 0, 0], 60), spread=0.7)["clusters"] <= 0.983
 
 
+def test_an_interval_of_few_groups_is_wider_than_the_percentiles():
+    """Student's 4 degrees: t = -2.7764, of which the normal has 0.00275 below; 0.1 - 0.2 * 0.00275 by sqrt(5 / 4)."""
+    reach = 0.09945 * np.sqrt(5 / 4)
+    found = grouped_interval(0.5, np.linspace(0.4, 0.6, 1001), 5)
+    assert found == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-5)
+
+
 def test_an_interval_at_a_bound_by_hand():
     # As for a share: 1 - 0.025^(1/25) = 0.13719.
     assert grouped_interval(1.0, np.ones(10), 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
     assert grouped_interval(0.0, np.zeros(10), 25) == pytest.approx((0, 0.13719), abs=1e-5)
+    # Where some resamples differ it is no share: 0.2 is above the quantile that Student's 24 degrees ask for, and is
+    # made wider by sqrt(25 / 24).
+    some = np.repeat([0.0, 0.2], [90, 10])
+    assert grouped_interval(0.0, some, 25) == pytest.approx((0, 0.2 * np.sqrt(25 / 24)))
     # The areas of resamples are 1 but for rounding.
     assert grouped_interval(1.0, 1 - np.arange(10) * 1e-16, 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
 
