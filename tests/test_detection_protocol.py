@@ -167,6 +167,12 @@ def test_sets_that_are_one_another_are_refused():
         protocol.check(LabelledDataset(**{**vars(dataset), "texts": {"prompt": texts}}))
 
 
+def test_three_groups_of_each_class_are_enough_for_three_folds():
+    dataset, _ = two_sets(True)  # pairs: rows 2 i and 2 i + 1 are a group with a prompt of each class
+    assert protocol.enough(dataset, np.arange(6)) and not protocol.enough(dataset, np.arange(4))
+    assert not protocol.enough(dataset, np.array([0, 1, 2, 3, 5])), "three groups of safe prompts, two of unsafe"
+
+
 def test_words_are_those_of_the_training_side_only():
     vectors = protocol.word_vectors_of(["alpha beta", "beta gamma", "gamma delta"])
     seen, asked = vectors(np.array([0, 1]), np.array([2]))

@@ -151,6 +151,15 @@ def test_bad_flags_are_one_line(tmp_path, capsys, flags, message):
     assert message in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
+def test_sets_that_are_one_another_end_in_one_line(tmp_path, capsys):
+    path = tmp_path / "twice.csv"
+    rows = [f"{'bad' if i % 2 else 'good'} thing {i} word{i},{i % 2},{s}" for s in "ab" for i in range(40)]
+    path.write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
+    assert run(tmp_path, "tfidf", "--quiet", "--data", str(path)) == 2
+    said = capsys.readouterr()
+    assert "set 'b' has too little left to train on" in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
 class World(StandIn):
     """Unsafe prompts lean along the axis of their set: a shortcut."""
 
