@@ -106,6 +106,7 @@ def test_words_are_kept_with_a_detector_of_tfidf(tmp_path, labelled, kind, capsy
     assert "words.json was altered" in refused(capsys, *arguments)
     words.unlink()
     assert "words.json can't be read (No such file" in refused(capsys, *arguments)
+    words.write_text("[]")
     assert sorted(path.name for path in fitted(tmp_path, labelled).iterdir()) == names[:2], "no words of another stay"
 
 
@@ -148,6 +149,21 @@ def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled,
         found[name] = json.loads((folder / "detector.json").read_text())["elsewhere"]
     assert found["both.csv"] == found["y.csv"] != [] and found["x.csv"] == []
     assert "not tried on published: too little is left to fit on without its texts" in capsys.readouterr().err
+
+
+def test_the_words_that_are_kept_are_of_the_prompts_fitted_on(tmp_path, labelled, monkeypatch):
+    rows = labelled.read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["prompt,label", *(f"strange {row[:-2]}" for row in rows[1:])]))
+    published = labelled_sets._file(other, "published", "as given")[0]
+    monkeypatch.setattr(labelled_sets, "PUBLISHED", {"published": lambda: published})
+    own = tmp_path / "own.csv"
+    own.write_text("\n".join(["prompt,label", *(row[:-2] for row in rows[1:])]))
+    folder = fitted(tmp_path, own, "--model", "tfidf")
+    assert [one["set"] for one in json.loads((folder / "detector.json").read_text())["elsewhere"]] == ["published"]
+    words = json.loads((folder / "words.json").read_text())
+    assert "thing" in words and "strange" not in words
+    assert len(saved.load(folder).detector.arrays["direction"]) == len(words)
 
 
 def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp_path, labelled, capsys):
