@@ -184,10 +184,12 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
         f"line {number}: has no text; left out" for number in range(3, 43)
     ]
     text = '{"prompt": "good"}\n{"prompt": "\\ud800 bad"}\n' + "[" * 100_000 + '\n{"prompt": "bad"}\n'
+    text += '{"prompt": "bad", "id": "\\udc00"}\n'
     status, rows = scored(tmp_path, folder, "in.jsonl", text, "--quiet")
     assert status == 3 and [row["line"] for row in rows] == ["1", "4"]
     said = capsys.readouterr().err.splitlines()
-    assert said == ["line 2: holds half a character; left out", "line 3: is not JSON; left out"]
+    faults = {2: "holds half a character", 3: "is not JSON", 5: "holds half a character"}
+    assert said == [f"line {number}: {fault}; left out" for number, fault in faults.items()]
 
 
 def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkeypatch):
