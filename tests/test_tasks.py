@@ -5,17 +5,18 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import oracles
 import pytest
-from doubles import StandIn
+from doubles import StandIn, written
 from scipy import stats
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, results, sources, tables
+from utils import config, encoders, evaluation, results, sources, tables
 from utils.evaluation import evaluate, evaluate_all
 from utils.schema import InputError, Metric
 
@@ -158,6 +159,19 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
     assert wrote("--limit", "60", "--seed", "1").endswith(", in place of one with 144 items, top_k 5, seed 42")
     (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
     assert wrote().endswith("tfidf.json")
+
+
+def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
+    path = written(tmp_path, "one", np.linspace(0, 1, 22))
+    result = results.read_result(path)
+
+    def other(encoder, **more):
+        return evaluation._other_than(path, replace(result, encoder=replace(result.encoder, **encoder), **more))
+
+    assert other({}) == ""
+    assert other({"label": "ONE (no prompt)", "fingerprint": "f"}) == "encoder ONE"
+    assert other({"fingerprint": "f"}) == "other weights or another recipe"
+    assert other({}, dataset_files=()) == "other data"
 
 
 def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
