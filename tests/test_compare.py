@@ -250,6 +250,17 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+def test_results_of_a_labelled_file_are_found_by_its_path(detectors, capsys):
+    """A file of detection has no format of another task's."""
+    path = detectors / "made-up.v2.csv"
+    path.write_text("prompt,label\n")
+    arguments = ["--out", detectors, "--task", "safety_detection"]
+    assert len(table(capsys, *arguments, "--data", path)) == 3 * 6
+    (detectors / "made-up").rename(detectors / "other")
+    assert compare.main([*map(str, arguments), "--data", str(path)]) == 2
+    assert "no task has results" in capsys.readouterr().err
+
+
 def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
     folder = detectors / "made-up" / "safety_detection"
     for path in folder.glob("*.json"):
@@ -284,6 +295,14 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     lines = tables.blocks([("trained -> tested", groups)], [block]).splitlines()
     assert len(lines) == 4 and max(map(len, lines)) <= 80
     assert "Qwen3-Embedding-8B" in lines[0] and "(no prompt)" in lines[1]
+
+
+def test_a_label_is_text_in_markdown(tmp_path, capsys):
+    for name, label in (("one", "a|b <i>"), ("two", "c")):
+        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
+        written(tmp_path, name, np.linspace(0, 0.9, 22), encoder=encoder)
+    assert compare.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.count("a\\|b &lt;i>") == 2, "a row of the ranking and a heading"
 
 
 def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):

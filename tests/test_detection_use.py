@@ -202,8 +202,9 @@ def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkey
     monkeypatch.setattr(encoders, "load", lambda spec: Short())
     folder = fitted(tmp_path, labelled, "--no-cache")
     capsys.readouterr()
-    assert scored(tmp_path, folder, "in.txt", "one two three\none two three four\n")[0] == 0
-    assert "scored 2 of 2 lines, 1 of them longer than the encoder reads and cut off" in capsys.readouterr().err
+    monkeypatch.setattr(score, "BATCH", 2)
+    assert scored(tmp_path, folder, "in.txt", "one two three four\none two three\none two three four five\n")[0] == 0
+    assert "scored 3 of 3 lines, 2 of them longer than the encoder reads and cut off" in capsys.readouterr().err
 
 
 def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path, labelled, capsys):

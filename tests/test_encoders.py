@@ -194,6 +194,8 @@ def test_the_label_says_what_makes_it_another_encoder_than_the_name_alone():
     assert label(prompt="query: ") == "MiniLM-L6 (own prompt)"
     assert label(prompt="query: ", dtype="bfloat16") == "MiniLM-L6 (own prompt, bfloat16)"
     assert label(backend="onnx") == "MiniLM-L6 (onnx)"
+    spec = resolve("st5-base", EncoderOptions(revision="0123456789abcdef" * 2 + "01234567"))
+    assert spec.label == "ST5-Base (0123456789ab)"
 
 
 def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_path):
