@@ -14,6 +14,7 @@ from Safety_Detection import saved
 from utils import cli, config
 from utils.embed import Embedder
 from utils.schema import InputError
+from utils.store import EmbeddingStore, default_path
 
 BATCH = 256
 # Characters of a prompt in a CSV file; a quote that is never closed must not take the memory.
@@ -115,10 +116,17 @@ def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
 
 
 class Scorer:
-    """Scores lines, and keeps count of those that can't be, and of those longer than what the encoder reads."""
+    """Scores lines, and keeps count of those that can't be, and of those longer than what the encoder reads.
 
-    def __init__(self, detector: saved.SavedDetector, embedder: Embedder) -> None:
-        self.detector, self.embedder = detector, embedder
+    What an API was paid for is kept in the embedding store. Raises InputError if the encoder is another one, or where
+    it takes no text any more.
+    """
+
+    def __init__(self, detector: saved.SavedDetector) -> None:
+        self.detector, self.unstored = detector, Embedder(detector.spec)
+        saved.check_probe(detector, self.unstored)
+        paid = detector.spec.loader == "openai"
+        self.embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self.unstored
         self.scored, self.cut, self.faults = 0, 0, 0
 
     def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, str, float, int]]:
@@ -145,6 +153,7 @@ class Scorer:
             )
         except InputError as error:
             # One text that an encoder can't take must not cost the others of its batch theirs.
+            saved.probe_of(self.unstored, self.detector.words)
             if len(lines) == 1:
                 self._fault(lines[0].number, f"can't be embedded ({error})")
             else:
@@ -154,6 +163,11 @@ class Scorer:
             return
         self.cut += cut
         yield from zip(lines, map(float, self.detector.detector.scores(rows)), strict=True)
+
+    def close(self) -> None:
+        """Ends the encoder's processes."""
+        self.embedder.close()
+        self.unstored.close()
 
     def _fault(self, number: int, what: str) -> None:
         self.faults += 1
@@ -190,10 +204,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--output {arguments.output}: is a folder; name a file")
         device = cli.device_and_dtype(arguments)[0]
         folder = config.callers_path(arguments.detector)
+        if output is not None and output.resolve().parent == folder.resolve():
+            raise InputError(f"--output {arguments.output}: is in the detector's folder; name another file")
         detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
-        embedder = Embedder(detector.spec)
-        saved.check_probe(detector, embedder)
-        scorer = Scorer(detector, embedder)
+        scorer = Scorer(detector)
         with contextlib.ExitStack() as stack:
             stream = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
             lines = lines_of(stream, kind, arguments.column, arguments.input)
@@ -204,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     _in_batches(scorer, lines, target, path.stat().st_size, arguments.quiet)
                 if not scorer.scored and not scorer.faults:
                     raise InputError(f"--input {arguments.input}: no prompts; give it some to score")
-        embedder.close()
+        scorer.close()
         if not arguments.quiet:
             cut = f", {scorer.cut} of them longer than the encoder reads and cut off" if scorer.cut else ""
             print(f"scored {scorer.scored} of {scorer.scored + scorer.faults} lines{cut}", file=sys.stderr)

@@ -13,7 +13,7 @@ from Safety_Detection import fit, labelled_sets, saved, score
 from Safety_Detection.detectors import KINDS, folds
 from Safety_Detection.detectors import fit as fit_detector
 from utils import encoders, metrics
-from utils.schema import EncoderOptions
+from utils.schema import EncoderOptions, InputError
 
 
 def vector(text):
@@ -164,6 +164,47 @@ def test_the_words_that_are_kept_are_of_the_prompts_fitted_on(tmp_path, labelled
     words = json.loads((folder / "words.json").read_text())
     assert "thing" in words and "strange" not in words
     assert len(saved.load(folder).detector.arrays["direction"]) == len(words)
+
+
+def test_an_encoder_that_takes_nothing_any_more_ends_the_run(tmp_path, labelled, capsys, monkeypatch):
+    folder, asked = fitted(tmp_path, labelled), []
+
+    class Gone(World):
+        def encode(self, texts):
+            asked.append(len(texts))
+            if len(asked) > 1:  # after the probe text
+                raise InputError("the server can't be reached")
+            return super().encode(texts)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Gone())
+    status, rows = scored(tmp_path, folder, "in.txt", "good\n" * 100 + "bad\n" * 100, "--quiet")
+    assert status == 2 and rows is None and asked == [1, 2, 1], "the batch of two texts, and the probe text again"
+    assert capsys.readouterr().err == "error: the server can't be reached\n"
+
+
+def test_what_an_api_was_paid_for_is_not_paid_for_again(tmp_path, labelled, monkeypatch):
+    folder = fitted(tmp_path, labelled, "--model", "openai:a-model")
+    monkeypatch.setattr(score, "BATCH", 2)
+    asked, working = [], [2]
+
+    class Paid(World):
+        def encode(self, texts):
+            if texts != [saved.PROBE]:
+                if not working[0]:
+                    raise InputError("the server can't be reached")
+                working[0] -= 1
+                asked.extend(texts)
+            elif not working[0]:
+                raise InputError("the server can't be reached")
+            return super().encode(texts)
+
+    monkeypatch.setattr(encoders, "load", lambda spec: Paid())
+    lines = [f"{'bad' if i % 2 else 'good'} {i}" for i in range(8)]
+    status, rows = scored(tmp_path, folder, "in.txt", "\n".join(lines) + "\n", "--quiet")
+    assert status == 2 and rows is None and asked == lines[:4]
+    working[0] = 9
+    status, rows = scored(tmp_path, folder, "in.txt", "\n".join(lines) + "\n", "--quiet")
+    assert status == 0 and [row["flagged"] for row in rows] == ["0", "1"] * 4 and asked == lines
 
 
 def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp_path, labelled, capsys):
@@ -321,6 +362,8 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     assert "is a folder; name a file" in refused(capsys, *arguments)
     (tmp_path / "same.txt").symlink_to("in.txt")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
+    into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / "words.json"]
+    assert "is in the detector's folder; name another file" in refused(capsys, *into)
     assert "is the input, which it would replace; name another file" in refused(capsys, *arguments)
     assert (tmp_path / "in.txt").read_text() == "good\n"
 
