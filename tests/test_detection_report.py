@@ -116,8 +116,9 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
     stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
     assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in ("png", "svg")}
     (folder / "tfidf.items.csv").write_text((folder / "tfidf.items.csv").read_text().replace(",edits,", ",,"))
-    assert figures.main(["--out", str(tmp_path)]) == 2
-    assert "tfidf.items.csv: not the whole items of a result; run the task again" in capsys.readouterr().err
+    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert "Left out: " in (said := capsys.readouterr().err)
+    assert "tfidf.items.csv: not the whole items of a result; run the task again." in said
 
 
 def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
@@ -149,11 +150,30 @@ def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
     old = json.loads(path.read_text())
     old["created"], old["encoder"]["name"] = "2020-01-01T00:00:00+00:00", "other"
     (tmp_path / "same.json").write_text(json.dumps(old))
+    for name in ("same", "other"):
+        shutil.copy(path.with_name("tfidf.items.csv"), tmp_path / f"{name}.items.csv")
     old["dataset"][part] = 7 if part == "items" else [{**old["dataset"]["files"][0], "sha256": "0" * 64}]
     (tmp_path / "other.json").write_text(json.dumps(old))
     alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
-    assert [place for _, place in alike] == [path, tmp_path / "same.json"]
+    assert [result.encoder.name for result in alike] == ["tfidf", "other"]
     assert len(notes) == 1 and notes[0].startswith("Left out: other on safety_detection")
+
+
+def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results, sample_store, tmp_path, capsys):
+    folder = tmp_path / "sample" / "safety_detection"
+    shutil.copytree(out / "sample" / "safety_detection", folder)
+    (folder / "broken.json").write_text("{")
+    assert report.main(["--out", str(tmp_path)]) == 0
+    assert "Left out: " in capsys.readouterr().err
+    assert transfer.alike([folder / "broken.json"])[0] == []
+    (folder / "tfidf.items.csv").unlink()
+    assert report.main(["--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "no results to report (Left out: " in said and said.count("\n") == 1
+    shutil.copytree(sample_results / "sample" / "safety_taxonomy", tmp_path / "sample" / "safety_taxonomy")
+    assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+    page = (tmp_path / "sample" / "report.html").read_text()
+    assert "broken.json: not a result file" in page and "tfidf.items.csv: can&#39;t be read" in page
 
 
 def test_it_stands_after_the_other_tasks(out, sample_results, sample_store, tmp_path, monkeypatch):

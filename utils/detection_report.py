@@ -19,31 +19,29 @@ CAPTIONS = {
 }
 
 
-def detection_section(out: Path, name: str, first: Sequence[str]) -> PlainSection | None:
-    """The section on the dataset `name`, of results like the newest one; None where there is none.
+def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[PlainSection | None, list[str]]:
+    """The section on the dataset `name`, of results like the newest one; None, and why, where none can be read.
 
     first: encoders that come first, in that order; the floor comes last.
     """
     folder = out / name / transfer.TASK
     files = find_results(out, name, transfer.TASK, ()) if folder.is_dir() else []
-    if not files:
-        return None
-    alike, notes = transfer.alike(files)
+    results, notes = transfer.alike(files)
+    if not results:
+        return None, notes
     order = {encoder: i for i, encoder in enumerate(first)}
 
-    def place(one: tuple[Result, Path]) -> tuple:
-        encoder = one[0].encoder.name
+    def place(result: Result) -> tuple:
+        encoder = result.encoder.name
         return order.get(encoder, len(order) + (encoder == FLOOR)), encoder
 
-    alike.sort(key=place)
-    results = [result for result, _ in alike]
-    with_items = transfer.read(alike[0][1])
+    results.sort(key=place)
     kind = transfer.headline_kind(results[0]).replace("_", " ")
 
     def figures() -> dict:
-        return {"heatmap": transfer_heatmap(results), "roc": roc_curves(with_items)}
+        return {"heatmap": transfer_heatmap(results), "roc": roc_curves(results[0])}
 
-    return PlainSection(
+    section = PlainSection(
         task=transfer.TASK,
         title=TITLE,
         question=QUESTION,
@@ -59,6 +57,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> PlainSectio
         notes=notes,
         results=results,
     )
+    return section, []
 
 
 def _cell(metric: Metric | None) -> Cell:

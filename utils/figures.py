@@ -311,10 +311,10 @@ def draw_all(
     if files:
         from utils.detection_figures import detection_figures
 
-        found, notes = transfer.alike(files)
+        results, notes = transfer.alike(files)
         for sentence in notes:
             note(sentence)
-        results = [transfer.read(path) for _, path in found]
+    if files and results:
         with drawing():
             for stem, figure in detection_figures(results).items():
                 # An encoder's name may hold a dot, which is not a suffix.

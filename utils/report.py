@@ -119,9 +119,7 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
         alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
         sections.append(_section(task, alike, notes, reference, data))
     if not sections:
-        said = f" ({without[0].rstrip('.')})" if without else ""
-        remedy = "run a task first, such as scripts/safety_taxonomy.sh"
-        raise InputError(f"{shown_path(out / name)}: no results to report{said}; {remedy}")
+        raise _nothing(out / name, without)
     sections[0].notes.extend(without)
     return sections
 
@@ -133,10 +131,22 @@ def gather_all(
 
     Raises InputError if there is neither.
     """
-    plain = [section for section in (detection_section(out, name, first),) if section is not None]
-    if plain and not any((out / name / task).is_dir() for task in HEADLINES):
-        return [], plain
-    return gather(out, name, first, reference, data), plain
+    section, why = detection_section(out, name, first)
+    plain = [] if section is None else [section]
+    if not any((out / name / task).is_dir() for task in HEADLINES):
+        if plain:
+            return [], plain
+        if why:
+            raise _nothing(out / name, why)
+    sections = gather(out, name, first, reference, data)
+    sections[0].notes.extend(why)
+    return sections, plain
+
+
+def _nothing(folder: Path, why: Sequence[str]) -> InputError:
+    said = f" ({why[0].rstrip('.')})" if why else ""
+    remedy = "run a task first, such as scripts/safety_taxonomy.sh"
+    return InputError(f"{shown_path(folder)}: no results to report{said}; {remedy}")
 
 
 def _name(scores: Scores) -> str:

@@ -88,17 +88,20 @@ def read(path: Path) -> Result:
     return replace(result, items=items)
 
 
-def alike(files: Sequence[Path]) -> tuple[list[tuple[Result, Path]], list[str]]:
-    """The results, without items, of the same data and settings as the newest, and a sentence for each other one."""
-    found = [(read_result(path), path) for path in files]
-    newest = max((result for result, _ in found), key=lambda result: result.created)
-    notes = [
-        f"Left out: {result.encoder.name} on {TASK}: other data or settings than {newest.encoder.name}; run both again "
-        "with the same."
-        for result, _ in found
-        if _likeness(result) != _likeness(newest)
-    ]
-    return [one for one in found if _likeness(one[0]) == _likeness(newest)], notes
+def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
+    """The results, with their items, of the same data and settings as the newest, and a sentence for each other one."""
+    found, notes = [], []
+    for path in files:
+        try:
+            found.append(read(path))
+        except InputError as error:
+            notes.append(f"Left out: {error}.")
+    newest = max(found, key=lambda result: result.created, default=None)
+    for result in found:
+        if _likeness(result) != _likeness(newest):
+            other = f"other data or settings than {newest.encoder.name}; run both again with the same"
+            notes.append(f"Left out: {result.encoder.name} on {TASK}: {other}.")
+    return [result for result in found if _likeness(result) == _likeness(newest)], notes
 
 
 def _likeness(result: Result) -> tuple:
