@@ -206,8 +206,8 @@ def table(results: Sequence[Result]) -> str:
         if differences:
             title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
             parts += [title, transfer.differences_table(differences, first)]
-    parts += [textwrap.fill(transfer.finding(result), WIDTH) for result in results]
-    return "\n\n".join(parts)
+    parts += [transfer.finding(result) for result in results]
+    return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts)
 
 
 TASK = Task(

@@ -256,9 +256,12 @@ def test_results_of_a_labelled_file_are_found_by_its_path(detectors, capsys):
     path.write_text("prompt,label\n")
     arguments = ["--out", detectors, "--task", "safety_detection"]
     assert len(table(capsys, *arguments, "--data", path)) == 3 * 6
-    (detectors / "made-up").rename(detectors / "other")
+    (detectors / "made-up").rename(detectors / "made-up+xstest")
     assert compare.main([*map(str, arguments), "--data", str(path)]) == 2
-    assert "no task has results" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no task has results of two encoders on " in said
+    assert "made-up.v2.csv (there are some on made-up+xstest)" in said
+    assert len(table(capsys, *arguments, "--data", f"{path}, xstest")) == 3 * 6, "as the task itself takes it"
 
 
 def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):

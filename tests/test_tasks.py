@@ -157,6 +157,10 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
     assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
     assert wrote("--top-k", "5").endswith("tfidf.json, in place of one with top_k 10")
     assert wrote("--limit", "60", "--seed", "1").endswith(", in place of one with 144 items, top_k 5, seed 42")
+    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample", "--limit", "60") == 0
+    assert "the floor took the place of one with top_k" not in capsys.readouterr().err
+    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
+    assert "the floor took the place of one with 60 items" in capsys.readouterr().err
     (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
     assert wrote().endswith("tfidf.json")
 

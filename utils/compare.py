@@ -253,9 +253,13 @@ def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[s
     dataset: a name, or a file of the task's format; None takes the paper's, else the only one. Raises InputError if a
     result is missing.
     """
-    if dataset is not None and config.callers_path(dataset).is_file():
-        fmt = FORMATS_OF_TASKS.get(task)
-        dataset = find(fmt, dataset).name if fmt else config.callers_path(dataset).name.split(".")[0]
+    if dataset is not None and task == transfer.TASK:  # sets and files with commas between, as the task itself takes
+        parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
+        paths = [config.callers_path(part.strip()) for part in parts]
+        names = [path.name.split(".")[0] if path.is_file() else path.name for path in paths]
+        dataset = "+".join(dict.fromkeys(names))
+    elif dataset is not None and config.callers_path(dataset).is_file():
+        dataset = find(FORMATS_OF_TASKS[task], dataset).name
     folders = sorted(path for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
     if dataset is None:
         names = [path.parent.name for path in folders]
@@ -276,6 +280,11 @@ def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[s
             )
         files.append(found[stem])
     return files or list(found.values())
+
+
+def _datasets(out: Path) -> str:
+    names = {path.parent.parent.name for task in TASKS for path in out.glob(f"*/{task}/*.json")}
+    return ", ".join(sorted(names)) or "none"
 
 
 def rendered(comparison: Comparison, form: str) -> str:
@@ -409,7 +418,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             compared = compare_detectors if task == transfer.TASK else compare
             parts.append(rendered(compared(scores, metric, reference, seed), arguments.format))
         if not parts:
-            raise InputError(f"{shown_path(out)}: no task has results of two encoders; run one with --model A,B first")
+            on = f" on {arguments.data} (there are some on {_datasets(out)})" if arguments.data else ""
+            raise InputError(
+                f"{shown_path(out)}: no task has results of two encoders{on}; run one with --model A,B first"
+            )
         if arguments.format == "csv":
             parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
         print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))

@@ -139,10 +139,14 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
                 note(f"without the TF-IDF floor: {error}")
                 continue
             done[task.name].append(result)
-            if _is_of_more(results.result_path(settings.out, result.dataset_name, task.name, "tfidf"), result):
+            path = results.result_path(settings.out, result.dataset_name, task.name, "tfidf")
+            if _is_of_more(path, result):
                 note("the floor of more items that is there already stays")
-            else:
-                results.write_result(result, settings.out)
+                continue
+            other = _other_than(path, result)
+            if other:
+                note(f"the floor took the place of one with {other}")
+            results.write_result(result, settings.out)
 
     parts = []
     for task in tasks:
