@@ -105,9 +105,12 @@ def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
 def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
     from utils import embed, encoders, results, sources, store
 
+    said: set[str] = set()
+
     def note(sentence: str) -> None:
-        if not settings.quiet:
+        if not settings.quiet and sentence not in said:  # what holds for every task is told once
             print(sentence, file=sys.stderr)
+        said.add(sentence)
 
     specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
     for task in tasks:
