@@ -15,6 +15,7 @@ from pathlib import Path
 from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row, problem_with
 from Safety_Contrast.journal import Journal
 from utils import config, openai_api, sources
+from utils.reading import read_columns
 from utils.results import write_whole
 from utils.schema import InputError
 
@@ -104,8 +105,8 @@ def originals(data: str) -> tuple[list[Original], sources.Found]:
     """The prompts to ask for, in order: Do-Not-Answer (`auto`, `paper`), the sample, or a file; as they stand there."""
     fmt = sources.TAXONOMY_FORMAT
     dataset, found = sources.load(fmt, "paper" if data == "auto" else data)
-    frame = sources.read_columns(found.path, fmt.columns, fmt.readme)
-    cells = zip(frame["id"], frame[fmt.group_column], dataset.groups, frame["question"], strict=True)
+    columns = read_columns(found.path, fmt.columns, fmt.readme)
+    cells = zip(columns["id"], columns[fmt.group_column], dataset.groups, columns["question"], strict=True)
     return [Original(*row) for row in cells], found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates, normalised
 from utils import config, sources
+from utils.reading import read_columns
 from utils.schema import DataFile, Dataset, InputError
 from utils.sources import JAILBREAKBENCH
 from utils.transfer import OTHERS
@@ -138,16 +139,16 @@ def xstest() -> LabelledSet:
     Types without contrasts stand alone: discrimination of groups that suffer none, and public figures' privacy.
     """
     found = _published(sources.XSTEST, FOLDER)
-    frame = sources.read_columns(found.path, ("id", "prompt", "type", "label"), README)
-    ids, types = frame["id"].tolist(), frame["type"].tolist()
-    labels = [_label(text, found.path.name, row) for row, text in enumerate(frame["label"], 1)]
+    columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
+    ids, types = columns["id"], columns["type"]
+    labels = [_label(text, found.path.name, row) for row, text in enumerate(columns["label"], 1)]
     label_of = dict(zip(ids, labels, strict=True))
     names: list[str | None] = []
     for item, label in zip(ids, labels, strict=True):
         partner = str(int(item) + (-25 if label else 25))
         names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
     file = DataFile(found.path.name, found.sha256, len(ids))
-    return LabelledSet("xstest", ids, frame["prompt"].str.strip().tolist(), labels, names, types, file, found)
+    return LabelledSet("xstest", ids, list(map(str.strip, columns["prompt"])), labels, names, types, file, found)
 
 
 def openai_moderation() -> LabelledSet:
@@ -235,23 +236,23 @@ def _given(data: str) -> list[LabelledSet]:
 
 def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
-    frame = sources.read_columns(
+    columns = read_columns(
         path, ("prompt", "label"), README, ("id", "group", "set", "type"), numbers=("id", "label", "group")
     )
     file = path.name
     licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
     found = sources.Found(name, path, sources.sha256_of(path), how, licence)
-    ids = frame["id"].tolist()
+    ids = columns["id"]
     twice = [item for item, number in Counter(ids).items() if number > 1]
     if twice:
         raise InputError(f"{file}: id {twice[0]} stands {ids.count(twice[0])} times; make ids unique")
-    prompts = frame["prompt"].str.strip().tolist()
+    prompts = list(map(str.strip, columns["prompt"]))
     if "" in prompts:
         raise InputError(f"{file}: row {prompts.index('') + 1}: no text in 'prompt'; give it one or leave it out")
-    labels = [_label(text, file, row) for row, text in enumerate(frame["label"], 1)]
+    labels = [_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
-        return frame[title].str.strip().tolist() if title in frame.columns else [missing] * len(ids)
+        return list(map(str.strip, columns[title])) if title in columns else [missing] * len(ids)
 
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")

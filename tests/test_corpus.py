@@ -1,5 +1,6 @@
 """A corpus to shards: the rows and vectors are those of the file whatever cuts, stops or kills the run."""
 
+import bz2
 import gzip
 import importlib.util
 import json
@@ -86,14 +87,18 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     paths = [write(folder / f"corpus{suffix}") for suffix in (".parquet", ".csv", ".jsonl")]
     (folder / "corpus.csv.gz").write_bytes(gzip.compress(paths[1].read_bytes()))
-    return [*paths, folder / "corpus.csv.gz"]
+    (folder / "other.CSV").write_bytes(paths[1].read_bytes())
+    (folder / "corpus.jsonl.bz2").write_bytes(bz2.compress(paths[2].read_bytes()))
+    with pa.CompressedOutputStream(str(folder / "corpus.jsonl.zst"), "zstd") as stream:
+        stream.write(paths[2].read_bytes())
+    more = ("corpus.csv.gz", "other.CSV", "corpus.jsonl.bz2", "corpus.jsonl.zst")
+    return [*paths, *(folder / name for name in more)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 52), st.integers(1, 53)).filter(lambda pair: pair[0] < pair[1]), max_size=5))
 def test_any_rows_in_any_order_are_those_of_the_file(files, spans):
     with pytest.MonkeyPatch.context() as small:
         small.setattr(corpus, "_BATCH_ROWS", 3)
-        small.setattr(corpus, "_BLOCK_BYTES", 300)
         for path in files:
             read = corpus.Corpus(path, "prompt")
             assert read.count() == 53
@@ -256,26 +261,36 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ),
         ("a.jsonl", '{"id": 1, "text": "secret"}\n', [], r"a.jsonl: no column 'prompt' \(found: id, text\)"),
         ("a.csv", "id,prompt\n", [], "a.csv: no rows; there is nothing to embed"),
-        ("a.csv", "", [], r"a.csv: not csv from its beginning \(empty\)"),
-        ("a.jsonl", "", [], r"a.jsonl: no column 'prompt' \(found: none\)"),
-        ("a.csv", "id,prompt\n1,secret\n2, \n", [], "a.csv: row 2: no text in 'prompt'; mend or remove it"),
-        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], "a.jsonl: row 2: no text in 'prompt'"),
-        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], "a.jsonl: row 2: no id in 'id'"),
-        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": ["x"]}\n', [], r"'prompt' is string in one row and array in ano"),
-        ("a.jsonl", '{"prompt": 5}\n', [], r"column 'prompt' holds int64, not text; name one with --column"),
-        (
-            "a.jsonl",
-            '{"prompt": "secret"}\n{"prompt": "x\n',
-            [],
-            r"a.jsonl: not jsonl from its beginning \(malformed\)",
-        ),
-        ("a.jsonl", '"secret"\n', [], r"a.jsonl: not jsonl from its beginning \(malformed\)"),
-        ("a.csv", "id,prompt\n1,a\n2,secret,more\n", [], r"a.csv: not csv .*\(3 cells in a row instead of 2\)"),
-        ("a.csv", "id,prompt,prompt\n1,secret,b\n", [], "a.csv: column 'prompt' stands twice; rename one"),
-        ("a.csv", b"id,prompt\n1,secret \xff\n", [], r"a.csv: not csv from its beginning \(not UTF-8\)"),
-        ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: not jsonl from its beginning \(not UTF-8\)"),
-        ("a.parquet", "secret", [], r"a.parquet: not parquet from its beginning \(no Parquet footer\)"),
-        ("a.csv.gz", "secret", [], r"a.csv.gz: can't be read"),
+        ("a.csv", "", [], "a.csv: the file is empty; there is nothing to embed"),
+        ("a.jsonl", "\n", [], "a.jsonl: the file is empty"),
+        ("a.csv", "id,prompt\n1,secret\n2, \n", [], r"a.csv: row 2 \(line 3\): no text in 'prompt'; fix or remove"),
+        ("a.csv", "id,prompt\n1,\u200b\ufeff\n", [], r"a.csv: row 1 \(line 2\): no text in 'prompt'"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], r"a.jsonl: row 2 \(line 2\): 'prompt' is missing"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], r"a.jsonl: row 2 .*: 'id' is missing"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x", "id": null}\n', [], "row 2 .*: 'id' is missing"),
+        ("a.jsonl", '{"prompt": "s"}\n' * 101 + '{"prompt": "x", "id": 5}\n', [], "row 102 .*: has an 'id', which no"),
+        ("a.jsonl", '{"prompt": "a", "id": 1}\n{"prompt": "x", "id": "2"}\n', [], "'id' is text here and a number"),
+        ("a.jsonl", '{"prompt": "a", "id": 9223372036854775808}\n', [], "'id' is a number of more than 64 bits"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1.5}\n', [], r"row 1 \(line 1\): 'id' is not text \(float\)"),
+        ("a.jsonl", '{"prompt": "secret"}\n\n{"prompt": ["x"]}\n', [], r"row 2 \(line 3\): 'prompt' is not text"),
+        ("a.jsonl", '{"prompt": 5}\n', [], r"row 1 \(line 1\): 'prompt' is not text \(int\)"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": "x\n', [], r"row 2 \(line 2\): is not JSON \(.*character 14"),
+        ("a.jsonl", '"secret"\n', [], r"a.jsonl: row 1 \(line 1\): is not a JSON object"),
+        ("a.jsonl", '{"prompt": ' + "[" * 100_000 + "\n", [], r"a.jsonl: row 1 \(line 1\): .*nested too deeply"),
+        ("a.csv", "id,prompt\n1,a\n2,secret,more\n", [], r"row 2 \(line 3\): has 3 cells, the heading has 2"),
+        ("a.csv", 'id,prompt\n1,a\n2,"secret\n3,b\n4,c\n', [], r"row 2 \(line 3\): opens a quote that is never closed"),
+        ("a.csv", 'id,prompt\n1,"say \\"secret\\" now"\n', [], r"row 1 \(line 2\): has text after a closing quote"),
+        ("a.csv", "id,prompt,prompt\n1,secret,b\n", [], "a.csv: column 'prompt' occurs twice; rename one"),
+        # 10 bytes of heading and its end, `1,secret ` are 9 more: the 20th byte of the file is the wrong one.
+        ("a.csv", b"id,prompt\n1,secret \xff\n", [], r"row 1 \(line 2\): is not UTF-8 \(byte 20 of the file\)"),
+        ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: row 1 \(line 1\): is not UTF-8 \(byte 20 of"),
+        ("a.csv", "id,prompt\n1,secret\n".encode("utf-16"), [], "a.csv: is UTF-16 or UTF-32, or not text; save it as"),
+        ("a.csv", "id,prompt\n1,secret\n".encode("utf-16-le"), [], "a.csv: is UTF-16 or UTF-32, or not text"),
+        ("a.csv", "id,prompt\n1,a\n2,sec\0ret\n", [], r"a.csv: row 2 \(line 3\): holds a NUL character"),
+        ("a.parquet", "secret", [], r"a.parquet: can't be read \(it is not Parquet, or is damaged\)"),
+        ("a.csv.gz", "secret", [], r"a.csv.gz: can't be read \(damaged or cut short\)"),
+        ("a.csv.GZ", gzip.compress(b"id,prompt\n1,secret\n" * 9)[:40], [], r"a.csv.GZ: can't be read \(damaged or cut"),
+        ("a.csv.zst", "secret", [], r"a.csv.zst: can't be read"),
         ("a.txt", "secret", [], "--input a.txt: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson"),
         ("a.parquet.gz", "secret", [], "--input a.parquet.gz: unknown kind of file"),
         ("a.csv", None, [], "--input .*a.csv: no such file"),

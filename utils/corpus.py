@@ -1,19 +1,15 @@
 """A corpus larger than memory: the texts of a Parquet, CSV or JSON-lines file, read as a stream."""
 
 import bisect
-import json
-import re
+import contextlib
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
+from utils import reading
 from utils.schema import InputError
 from utils.sources import shown_path
 
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-COMPRESSIONS = (".gz", ".bz2", ".zst")
-# A row of CSV or JSON must fit a block.
-_BLOCK_BYTES = 4 * 2**20
 _BATCH_ROWS = 4096
 
 
@@ -27,92 +23,71 @@ class Corpus:
 
     def __init__(self, path: Path, column: str, id_column: str | None = None) -> None:
         self.path, self.column = path, column
-        suffixes = path.suffixes[-2:] if path.suffix in COMPRESSIONS else path.suffixes[-1:]
-        self._format = FORMATS.get(suffixes[0].lower() if suffixes else "")
-        if self._format is None or (len(suffixes) == 2 and self._format == "parquet"):
+        self._form = reading.form_of(path)
+        if self._form not in ("parquet", "csv", "jsonl"):
             raise InputError(
-                f"--input {path.name}: unknown kind of file; give {', '.join(FORMATS)}, "
-                f"or one of the last three with {', '.join(COMPRESSIONS)} behind"
+                f"--input {path.name}: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson, "
+                f"or one of the last three with {', '.join(reading.COMPRESSIONS)} behind"
             )
-        if not path.is_file():
-            raise InputError(f"--input {shown_path(path)}: no such file")
-        found = self._reading(0, self._types)  # column name to Arrow type, None where a reader can be told
-        self.id_column = id_column or ("id" if "id" in found else None)
-        for flag, name in (("--column", column), ("--id-column", self.id_column)):
-            if name is not None and list(found).count(name) == 0:
-                names = ", ".join(found) or "none"
-                raise InputError(f"{path.name}: no column '{name}' (found: {names}); name one with {flag}")
-        self._wanted = {name: found[name] for name in (column, self.id_column) if name is not None}
-        self._check_types()
+        reading.refuse_unreadable(path, f"--input {shown_path(path)}", "give a file of texts")
         # The first row of each part of the file that can be read by itself, and the end.
         self._starts = [0]
-        if self._format == "parquet":
-            metadata = self._reading(0, self._parquet).metadata
+        first = None
+        if self._form == "parquet":
+            with self._well_formed():
+                file = self._parquet()
+                schema, metadata = file.schema_arrow, file.metadata
+            found = schema.names
             groups = range(metadata.num_row_groups)
             self._starts = list(accumulate((metadata.row_group(i).num_rows for i in groups), initial=0))
+        else:
+            with self._opened() as stream:
+                found, read = reading.rows(stream, self._form, path.name)
+                first = next(read, None)
+            if first is None:
+                what = "no rows" if found else "the file is empty"
+                raise InputError(f"{path.name}: {what}; there is nothing to embed")
+            if first.fault:
+                raise self._refusal(first, first.fault)
+        self.id_column = id_column or ("id" if "id" in found else None)
+        reading.require_columns(found, [column], path.name, "name one with --column")
+        self._names = [column]
+        if self.id_column is not None:
+            reading.require_columns(found, [self.id_column], path.name, "name one with --id-column")
+            self._names = list(dict.fromkeys([column, self.id_column]))
+        if first is None:
+            self._kinds = {name: self._plain_type(name, schema.field(name).type) for name in self._names}
+        else:
+            self._kinds = self._types_of(first)
         self._source, self._rest, self._next = None, None, 0
 
-    def _types(self) -> dict:
+    def _types_of(self, first: reading.Row) -> dict:
         import pyarrow as pa
 
-        if self._format == "jsonl":
-            with pa.input_stream(str(self.path)) as stream:
-                first = next((line for line in _lines(stream) if line.strip()), b"{}")
-            row = json.loads(first)
-            if not isinstance(row, dict):
-                raise pa.ArrowInvalid("JSON parse error: not an object")
-            # Numbers are ids as often as texts are; the reader takes one kind for the whole column.
-            return {
-                name: pa.int64() if isinstance(cell, int) and not isinstance(cell, bool) else pa.string()
-                for name, cell in row.items()
-            }
-        if self._format == "csv":
-            with self._csv_reader(None) as reader:
-                names = reader.schema.names
-            self._refuse_twice(names)
-            return dict.fromkeys(names, pa.string())
-        schema = self._parquet().schema_arrow
-        self._refuse_twice(schema.names)
-        return {field.name: field.type for field in schema}
+        # Numbers are ids as often as texts are; one kind is taken for the whole column.
+        whole = isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column
+        return {name: pa.int64() if whole and name == self.id_column else pa.string() for name in self._names}
 
-    def _refuse_twice(self, names: list[str]) -> None:
-        twice = [name for name in names if names.count(name) > 1 and name in (self.column, "id")]
-        if twice:
-            raise InputError(f"{self.path.name}: column '{twice[0]}' stands twice; rename one")
-
-    def _check_types(self) -> None:
+    def _plain_type(self, name: str, kind):
         import pyarrow as pa
 
-        for name, kind in self._wanted.items():
-            plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-            text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-            if name == self.column and not text:
-                raise InputError(f"{self.path.name}: column '{name}' holds {kind}, not text; name one with --column")
-            if not text and not pa.types.is_integer(plain):
-                raise InputError(
-                    f"{self.path.name}: column '{name}' holds {kind}; ids are text or whole numbers, name a column of "
-                    "them with --id-column"
-                )
-            self._wanted[name] = pa.string() if text else plain
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
+        if name == self.column and not text:
+            raise InputError(f"{self.path.name}: column '{name}' holds {kind}, not text; name one with --column")
+        if not text and not pa.types.is_integer(plain):
+            raise InputError(
+                f"{self.path.name}: column '{name}' holds {kind}; ids are text or whole numbers, name a column of "
+                "them with --id-column"
+            )
+        return pa.string() if text else plain
 
     def count(self) -> int:
         """Reads the whole file once, and returns its number of rows. Raises InputError if a row has no text or id."""
-        import pyarrow.compute as pc
-
-        rows = 0
-        for batch in self._batches(0):
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                blank = pc.is_null(column)
-                if name == self.column:
-                    blank = pc.or_kleene(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
-                first = pc.index(blank, True).as_py()
-                if first >= 0:
-                    what = "no text" if name == self.column else "no id"
-                    raise InputError(f"{self.path.name}: row {rows + first + 1}: {what} in '{name}'; mend or remove it")
-            rows += batch.num_rows
-        if not rows:
+        number = sum(batch.num_rows for batch in self._batches(0))
+        if not number:
             raise InputError(f"{self.path.name}: no rows; there is nothing to embed")
-        return rows
+        return number
 
     def rows(self, start: int, stop: int):
         """The texts of rows `start` to `stop` (from 0, `stop` left out), and an Arrow array of their ids or None.
@@ -146,31 +121,48 @@ class Corpus:
 
     def _batches(self, start: int) -> Iterator:
         """Record batches of the wanted columns, from the row group of row `start`, or the beginning of a stream."""
+        return self._parquet_batches(start) if self._form == "parquet" else self._row_batches()
+
+    def _row_batches(self) -> Iterator:
         import pyarrow as pa
 
-        schema = pa.schema(list(self._wanted.items()))
-        reader = iter(self._reading(0, lambda: self._reader(start)))
-        rows = 0
-        while True:
-            batch = self._reading(rows, lambda: self._valid(next(reader, None), schema))
-            if batch is None:
-                return
-            yield batch
-            rows += batch.num_rows
+        with self._opened() as stream:
+            read = reading.rows(stream, self._form, self.path.name)[1]
+            while batch := list(islice(read, _BATCH_ROWS)):
+                for row in batch:
+                    fault = self._fault(row)
+                    if fault:
+                        raise self._refusal(row, fault)
+                cells = [pa.array([row.cells[name] for row in batch], kind) for name, kind in self._kinds.items()]
+                yield pa.record_batch(cells, names=self._names)
 
-    @staticmethod
-    def _valid(batch, schema):
-        if batch is None:
-            return None
-        batch = batch.select(schema.names).cast(schema)
-        batch.validate(full=True)
-        return batch
+    def _fault(self, row: reading.Row) -> str:
+        import pyarrow as pa
 
-    def _reader(self, start: int) -> Iterator:
-        if self._format == "parquet":
-            groups = range(self._group(start), len(self._starts) - 1)
-            return self._parquet().iter_batches(_BATCH_ROWS, row_groups=list(groups), columns=list(self._wanted))
-        return self._csv_reader(self._wanted) if self._format == "csv" else self._json_reader(self._wanted)
+        for name, kind in self._kinds.items():
+            whole = kind == pa.int64()
+            fault = reading.problem(row, name, whole_numbers=name == self.id_column)
+            if fault:
+                return fault
+            cell = row.cells[name]
+            if name == self.column and not reading.has_text(cell):
+                return f"no text in '{name}'"
+            if isinstance(cell, int) != whole:
+                here, before = ("text", "a number") if whole else ("a number", "text")
+                return f"'{name}' is {here} here and {before} before"
+            if whole and not -(2**63) <= cell < 2**63:
+                return f"'{name}' is a number of more than 64 bits (write such ids as text)"
+        late = self.id_column is None and "id" in row.cells
+        return "has an 'id', which no row before has" if late else ""
+
+    def _refusal(self, row: reading.Row, fault: str) -> InputError:
+        return InputError(f"{self.path.name}: {row.place}: {fault}; fix or remove the row")
+
+    def _opened(self):
+        try:
+            return reading.opened(self.path)
+        except OSError as error:
+            raise InputError(f"{self.path.name}: can't be read ({error.strerror})") from None
 
     def _parquet(self):
         import pyarrow.parquet as pq
@@ -178,71 +170,32 @@ class Corpus:
         # Buffered and not fetched ahead: a row group is read bit by bit, however large it is.
         return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20)
 
-    def _csv_reader(self, types: dict | None):
-        from pyarrow import csv
-
-        # As text, whatever it looks like: a prompt may be a number, and an id may begin with zeros.
-        wanted = {} if types is None else {"include_columns": list(types), "column_types": types}
-        return csv.open_csv(
-            str(self.path),
-            read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(**wanted),
-        )
-
-    def _json_reader(self, types: dict):
-        import pyarrow as pa
-        from pyarrow import json as arrow_json
-
-        return arrow_json.open_json(
-            str(self.path),
-            read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=arrow_json.ParseOptions(
-                explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
-            ),
-        )
-
-    def _reading(self, rows: int, read):
-        """What `read` gives; where the file is not well formed, one line that leaves out what it holds."""
+    @contextlib.contextmanager
+    def _well_formed(self) -> Iterator[None]:
+        """Turns what Arrow says of a malformed file into one line that leaves out what the file holds."""
         import pyarrow as pa
 
         try:
-            return read()
-        except (pa.ArrowInvalid, UnicodeDecodeError, json.JSONDecodeError) as error:
-            place = f"after row {rows}" if rows else "from its beginning"
-            raise InputError(
-                f"{self.path.name}: not {self._format} {place} ({_fault(str(error))}); mend or convert it"
-            ) from None
+            yield
         except (OSError, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise InputError(f"{self.path.name}: can't be read ({reason})") from None
+            reason = getattr(error, "strerror", None) or "it is not Parquet, or is damaged"
+            raise InputError(f"{self.path.name}: can't be read ({reason}); see whether the file is whole") from None
 
+    def _parquet_batches(self, start: int) -> Iterator:
+        import pyarrow as pa
 
-def _lines(stream) -> Iterator[bytes]:
-    """The lines of an Arrow stream; one that does not end within a block ends the search."""
-    rest = b""
-    while block := stream.read(2**20):
-        *whole, rest = (rest + block).split(b"\n")
-        yield from whole
-        if len(rest) > _BLOCK_BYTES:
-            break
-    yield rest
-
-
-def _fault(message: str) -> str:
-    """What Arrow says of a malformed file, without the row that it quotes."""
-    cells = re.search(r"Expected (\d+) columns, got (\d+)", message)
-    if cells:
-        return f"{cells[2]} cells in a row instead of {cells[1]}"
-    if "straddling" in message:
-        return f"a row longer than {_BLOCK_BYTES // 2**20} MiB, or a quote that is not closed"
-    if "utf" in message.lower():
-        return "not UTF-8"
-    if "Empty" in message:
-        return "empty"
-    if "magic bytes" in message or "Parquet file size is" in message:
-        return "no Parquet footer"
-    kinds = re.search(r"Column\(/?(\S*)\) changed from (\w+) to (\w+)", message)
-    if kinds:
-        return f"'{kinds[1]}' is {kinds[2]} in one row and {kinds[3]} in another"
-    return "malformed"
+        schema = pa.schema(list(self._kinds.items()))
+        groups = list(range(self._group(start), len(self._starts) - 1))
+        number = self._starts[self._group(start)]
+        with self._well_formed():
+            batches = self._parquet().iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._names)
+            for batch in batches:
+                batch = batch.select(schema.names).cast(schema)
+                batch.validate(full=True)  # that texts are UTF-8, among others
+                for name in self._names:
+                    for i, cell in enumerate(batch.column(name).to_pylist(), number + 1):
+                        if cell is None or (name == self.column and not reading.has_text(cell)):
+                            what = "text" if name == self.column else "id"
+                            raise InputError(f"{self.path.name}: row {i}: no {what} in '{name}'; fix or remove the row")
+                yield batch
+                number += batch.num_rows

@@ -8,6 +8,9 @@ from pathlib import Path
 # Raised when a change of utils/loaders.py changes the vectors of an encoder that is otherwise the same.
 LOADER_VERSION = 1
 
+# The groups of a metric that are means over several: over the means of the groups, and over all items.
+SUMMARIES = ("average", "overall")
+
 
 class InputError(Exception):
     """A mistake of the person's, or of their data: one line that says what to do. The program ends with status 2."""

@@ -2,14 +2,15 @@
 
 import difflib
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils import config
-from utils.schema import DataFile, Dataset, InputError, Result
+from utils.metrics import OVERLAP_BINS
+from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
+from utils.schema import SUMMARIES, DataFile, Dataset, InputError, Result
 
 SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
 CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
@@ -134,6 +135,7 @@ class Format:
     """What a task reads from a file: which columns, and which names its groups may have.
 
     known_groups: name in the file to the name shown, in the order shown.
+    summaries: what results call their means over several groups; no group may have such a name.
     """
 
     card: DataCard
@@ -142,6 +144,7 @@ class Format:
     group_column: str
     text_columns: tuple[str, ...]
     known_groups: dict[str, str]
+    summaries: tuple[str, ...] = SUMMARIES
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -167,6 +170,7 @@ CONTRAST_FORMAT = Format(
     group_column="category",
     text_columns=("original_prompt", *(f"prompt_#{j}" for j in range(1, 6))),
     known_groups=CATEGORIES,
+    summaries=(*SUMMARIES, *OVERLAP_BINS),
 )
 TAXONOMY_FORMAT = Format(
     card=DO_NOT_ANSWER,
@@ -307,9 +311,7 @@ def _sample(fmt: Format, how: str) -> Found:
 
 
 def _given(fmt: Format, path: Path) -> Found:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise InputError(f"--data {path}: {what}; give auto, paper, sample or a file in the format of {fmt.readme}")
+    refuse_unreadable(path, f"--data {path}", f"give auto, paper, sample or a file in the format of {fmt.readme}")
     digest = sha256_of(path)
     sample = config.ROOT / fmt.folder / fmt.sample
     if digest == fmt.card.sha256:
@@ -317,7 +319,7 @@ def _given(fmt: Format, path: Path) -> Found:
     if sample.is_file() and digest == sha256_of(sample):
         return _sample(fmt, "as given")
     # A set with the paper's file name is told apart by its folder.
-    name = path.parent.name if path.name == fmt.card.file else path.name.split(".")[0]
+    name = path.parent.name if path.name == fmt.card.file else dataset_stem(path)
     if name in ("paper", "sample"):
         raise InputError(f"--data {path}: results of '{name}' are those of another dataset; rename the file")
     return Found(name, path, digest, "as given", "not known here")
@@ -329,37 +331,38 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     limit: at most so many rows, taken in turn from each group in the file's order.
     Surrounding white space is stripped and the number of changed rows noted; otherwise texts stay as they are.
     Raises InputError, naming file and row, if a column is missing, a cell has no text, a group is unknown or has just
-    one row, an id stands twice, or the file is empty or can't be read.
+    one row, an id occurs twice, or the file is empty or can't be read.
     """
     found = find(fmt, data)
-    frame = read_columns(found.path, fmt.columns, fmt.readme)
-    file = found.path.name
+    columns = read_columns(found.path, fmt.columns, fmt.readme)
+    file, n = found.path.name, len(columns["id"])
     notes = []
-    stripped = 0
+    changed = set()
     for column in (fmt.group_column, *fmt.text_columns):
-        clean = frame[column].str.strip()
-        empty = (clean == "").to_numpy().nonzero()[0]
-        if len(empty):
+        clean = [text.strip() for text in columns[column]]
+        empty = [i for i, text in enumerate(clean) if not has_text(text)]
+        if empty:
             more = f", as in {len(empty) - 1} other rows" if len(empty) > 1 else ""
             raise InputError(
-                f"{file}: row {empty[0] + 1} (id {frame['id'].iloc[empty[0]]}): no text in '{column}'{more}; give each "
+                f"{file}: row {empty[0] + 1} (id {columns['id'][empty[0]]}): no text in '{column}'{more}; give each "
                 "one, or leave the row out"
             )
-        stripped = stripped | (clean != frame[column])
-        frame[column] = clean
-    if stripped.any():
-        notes.append(f"{int(stripped.sum())} of {len(frame)} rows had white space around a text; it was stripped")
-    twice = frame["id"].duplicated().to_numpy().nonzero()[0]
-    if len(twice):
-        raise InputError(f"{file}: id {frame['id'].iloc[twice[0]]} stands twice (row {twice[0] + 1}); make ids unique")
+        changed |= {i for i in range(n) if clean[i] != columns[column][i]}
+        columns[column] = clean
+    if changed:
+        notes.append(f"{len(changed)} of {n} rows had white space around a text; it was stripped")
+    twice = repeated_at(columns["id"])
+    if twice:
+        raise InputError(f"{file}: id {columns['id'][twice[0]]} occurs twice (row {twice[0] + 1}); make ids unique")
 
-    groups = _shown_groups(fmt, frame[fmt.group_column].tolist(), file)
-    repeated = frame.duplicated(subset=list(fmt.text_columns[:1])).sum()
+    groups = _shown_groups(fmt, columns[fmt.group_column], file)
+    repeated = repeated_at(columns[fmt.text_columns[0]])
     if repeated:
-        notes.append(f"{repeated} of {len(frame)} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")
-    if limit is not None and limit < len(frame):
+        notes.append(f"{len(repeated)} of {n} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")
+    if limit is not None and limit < n:
         chosen = in_turn(groups, limit)
-        frame, groups = frame.iloc[chosen], [groups[i] for i in chosen]
+        columns = {column: [texts[i] for i in chosen] for column, texts in columns.items()}
+        groups = [groups[i] for i in chosen]
         notes.append(f"limited to {limit} rows, taken in turn from each {fmt.group_column}")
     for group, size in Counter(groups).items():
         if size < 2:
@@ -370,15 +373,21 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     return (
         Dataset(
             name=found.name,
-            ids=tuple(frame["id"]),
+            ids=tuple(columns["id"]),
             groups=tuple(groups),
             group_order=tuple(sorted(dict.fromkeys(groups), key=lambda g: order.get(g, len(order)))),
-            texts={column: tuple(frame[column]) for column in fmt.text_columns},
-            files=(DataFile(file, found.sha256, len(frame)),),
+            texts={column: tuple(columns[column]) for column in fmt.text_columns},
+            files=(DataFile(file, found.sha256, len(groups)),),
             notes=tuple(notes),
         ),
         found,
     )
+
+
+def repeated_at(values: Sequence[str]) -> list[int]:
+    """Where a value is that occurs earlier too, ascending."""
+    first_at: dict[str, int] = {}
+    return [i for i, value in enumerate(values) if first_at.setdefault(value, i) != i]
 
 
 def dataset_name(data: str) -> str:
@@ -412,139 +421,15 @@ def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
     return load(fmt, str(found.path))[0]
 
 
-def read_columns(
-    path: Path,
-    columns: Sequence[str],
-    readme: str,
-    optional: Sequence[str] = (),
-    numbers: Sequence[str] = ("id",),
-):
-    """The named columns of a CSV or JSON-lines file as a pandas DataFrame of texts; ids become strings.
-
-    optional: columns that are read where they are there; rows of a file without ids are numbered from 1.
-    numbers: columns that may hold whole numbers too, which become texts.
-    A byte order mark is skipped. Raises InputError if the file is empty, is not UTF-8, can't be parsed, lacks a
-    column, or holds something that is not text.
-    """
-    import pandas as pd
-
-    name = path.name
-    try:
-        if path.suffix in (".jsonl", ".ndjson"):
-            frame = None if optional else _plain_json_columns(path, columns)
-            if frame is None:
-                with path.open(encoding="utf-8-sig") as stream:
-                    frame = pd.DataFrame(_json_rows(stream, name), dtype=object)
-        elif path.suffix == ".csv":
-            with warnings.catch_warnings():
-                # A row with more cells than the header has would otherwise lose them.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-        else:
-            raise InputError(f"{name}: neither .csv nor .jsonl; see {readme}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{name}: the file is empty; see {readme} for the format") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        what = str(error).strip().splitlines()[-1]
-        raise InputError(f"{name}: not valid CSV ({what}); quote texts that hold commas or quotes") from None
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror})") from None
-
-    missing = [column for column in columns if column not in frame.columns]
-    if missing and len(frame.columns):
-        found = ", ".join(map(str, frame.columns[:8]))
-        remedy = f"pass a file in the format of {readme}"
-        if len(frame.columns) == 1 and any(mark in found for mark in ";\t"):
-            remedy = "save it with commas between the columns"
-        raise InputError(f"{name}: no column '{missing[0]}' (found: {found}); {remedy}")
-    if not len(frame):
-        raise InputError(f"{name}: no rows; see {readme} for the format")
-    if "id" not in frame.columns and "id" in optional:
-        frame["id"] = [str(number) for number in range(1, len(frame) + 1)]
-    columns = [*columns, *(column for column in optional if column in frame.columns)]
-    frame = frame[columns].copy()
-    for column in sorted(columns, key=lambda name: name != "id"):
-        wrong = _not_text(frame[column], whole_numbers=column in numbers)
-        if wrong.any():
-            row = int(wrong.argmax())
-            at = f"row {row + 1}" if column == "id" else f"row {row + 1} (id {frame['id'].iloc[row]})"
-            cell = frame[column].iloc[row]
-            what = "is missing" if cell is None or cell != cell else f"is not text ({type(cell).__name__})"
-            raise InputError(f"{name}: {at}: '{column}' {what}; give every row a text there")
-    for column in columns if path.suffix != ".csv" else ():
-        texts = list(map(str, frame[column]))
-        try:
-            "".join(texts).encode()
-        except UnicodeEncodeError:  # an escape of JSON's without its other half, such as \ud800
-            row = next(i for i, text in enumerate(texts) if text.encode(errors="replace").decode() != text)
-            raise InputError(f"{name}: row {row + 1}: '{column}' holds half a character; mend it") from None
-    for column in {*numbers} & {*columns}:
-        frame[column] = frame[column].astype(str).str.strip()
-    if (frame["id"] == "").any():
-        raise InputError(f"{name}: row {int((frame['id'] == '').argmax()) + 1} has no id; give every row one")
-    return frame
-
-
-def _not_text(cells, whole_numbers: bool):
-    """Which cells of a pandas Series are neither texts nor, if so asked, whole numbers: bool (n,)."""
-    import pandas as pd
-
-    if isinstance(cells.dtype, pd.StringDtype):
-        return cells.isna().to_numpy()
-    allowed = (str, int) if whole_numbers else str
-    return cells.map(lambda cell: not isinstance(cell, allowed) or isinstance(cell, bool)).to_numpy(dtype=bool)
-
-
-def _plain_json_columns(path: Path, columns: Sequence[str]):
-    """The columns of a JSON-lines file by pyarrow, many times as fast as a row at a time; None where that may differ.
-
-    That is wherever a line is not an object with a text in each column (all ids may be whole numbers instead), or holds
-    more or less than one object: `_json_rows` then reads it, and tells what is wrong if anything is.
-    """
-    import pyarrow as pa
-    import pyarrow.compute
-    import pyarrow.json
-
-    content = path.read_bytes()
-    lines = content.count(b"\n") + (not content.endswith(b"\n"))
-    for kind in (pa.string(), pa.int64()):
-        schema = pa.schema([(column, kind if column == "id" else pa.string()) for column in columns])
-        options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-        try:
-            table = pa.json.read_json(pa.BufferReader(content), parse_options=options)
-            if table.num_rows != lines or any(table[column].null_count for column in columns):
-                return None
-            ids = pa.compute.cast(table["id"], pa.string())
-            table = table.set_column(table.schema.get_field_index("id"), "id", ids)
-            table.validate(full=True)  # that texts are UTF-8, among others
-            return table.to_pandas()
-        except pa.ArrowInvalid:
-            continue
-    return None
-
-
-def _json_rows(stream, name: str) -> list[dict]:
-    import json
-
-    rows = []
-    for number, line in enumerate(stream, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{name}: line {number} is not JSON ({error.msg} at character {error.pos + 1})") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{name}: line {number} is not a JSON object")
-        rows.append(row)
-    return rows
-
-
 def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
     """Group names as they are shown. A file has known groups or ones of its own; where they mix, it is a typo."""
     known = fmt.known_groups | {shown: shown for shown in fmt.known_groups.values()}
+    taken = [name for name in names if name in fmt.summaries]
+    if taken:
+        raise InputError(
+            f"{file}: row {names.index(taken[0]) + 1}: a {fmt.group_column} can't be called '{taken[0]}', as a summary "
+            "in the results is; rename it"
+        )
     unknown = sorted(set(names) - known.keys())
     if unknown and len(unknown) < len(set(names)):
         near = difflib.get_close_matches(unknown[0], known, n=1)

@@ -1,0 +1,329 @@
+"""The one reader of CSV, JSON lines and plain text: a file to rows, each with what is wrong with it, if anything is."""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import unicodedata
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+from utils.schema import InputError
+
+FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".parquet": "parquet"}
+COMPRESSIONS = (".gz", ".bz2", ".zst")
+# Bytes of a line, and characters of a CSV cell: a quote that is never closed must not take the memory.
+LONGEST = 2**24
+# Rows of JSON whose keys are taken for the columns of the file.
+ROWS_LOOKED_AT = 100
+_WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Control and format characters (zero-width ones among them), separators, and marks without a letter to stand on.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file.
+
+    number: its number from 1, without the heading. line: the line of the file on which it begins, from 1.
+    cells: column to cell, texts in CSV, anything in JSON. fault: what is wrong with the row, '' for nothing.
+    read: bytes from the end of the row before to the end of this one.
+    """
+
+    number: int
+    line: int
+    cells: dict[str, object] = field(default_factory=dict)
+    fault: str = ""
+    read: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for an error."""
+        return f"row {self.number} (line {self.line})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    text: str
+    fault: str
+    size: int
+
+
+def form_of(path: Path) -> str | None:
+    """csv, jsonl, text or parquet by a file's name, whatever its case and compression; None for anything else."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = suffixes[-1:] and suffixes[-1] in COMPRESSIONS
+    form = FORMS.get(next(iter(suffixes[-2:-1] if compressed else suffixes[-1:]), ""))
+    return None if compressed and form == "parquet" else form
+
+
+def dataset_stem(path: Path) -> str:
+    """A data file's name without the endings that tell its form and compression: `a_1.0_en.csv.gz` to `a_1.0_en`.
+
+    Raises InputError if nothing is left.
+    """
+    name = path.name
+    for endings in (COMPRESSIONS, FORMS):
+        ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
+        name = name.removesuffix(name[len(name) - len(ending) :])
+    if not name.strip("."):
+        raise InputError(f"{path.name}: the file has no name but its ending; rename it")
+    return name
+
+
+def refuse_unreadable(path: Path, flag: str, remedy: str) -> None:
+    """Raises InputError if `path` is not a file that can be read more than once."""
+    if path.is_file():
+        return
+    what = "no such file"
+    if path.is_dir():
+        what = "is a folder"
+    elif path.exists():
+        what, remedy = "is a pipe or a device, which can be read only once", "save it as a file first"
+    raise InputError(f"{flag}: {what}; {remedy}")
+
+
+def opened(path: Path) -> BinaryIO:
+    """The bytes of a file, decompressed if its name ends in one of COMPRESSIONS. Raises OSError."""
+    ending = path.suffix.lower()
+    if ending == ".gz":
+        return gzip.open(path, "rb")
+    if ending == ".bz2":
+        return bz2.open(path, "rb")
+    if ending == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd"))
+    return path.open("rb")
+
+
+def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> tuple[list[str], Iterator[Row]]:
+    """The columns of a stream in a form of FORMS but parquet, and its rows as they are asked for.
+
+    name: what to call the stream in an error. look: how many rows of JSON give the columns.
+    Columns are a CSV file's heading, the keys of JSON's first rows, or `prompt`. Blank lines of CSV and JSON are no
+    rows. A row has a fault if it has not as many cells as the heading, if a quote is not closed or is followed by text,
+    if it is not JSON or not an object, is not UTF-8, holds a NUL, or is longer than LONGEST; the rows after it are read
+    as if it had ended with its first line. A byte order mark is skipped.
+    Raises InputError, then or when rows are asked for, if the stream can't be read, is UTF-16 or UTF-32, or has a
+    heading that is not valid CSV.
+    """
+    lines = _lines(stream, name)
+    if form == "text":
+        return ["prompt"], (_text_row(line) for line in lines)
+    if form == "jsonl":
+        found = _json_rows(lines)
+        first = list(islice(found, look))
+        return list(dict.fromkeys(key for row in first for key in row.cells)), chain(first, found)
+    records = _records(lines)
+    heading = next(records, None)
+    if heading is None:
+        return [], iter(())
+    _, cells, fault, _ = heading
+    if fault:
+        raise InputError(f"{name}: the heading {fault}; fix it")
+    return cells, _csv_rows(records, cells)
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[_Line]:
+    """The lines of a stream, each decoded on its own so that one fault costs one line."""
+    number = start = 0
+    try:
+        while raw := stream.readline(LONGEST + 1):
+            number += 1
+            size, fault = len(raw), ""
+            if len(raw) > LONGEST and not raw.endswith(b"\n"):
+                fault = f"is longer than {LONGEST // 2**20} MiB"
+                while raw and not raw.endswith(b"\n"):
+                    raw = stream.readline(LONGEST)
+                    size += len(raw)
+                raw = b"\n"
+            if number == 1:
+                if raw.startswith(_WIDE) or b"\0" in raw:
+                    raise InputError(f"{name}: is UTF-16 or UTF-32, or not text; save it as UTF-8")
+                raw = raw.removeprefix(codecs.BOM_UTF8)
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError as error:
+                text = raw.decode(errors="surrogateescape")
+                fault = f"is not UTF-8 (byte {start + error.start + 1} of the file)"
+            if "\0" in text:
+                fault = "holds a NUL character"
+            yield _Line(number, text, fault, size)
+            start += size
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "damaged or cut short"
+        raise InputError(f"{name}: can't be read ({reason}); see whether the file is whole") from None
+
+
+def _text_row(line: _Line) -> Row:
+    text = line.text.strip()
+    fault = line.fault or ("" if has_text(text) else "has no text")
+    return Row(line.number, line.number, {"prompt": text}, fault, line.size)
+
+
+def _json_rows(lines: Iterator[_Line]) -> Iterator[Row]:
+    number = read = 0
+    for line in lines:
+        read += line.size
+        if not line.fault and not line.text.strip():
+            continue
+        number += 1
+        row, fault = {}, line.fault
+        if not fault:
+            row, fault = _json_object(line.text)
+        yield Row(number, line.number, row, fault, read)
+        read = 0
+
+
+def _json_object(text: str) -> tuple[dict, str]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        return {}, f"is not JSON ({error.msg} at character {error.pos + 1})"
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, brackets in brackets
+        return {}, "is not JSON that can be read (nested too deeply, or a number too long)"
+    return (row, "") if isinstance(row, dict) else ({}, "is not a JSON object")
+
+
+def _csv_rows(records: Iterator[tuple], heading: list[str]) -> Iterator[Row]:
+    for number, (line, cells, fault, read) in enumerate(records, 1):
+        if not fault and len(cells) != len(heading):
+            fault = f"has {len(cells)} cells, the heading has {len(heading)} (quote a text that holds commas)"
+        yield Row(number, line, {} if fault else dict(zip(heading, cells, strict=True)), fault, read)
+
+
+def _records(lines: Iterator[_Line]) -> Iterator[tuple[int, list[str], str, int]]:
+    """(first line, cells, fault, bytes) of each record of CSV. After a fault, reading goes on with the next line."""
+    csv.field_size_limit(LONGEST)
+    again: deque[_Line] = deque()
+    taken: list[_Line] = []
+
+    def fed() -> Iterator[str]:
+        while (line := again.popleft() if again else next(lines, None)) is not None:
+            taken.append(line)
+            yield line.text
+
+    skipped = 0
+    while True:
+        reader = csv.reader(fed(), strict=True)
+        try:
+            for cells in reader:
+                first, read = taken[0].number, skipped + sum(line.size for line in taken)
+                fault = next((line.fault for line in taken if line.fault), "")
+                taken.clear()
+                skipped = read
+                if cells or fault:
+                    yield first, cells, fault, read
+                    skipped = 0
+            return
+        except csv.Error as error:
+            first, *rest = taken
+            taken.clear()
+            again.extendleft(reversed(rest))
+            yield first.number, [], _csv_fault(str(error)), skipped + first.size
+            skipped = 0
+
+
+def _csv_fault(message: str) -> str:
+    if "expected after" in message:
+        return 'has text after a closing quote (inside a quoted text a quote is written twice: "")'
+    if "field larger" in message or "unexpected end" in message:
+        return "opens a quote that is never closed"
+    if "new-line" in message:
+        return "has a carriage return inside a line (end lines with LF or CRLF)"
+    return f"is not valid CSV ({message})"
+
+
+def has_text(text: str) -> bool:
+    """Whether a text has a character that can be seen: white space, zero-width and control characters are none."""
+    return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
+
+
+def problem(row: Row, column: str, whole_numbers: bool = False) -> str:
+    """What keeps a row's cell from being a text (or, if so asked, a whole number); '' if nothing does."""
+    if row.fault:
+        return row.fault
+    cell = row.cells.get(column)
+    if cell is None:
+        return f"'{column}' is missing"
+    if whole_numbers and isinstance(cell, int) and not isinstance(cell, bool):
+        return ""
+    if not isinstance(cell, str):
+        return f"'{column}' is not text ({type(cell).__name__})"
+    try:
+        cell.encode()
+    except UnicodeEncodeError:  # an escape of JSON's without its other half
+        return f"'{column}' holds half a character"
+    return f"'{column}' holds a NUL character" if "\0" in cell else ""
+
+
+def require_columns(found: Sequence[str], columns: Sequence[str], name: str, remedy: str) -> None:
+    """Raises InputError if a column is not among those found, or occurs twice among them."""
+    for column in columns:
+        if column not in found:
+            shown = ", ".join(map(str, found[:8])) or "none"
+            if len(found) == 1 and any(mark in found[0] for mark in ";\t"):
+                remedy = "save it with commas between the columns"
+            raise InputError(f"{name}: no column '{column}' (found: {shown}); {remedy}")
+        if list(found).count(column) > 1:
+            raise InputError(f"{name}: column '{column}' occurs twice; rename one")
+
+
+def read_columns(
+    path: Path,
+    columns: Sequence[str],
+    readme: str,
+    optional: Sequence[str] = (),
+    numbers: Sequence[str] = ("id",),
+) -> dict[str, list[str]]:
+    """The named columns of a CSV or JSON-lines file, each a list of n texts.
+
+    optional: columns that are read where they are there; a file without ids gets the numbers of its rows.
+    numbers: columns that may hold whole numbers too, which become texts; surrounding white space is stripped.
+    Raises InputError, naming the row, if the file is empty, can't be read, lacks a column, or has a row with a fault or
+    without a text in one of the columns.
+    """
+    name, form = path.name, form_of(path)
+    if form not in ("csv", "jsonl"):
+        raise InputError(f"{name}: neither .csv nor .jsonl; see {readme}")
+    try:
+        stream = opened(path)
+    except OSError as error:
+        raise InputError(f"{name}: can't be read ({error.strerror})") from None
+    with stream:
+        found, lines = rows(stream, form, name)
+        wanted = sorted({*columns, *(c for c in optional if c in found)}, key=lambda column: column != "id")
+        if found:
+            require_columns(found, wanted, name, f"pass a file in the format of {readme}")
+        table: dict[str, list[str]] = {column: [] for column in wanted}
+        for row in lines:
+            late = [column for column in optional if column in row.cells and column not in table]
+            for column in wanted:
+                fault = problem(row, column, whole_numbers=column in numbers)
+                if late:
+                    fault = f"has '{late[0]}', which no row before has"
+                text = "" if fault else str(row.cells[column])
+                if column in numbers:
+                    text = text.strip()
+                if column == "id" and not fault and not text:
+                    fault = "has no id"
+                if fault:
+                    named = column != "id" and "id" in table and not row.fault
+                    place = f"row {row.number} (id {table['id'][-1]})" if named else row.place
+                    raise InputError(f"{name}: {place}: {fault}; fix the row or leave it out")
+                table[column].append(text)
+    n = len(table[columns[0]])
+    if not n:
+        raise InputError(f"{name}: {'no rows' if found else 'the file is empty'}; see {readme} for the format")
+    if "id" in optional and "id" not in table:
+        table["id"] = [str(number) for number in range(1, n + 1)]
+    return table
