@@ -1,0 +1,155 @@
+"""The one reader: every row comes back, or is named with what is wrong with it; none takes another along."""
+
+import csv
+import io
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import reading
+from utils.reading import dataset_stem, form_of, has_text
+from utils.schema import InputError
+
+CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+PLAIN = st.text(string.ascii_letters, min_size=1, max_size=5)
+
+
+def read(content, form="csv"):
+    content = content if isinstance(content, bytes) else content.encode()
+    columns, rows = reading.rows(io.BytesIO(content), form, "a file")
+    return columns, list(rows)
+
+
+def faults(content, form="csv"):
+    """(row, line, fault) of those that have one, and the cells of the others by row."""
+    rows = read(content, form)[1]
+    return (
+        [(row.number, row.line, row.fault) for row in rows if row.fault],
+        {row.number: list(row.cells.values()) for row in rows if not row.fault},
+    )
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_what_the_csv_module_writes_is_read_back(table, end, marked):
+    stream = io.StringIO(newline="")
+    csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator=end).writerows([("id", "prompt"), *table])
+    content = ("\ufeff" if marked else "") + stream.getvalue()
+    columns, rows = read(content)
+    assert columns == ["id", "prompt"]
+    assert [(row.cells["id"], row.cells["prompt"], row.fault) for row in rows] == [(a, b, "") for a, b in table]
+    # Every byte is that of some row, but those of the heading.
+    assert sum(row.read for row in rows) == len(content.encode()) - len(("\ufeff" if marked else "").encode()) - len(
+        f'"id","prompt"{end}'
+    )
+
+
+@given(st.lists(st.dictionaries(CELLS, st.one_of(CELLS, st.integers(), st.none())), max_size=6))
+def test_what_the_json_module_writes_is_read_back(objects):
+    for ascii_only in (True, False):
+        content = "".join(json.dumps(one, ensure_ascii=ascii_only) + "\n \n" for one in objects)
+        rows = read(content, "jsonl")[1]
+        assert [row.cells for row in rows] == objects and not any(row.fault for row in rows)
+        assert [row.line for row in rows] == [1 + 2 * i for i in range(len(objects))]
+        assert [row.number for row in rows] == list(range(1, len(objects) + 1))
+
+
+@given(st.lists(PLAIN, min_size=1, max_size=6), st.data())
+def test_a_bad_row_takes_no_other_along(words, data):
+    bad = ['9,"never closed', '9,"closed" and more', '9,"say \\"hi\\" now"', "9", "9,a,b", b"9,\xff", "9,\0"]
+    at = data.draw(st.integers(0, len(words)))
+    wrong = data.draw(st.sampled_from(bad))
+    lines = [f"{i},{word}" for i, word in enumerate(words)]
+    lines.insert(at, wrong)
+    encoded = [line if isinstance(line, bytes) else line.encode() for line in ["id,prompt", *lines]]
+    found, good = faults(b"".join(line + b"\n" for line in encoded))
+    assert [(row, line) for row, line, _ in found] == [(at + 1, at + 2)]
+    assert list(good.values()) == [[str(i), word] for i, word in enumerate(words)]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('a,b\n1,"x\ny",z\n', "has 3 cells, the heading has 2 (quote a text that holds commas)"),
+        ("a,b\n1\n", "has 1 cells, the heading has 2 (quote a text that holds commas)"),
+        ('a,b\n1,"x\n', "opens a quote that is never closed"),
+        ('a,b\n1,"x"y\n', 'has text after a closing quote (inside a quoted text a quote is written twice: "")'),
+        ("a,b\n1,x\ry\n", "has a carriage return inside a line (end lines with LF or CRLF)"),
+        # 4 bytes of the heading, `1,` and the wrong one.
+        (b"a,b\n1,\xe9\n", "is not UTF-8 (byte 7 of the file)"),
+        ("a,b\n1,x\0\n", "holds a NUL character"),
+    ],
+)
+def test_what_is_wrong_with_a_row_of_csv(content, fault):
+    assert faults(content)[0] == [(1, 2, fault)]
+
+
+def test_a_quote_that_is_never_closed_is_named_on_its_own_line():
+    found, good = faults('a,b\n1,x\n\n2,"y\n3,z\n4,w\n')
+    assert found == [(2, 4, "opens a quote that is never closed")]
+    assert good == {1: ["1", "x"], 3: ["3", "z"], 4: ["4", "w"]}
+
+
+def test_a_line_that_never_ends_takes_no_memory_and_no_other_row(monkeypatch):
+    monkeypatch.setattr(reading, "LONGEST", 2**20)
+    long = "x" * (2**20 + 5)
+    found, good = faults(f"a,b\n1,x\n2,{long}\n3,z\n")
+    assert found == [(2, 3, "is longer than 1 MiB")] and good == {1: ["1", "x"], 3: ["3", "z"]}
+    found, good = faults(f'{{"a": "{long}"}}\n{{"a": 1}}\n', "jsonl")
+    assert found == [(1, 1, "is longer than 1 MiB")] and good == {2: [1]}
+    # A cell of many lines is held to the same length.
+    found, good = faults('a,b\n1,"' + "x\n" * (2**19 + 1) + '"\n')
+    assert found[0] == (1, 2, "opens a quote that is never closed")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "text"])
+def test_utf_16_is_refused(encoding, form):
+    with pytest.raises(InputError, match=r"^a file: is UTF-16 or UTF-32, or not text; save it as UTF-8$"):
+        read("prompt\nx\n".encode(encoding), form)
+
+
+def test_a_line_separator_inside_a_text_ends_no_row():
+    assert faults('{"a": "x\u2028y\x85z"}\n', "jsonl") == ([], {1: ["x\u2028y\x85z"]})
+    assert faults("a\nx\u2028y\x85z\n") == ([], {1: ["x\u2028y\x85z"]})
+    assert faults("x\u2028y\x85z\n", "text") == ([], {1: ["x\u2028y\x85z"]})
+
+
+def test_columns_of_json_are_the_keys_of_its_first_rows():
+    assert read('{"a": 1}\n{"b": 2, "a": 3}\n', "jsonl")[0] == ["a", "b"]
+    columns, rows = reading.rows(io.BytesIO(b'{"a": 1}\n{"b": 2}\n'), "jsonl", "a file", look=1)
+    assert columns == ["a"] and len(list(rows)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "visible"),
+    [("a", True), ("¿", True), ("漢", True), ("🙂", True), ("", False), (" \t\n", False)]
+    + [(letter, False) for letter in ("\u200b", "\ufeff", "\u2060", "\xad", "\u200d\u200c", "\x07", "\ufe0f", "\xa0")],
+)
+def test_a_text_has_something_to_be_seen(text, visible):
+    assert has_text(text) == visible
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "stem"),
+    [
+        ("a_1.0_en.csv", "csv", "a_1.0_en"),
+        ("a_1.0_fr.CSV", "csv", "a_1.0_fr"),
+        ("a.b.jsonl.gz", "jsonl", "a.b"),
+        ("a.NDJSON.Zst", "jsonl", "a"),
+        ("a.parquet", "parquet", "a"),
+        ("a.parquet.gz", None, "a"),
+        ("a.1", None, "a.1"),
+        ("a.txt.bz2", "text", "a"),
+    ],
+)
+def test_the_name_of_a_file(tmp_path, name, form, stem):
+    assert (form_of(tmp_path / name), dataset_stem(tmp_path / name)) == (form, stem)
+
+
+@pytest.mark.parametrize("name", [".csv", "..csv.gz", ".gz"])
+def test_a_file_without_a_name_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="the file has no name but its ending; rename it"):
+        dataset_stem(tmp_path / name)
