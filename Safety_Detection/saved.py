@@ -48,14 +48,14 @@ class SavedDetector:
 
 
 def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
-    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and how many texts were cut off.
+    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and which texts were cut off, bool (n,).
 
     Sparse for words. ids: what to call each text in an error.
     """
     if words is not None:
-        return words.rows(texts), 0
+        return words.rows(texts), np.zeros(len(texts), dtype=bool)
     embedded = embedder.embed(texts, ids)
-    return metrics.unit_rows(embedded.matrix).astype(np.float32), int(embedded.truncated.sum())
+    return metrics.unit_rows(embedded.matrix).astype(np.float32), embedded.truncated
 
 
 def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:

@@ -2,117 +2,85 @@
 
 import contextlib
 import csv
-import json
+import itertools
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from Safety_Detection import saved
-from utils import cli, config
+from utils import cli, config, reading
 from utils.embed import Embedder
 from utils.schema import InputError
 from utils.store import EmbeddingStore, default_path
 
 BATCH = 256
-# Characters of a prompt in a CSV file; a quote that is never closed must not take the memory.
-LONGEST = 2**24
-COLUMNS = ("line", "id", "score", "flagged")
+COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
+FORMS = ("csv", "jsonl", "text")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the input: its number, its id if it has one, and its prompt; or what keeps it from being scored.
+    """A row of the input: its prompt, and its id if it has one; or what keeps it from being scored.
 
-    read: bytes of the input up to here since the line before.
+    number: of the line on which it begins. row: its number, without a heading and blank lines.
+    read: bytes of the input from the end of the row before to the end of this one.
     """
 
     number: int
+    row: int
     id: str = ""
     prompt: str = ""
     fault: str = ""
     read: int = 0
 
+    @property
+    def place(self) -> str:
+        """Where it is, for a message."""
+        return f"line {self.number}" + (f" (row {self.row})" if self.row != self.number else "")
 
-def lines_of(stream, kind: str, column: str = "prompt", name: str = "input") -> Iterator[Line]:
-    """The lines of a binary stream: `csv` with a heading, `jsonl`, or `text`, a prompt on each line.
 
-    Raises InputError if a CSV file has no such column.
+def lines_of(
+    stream: BinaryIO, form: str, name: str, column: str = "prompt", id_column: str | None = None, at_once: bool = False
+) -> Iterator[Line]:
+    """The rows of a binary stream in one of FORMS, each as it is asked for.
+
+    id_column: `id` if None, and none where there is no such column. at_once: whether no row may wait for the next.
+    Raises InputError if there is no such column, or if the stream can't be read (utils/reading.py).
     """
-    if kind == "csv":
-        yield from _csv_lines(stream, column, name)
-        return
-    for number, raw in enumerate(stream, 1):
-        try:
-            text = raw.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
-        except UnicodeDecodeError:
-            yield Line(number, fault="is not UTF-8", read=len(raw))
-            continue
-        if kind == "jsonl":
-            yield _json_line(number, text, column, len(raw))
-        elif text:
-            yield Line(number, prompt=text, read=len(raw))
-        else:
-            yield Line(number, fault="has no text", read=len(raw))
+    found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
+    if found and form != "text":
+        reading.require_columns(found, [column], name, "name one with --column")
+        if id_column is not None:
+            reading.require_columns(found, [id_column], name, "name one with --id-column")
+    column = "prompt" if form == "text" else column
+    return (_line(row, column, id_column or "id") for row in rows)
 
 
-def _json_line(number: int, text: str, column: str, read: int) -> Line:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):
-        return Line(number, fault="is not JSON", read=read)
-    if not isinstance(row, dict) or not isinstance(row.get(column), str) or not row[column].strip():
-        return Line(number, fault=f"has no text in '{column}'", read=read)
-    mark = str(row.get("id", ""))
-    if _has_surrogates(row[column] + mark):
-        return Line(number, fault="holds half a character", read=read)
-    return Line(number, mark, row[column].strip(), read=read)
+def _line(row: reading.Row, column: str, id_column: str) -> Line:
+    fault, mark = reading.problem(row, column), row.cells.get(id_column)
+    if not fault and mark is not None:
+        fault = reading.problem(row, id_column, whole_numbers=True)
+    if not fault and not reading.has_text(row.cells[column]):
+        fault = f"has no text in '{column}'"
+    if fault:
+        return Line(row.line, row.number, fault=fault, read=row.read)
+    return Line(row.line, row.number, "" if mark is None else str(mark), row.cells[column].strip(), read=row.read)
 
 
-def _has_surrogates(text: str) -> bool:
-    """Whether a text holds what no encoding has: an escape of JSON's, or a byte that is not UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _csv_lines(stream, column: str, name: str) -> Iterator[Line]:
-    read = 0
-
-    def decoded() -> Iterator[str]:
-        nonlocal read
-        for i, raw in enumerate(stream):
-            read += len(raw)
-            yield raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff" if i == 0 else "")
-
-    csv.field_size_limit(LONGEST)
-    rows = csv.reader(decoded(), strict=True)
-    try:
-        headings = next(rows, None)
-    except csv.Error as error:
-        raise InputError(f"{name}: the heading is not valid CSV ({error}); see the lines' ends and quotes") from None
-    if headings is None:
-        return
-    if column not in headings:
-        shown = ", ".join(headings[:8]) if len(headings) < 20 else f"{len(headings)} columns"
-        raise InputError(f"{name}: no column '{column}' (found: {shown}); name one with --column")
-    at, id_at = headings.index(column), headings.index("id") if "id" in headings else None
-    while True:
-        before, start = read, rows.line_num + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            fault = f"is not valid CSV from line {start} on ({error})"
-            yield Line(rows.line_num, fault=fault, read=read - before)
-            continue
-        if row is None:
-            return
-        prompt = row[at].strip() if len(row) > at else ""
-        mark = row[id_at] if id_at is not None and len(row) > id_at else ""
-        fault = "" if prompt else f"has no text in '{column}'"
-        if _has_surrogates(prompt + mark):
-            fault = "is not UTF-8"
-        yield Line(rows.line_num, mark, prompt, fault, read - before)
+def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
+    """The same lines. Raises InputError if the first is a JSON object: whoever sent it meant its prompt."""
+    first = list(itertools.islice(lines, 1))
+    if first and reading.is_json_object(first[0].prompt):
+        raise InputError(
+            "--input: the first line is a JSON object; add --format jsonl, or --format text to score lines as they are"
+        )
+    return itertools.chain(first, lines)
 
 
 class Scorer:
@@ -129,19 +97,20 @@ class Scorer:
         self.embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self.unstored
         self.scored, self.cut, self.faults = 0, 0, 0
 
-    def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, str, float, int]]:
-        """(number, id, score, 1 if flagged) of each line that can be scored; the others are told on standard error."""
+    def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, int, str, float, int, int]]:
+        """The COLUMNS of each line that can be scored; the others are named on standard error."""
         good = []
         for line in lines:
             if line.fault:
-                self._fault(line.number, line.fault)
+                self._fault(line, line.fault)
             else:
                 good.append(line)
-        for line, score in self._scores(good):
+        for line, score, cut in self._scores(good):
             self.scored += 1
-            yield line.number, line.id, score, int(score >= self.detector.threshold)
+            self.cut += cut
+            yield line.number, line.row, line.id, score, int(score >= self.detector.threshold), int(cut)
 
-    def _scores(self, lines: Sequence[Line]) -> Iterator[tuple[Line, float]]:
+    def _scores(self, lines: Sequence[Line]) -> Iterator[tuple[Line, float, bool]]:
         if not lines:
             return
         try:
@@ -149,29 +118,35 @@ class Scorer:
                 self.embedder,
                 self.detector.words,
                 [line.prompt for line in lines],
-                [f"line {line.number}" for line in lines],
+                [line.place for line in lines],
             )
         except InputError as error:
             # One text that an encoder can't take must not cost the others of its batch theirs.
             saved.probe_of(self.unstored, self.detector.words)
             if len(lines) == 1:
-                self._fault(lines[0].number, f"can't be embedded ({error})")
+                self._fault(lines[0], f"can't be embedded ({error})")
             else:
                 half = len(lines) // 2
                 yield from self._scores(lines[:half])
                 yield from self._scores(lines[half:])
             return
-        self.cut += cut
-        yield from zip(lines, map(float, self.detector.detector.scores(rows)), strict=True)
+        scores = self.detector.detector.scores(rows)
+        # A text of which no word is known has the score of no text at all, which says nothing of it.
+        known = np.ones(len(lines), bool) if self.detector.words is None else rows.getnnz(axis=1) > 0
+        for line, score, was_cut, is_known in zip(lines, scores, cut, known, strict=True):
+            if is_known:
+                yield line, float(score), bool(was_cut)
+            else:
+                self._fault(line, "has no word that the detector knows")
 
     def close(self) -> None:
         """Ends the encoder's processes."""
         self.embedder.close()
         self.unstored.close()
 
-    def _fault(self, number: int, what: str) -> None:
+    def _fault(self, line: Line, what: str) -> None:
         self.faults += 1
-        print(f"line {number}: {what}; left out", file=sys.stderr)
+        print(f"{line.place}: {what}; left out", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,10 +154,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = cli.Parser(prog="python -m Safety_Detection.score", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
     flags.add_argument(
-        "--input", metavar="FILE", required=True, help=".csv, .jsonl or .txt; - for lines of standard input"
+        "--input",
+        metavar="FILE",
+        required=True,
+        help=".csv, .jsonl or .txt, also .gz, .bz2, .zst; - for standard input",
     )
-    flags.add_argument("--output", metavar="FILE", help="CSV of line, id, score, flagged (default standard output)")
+    flags.add_argument("--format", metavar="FORM", help=f"{', '.join(FORMS)} (default by the file's name; - is text)")
+    flags.add_argument("--output", metavar="FILE", help=f"CSV of {', '.join(COLUMNS)} (default standard output)")
     flags.add_argument("--column", metavar="NAME", default="prompt", help="column of the prompts (default prompt)")
+    flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
@@ -191,11 +171,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         arguments = flags.parse_args(argv)
         arguments.dtype = None
-        kind = _kind(arguments.input)
+        form = _form(arguments.input, arguments.format)
         path = None if arguments.input == "-" else config.callers_path(arguments.input)
-        if path is not None and not path.is_file():
-            raise InputError(f"--input {arguments.input}: no such file")
-        if path is not None and not path.stat().st_size:
+        if path is not None and (path.is_dir() or not path.exists()):
+            raise InputError(f"--input {arguments.input}: {'is a folder' if path.is_dir() else 'no such file'}")
+        if path is not None and path.is_file() and not path.stat().st_size:
             raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
         output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
         if output is not None and path is not None and output.exists() and output.samefile(path):
@@ -209,13 +189,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
         scorer = Scorer(detector)
         with contextlib.ExitStack() as stack:
-            stream = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
-            lines = lines_of(stream, kind, arguments.column, arguments.input)
+            stream = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
+            at_once = path is None
+            lines = lines_of(stream, form, arguments.input, arguments.column, arguments.id_column, at_once)
+            if form == "text" and arguments.format is None:
+                lines = refuse_json_as_text(lines)
             with _written(output) as target:
-                if path is None:
+                if at_once:
                     _at_once(scorer, lines, target)
                 else:
-                    _in_batches(scorer, lines, target, path.stat().st_size, arguments.quiet)
+                    size = (
+                        path.stat().st_size
+                        if path.is_file() and path.suffix.lower() not in reading.COMPRESSIONS
+                        else None
+                    )
+                    _in_batches(scorer, lines, target, size, arguments.quiet)
                 if not scorer.scored and not scorer.faults:
                     raise InputError(f"--input {arguments.input}: no prompts; give it some to score")
         scorer.close()
@@ -227,16 +215,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(work)
 
 
-def _kind(name: str) -> str:
-    kinds = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
-    if name == "-":
-        return "text"
-    kind = kinds.get(Path(name).suffix.lower())
-    if kind is None:
+def _form(name: str, asked: str | None) -> str:
+    if asked is not None:
+        if asked not in FORMS:
+            raise InputError(f"--format {asked}: give one of {', '.join(FORMS)}")
+        return asked
+    form = "text" if name == "-" else reading.form_of(Path(name))
+    if form not in FORMS:
         raise InputError(
-            f"--input {name}: unknown kind of file; give one of {', '.join(kinds)}, or - for standard input"
+            f"--input {name}: unknown kind of file; give .csv, .jsonl, .ndjson or .txt, name its --format, or give - "
+            "for standard input"
         )
-    return kind
+    return form
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return reading.opened(path)
+    except OSError as error:
+        raise InputError(f"--input {path}: can't be read ({error.strerror})") from None
 
 
 @contextlib.contextmanager
@@ -280,7 +277,7 @@ def _at_once(scorer: Scorer, lines: Iterator[Line], target) -> None:
         target.flush()
 
 
-def _in_batches(scorer: Scorer, lines: Iterator[Line], target, size: int, quiet: bool) -> None:
+def _in_batches(scorer: Scorer, lines: Iterator[Line], target, size: int | None, quiet: bool) -> None:
     from tqdm import tqdm
 
     writer = csv.writer(target, lineterminator="\n")

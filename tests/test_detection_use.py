@@ -1,8 +1,12 @@
 """A detector that is saved, read again and used gives the scores it was fitted to give, or says why not."""
 
 import csv
+import gzip
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,10 +100,11 @@ def test_words_are_kept_with_a_detector_of_tfidf(tmp_path, labelled, kind, capsy
         return words.transform(seen), words.transform(asked)
 
     fresh = fit_detector(kind, rows, np.array(dataset.labels), inner, 4, apart).detector
-    new = ["a bad thing of another kind", "good", "none of these was there before"]
+    new = ["a bad thing of another kind", "good", "none of these was there before", "unheard words"]
     status, found = scored(tmp_path, folder, "in.txt", "\n".join([*texts, *new]), "--quiet")
-    expected = fresh.scores(vectorizer.transform([*texts, *new])).tolist()
-    assert status == 0 and [float(row["score"]) for row in found] == pytest.approx(expected, abs=1e-5)
+    expected = fresh.scores(vectorizer.transform([*texts, *new[:3]])).tolist()
+    assert status == 3 and [float(row["score"]) for row in found] == pytest.approx(expected, abs=1e-5)
+    assert capsys.readouterr().err == f"line {len(texts) + 4}: has no word that the detector knows; left out\n"
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt"]
     words = folder / "words.json"
     words.write_text(words.read_text().replace('"good"', '"gold"'))
@@ -211,14 +216,17 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
     folder = fitted(tmp_path, labelled)
     text = b'id,prompt\n1,"a bad\nthing"\n2,\n3,\xff\xfe\n4,unreadable\n5\n6,good\n\xff,good\n'
     status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
-    # Rows end on lines 3 (of two lines), 4, 5, 6, 7, 8 and 9.
-    assert status == 3 and [(row["line"], row["id"]) for row in rows] == [("3", "1"), ("8", "6")]
-    said = capsys.readouterr().err
-    assert [line.split(":")[0] for line in said.splitlines()] == ["line 4", "line 5", "line 7", "line 9", "line 6"]
-    assert "line 5: is not UTF-8" in said and "line 6: can't be embedded" in said and "unreadable" not in said
+    # Rows begin on lines 2 (of two lines), 4, 5, 6, 7, 8 and 9.
+    assert status == 3 and [(row["line"], row["row"], row["id"]) for row in rows] == [("2", "1", "1"), ("8", "6", "6")]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split("(")[0] for line in said] == [f"line {number} " for number in (4, 5, 7, 9, 6)]
+    # 10 bytes of heading, 16 and 3 of rows, `3,` and then the wrong one.
+    assert said[1] == "line 5 (row 3): is not UTF-8 (byte 32 of the file); left out"
+    assert said[2] == "line 7 (row 5): has 1 cells, the heading has 2 (quote a text that holds commas); left out"
+    assert "line 6 (row 4): can't be embedded" in said[4] and "unreadable" not in said[4]
     status, rows = scored(tmp_path, folder, "in.jsonl", '{"prompt": "good"}\n[1]\n{"prompt": 3}\nnot json\n\n')
     assert status == 3 and [row["line"] for row in rows] == ["1"]
-    assert "scored 1 of 5 lines" in capsys.readouterr().err
+    assert "scored 1 of 4 lines" in capsys.readouterr().err, "a blank line is none"
     status, rows = scored(tmp_path, folder, "in.txt", "\ufeffgood\nbad\r\n" + "\n" * 40)
     assert status == 3 and [row["flagged"] for row in rows] == ["0", "1"]
     assert [line for line in capsys.readouterr().err.splitlines() if "has no text" in line] == [
@@ -229,7 +237,8 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
     status, rows = scored(tmp_path, folder, "in.jsonl", text, "--quiet")
     assert status == 3 and [row["line"] for row in rows] == ["1", "4"]
     said = capsys.readouterr().err.splitlines()
-    faults = {2: "holds half a character", 3: "is not JSON", 5: "holds half a character"}
+    deep = "is not JSON that can be read (nested too deeply, or a number too long)"
+    faults = {2: "'prompt' holds half a character", 3: deep, 5: "'id' holds half a character"}
     assert said == [f"line {number}: {fault}; left out" for number, fault in faults.items()]
 
 
@@ -244,7 +253,9 @@ def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkey
     folder = fitted(tmp_path, labelled, "--no-cache")
     capsys.readouterr()
     monkeypatch.setattr(score, "BATCH", 2)
-    assert scored(tmp_path, folder, "in.txt", "one two three four\none two three\none two three four five\n")[0] == 0
+    text = "one two three four\none two three\none two three four five\n"
+    status, rows = scored(tmp_path, folder, "in.txt", text)
+    assert status == 0 and [row["truncated"] for row in rows] == ["1", "0", "1"]
     assert "scored 3 of 3 lines, 2 of them longer than the encoder reads and cut off" in capsys.readouterr().err
 
 
@@ -252,8 +263,8 @@ def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path
     folder = fitted(tmp_path, labelled)
     text = 'id,prompt\n1,good\n2,"bad\n' + "".join(f"{i},good\n" for i in range(3, 9))
     status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
-    assert status == 3 and [row["id"] for row in rows] == ["1"]
-    assert "line 9: is not valid CSV from line 3 on (unexpected end of data)" in capsys.readouterr().err
+    assert status == 3 and [row["id"] for row in rows] == ["1", *map(str, range(3, 9))]
+    assert capsys.readouterr().err == "line 3 (row 2): opens a quote that is never closed; left out\n"
     status, rows = scored(
         tmp_path, folder, "in.csv", 'id,prompt\n1,"' + "good " * 50_000 + '\nbad"\n2,good\n', "--quiet"
     )
@@ -267,18 +278,74 @@ def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, m
     seen = []
 
     class Terminal:
-        @property
-        def buffer(self):
-            for text in ("good", "bad", "", "good again"):
-                seen.append(target.getvalue().count("\n"))
-                yield f"{text}\n".encode()
+        lines = iter(("good\n", "bad\n", "\n", "good again\n", ""))
 
-    monkeypatch.setattr("sys.stdin", Terminal())
+        def readline(self, most):
+            seen.append(target.getvalue().count("\n"))
+            return next(self.lines).encode()
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Terminal()))
     monkeypatch.setattr("sys.stdout", target)
     assert score.main(["--detector", str(folder), "--input", "-", "--quiet"]) == 3
-    # The heading is there before the first line is read, a score after each line but the third, which has no text.
-    assert seen == [1, 2, 3, 3]
+    # The heading comes with the first score, a score after each line but the third, which has no text.
+    assert seen == [0, 2, 3, 3, 4]
     assert [row["flagged"] for row in csv.DictReader(target.getvalue().splitlines())] == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "rows"),
+    [
+        (["--format", "jsonl"], '{"prompt": "bad", "id": 7}\n{"prompt": "a", "id": null}\n', [("7", "1"), ("", "0")]),
+        (["--format", "csv"], 'id,prompt\nx,"a bad,\nthing"\n', [("x", "1")]),
+        (["--format", "text"], '{"prompt": "bad"}\n', [("", "1")]),
+        ([], '{"prompt": not quite\n', [("", "0")]),
+        (["--format", "jsonl", "--column", "q", "--id-column", "k"], '{"q": "bad", "k": 1, "id": 2}\n', [("1", "1")]),
+    ],
+)
+def test_standard_input_has_the_format_that_is_named(tmp_path, labelled, monkeypatch, capsys, flags, text, rows):
+    folder = fitted(tmp_path, labelled)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert score.main(["--detector", str(folder), "--input", "-", "--quiet", *flags]) == 0
+    found = [(row["id"], row["flagged"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
+    assert found == rows
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "message"),
+    [
+        ([], '{"prompt": "bad"}\n', "the first line is a JSON object; add --format jsonl, or --format text"),
+        (["--format", "xml"], "bad\n", "--format xml: give one of csv, jsonl, text"),
+        (["--format", "jsonl"], '{"text": "a"}\n{"text": "b"}\n', "no column 'prompt' (found: text); name one"),
+        (["--format", "csv", "--id-column", "k"], "prompt\na\n", "no column 'k' (found: prompt); name one with --i"),
+        ([], "bad\n".encode("utf-16"), "is UTF-16 or UTF-32, or not text; save it as UTF-8"),
+    ],
+)
+def test_standard_input_that_is_not_what_it_is_taken_for(tmp_path, labelled, monkeypatch, capsys, flags, text, message):
+    folder = fitted(tmp_path, labelled)
+    content = text if isinstance(text, bytes) else text.encode()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert message in refused(capsys, "--detector", folder, "--input", "-", *flags)
+
+
+def test_an_unquoted_comma_costs_the_line_and_not_the_half_of_its_prompt(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    status, rows = scored(tmp_path, folder, "in.csv", "id,prompt\n1,good, and bad\n2,bad\n", "--quiet")
+    assert status == 3 and [(row["id"], row["flagged"]) for row in rows] == [("2", "1")]
+    assert capsys.readouterr().err.startswith("line 2 (row 1): has 3 cells, the heading has 2 (quote a text")
+
+
+def test_a_compressed_file_and_a_pipe_are_read_too(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    status, rows = scored(tmp_path, folder, "in.CSV.gz", gzip.compress(b"id,prompt\n1,bad\n"), "--quiet")
+    assert status == 0 and [row["id"] for row in rows] == ["1"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    arguments = ["--detector", str(folder), "--input", str(pipe), "--format", "text", "--quiet"]
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(pipe.write_text, "good\nbad\n")
+        assert score.main(arguments) == 0
+        written.result()
+    assert [row["flagged"] for row in csv.DictReader(capsys.readouterr().out.splitlines())] == ["0", "1"]
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path, labelled, monkeypatch, capsys):
@@ -349,7 +416,7 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
         ("heading.csv", "id,prompt\n", "no prompts"),
         ("other.csv", "id,text\n1,good\n", "no column 'prompt' (found: id, text)"),
         ("in.parquet", "x", "unknown kind of file"),
-        ("old.csv", "id,prompt\r1,good\r", "old.csv: the heading is not valid CSV (new-line character"),
+        ("old.csv", "id,prompt\r1,good\r", "old.csv: the heading has a carriage return inside a line"),
     ):
         path = tmp_path / name
         path.write_text(text)

@@ -194,6 +194,11 @@ def _json_object(text: str) -> tuple[dict, str]:
     return (row, "") if isinstance(row, dict) else ({}, "is not a JSON object")
 
 
+def is_json_object(text: str) -> bool:
+    """Whether a text is one JSON object."""
+    return not _json_object(text)[1]
+
+
 def _csv_rows(records: Iterator[tuple], heading: list[str]) -> Iterator[Row]:
     for number, (line, cells, fault, read) in enumerate(records, 1):
         if not fault and len(cells) != len(heading):
