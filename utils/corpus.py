@@ -55,6 +55,7 @@ class Corpus:
         if self.id_column is not None:
             reading.require_columns(found, [self.id_column], path.name, "name one with --id-column")
             self._names = list(dict.fromkeys([column, self.id_column]))
+        self._of_numbers = None
         if first is None:
             self._kinds = {name: self._plain_type(name, schema.field(name).type) for name in self._names}
         else:
@@ -65,8 +66,9 @@ class Corpus:
         import pyarrow as pa
 
         # Numbers are ids as often as texts are; one kind is taken for the whole column.
-        whole = isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column
-        return {name: pa.int64() if whole and name == self.id_column else pa.string() for name in self._names}
+        if isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column:
+            self._of_numbers = self.id_column
+        return {name: pa.int64() if name == self._of_numbers else pa.string() for name in self._names}
 
     def _plain_type(self, name: str, kind):
         import pyarrow as pa
@@ -137,10 +139,8 @@ class Corpus:
                 yield pa.record_batch(cells, names=self._names)
 
     def _fault(self, row: reading.Row) -> str:
-        import pyarrow as pa
-
-        for name, kind in self._kinds.items():
-            whole = kind == pa.int64()
+        for name in self._names:
+            whole = name == self._of_numbers
             fault = reading.problem(row, name, whole_numbers=name == self.id_column)
             if fault:
                 return fault
