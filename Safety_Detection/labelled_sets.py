@@ -227,7 +227,7 @@ def _given(data: str) -> list[LabelledSet]:
         raise InputError(f"--data {data}: {what}; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
     if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
         return _file(_sample_path(), "sample", "as given")
-    name = path.name.split(".")[0]
+    name = sources.dataset_stem(path)
     if name in ("paper", "sample", OTHERS, *PUBLISHED):
         raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
     return _file(path, name, "as given")
@@ -256,11 +256,11 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")
     # Results name what was trained on and tested by set: `<set> -> <set>: <type>`.
-    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in one or ": " in one]
+    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in f" {one} " or ": " in f"{one} "]
     if taken:
         raise InputError(
-            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; results name something else "
-            "so, or hold ' -> ' or ': ' for themselves; rename it"
+            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; rename it, not as a "
+            f"published set or '{OTHERS}', and without '->' or ':' between words or at an end"
         )
     if "" in sets:
         raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")

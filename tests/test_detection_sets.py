@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -167,6 +168,18 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
     assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
 
 
+def test_a_file_is_known_by_its_whole_name(tmp_path):
+    files = [table(tmp_path, rows_of(5, 7), f"a_1.0_{language}.csv") for language in ("en", "fr")]
+    dataset, _ = labelled_sets.load(",".join(files))
+    assert (dataset.name, dataset.group_order) == ("a_1.0_en+a_1.0_fr", ("a_1.0_en", "a_1.0_fr"))
+    assert [sources.dataset_stem(Path(name)) for name in ("x/a.b.CSV", "a.jsonl.gz", "a.ndjson.ZST", "a.v2", "a")] == [
+        "a.b", "a", "a", "a.v2", "a",
+    ]  # fmt: skip
+    for name in (".csv", ".x.csv", "..csv", "...csv"):
+        with pytest.raises(InputError, match="rename it"):
+            labelled_sets.load(table(tmp_path, rows_of(5, 7), name))
+
+
 @pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "type", "label"])
 def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
@@ -205,6 +218,8 @@ def test_texts_of_two_sets_are_counted(tmp_path):
         ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
         ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 stands 2 times"),
         ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x -> y"]], "row 2: a set can't be called 'x -> y'"),
+        ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x ->"]], "row 2: a set can't be called 'x ->'"),
+        ([["prompt", "label", "set"], ["a", "1", "x:"]], "row 1: a set can't be called 'x:'"),
         ([["prompt", "label", "set"], ["a", "1", "others"]], "row 1: a set can't be called 'others'"),
         ([["prompt", "label", "set"], ["a", "1", "xstest"]], "row 1: a set can't be called 'xstest'"),
     ],

@@ -202,6 +202,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def dataset_stem(path: Path) -> str:
+    """A data file's name without the endings that tell its format and compression: `a_1.0_en.csv.gz` to `a_1.0_en`.
+
+    Raises InputError if nothing is left, or if it begins with a dot, as hidden folders do.
+    """
+    name = path.name
+    for endings in ((".gz", ".bz2", ".zst"), (".csv", ".jsonl", ".ndjson", ".parquet")):
+        if name.lower().endswith(endings):
+            name = name[: name.rindex(".")]
+    if not name.strip() or name.startswith("."):
+        raise InputError(f"{path.name}: results go by a file's name, and this one begins with a dot; rename it")
+    return name
+
+
 def shown_path(path: Path) -> str:
     """The path as a person would type it from the folder a command was called in."""
     try:
