@@ -19,6 +19,9 @@ from utils.transfer import OTHERS
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
 FOLDS = 5
+# What a label may be, whatever its case.
+UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
+SAFE = ("0", "0.0", "false", "no", "safe", "benign")
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 
 
@@ -236,7 +239,12 @@ def _given(data: str) -> list[LabelledSet]:
 def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
     frame = sources.read_columns(
-        path, ("prompt", "label"), README, ("id", "group", "set", "type"), numbers=("id", "label", "group")
+        path,
+        ("prompt", "label"),
+        README,
+        optional=("id", "group", "set", "type"),
+        numbers=("id", "label", "group"),
+        scalars=("label",),
     )
     file = path.name
     licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
@@ -246,8 +254,9 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     if twice:
         raise InputError(f"{file}: id {twice[0]} stands {ids.count(twice[0])} times; make ids unique")
     prompts = frame["prompt"].str.strip().tolist()
-    if "" in prompts:
-        raise InputError(f"{file}: row {prompts.index('') + 1}: no text in 'prompt'; give it one or leave it out")
+    blank = [row for row, prompt in enumerate(prompts, 1) if not sources.has_text(prompt)]
+    if blank:
+        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; give it one or leave it out")
     labels = [_label(text, file, row) for row, text in enumerate(frame["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
@@ -273,11 +282,12 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
 
 
 def _label(text: str, file: str, row: int) -> int:
-    known = {"1": 1, "0": 0, "unsafe": 1, "safe": 0}
-    label = known.get(text.strip().lower())
-    if label is None:
-        raise InputError(f"{file}: row {row}: the label is neither 0 or 1 nor safe or unsafe; mend it")
-    return label
+    word = text.strip().lower()
+    if word not in (*UNSAFE, *SAFE):
+        raise InputError(
+            f"{file}: row {row}: the label is neither one of {', '.join(UNSAFE)} nor one of {', '.join(SAFE)}; fix it"
+        )
+    return int(word in UNSAFE)
 
 
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:

@@ -180,6 +180,27 @@ def test_a_file_is_known_by_its_whole_name(tmp_path):
             labelled_sets.load(table(tmp_path, rows_of(5, 7), name))
 
 
+@pytest.mark.parametrize(
+    ("unsafe", "safe"),
+    [("1.0", "0.0"), ("TRUE", "False"), (" yes ", "No"), ("harmful", "Benign"), ("Unsafe", "SAFE"), ("1", "0")],
+)
+def test_labels_in_the_words_of_other_files(tmp_path, unsafe, safe):
+    rows = [["prompt", "label"], *([f"text{i}", [safe, unsafe][i % 2]] for i in range(10))]
+    assert labelled_sets.load(table(tmp_path, rows))[0].labels == (0, 1) * 5
+
+
+@pytest.mark.parametrize(("unsafe", "safe"), [(1.0, 0.0), (True, False), (1, 0.0), ("yes", False)])
+def test_labels_of_json_need_not_be_texts(tmp_path, unsafe, safe):
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"prompt": f"text{i}", "label": [safe, unsafe][i % 2]}) for i in range(10)]
+    path.write_text("\n".join(lines))
+    assert labelled_sets.load(str(path))[0].labels == (0, 1) * 5
+    for wrong in ("null", "2", "NaN", "[1]", '""'):
+        path.write_text("\n".join([*lines, f'{{"prompt": "text", "label": {wrong}}}']))
+        with pytest.raises(InputError, match="row 11"):
+            labelled_sets.load(str(path))
+
+
 @pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "type", "label"])
 def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
@@ -211,9 +232,10 @@ def test_texts_of_two_sets_are_counted(tmp_path):
     [
         (rows_of(6, 0), "set 'mine': has no safe prompt, a detector needs both classes"),
         (rows_of(4, 9), "set 'mine': 4 groups with unsafe prompts, fewer than the 5 folds"),
-        ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither 0 or 1 nor safe or unsafe"),
+        ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither one of 1, .* nor one of 0, .*benign;"),
         ([*rows_of(5, 5), ["text", ""]], "row 11: the label is neither"),
         ([*rows_of(5, 5), [" ", "1"]], "row 11: no text in 'prompt'"),
+        ([*rows_of(5, 5), ["\u200b\u2060 \ufeff", "1"]], "row 11: no text in 'prompt'"),
         ([["prompt", "label"]], "mine.csv: no rows"),
         ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
         ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 stands 2 times"),

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -214,6 +215,15 @@ def dataset_stem(path: Path) -> str:
     if not name.strip() or name.startswith("."):
         raise InputError(f"{path.name}: results go by a file's name, and this one begins with a dot; rename it")
     return name
+
+
+# Control and format characters (zero-width ones among them), separators, and marks without a letter to stand on.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn"}
+
+
+def has_text(text: str) -> bool:
+    """Whether a text has a character that can be seen: white space, zero-width and control characters are none."""
+    return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
 
 
 def shown_path(path: Path) -> str:
@@ -432,11 +442,13 @@ def read_columns(
     readme: str,
     optional: Sequence[str] = (),
     numbers: Sequence[str] = ("id",),
+    scalars: Sequence[str] = (),
 ):
     """The named columns of a CSV or JSON-lines file as a pandas DataFrame of texts; ids become strings.
 
     optional: columns that are read where they are there; rows of a file without ids are numbered from 1.
-    numbers: columns that may hold whole numbers too, which become texts.
+    numbers: columns that may hold whole numbers too, which become texts. scalars: of those, which may hold any number,
+        true and false.
     A byte order mark is skipped. Raises InputError if the file is empty, is not UTF-8, can't be parsed, lacks a
     column, or holds something that is not text.
     """
@@ -479,6 +491,9 @@ def read_columns(
         frame["id"] = [str(number) for number in range(1, len(frame) + 1)]
     columns = [*columns, *(column for column in optional if column in frame.columns)]
     frame = frame[columns].copy()
+    for column in scalars:
+        cells = [str(cell) if isinstance(cell, (float, bool)) and cell == cell else cell for cell in frame[column]]
+        frame[column] = pd.Series(cells, dtype=object)
     for column in sorted(columns, key=lambda name: name != "id"):
         wrong = _not_text(frame[column], whole_numbers=column in numbers)
         if wrong.any():
