@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -19,6 +19,7 @@ from utils.transfer import OTHERS
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
 FOLDS = 5
+JOINED = ": near-duplicates join its"
 # What a label may be, whatever its case.
 UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
 SAFE = ("0", "0.0", "false", "no", "safe", "benign")
@@ -64,9 +65,10 @@ def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.
     """
     sets, notes = _chosen(data)
     dataset = combined(_dataset_name(data, sets), sets, notes)
+    check(dataset)
     if limit is not None and limit < len(dataset):
         dataset = _limited(dataset, limit)
-    check(dataset, limit)
+        check(dataset, limit)
     return dataset, replace(sets[0].found, name=dataset.name)
 
 
@@ -96,7 +98,7 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
         raise InputError(f"--data {data}: names no set; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
     twice = [name for name, number in Counter(one.name for one in sets).items() if number > 1]
     if twice:
-        raise InputError(f"--data {data}: set '{twice[0]}' stands twice; name each once")
+        raise InputError(f"--data {data}: set '{twice[0]}' occurs twice; name each once")
     return sets, []
 
 
@@ -252,7 +254,7 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     ids = frame["id"].tolist()
     twice = [item for item, number in Counter(ids).items() if number > 1]
     if twice:
-        raise InputError(f"{file}: id {twice[0]} stands {ids.count(twice[0])} times; make ids unique")
+        raise InputError(f"{file}: id {twice[0]} occurs {ids.count(twice[0])} times; make ids unique")
     prompts = frame["prompt"].str.strip().tolist()
     blank = [row for row, prompt in enumerate(prompts, 1) if not sources.has_text(prompt)]
     if blank:
@@ -294,6 +296,7 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
     """Sets one after the other. Ids get their set's name before them; near-duplicates of a set share a cluster."""
     clusters: list[int] = []
     told = list(notes)
+    texts_of = {one.name: _texts_of(one) for one in sets}
     for one in sets:
         near = near_duplicates(one.prompts)
         named = joined(len(one.ids), [], [(name,) if name is not None else None for name in one.names])
@@ -303,13 +306,19 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         told += one.notes
         before, after = len(set(named)), len(set(together))
         if after < before:
-            told.append(f"{one.name}: near-duplicates join its {before} groups to {after}")
-    plain = {one.name: set(map(normalised, one.prompts)) for one in sets}
-    for one, other in combinations(plain, 2):
-        shared = len(plain[one] & plain[other])
+            told.append(f"{one.name}{JOINED} {before} groups to {after}")
+        both = [f"{ids[1]} and {ids[0]}" for ids in texts_of[one.name].values() if len(ids) == 2]
+        if both:
+            shown = ", ".join(both[:3]) + ", ..." * (len(both) > 3)
+            told.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
+    for one, other in combinations(texts_of, 2):
+        shared = texts_of[one].keys() & texts_of[other].keys()
         if shared:
+            unlike = sum(texts_of[one][text].keys() != texts_of[other][text].keys() for text in shared)
+            differ = f" ({unlike} labelled differently)" if unlike else ""
             told.append(
-                f"texts in both {one} and {other}: {shared}; neither is trained on them to be tested on the other"
+                f"texts in both {one} and {other}: {len(shared)}{differ}; neither is trained on them to be tested on "
+                "the other"
             )
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
@@ -324,6 +333,14 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         clusters=tuple(clusters),
         types=tuple(kind for one in sets for kind in one.types),
     )
+
+
+def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
+    """Each text of a set, without regard to case and white space, to its labels, and those to the first id with it."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
+        found[normalised(prompt)].setdefault(label, item)
+    return found
 
 
 def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
@@ -376,6 +393,8 @@ def check(dataset: LabelledDataset, limit: int | None = None) -> None:
             if not number:
                 raise InputError(f"set '{name}': has no {word} prompt, a detector needs both classes; {remedy}")
             if number < FOLDS:
+                near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(
-                    f"set '{name}': {number} groups with {word} prompts, fewer than the {FOLDS} folds; {remedy}"
+                    f"set '{name}': {number} group{'s' * (number > 1)} with {word} prompts, fewer than the {FOLDS} "
+                    f"folds{near}; {remedy}"
                 )
