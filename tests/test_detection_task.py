@@ -276,6 +276,33 @@ def test_a_type_of_one_group_has_no_interval(tmp_path):
     assert value(doc, name, f"{group}: one", "low") is None and value(doc, name, f"{group}: many", "low") is not None
 
 
+def test_names_that_results_use_for_summaries_change_no_number(tmp_path, capsys):
+    """Sets and types called as summaries are give the metrics and tables that they give under any other name."""
+    plain, summaries = ("one", "two", "three"), ("within", "average", "across")
+
+    def of(names, types, stem):
+        path = tmp_path / f"{stem}.csv"
+        rows = [
+            f"{'bad' if i % 4 < 2 else 'good'} thing {i} word{i} {s},{i % 2},{name},{types[i % 3 > 0]}"
+            for s, name in enumerate(names)
+            for i in range(40)
+        ]
+        path.write_text("prompt,label,set,type\n" + "\n".join(rows) + "\n")
+        assert run(tmp_path, "tfidf", "--data", str(path), "--quiet", "--detectors", "centroid_difference") == 0
+        return document(tmp_path, dataset=stem)["metrics"], capsys.readouterr().out
+
+    renamed = dict(zip(plain, summaries, strict=True)) | {"odd": "overall", "even": "others"}
+
+    def rename(group):
+        return re.sub("|".join(renamed), lambda found: renamed[found[0]], group) if " -> " in group else group
+
+    expected, said = of(plain, ("odd", "even"), "plain")
+    found, said_too = of(summaries, ("overall", "others"), "average")
+    assert found == [{**m, "group": rename(m["group"])} for m in expected]
+    values = [re.findall(r"[0-9.]*[0-9]", text.replace("±", " ")) for text in (said, said_too)]
+    assert values[0] == values[1]
+
+
 def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):
     class Honest(World):
         def encode(self, texts):
