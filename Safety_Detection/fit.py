@@ -169,10 +169,15 @@ def said(made: saved.SavedDetector, folder: str) -> str:
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
     lines = [
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts",
-        f"  threshold {made.threshold:.4g} for {100 * home['false_positive_rate']:g} % false alarms, held out: AUROC "
+        f"  threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms, held out: AUROC "
         f"{number(home['auroc'])}, flags {100 * home['false_positive_rate_held_out']:.0f} % of safe and "
         f"{100 * home['true_positive_rate_held_out']:.0f} % of unsafe prompts",
     ]
+    if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
+        lines.append(
+            f"  more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
+            "threshold flags nothing; give a higher --fpr, another --top-k or another --detector"
+        )
     for one in made.about["elsewhere"]:
         lines.append(
             f"  on {one['set']}, unseen: AUROC {number(one['auroc'])}, flags {100 * one['false_positive_rate']:.0f} % "

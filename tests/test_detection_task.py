@@ -231,6 +231,18 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
     assert said.count("do not trust") == 2 and "Trained on c: 0.90 within, 0.88 on b" in said
 
 
+def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
+    def m(name, group, value):
+        return Metric(f"{name}/knn_vote", group, value, 9, "higher", value - 0.02, value + 0.02)
+
+    rows = [m("auroc", "within", 0.9)]
+    for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
+        rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
+    said = transfer.finding(made_up(rows))
+    assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
+    assert "holds" not in said
+
+
 def test_many_differences_can_still_be_told_apart():
     """Three encoders without knowledge and one with all of it: Holm's correction must not hide the one."""
     generator = np.random.default_rng(0)

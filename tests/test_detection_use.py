@@ -130,6 +130,23 @@ def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path
     assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
 
 
+def test_a_threshold_that_nothing_can_reach_is_said_to_flag_nothing(tmp_path, capsys):
+    # The nearest to each prompt has the other label: most safe ones get a vote of 1 of 1, held out, and no unsafe one.
+    path = tmp_path / "pairs.csv"
+    rows = [f"both{i} own{i}{label},{label}" for i in range(30) for label in (0, 1)]
+    path.write_text("prompt,label\n" + "\n".join(rows) + "\n")
+    arguments = ["--data", str(path), "--model", "tfidf", "--detector", "knn_vote", "--top-k", "1"]
+    assert fit.main([*arguments, "--out", str(tmp_path / "detector")]) == 0
+    said = capsys.readouterr().out
+    # The next number above 1 is 1 + 2^-52. To four digits it is 1, which flags what votes 1.
+    assert "  threshold 1.0000000000000002 for 5 % false alarms" in said
+    assert "flags 0 % of safe and 0 % of unsafe prompts" in said
+    assert "  more than 5 % of safe prompts have the highest score, so the threshold flags nothing; give" in said
+    assert fit.main([*arguments, "--out", str(tmp_path / "detector"), "--fpr", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "flags 100 % of safe" in said and "flags nothing" not in said
+
+
 def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):
     """A file of one's own that holds a published set's prompts is fitted without them for that set's figures."""
     lines = labelled.read_text().splitlines()[1:]
