@@ -97,7 +97,7 @@ def test_it_prints_the_matrix_within_80_columns(done):
     for line, train in zip(lines[at + 4 : at + 6], ("edits", "twins"), strict=True):
         shown = [f"{value(doc, 'auroc/logistic_regression', f'{train} -> {t}'):.3f}" for t in ("edits", "twins")]
         assert line.split()[0] == train and line.split()[1::2] == shown
-    assert "SAMPLE: scores on the small set" in said
+    assert "SAMPLE: scores on the small set" in said and "without one word" not in said
 
 
 def made_up(rows):
@@ -241,6 +241,23 @@ def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
     said = transfer.finding(made_up(rows))
     assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
     assert "holds" not in said
+
+
+def test_prompts_without_a_known_word_are_counted_and_marked(tmp_path, capsys):
+    # Ten of y's 40 prompts are a word that occurs once: no detector knows it, whether trained on x or within y.
+    path = tmp_path / "mine.csv"
+    rows = [f"{'bad' if i % 4 < 2 else 'good'} thing {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
+    rows[40:50] = [f"zq{i},{i % 2},y" for i in range(10)]
+    path.write_text("id,prompt,label,set\n" + "\n".join(f"{i},{row}" for i, row in enumerate(rows)) + "\n")
+    for _ in range(2):  # the second is recalled
+        assert run(tmp_path, "tfidf", "--data", str(path), "--detectors", "centroid_difference,nearest_unsafe") == 0
+        said = capsys.readouterr().out
+        at = said.index("prompts without one word that TF-IDF was trained on: their score says nothing")
+        assert re.findall(r"\n([xy]) +(\d+) +(\d+)", said[at:])[:2] == [("x", "0", "10"), ("y", "0", "10")]
+    unknown = [row["id"] for row in items(tmp_path, dataset="mine") if row["no_known_word/x"] == "1"]
+    assert unknown == [f"y:{i}" for i in range(40, 50)]
+    scores = {row["centroid_difference/x"] for row in items(tmp_path, dataset="mine") if row["id"] in unknown}
+    assert scores == {"0.0"}
 
 
 def test_many_differences_can_still_be_told_apart():

@@ -147,6 +147,21 @@ def test_a_threshold_that_nothing_can_reach_is_said_to_flag_nothing(tmp_path, ca
     assert "flags 100 % of safe" in said and "flags nothing" not in said
 
 
+def test_tested_prompts_without_a_known_word_are_counted(tmp_path, labelled, capsys):
+    # Ten of y's 40 prompts are a word that occurs once: none that is fitted on the others knows it.
+    lines = labelled.read_text().splitlines()
+    lines[41:51] = [f"zq{i},{i % 2},y" for i in range(10)]
+    labelled.write_text("\n".join(lines) + "\n")
+    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
+    assert fit.main([*arguments, "--model", "tfidf"]) == 0
+    held_out, x, y = (line for line in capsys.readouterr().out.splitlines() if "AUROC" in line)
+    assert held_out.endswith("unsafe prompts; 10 of 80 have no word that it knows, so their score says nothing")
+    assert x.endswith("unsafe prompts") and "; 10 of 40 have no word that it knows" in y
+    card = json.loads((tmp_path / "detector" / "detector.json").read_text())
+    assert [one["no_known_word"] for one in (card["chosen_for"], *card["elsewhere"])] == [10, 0, 10]
+    assert fit.main(arguments) == 0 and "known word" not in capsys.readouterr().out, "an encoder knows every text"
+
+
 def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):
     """A file of one's own that holds a published set's prompts is fitted without them for that set's figures."""
     lines = labelled.read_text().splitlines()[1:]
