@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not arguments.quiet:
                 print(sentence, file=sys.stderr)
 
+        for sentence in dataset.notes:
+            note(sentence)
         store = None if arguments.no_cache else EmbeddingStore(default_path())
         embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
         made = fitted(embedder, model, dataset, elsewhere(dataset, note), arguments.detector, rate, top_k, seed)

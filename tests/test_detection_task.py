@@ -126,6 +126,18 @@ def test_names_of_the_published_sets_fit_80_columns():
         assert max(map(len, table(result).splitlines())) <= 80, table
 
 
+def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt,label\n" + "\n".join(f"thing{i // 2},{i % 3 // 2}" for i in range(60)) + "\n")
+    # Things in pairs, labels 0, 0, 1: of three pairs one is labelled 0 and 0, one 1 and 0, one 0 and 1.
+    flags = ["tfidf", "--data", str(path), "--detectors", "centroid_difference"]
+    assert run(tmp_path, *flags) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said.count("mine: near-duplicates join its 60 groups to 30") == 1
+    assert said.count("mine: texts labelled unsafe and safe: 20 (ids 3 and 4, 6 and 5, 9 and 10, ...)") == 1
+    assert run(tmp_path, *flags, "--quiet") == 0 and capsys.readouterr().err == ""
+
+
 def test_a_second_run_is_recalled(tmp_path, capsys):
     for _ in range(2):
         assert run(tmp_path, "tfidf", "--data", "sample", "--detectors", "centroid_difference") == 0

@@ -62,6 +62,14 @@ def scored(tmp_path, folder, name, text, *flags):
     return status, list(csv.DictReader(target.open())) if target.exists() else None
 
 
+def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, labelled, capsys):
+    labelled.write_text(labelled.read_text() + "bad thing number 1 of x,0,x\n")
+    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
+    assert fit.main(arguments) == 0
+    assert capsys.readouterr().err.splitlines().count("x: texts labelled unsafe and safe: 1 (ids 2 and 81)") == 1
+    assert fit.main([*arguments, "--quiet"]) == 0 and capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     folder = fitted(tmp_path, labelled, "--detector", kind, "--top-k", "4")
