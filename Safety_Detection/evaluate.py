@@ -15,12 +15,14 @@ from utils import transfer
 from utils.cli import Settings
 from utils.evaluation import Scores, Task, evaluate
 from utils.schema import InputError, Metric, Result
-from utils.tables import WIDTH
+from utils.tables import WIDTH, blocks
 from utils.transfer import ACROSS, OTHERS, WITHIN, metric_of
 from utils.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 
 # A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
 MOST_RESAMPLES = 1000
+# With a set trained on, the column of items that says whether a prompt has none of its words.
+UNKNOWN = "no_known_word"
 # Metric to (its direction, what it is of a curve).
 OF_CURVE = {
     "auroc": ("higher", dm.auroc),
@@ -107,6 +109,12 @@ def score(
         "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),
         "group": list(dataset.clusters), "type": list(dataset.types),
     }  # fmt: skip
+
+    def put(column: str, rows: np.ndarray, values: np.ndarray) -> None:
+        cells = items.setdefault(column, [float("nan")] * len(dataset))
+        for row, value in zip(rows, values.tolist(), strict=True):
+            cells[row] = value
+
     rows: list[Metric] = []
     resampled: dict[str, Resampling] = {}
     areas: dict[str, dict[str, list[tuple[float, np.ndarray, Resampling]]]] = {kind: {} for kind in kinds}
@@ -121,9 +129,9 @@ def score(
                 rows.append(_shuffled(pairing.group, np.array(areas_of), len(pairing.rows)))
                 measured = rows[-1].value, np.array(areas_of), drawn
             else:
-                column = items.setdefault(f"{pairing.kind}/{pairing.train}", [float("nan")] * len(dataset))
-                for row, value in zip(pairing.rows, pairing.scores, strict=True):
-                    column[row] = float(value)
+                put(f"{pairing.kind}/{pairing.train}", pairing.rows, pairing.scores)
+                if not vectors and pairing.kind in KINDS:
+                    put(f"{UNKNOWN}/{pairing.train}", pairing.rows, pairing.unknown.astype(int))
                 found = drawn.of_curve(pairing.scores)
                 rows += _metrics(dataset, pairing, drawn, found)
                 measured = (*found["auroc"], drawn)
@@ -206,8 +214,27 @@ def table(results: Sequence[Result]) -> str:
         if differences:
             title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
             parts += [title, transfer.differences_table(differences, first)]
+    parts += [part for result in results for part in _without_known_word(result)]
     parts += [transfer.finding(result) for result in results]
     return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts)
+
+
+def _without_known_word(result: Result) -> list[str]:
+    """Title and table of how many tested prompts have no word that was trained on; nothing where none is so."""
+    trains = [name.removeprefix(f"{UNKNOWN}/") for name in result.items if name.startswith(f"{UNKNOWN}/")]
+    sets = np.array(result.items["set"], dtype=object)
+    of = {train: np.array(result.items[f"{UNKNOWN}/{train}"]) for train in trains}
+    if not any(unknown.any() for unknown in of.values()):
+        return []
+    columns = [
+        [(f"{test} ({(sets == test).sum()})", [str(int(of[train][sets == test].sum())) for train in trains])]
+        for test in transfer.sets_of(result)
+    ]
+    title = (
+        f"prompts without one word that {result.encoder.label} was trained on: their score says nothing (columns: "
+        "tested on)"
+    )
+    return [title, blocks([("trained on", trains)], columns)]
 
 
 TASK = Task(

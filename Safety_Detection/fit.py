@@ -9,7 +9,7 @@ import numpy as np
 from Safety_Detection import labelled_sets, protocol, saved
 from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
-from Safety_Detection.words import words_of
+from Safety_Detection.words import without_known_word, words_of
 from utils import cli, config, encoders
 from utils import detection_metrics as dm
 from utils.embed import Embedder
@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not arguments.quiet:
                 print(sentence, file=sys.stderr)
 
+        for sentence in dataset.notes:
+            note(sentence)
         store = None if arguments.no_cache else EmbeddingStore(default_path())
         embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
         made = fitted(embedder, model, dataset, elsewhere(dataset, note), arguments.detector, rate, top_k, seed)
@@ -114,7 +116,8 @@ def fitted(
         return protocol.trained(kind, vectors, dataset, rows, inner, top_k, rate)
 
     whole = np.arange(len(dataset))
-    done = trained(whole)
+    done, inner = trained(whole), protocol.inner_folds(dataset, whole, seed)
+    unknown = [without_known_word(vectors(whole[inner != fold], whole[inner == fold])[1]) for fold in np.unique(inner)]
     tried = []
     for name in tested.group_order if len({*dataset.group_order, *tested.group_order}) > 1 else ():
         its = np.flatnonzero(groups == name)
@@ -138,6 +141,7 @@ def fitted(
             "false_positive_rate": rate,
             "auroc": float(dm.auroc(dm.curve(mine, done.held_out))),
             **_rates(done.held_out >= done.threshold, mine),
+            "no_known_word": int(np.concatenate(unknown).sum()),
         },
         "elsewhere": tried,
     }
@@ -161,6 +165,7 @@ def _tried(name: str, done: protocol.Trained, rows, labels: np.ndarray) -> dict:
         "auroc": float(dm.auroc(dm.curve(labels, scores))),
         "false_positive_rate": float(dm.flagged_rate(flags, labels == 0)),
         "true_positive_rate": float(dm.flagged_rate(flags, labels == 1)),
+        "no_known_word": int(without_known_word(rows).sum()),
     }
 
 
@@ -169,18 +174,28 @@ def said(made: saved.SavedDetector, folder: str) -> str:
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
     lines = [
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts",
-        f"  threshold {made.threshold:.4g} for {100 * home['false_positive_rate']:g} % false alarms, held out: AUROC "
+        f"  threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms, held out: AUROC "
         f"{number(home['auroc'])}, flags {100 * home['false_positive_rate_held_out']:.0f} % of safe and "
-        f"{100 * home['true_positive_rate_held_out']:.0f} % of unsafe prompts",
+        f"{100 * home['true_positive_rate_held_out']:.0f} % of unsafe prompts{_unknown(home, prompts)}",
     ]
+    if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
+        lines.append(
+            f"  more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
+            "threshold flags nothing; give a higher --fpr, another --top-k or another --detector"
+        )
     for one in made.about["elsewhere"]:
         lines.append(
             f"  on {one['set']}, unseen: AUROC {number(one['auroc'])}, flags {100 * one['false_positive_rate']:.0f} % "
-            f"of safe and {100 * one['true_positive_rate']:.0f} % of unsafe prompts"
+            f"of safe and {100 * one['true_positive_rate']:.0f} % of unsafe prompts{_unknown(one, one['prompts'])}"
         )
     if not made.about["elsewhere"]:
         lines.append("  tried on no other set: nothing is known of other traffic")
     return "\n".join([*lines, f"wrote {folder}"])
+
+
+def _unknown(tested: dict, prompts: int) -> str:
+    unknown = tested["no_known_word"]
+    return f"; {unknown} of {prompts} have no word that it knows, so their score says nothing" if unknown else ""
 
 
 if __name__ == "__main__":

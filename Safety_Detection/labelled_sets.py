@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates, normalised
 from utils import config, sources
-from utils.reading import read_columns
+from utils.reading import dataset_stem, has_text, read_columns
 from utils.schema import DataFile, Dataset, InputError
 from utils.sources import JAILBREAKBENCH
 from utils.transfer import OTHERS
@@ -20,6 +20,10 @@ from utils.transfer import OTHERS
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
 FOLDS = 5
+JOINED = ": near-duplicates join its"
+# What a label may be, whatever its case.
+UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
+SAFE = ("0", "0.0", "false", "no", "safe", "benign")
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 
 
@@ -62,9 +66,10 @@ def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.
     """
     sets, notes = _chosen(data)
     dataset = combined(_dataset_name(data, sets), sets, notes)
+    check(dataset)
     if limit is not None and limit < len(dataset):
         dataset = _limited(dataset, limit)
-    check(dataset, limit)
+        check(dataset, limit)
     return dataset, replace(sets[0].found, name=dataset.name)
 
 
@@ -94,7 +99,7 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
         raise InputError(f"--data {data}: names no set; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
     twice = [name for name, number in Counter(one.name for one in sets).items() if number > 1]
     if twice:
-        raise InputError(f"--data {data}: set '{twice[0]}' stands twice; name each once")
+        raise InputError(f"--data {data}: set '{twice[0]}' occurs twice; name each once")
     return sets, []
 
 
@@ -228,7 +233,7 @@ def _given(data: str) -> list[LabelledSet]:
         raise InputError(f"--data {data}: {what}; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
     if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
         return _file(_sample_path(), "sample", "as given")
-    name = path.name.split(".")[0]
+    name = dataset_stem(path)
     if name in ("paper", "sample", OTHERS, *PUBLISHED):
         raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
     return _file(path, name, "as given")
@@ -237,7 +242,12 @@ def _given(data: str) -> list[LabelledSet]:
 def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
     columns = read_columns(
-        path, ("prompt", "label"), README, ("id", "group", "set", "type"), numbers=("id", "label", "group")
+        path,
+        ("prompt", "label"),
+        README,
+        optional=("id", "group", "set", "type"),
+        numbers=("id", "label", "group"),
+        scalars=("label",),
     )
     file = path.name
     licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
@@ -245,10 +255,11 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     ids = columns["id"]
     twice = [item for item, number in Counter(ids).items() if number > 1]
     if twice:
-        raise InputError(f"{file}: id {twice[0]} stands {ids.count(twice[0])} times; make ids unique")
+        raise InputError(f"{file}: id {twice[0]} occurs {ids.count(twice[0])} times; make ids unique")
     prompts = list(map(str.strip, columns["prompt"]))
-    if "" in prompts:
-        raise InputError(f"{file}: row {prompts.index('') + 1}: no text in 'prompt'; give it one or leave it out")
+    blank = [row for row, prompt in enumerate(prompts, 1) if not has_text(prompt)]
+    if blank:
+        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; give it one or leave it out")
     labels = [_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
@@ -257,11 +268,11 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")
     # Results name what was trained on and tested by set: `<set> -> <set>: <type>`.
-    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in one or ": " in one]
+    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in f" {one} " or ": " in f"{one} "]
     if taken:
         raise InputError(
-            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; results name something else "
-            "so, or hold ' -> ' or ': ' for themselves; rename it"
+            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; rename it, not as a "
+            f"published set or '{OTHERS}', and without '->' or ':' between words or at an end"
         )
     if "" in sets:
         raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")
@@ -274,17 +285,19 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
 
 
 def _label(text: str, file: str, row: int) -> int:
-    known = {"1": 1, "0": 0, "unsafe": 1, "safe": 0}
-    label = known.get(text.strip().lower())
-    if label is None:
-        raise InputError(f"{file}: row {row}: the label is neither 0 or 1 nor safe or unsafe; mend it")
-    return label
+    word = text.strip().lower()
+    if word not in (*UNSAFE, *SAFE):
+        raise InputError(
+            f"{file}: row {row}: the label is neither one of {', '.join(UNSAFE)} nor one of {', '.join(SAFE)}; fix it"
+        )
+    return int(word in UNSAFE)
 
 
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
     """Sets one after the other. Ids get their set's name before them; near-duplicates of a set share a cluster."""
     clusters: list[int] = []
     told = list(notes)
+    texts_of = {one.name: _texts_of(one) for one in sets}
     for one in sets:
         near = near_duplicates(one.prompts)
         named = joined(len(one.ids), [], [(name,) if name is not None else None for name in one.names])
@@ -294,13 +307,19 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         told += one.notes
         before, after = len(set(named)), len(set(together))
         if after < before:
-            told.append(f"{one.name}: near-duplicates join its {before} groups to {after}")
-    plain = {one.name: set(map(normalised, one.prompts)) for one in sets}
-    for one, other in combinations(plain, 2):
-        shared = len(plain[one] & plain[other])
+            told.append(f"{one.name}{JOINED} {before} groups to {after}")
+        both = [f"{ids[1]} and {ids[0]}" for ids in texts_of[one.name].values() if len(ids) == 2]
+        if both:
+            shown = ", ".join(both[:3]) + ", ..." * (len(both) > 3)
+            told.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
+    for one, other in combinations(texts_of, 2):
+        shared = texts_of[one].keys() & texts_of[other].keys()
         if shared:
+            unlike = sum(texts_of[one][text].keys() != texts_of[other][text].keys() for text in shared)
+            differ = f" ({unlike} labelled differently)" if unlike else ""
             told.append(
-                f"texts in both {one} and {other}: {shared}; neither is trained on them to be tested on the other"
+                f"texts in both {one} and {other}: {len(shared)}{differ}; neither is trained on them to be tested on "
+                "the other"
             )
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
@@ -315,6 +334,14 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         clusters=tuple(clusters),
         types=tuple(kind for one in sets for kind in one.types),
     )
+
+
+def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
+    """Each text of a set, without regard to case and white space, to its labels, and those to the first id with it."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
+        found[normalised(prompt)].setdefault(label, item)
+    return found
 
 
 def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
@@ -367,6 +394,8 @@ def check(dataset: LabelledDataset, limit: int | None = None) -> None:
             if not number:
                 raise InputError(f"set '{name}': has no {word} prompt, a detector needs both classes; {remedy}")
             if number < FOLDS:
+                near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(
-                    f"set '{name}': {number} groups with {word} prompts, fewer than the {FOLDS} folds; {remedy}"
+                    f"set '{name}': {number} group{'s' * (number > 1)} with {word} prompts, fewer than the {FOLDS} "
+                    f"folds{near}; {remedy}"
                 )

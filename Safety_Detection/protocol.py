@@ -9,7 +9,7 @@ import numpy as np
 from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, fit, folds
 from Safety_Detection.groups import joined, normalised, same
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
-from Safety_Detection.words import words_of
+from Safety_Detection.words import without_known_word, words_of
 from utils import detection_metrics as dm
 from utils import metrics
 from utils.schema import InputError
@@ -27,6 +27,7 @@ class Pairing:
 
     rows: m, where the tested prompts stand in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
     flags: bool (m,), what the threshold of the training side flags; None for shuffled labels.
+    unknown: bool (m,), which have no word that the training side has; none for an encoder's vectors.
     """
 
     train: str
@@ -35,6 +36,7 @@ class Pairing:
     rows: np.ndarray
     scores: np.ndarray
     flags: np.ndarray | None
+    unknown: np.ndarray
 
     @property
     def group(self) -> str:
@@ -158,7 +160,7 @@ def pairings(
     fitted: dict[tuple[str, bytes], Trained] = {}
     inner: dict[bytes, np.ndarray] = {}
 
-    def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[np.ndarray, np.ndarray]:
+    def tested(kind: str, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple[np.ndarray, ...]:
         of = length if kind == "prompt_length" else vectors
         name = train.tobytes()
         if name not in inner:
@@ -166,8 +168,9 @@ def pairings(
         done = fitted.get((kind, name)) or trained(kind, of, dataset, train, inner[name], top_k)
         if keep:
             fitted[kind, name] = done
-        scores = done.detector.scores(of(train, test)[1])
-        return scores, scores >= done.threshold
+        asked = of(train, test)[1]
+        scores = done.detector.scores(asked)
+        return scores, scores >= done.threshold, without_known_word(asked)
 
     for test in dataset.group_order:
         rows = np.flatnonzero(np.array(dataset.groups, dtype=object) == test)
@@ -179,13 +182,13 @@ def pairings(
                 parts = [(rows[fold_of != f], np.flatnonzero(fold_of == f)) for f in range(FOLDS)]
             for kind in kinds:
                 scores = np.empty((len(rows), SHUFFLES) if kind == CONTROLS[1] else len(rows))
-                flags = np.zeros(len(rows), dtype=bool)
+                flags, unknown = np.zeros((2, len(rows)), dtype=bool)
                 for seen, held in parts:
                     if kind == CONTROLS[1]:
                         scores[held] = shuffled_scores(*vectors(seen, rows[held]), labels[seen], seed)
                     else:
-                        scores[held], flags[held] = tested(kind, seen, rows[held], keep=not within)
-                yield Pairing(name, test, kind, rows, scores, None if kind == CONTROLS[1] else flags)
+                        scores[held], flags[held], unknown[held] = tested(kind, seen, rows[held], keep=not within)
+                yield Pairing(name, test, kind, rows, scores, None if kind == CONTROLS[1] else flags, unknown)
 
 
 def shuffled_scores(seen, asked, labels: np.ndarray, seed: int = 42) -> np.ndarray:

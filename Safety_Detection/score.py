@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from Safety_Detection import saved
+from Safety_Detection.words import without_known_word
 from utils import cli, config, reading
 from utils.embed import Embedder
 from utils.schema import InputError
@@ -132,12 +131,11 @@ class Scorer:
             return
         scores = self.detector.detector.scores(rows)
         # A text of which no word is known has the score of no text at all, which says nothing of it.
-        known = np.ones(len(lines), bool) if self.detector.words is None else rows.getnnz(axis=1) > 0
-        for line, score, was_cut, is_known in zip(lines, scores, cut, known, strict=True):
-            if is_known:
-                yield line, float(score), bool(was_cut)
-            else:
+        for line, score, was_cut, unknown in zip(lines, scores, cut, without_known_word(rows), strict=True):
+            if unknown:
                 self._fault(line, "has no word that the detector knows")
+            else:
+                yield line, float(score), bool(was_cut)
 
     def close(self) -> None:
         """Ends the encoder's processes."""

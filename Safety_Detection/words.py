@@ -22,6 +22,15 @@ class Words:
         return vectorizer.transform(texts)
 
 
+def without_known_word(rows) -> np.ndarray:
+    """Which of n texts have no word that is known: bool (n,).
+
+    rows: (n, d), what `Words.rows` gives, or an encoder's vectors, which are none of them 0. A detector gives all such
+    texts one and the same score, which says nothing of them.
+    """
+    return np.asarray(abs(rows).sum(axis=1)).ravel() == 0
+
+
 def words_of(texts: Sequence[str]) -> Words:
     """TF-IDF fitted on texts, with scikit-learn's defaults. Raises InputError if no text has a word."""
     vectorizer = _vectorizer()

@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -167,6 +168,56 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
     assert dataset.group_order == ("a", "b") and len(set(dataset.clusters)) == 10, "a group is of one set"
 
 
+@pytest.mark.parametrize(
+    ("unsafe", "safe"),
+    [("1.0", "0.0"), ("TRUE", "False"), (" yes ", "No"), ("harmful", "Benign"), ("Unsafe", "SAFE"), ("1", "0")],
+)
+def test_labels_in_the_words_of_other_files(tmp_path, unsafe, safe):
+    rows = [["prompt", "label"], *([f"text{i}", [safe, unsafe][i % 2]] for i in range(10))]
+    assert labelled_sets.load(table(tmp_path, rows))[0].labels == (0, 1) * 5
+
+
+@pytest.mark.parametrize(("unsafe", "safe"), [(1.0, 0.0), (True, False), (1, 0.0), ("yes", False)])
+def test_labels_of_json_need_not_be_texts(tmp_path, unsafe, safe):
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"prompt": f"text{i}", "label": [safe, unsafe][i % 2]}) for i in range(10)]
+    path.write_text("\n".join(lines))
+    assert labelled_sets.load(str(path))[0].labels == (0, 1) * 5
+    for wrong in ("null", "2", "NaN", "[1]", '""'):
+        path.write_text("\n".join([*lines, f'{{"prompt": "text", "label": {wrong}}}']))
+        with pytest.raises(InputError, match="row 11"):
+            labelled_sets.load(str(path))
+
+
+def test_a_file_is_known_by_its_whole_name(tmp_path):
+    files = [table(tmp_path, rows_of(5, 7), f"a_1.0_{language}.csv") for language in ("en", "fr")]
+    dataset, _ = labelled_sets.load(",".join(files))
+    assert (dataset.name, dataset.group_order) == ("a_1.0_en+a_1.0_fr", ("a_1.0_en", "a_1.0_fr"))
+    assert [sources.dataset_stem(Path(name)) for name in ("x/a.b.CSV", "a.jsonl.gz", "a.ndjson.ZST", "a.v2", "a")] == [
+        "a.b", "a", "a", "a.v2", "a",
+    ]  # fmt: skip
+    for name in (".csv", ".x.csv", "..csv", "...csv"):
+        with pytest.raises(InputError, match="rename it"):
+            labelled_sets.load(table(tmp_path, rows_of(5, 7), name))
+
+
+def test_texts_with_both_labels_are_counted_and_named(tmp_path):
+    # a and A are one text, labelled 1 and 0; so is c; b is labelled 1 twice.
+    rows = [["id", "prompt", "label", "set"], ["1", "a", "1", "x"], ["2", "A ", "0", "x"], ["3", "b", "1", "x"]]
+    rows += [["4", "B", "1", "x"], ["5", "c", "0", "x"], ["6", "c", "0", "x"], ["7", " c", "1", "x"]]
+    rows += [["8", "a", "1", "y"], ["9", "b", "0", "y"]]
+    rows += [[f"{s}{i}", f"{s}{i}", str(i % 2), s] for s in "xy" for i in range(10)]
+    notes = labelled_sets.load(table(tmp_path, rows))[0].notes
+    assert [note for note in notes if "labelled" in note] == [
+        "x: texts labelled unsafe and safe: 2 (ids 1 and 2, 7 and 5)",
+        # Of a, b and c two are in y: a with one of its labels, b with the other.
+        "texts in both x and y: 2 (2 labelled differently); neither is trained on them to be tested on the other",
+    ]
+    rows += [[f"{i}{label}", f"n{i}", label, "x"] for i in range(20, 23) for label in "10"]
+    notes = labelled_sets.load(table(tmp_path, rows))[0].notes
+    assert "x: texts labelled unsafe and safe: 5 (ids 1 and 2, 7 and 5, 201 and 200, ...)" in notes
+
+
 @pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "type", "label"])
 def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
@@ -197,14 +248,23 @@ def test_texts_of_two_sets_are_counted(tmp_path):
     ("rows", "message"),
     [
         (rows_of(6, 0), "set 'mine': has no safe prompt, a detector needs both classes"),
+        (
+            # Any two share 9 of 11 words: 0.82.
+            [["prompt", "label"], *([f"They ask how to bake a very nice cake {i}", str(i % 2)] for i in range(40))],
+            r"set 'mine': 1 group with unsafe prompts, fewer than the 5 folds \(mine: near-duplicates join its 40 "
+            r"groups to 1\); add rows or leave it out",
+        ),
         (rows_of(4, 9), "set 'mine': 4 groups with unsafe prompts, fewer than the 5 folds"),
-        ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither 0 or 1 nor safe or unsafe"),
+        ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither one of 1, .* nor one of 0, .*benign;"),
         ([*rows_of(5, 5), ["text", ""]], "row 11: the label is neither"),
         ([*rows_of(5, 5), [" ", "1"]], "row 11: no text in 'prompt'"),
+        ([*rows_of(5, 5), ["\u200b\u2060 \ufeff", "1"]], "row 11: no text in 'prompt'"),
         ([["prompt", "label"]], "mine.csv: no rows"),
         ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
-        ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 stands 2 times"),
+        ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 occurs 2 times"),
         ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x -> y"]], "row 2: a set can't be called 'x -> y'"),
+        ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x ->"]], "row 2: a set can't be called 'x ->'"),
+        ([["prompt", "label", "set"], ["a", "1", "x:"]], "row 1: a set can't be called 'x:'"),
         ([["prompt", "label", "set"], ["a", "1", "others"]], "row 1: a set can't be called 'others'"),
         ([["prompt", "label", "set"], ["a", "1", "xstest"]], "row 1: a set can't be called 'xstest'"),
     ],

@@ -97,7 +97,7 @@ def test_it_prints_the_matrix_within_80_columns(done):
     for line, train in zip(lines[at + 4 : at + 6], ("edits", "twins"), strict=True):
         shown = [f"{value(doc, 'auroc/logistic_regression', f'{train} -> {t}'):.3f}" for t in ("edits", "twins")]
         assert line.split()[0] == train and line.split()[1::2] == shown
-    assert "SAMPLE: scores on the small set" in said
+    assert "SAMPLE: scores on the small set" in said and "without one word" not in said
 
 
 def made_up(rows):
@@ -124,6 +124,18 @@ def test_names_of_the_published_sets_fit_80_columns():
     result = made_up(rows)
     for table in (transfer.matrix_table, transfer.detectors_table, transfer.details_table, transfer.types_table):
         assert max(map(len, table(result).splitlines())) <= 80, table
+
+
+def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt,label\n" + "\n".join(f"thing{i // 2},{i % 3 // 2}" for i in range(60)) + "\n")
+    # Things in pairs, labels 0, 0, 1: of three pairs one is labelled 0 and 0, one 1 and 0, one 0 and 1.
+    flags = ["tfidf", "--data", str(path), "--detectors", "centroid_difference"]
+    assert run(tmp_path, *flags) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said.count("mine: near-duplicates join its 60 groups to 30") == 1
+    assert said.count("mine: texts labelled unsafe and safe: 20 (ids 3 and 4, 6 and 5, 9 and 10, ...)") == 1
+    assert run(tmp_path, *flags, "--quiet") == 0 and capsys.readouterr().err == ""
 
 
 def test_a_second_run_is_recalled(tmp_path, capsys):
@@ -231,6 +243,35 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
     assert said.count("do not trust") == 2 and "Trained on c: 0.90 within, 0.88 on b" in said
 
 
+def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
+    def m(name, group, value):
+        return Metric(f"{name}/knn_vote", group, value, 9, "higher", value - 0.02, value + 0.02)
+
+    rows = [m("auroc", "within", 0.9)]
+    for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
+        rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
+    said = transfer.finding(made_up(rows))
+    assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
+    assert "holds" not in said
+
+
+def test_prompts_without_a_known_word_are_counted_and_marked(tmp_path, capsys):
+    # Ten of y's 40 prompts are a word that occurs once: no detector knows it, whether trained on x or within y.
+    path = tmp_path / "mine.csv"
+    rows = [f"{'bad' if i % 4 < 2 else 'good'} thing {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
+    rows[40:50] = [f"zq{i},{i % 2},y" for i in range(10)]
+    path.write_text("id,prompt,label,set\n" + "\n".join(f"{i},{row}" for i, row in enumerate(rows)) + "\n")
+    for _ in range(2):  # the second is recalled
+        assert run(tmp_path, "tfidf", "--data", str(path), "--detectors", "centroid_difference,nearest_unsafe") == 0
+        said = capsys.readouterr().out
+        at = said.index("prompts without one word that TF-IDF was trained on: their score says nothing")
+        assert re.findall(r"\n([xy]) +(\d+) +(\d+)", said[at:])[:2] == [("x", "0", "10"), ("y", "0", "10")]
+    unknown = [row["id"] for row in items(tmp_path, dataset="mine") if row["no_known_word/x"] == "1"]
+    assert unknown == [f"y:{i}" for i in range(40, 50)]
+    scores = {row["centroid_difference/x"] for row in items(tmp_path, dataset="mine") if row["id"] in unknown}
+    assert scores == {"0.0"}
+
+
 def test_many_differences_can_still_be_told_apart():
     """Three encoders without knowledge and one with all of it: Holm's correction must not hide the one."""
     generator = np.random.default_rng(0)
@@ -274,6 +315,33 @@ def test_a_type_of_one_group_has_no_interval(tmp_path):
     doc = document(tmp_path, dataset="mine")
     name, group = "fpr_at_threshold/centroid_difference", "mine -> mine"
     assert value(doc, name, f"{group}: one", "low") is None and value(doc, name, f"{group}: many", "low") is not None
+
+
+def test_names_that_results_use_for_summaries_change_no_number(tmp_path, capsys):
+    """Sets and types called as summaries are give the metrics and tables that they give under any other name."""
+    plain, summaries = ("one", "two", "three"), ("within", "average", "across")
+
+    def of(names, types, stem):
+        path = tmp_path / f"{stem}.csv"
+        rows = [
+            f"{'bad' if i % 4 < 2 else 'good'} thing {i} word{i} {s},{i % 2},{name},{types[i % 3 > 0]}"
+            for s, name in enumerate(names)
+            for i in range(40)
+        ]
+        path.write_text("prompt,label,set,type\n" + "\n".join(rows) + "\n")
+        assert run(tmp_path, "tfidf", "--data", str(path), "--quiet", "--detectors", "centroid_difference") == 0
+        return document(tmp_path, dataset=stem)["metrics"], capsys.readouterr().out
+
+    renamed = dict(zip(plain, summaries, strict=True)) | {"odd": "overall", "even": "others"}
+
+    def rename(group):
+        return re.sub("|".join(renamed), lambda found: renamed[found[0]], group) if " -> " in group else group
+
+    expected, said = of(plain, ("odd", "even"), "plain")
+    found, said_too = of(summaries, ("overall", "others"), "average")
+    assert found == [{**m, "group": rename(m["group"])} for m in expected]
+    values = [re.findall(r"[0-9.]*[0-9]", text.replace("±", " ")) for text in (said, said_too)]
+    assert values[0] == values[1]
 
 
 def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):

@@ -66,6 +66,14 @@ def scored(tmp_path, folder, name, text, *flags):
     return status, list(csv.DictReader(target.open())) if target.exists() else None
 
 
+def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, labelled, capsys):
+    labelled.write_text(labelled.read_text() + "bad thing number 1 of x,0,x\n")
+    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
+    assert fit.main(arguments) == 0
+    assert capsys.readouterr().err.splitlines().count("x: texts labelled unsafe and safe: 1 (ids 2 and 81)") == 1
+    assert fit.main([*arguments, "--quiet"]) == 0 and capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     folder = fitted(tmp_path, labelled, "--detector", kind, "--top-k", "4")
@@ -133,6 +141,38 @@ def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path
     flags = again.detector.scores(rows) >= again.threshold
     assert card["elsewhere"][0]["false_positive_rate"] == pytest.approx(flags[safe].mean())
     assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
+
+
+def test_a_threshold_that_nothing_can_reach_is_said_to_flag_nothing(tmp_path, capsys):
+    # The nearest to each prompt has the other label: most safe ones get a vote of 1 of 1, held out, and no unsafe one.
+    path = tmp_path / "pairs.csv"
+    rows = [f"both{i} own{i}{label},{label}" for i in range(30) for label in (0, 1)]
+    path.write_text("prompt,label\n" + "\n".join(rows) + "\n")
+    arguments = ["--data", str(path), "--model", "tfidf", "--detector", "knn_vote", "--top-k", "1"]
+    assert fit.main([*arguments, "--out", str(tmp_path / "detector")]) == 0
+    said = capsys.readouterr().out
+    # The next number above 1 is 1 + 2^-52. To four digits it is 1, which flags what votes 1.
+    assert "  threshold 1.0000000000000002 for 5 % false alarms" in said
+    assert "flags 0 % of safe and 0 % of unsafe prompts" in said
+    assert "  more than 5 % of safe prompts have the highest score, so the threshold flags nothing; give" in said
+    assert fit.main([*arguments, "--out", str(tmp_path / "detector"), "--fpr", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "flags 100 % of safe" in said and "flags nothing" not in said
+
+
+def test_tested_prompts_without_a_known_word_are_counted(tmp_path, labelled, capsys):
+    # Ten of y's 40 prompts are a word that occurs once: none that is fitted on the others knows it.
+    lines = labelled.read_text().splitlines()
+    lines[41:51] = [f"zq{i},{i % 2},y" for i in range(10)]
+    labelled.write_text("\n".join(lines) + "\n")
+    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
+    assert fit.main([*arguments, "--model", "tfidf"]) == 0
+    held_out, x, y = (line for line in capsys.readouterr().out.splitlines() if "AUROC" in line)
+    assert held_out.endswith("unsafe prompts; 10 of 80 have no word that it knows, so their score says nothing")
+    assert x.endswith("unsafe prompts") and "; 10 of 40 have no word that it knows" in y
+    card = json.loads((tmp_path / "detector" / "detector.json").read_text())
+    assert [one["no_known_word"] for one in (card["chosen_for"], *card["elsewhere"])] == [10, 0, 10]
+    assert fit.main(arguments) == 0 and "known word" not in capsys.readouterr().out, "an encoder knows every text"
 
 
 def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):

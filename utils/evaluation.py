@@ -72,8 +72,9 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         settings = task.settings(argv, "evaluate")
         dataset, found = _loaded(task, settings)
-        if found.name == "sample" and not settings.quiet:
-            print(f"using the bundled sample, {found.how}", file=sys.stderr)
+        sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
+        for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
+            print(sentence, file=sys.stderr)
         return _evaluate([task], {task.name: dataset}, settings)
 
     return run(work)

@@ -289,11 +289,13 @@ def read_columns(
     readme: str,
     optional: Sequence[str] = (),
     numbers: Sequence[str] = ("id",),
+    scalars: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """The named columns of a CSV or JSON-lines file, each a list of n texts.
 
     optional: columns that are read where they are there; a file without ids gets the numbers of its rows.
     numbers: columns that may hold whole numbers too, which become texts; surrounding white space is stripped.
+    scalars: columns that may hold any number, true or false, which become texts.
     Raises InputError, naming the row, if the file is empty, can't be read, lacks a column, or has a row with a fault or
     without a text in one of the columns.
     """
@@ -313,6 +315,8 @@ def read_columns(
         for row in lines:
             late = [column for column in optional if column in row.cells and column not in table]
             for column in wanted:
+                if column in scalars and isinstance(row.cells.get(column), int | float):
+                    row.cells[column] = str(row.cells[column])
                 fault = problem(row, column, whole_numbers=column in numbers)
                 if late:
                     fault = f"has '{late[0]}', which no row before has"

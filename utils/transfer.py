@@ -298,7 +298,9 @@ def finding(result: Result) -> str:
         worst = min(bad or away, key=lambda test: away[test].value)
         false = rate[worst]
         true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
-        close = "do not trust this threshold on other traffic" if bad else "it holds there"
+        close = "it holds there" if false or true else "it is out of reach there"
+        if bad:
+            close = "do not trust this threshold on other traffic"
         sentences.append(
             f"Trained on {train}: {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
             f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
