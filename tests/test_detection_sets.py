@@ -5,7 +5,6 @@ import csv
 import gzip
 import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -193,10 +192,7 @@ def test_a_file_is_known_by_its_whole_name(tmp_path):
     files = [table(tmp_path, rows_of(5, 7), f"a_1.0_{language}.csv") for language in ("en", "fr")]
     dataset, _ = labelled_sets.load(",".join(files))
     assert (dataset.name, dataset.group_order) == ("a_1.0_en+a_1.0_fr", ("a_1.0_en", "a_1.0_fr"))
-    assert [sources.dataset_stem(Path(name)) for name in ("x/a.b.CSV", "a.jsonl.gz", "a.ndjson.ZST", "a.v2", "a")] == [
-        "a.b", "a", "a", "a.v2", "a",
-    ]  # fmt: skip
-    for name in (".csv", ".x.csv", "..csv", "...csv"):
+    for name in (".csv", ".x.csv"):
         with pytest.raises(InputError, match="rename it"):
             labelled_sets.load(table(tmp_path, rows_of(5, 7), name))
 
@@ -223,7 +219,7 @@ def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
     row = {"id": "1", "prompt": "a", "label": "1", "group": "g", "set": "s", "type": "t"}
     path.write_text("\n".join(json.dumps(one) for one in (row, {**row, "id": "2"} | {column: "b \ud800 c"})))
-    with pytest.raises(InputError, match=rf"mine\.jsonl: row 2: '{column}' holds half a character"):
+    with pytest.raises(InputError, match=rf"mine\.jsonl: row 2 \(.* 2\): '{column}' holds half a character"):
         labelled_sets.load(str(path))
 
 

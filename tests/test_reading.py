@@ -149,7 +149,7 @@ def test_the_name_of_a_file(tmp_path, name, form, stem):
     assert (form_of(tmp_path / name), dataset_stem(tmp_path / name)) == (form, stem)
 
 
-@pytest.mark.parametrize("name", [".csv", "..csv.gz", ".gz"])
+@pytest.mark.parametrize("name", [".csv", ".x.csv", "..csv.gz", ".gz"])
 def test_a_file_without_a_name_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="the file has no name but its ending; rename it"):
+    with pytest.raises(InputError, match="the file's name begins with a dot; rename it"):
         dataset_stem(tmp_path / name)

@@ -68,14 +68,14 @@ def form_of(path: Path) -> str | None:
 def dataset_stem(path: Path) -> str:
     """A data file's name without the endings that tell its form and compression: `a_1.0_en.csv.gz` to `a_1.0_en`.
 
-    Raises InputError if nothing is left.
+    Raises InputError if nothing is left, or a name that begins with a dot and would hide the results.
     """
     name = path.name
     for endings in (COMPRESSIONS, FORMS):
         ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
         name = name.removesuffix(name[len(name) - len(ending) :])
-    if not name.strip("."):
-        raise InputError(f"{path.name}: the file has no name but its ending; rename it")
+    if not name or name.startswith("."):
+        raise InputError(f"{path.name}: the file's name begins with a dot; rename it")
     return name
 
 
