@@ -11,6 +11,9 @@ from utils import config
 from utils.encoders import BACKENDS, DTYPES
 from utils.schema import EncoderOptions, InputError
 
+# Characters; an id or a name that an error quotes from a file may be of any length.
+LONGEST_ERROR = 500
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -189,6 +192,8 @@ def run(work: Callable[[], int | None]) -> int:
         return work() or 0
     except InputError as error:
         line = " ".join(str(error).split())
+        if len(line) > LONGEST_ERROR:
+            line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
         print(f"error: {line}", file=sys.stderr)
         config.leave_error(line)
         return 2
