@@ -1,10 +1,12 @@
 """A name in, an encoder out: real loaders on the packaged MiniLM and on tiny checkpoints."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import checkpoints
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from utils import config, encoders
+from utils import config, encoders, hub
 from utils.encoders import EncoderOptions, load, resolve
 from utils.schema import InputError
 
@@ -136,6 +138,22 @@ def test_fingerprints_tell_apart_what_changes_a_vector(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy" / "tiny-bert")
     assert resolve(str(copy)).fingerprint == variants[0].fingerprint
     assert resolve(str(folder), EncoderOptions(device="cpu")).fingerprint == variants[0].fingerprint
+
+
+@pytest.fixture
+def pinned(monkeypatch):
+    """A hub where every revision of the registry is the commit that the registry expects."""
+
+    def commit(repository, revision, expected=""):
+        return revision if len(revision) == 40 else expected.ljust(40, "0")
+
+    monkeypatch.setattr(hub, "commit", commit)
+
+
+def test_every_registry_encoder_keeps_its_fingerprint(pinned):
+    """A fingerprint that moves takes every vector that people have stored with it."""
+    kept = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
+    assert {name: resolve(name).fingerprint for name in encoders.registry()} == kept
 
 
 def test_dtype_is_the_models(folder):
