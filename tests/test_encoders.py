@@ -156,6 +156,35 @@ def test_every_registry_encoder_keeps_its_fingerprint(pinned):
     assert {name: resolve(name).fingerprint for name in encoders.registry()} == kept
 
 
+ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "paper"),
+    [
+        ("st5-base", {}, "st5-base"),
+        ("llm2vec-mistral", {}, "llm2vec-mistral"),
+        ("sup-simcse", {}, "sup-simcse"),
+        ("sentence-transformers/sentence-t5-base", {"revision": ST5_COMMIT}, "st5-base"),
+        ("sentence-transformers/sentence-t5-base", {"revision": "1" * 40}, None),
+        ("st5-base", {"revision": "1" * 40}, None),
+        ("st5-base", {"prompt": "query: "}, None),
+        # Its mean and not its pooler's output, which is what the registry and the paper take.
+        ("princeton-nlp/sup-simcse-bert-base-uncased", {"revision": "90bd602" + "0" * 33}, None),
+        ("all-minilm-l6-v2", {}, None),
+    ],
+)
+def test_the_papers_figures_are_those_of_its_own_weights(pinned, name, options, paper):
+    spec = resolve(name, EncoderOptions(**options))
+    for encoder in (spec, spec.info()):
+        found = encoders.paper_entry(encoder)
+        assert (found and found["name"]) == paper
+
+
+def test_a_name_alone_gets_none_of_the_papers_figures(pinned):
+    assert encoders.paper_entry(replace(resolve("st5-base"), source="folder st5-base")) is None
+
+
 def test_dtype_is_the_models(folder):
     encoder = load(resolve(str(folder), EncoderOptions(dtype="bfloat16")))
     assert {p.dtype for p in encoder.model.parameters()} == {torch.bfloat16}

@@ -42,8 +42,7 @@ def choose_baseline(
     if not isinstance(choice, str):
         return Baseline(choice, "given")
     if choice in ("auto", "paper"):
-        spec = embedder.spec
-        entry = encoders.paper_entry(spec.name, spec.source, spec.prompt)
+        entry = encoders.paper_entry(embedder.spec)
         if entry is not None:
             return Baseline(entry["average_similarity"], "paper")
         if choice == "paper":
@@ -71,7 +70,7 @@ def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore
     """
     if not isinstance(choice, str):
         return f"given {choice!r}"
-    if choice in ("auto", "paper") and encoders.paper_entry(spec.name, spec.source, spec.prompt) is not None:
+    if choice in ("auto", "paper") and encoders.paper_entry(spec) is not None:
         return "paper"
     if choice == "own" or (choice == "auto" and spec.loader == "tfidf"):
         return "own"

@@ -15,7 +15,7 @@ import numpy as np
 from utils import config, hub
 from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host
-from utils.schema import Checkpoint, EncoderOptions, EncoderSpec, InputError
+from utils.schema import Checkpoint, EncoderInfo, EncoderOptions, EncoderSpec, InputError
 from utils.sources import sha256_of
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
@@ -42,22 +42,28 @@ def paper_figures() -> dict[str, dict]:
     return {entry["name"]: entry for entry in figures["encoders"]}
 
 
-def paper_entry(name: str, source: str, prompt: str) -> dict | None:
-    """The paper's figures for an encoder, or None if the paper does not have it as it is used here.
+def paper_entry(encoder: EncoderSpec | EncoderInfo) -> dict | None:
+    """The paper's figures for an encoder, or None if its weights or its prompt are not those of the paper's encoder.
 
     A checkpoint given by its Hugging Face id counts where the registry loads the paper's encoder just like any other.
     """
-    for entry in paper_figures().values():
-        registered = registry().get(entry["name"])
-        if registered is None or prompt != registered["prompt"]:
-            continue
-        if registered["loader"] == "openai":
-            same = source == entry["checkpoint"]
+    for name, figures in paper_figures().items():
+        entry = registry()[name]
+        if entry["loader"] == "openai":
+            same = encoder.source == figures["checkpoint"]
         else:
-            same = name == entry["name"] or (not registered.get("recipe") and name == source == entry["checkpoint"])
-        if same:
-            return entry
+            loaded_alike = encoder.name == name or "recipe" not in entry
+            same = loaded_alike and encoder.source == entry["source"] and _is_pinned(encoder.revision, entry)
+        if same and encoder.prompt == entry["prompt"]:
+            return figures
     return None
+
+
+def _is_pinned(revision: str, entry: dict) -> bool:
+    """Whether a resolved revision is of the commits that a registry entry pins."""
+    commits, parts = revision.split(" + "), listed_checkpoints(entry)
+    pinned = [expected or ("" if named == "main" else named) for _, named, expected in parts]
+    return len(commits) == len(pinned) and all(map(str.startswith, commits, pinned))
 
 
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
@@ -339,7 +345,7 @@ def _print_average(name: str) -> None:
     print(f"  mean                {average.value:.4f}")
     print(f"  median              {average.median:.4f}")
     print(f"  standard deviation  {average.standard_deviation:.4f}")
-    paper = paper_entry(spec.name, spec.source, spec.prompt)
+    paper = paper_entry(spec)
     if paper is not None:
         print(f"  paper's mean        {paper['average_similarity']:.3f}")
 
