@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import hashlib
 import importlib.util
 import json
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import config, hub
+from utils import config, hub, model_folder
 from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host
 from utils.schema import Checkpoint, EncoderInfo, EncoderOptions, EncoderSpec, InputError
@@ -195,17 +194,13 @@ def _checked(spec: EncoderSpec) -> EncoderSpec:
 def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
     if options.revision is not None:
         raise InputError(f"--revision: {folder} is a folder and has none; leave the flag out")
-    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
-        raise InputError(
-            f"--model {folder}: the folder has neither modules.json nor config.json; give a model's folder"
-        )
-    hub.refuse_pickled_weights(folder, str(folder))
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".txt", ".model", ".safetensors", ".py", ".jinja"):
-            digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
     name = folder.resolve().name
-    revision = f"sha256:{digest.hexdigest()}"
+    if name.casefold() in registry():
+        raise InputError(
+            f"--model {folder}: '{name.casefold()}' is a registered encoder's name, and their results would be taken "
+            "for one another; rename the folder"
+        )
+    revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
     return _checked(EncoderSpec(
         name=name,
         label=name,

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from utils import model_folder
 from utils.schema import Checkpoint, InputError
 
 NO_FILES = ["-"]
@@ -83,7 +84,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
             HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
             folder = snapshot_download(**wanted)
     folder = Path(folder)
-    refuse_pickled_weights(folder, checkpoint.source)
+    model_folder.refuse_pickled_weights(folder, checkpoint.source)
     return folder
 
 
@@ -173,15 +174,3 @@ class _HubErrors:
         else:
             return False
         raise InputError(f"--model {repository}: {message}") from None
-
-
-def refuse_pickled_weights(folder: Path, shown: str) -> None:
-    """Raises InputError if a module of the checkpoint has weights in a format that would have to be unpickled."""
-    remedy = "convert it to safetensors, or name a --revision that has them"
-    if not any(folder.rglob("*.safetensors")):
-        raise InputError(f"--model {shown}: no safetensors weights, and pickled ones are not loaded; {remedy}")
-    for pickled in folder.rglob("*.bin"):
-        if not any(pickled.parent.glob("*.safetensors")):
-            raise InputError(
-                f"--model {shown}: {pickled.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
-            )

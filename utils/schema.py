@@ -119,18 +119,23 @@ class EncoderSpec:
         """Digest of everything that changes a vector; two specs with the same one give the same vectors.
 
         Pooling, maximum length and truncation are in a checkpoint's own files, so its revision stands for them, or in
-        the recipe. The device is left out: it moves float32 vectors by rounding noise only.
+        the recipe. A folder's name is left out, as its revision is the digest of its files. The device is left out: it
+        moves float32 vectors by rounding noise only.
         """
+        of_folder = any(part.location is not None for part in self.checkpoints)
         parts = {
             "loader": self.loader,
             "loader_version": LOADER_VERSION,
-            "source": self.source,
+            "source": "folder" if of_folder else self.source,
             "revision": self.revision,
             "recipe": self.recipe,
             "dtype": self.dtype,
             "prompt": self.prompt,
             "backend": self.backend,
         }
+        # Named only where it holds, so that the vectors of all others, stored before it was, are still found.
+        if self.options.trust_remote_code and self.loader == "sentence-transformers":
+            parts["trust_remote_code"] = True
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def info(self, dimension: int | None = None, max_tokens: int | None = None) -> EncoderInfo:
