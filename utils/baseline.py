@@ -128,17 +128,6 @@ def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
 
 
 def _beavertails_frame():
-    from huggingface_hub import constants
-
-    if not constants.HF_HUB_OFFLINE and not hub.reachable():
-        raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect to fetch it")
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        dataset = datasets.load_dataset(
-            BEAVERTAILS["path"], split=BEAVERTAILS["split"], revision=BEAVERTAILS["revision"]
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"BeaverTails: can't be loaded ({type(error).__name__}); connect to fetch it") from None
+    path, split, revision = (BEAVERTAILS[key] for key in ("path", "split", "revision"))
+    dataset = hub.dataset("BeaverTails", path, split=split, revision=revision)
     return dataset.select_columns(["prompt", "is_safe"]).to_pandas()

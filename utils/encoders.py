@@ -106,7 +106,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
             dtype=_dtype(options, "float32"),
             prompt=options.prompt or "",
             backend=options.backend,
-            checkpoints=(checkpoint,),
+            layout=("modules.json",), checkpoints=(checkpoint,),
             options=options,
         ))  # fmt: skip
     if name.startswith((".", "/", "~")):
@@ -142,6 +142,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         max_tokens=entry["max_tokens"],
         backend=options.backend,
         recipe=entry.get("recipe", {}),
+        layout=tuple(entry.get("layout", ())),
         package=entry.get("package"),
         files=entry.get("files", {}),
         usd_per_million_tokens=entry.get("usd_per_million_tokens"),
@@ -202,11 +203,9 @@ def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
         )
     revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
     return _checked(EncoderSpec(
-        name=name,
-        label=name,
+        name=name, label=name,
         loader="sentence-transformers",
-        source=f"folder {name}",
-        revision=revision,
+        source=f"folder {name}", revision=revision,
         dtype=_dtype(options, "float32"),
         prompt=options.prompt or "",
         backend=options.backend,
@@ -225,7 +224,9 @@ def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | Ope
     if spec.loader == "packaged":
         folders = [_packaged_folder(spec)]
     else:
-        folders = [hub.snapshot(part, own_code=spec.options.trust_remote_code) for part in spec.checkpoints]
+        folders = [hub.snapshot(part, spec.options.trust_remote_code, spec.layout) for part in spec.checkpoints]
+    if spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None:
+        model_folder.refuse_adapter(folders[0], spec.name)
     loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
     return loader(*folders, spec, choose_devices(spec.options.device))
 

@@ -109,6 +109,15 @@ def adapter_base(folder: Path) -> str | None:
         raise InputError(f"--model {folder}: adapter_config.json names no base_model_name_or_path") from None
 
 
+def refuse_adapter(folder: Path, shown: str) -> None:
+    """Raises InputError if a checkpoint is an adapter: its revision does not pin the base."""
+    for base in filter(None, map(adapter_base, module_folders(folder))):
+        raise InputError(
+            f"--model {shown}: is an adapter, and its revision does not pin its base '{base}'; merge the adapter into "
+            "its base (PEFT's merge_and_unload), save the whole and give the folder"
+        )
+
+
 def _is_unread(path: Path) -> bool:
     return path.suffix in UNREAD_WEIGHTS and not path.name.startswith("openvino_")
 

@@ -92,6 +92,7 @@ class EncoderSpec:
     source, revision: where the weights come from; several checkpoints are joined by ` + ` in the order of loading.
     dimension and max_tokens are None where only the loaded model can tell.
     recipe: what the loader does that the checkpoint's own files do not say, such as pooling and wrapping.
+    layout: files that a checkpoint of the hub is known to have, without which it would be loaded differently.
     checkpoints: what is loaded, in order; none where a loader has its own way.
     package, files: the installed package that holds the weights, and the SHA-256 of each file.
     usd_per_million_tokens: an API's price, None where unknown or free.
@@ -108,6 +109,7 @@ class EncoderSpec:
     max_tokens: int | None = None
     backend: str = "torch"
     recipe: dict[str, str | int] = field(default_factory=dict)
+    layout: tuple[str, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     package: str | None = None
     files: dict[str, str] = field(default_factory=dict)
