@@ -276,11 +276,10 @@ class Run:
 
     def keep(self, row: Original, completion: dict, request_id: str | None) -> dict:
         """Appends an answer to the journal, and returns its entry."""
-        choice = (completion.get("choices") or [{}])[0]
-        message = choice.get("message") or {}
-        usage = completion.get("usage") or {}
-        content = message.get("content") or ""
-        content = content if isinstance(content, str) else json.dumps(content)
+        choice = _first_choice(completion)
+        message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+        usage = _usage(completion)
+        content = _text_of(message.get("content"))
         if message.get("refusal"):
             problem = "it is a refusal"
         elif choice.get("finish_reason") == "content_filter":
@@ -301,11 +300,11 @@ class Run:
             "model": completion.get("model"),
             "response_id": completion.get("id"),
             "request_id": request_id,
-            "usage": {key: usage.get(key) for key in ("prompt_tokens", "completion_tokens")},
+            "usage": usage,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         self.journal.append(entry)
-        cost = self.cost(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+        cost = self.cost(usage["prompt_tokens"] or 0, usage["completion_tokens"] or 0)
         self.spent, self.dearest = self.spent + cost, max(self.dearest, cost)
         return entry
 
@@ -392,25 +391,27 @@ class Run:
         import openai
 
         given = list(self.journal.answers().get(row.id, []))
-        unreadable = 0
+        unreadable, without_schema = 0, False
         while len(given) < self.order.attempts and not (given and self.stop is not None):
-            schema = self.schema
+            schema = self.schema and not without_schema
             body = request(self.order, self.template, row, given, schema)
             try:
                 raw = await client.chat.completions.with_raw_response.create(**body)
                 completion = json.loads(raw.http_response.content)
-                if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
-                    raise ValueError("an answer without choices")
-            except openai.BadRequestError:
-                if not schema:
+                if not isinstance(completion, dict) or not completion.keys() & {"choices", "usage"}:
+                    raise ValueError("no chat completion")
+            except openai.BadRequestError as error:
+                if not schema or self._refused_setting(error):
                     raise
-                self.schema = False
+                without_schema = True
                 continue
-            except ValueError:
+            except (ValueError, RecursionError):
                 unreadable += 1
                 if unreadable >= self.order.attempts:
-                    raise
+                    raise ValueError("no chat completion") from None
                 continue
+            if without_schema:  # it was the schema that the server refused, not this prompt
+                self.schema = False
             entry = self.keep(row, completion, raw.headers.get("x-request-id"))
             if entry["problem"] is None:
                 return
@@ -422,7 +423,16 @@ class Run:
         name = f"--gpt-model {self.order.model}"
         if error.status_code in (401, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
             return InputError(f"{name}: {openai_api.refusal(error, self.order.model, RETRIES)}")
+        setting = self._refused_setting(error)
+        if setting:
+            value = getattr(self.order, setting)
+            return InputError(f"{name}: {openai_api.host()} refuses --{setting} {value:g}; give the one that it takes")
         return None
+
+    @staticmethod
+    def _refused_setting(error) -> str | None:
+        """The setting of ours that a request was refused for, if any."""
+        return error.param if error.status_code == 400 and error.param in ("temperature", "seed") else None
 
     # --- the Batch API
 
@@ -504,11 +514,15 @@ class Run:
         known = {entry["response_id"] for entries in self.journal.answers().values() for entry in entries} - {None}
         if batch.output_file_id:
             content = (await client.files.content(batch.output_file_id)).content
-            for line in content.splitlines():
-                item = json.loads(line)
-                response = item.get("response") or {}
-                completion = response.get("body") or {}
-                row = by_id.get(item.get("custom_id"))
+            for number, line in enumerate(content.splitlines(), 1):
+                try:
+                    item = json.loads(line)
+                    response = item.get("response") or {}
+                    completion = response.get("body") or {}
+                    row = by_id.get(item.get("custom_id"))
+                except (ValueError, RecursionError, AttributeError):
+                    self.note(f"batch {batch_id}: line {number} of its answers can't be read; it is asked for again")
+                    continue
                 if row is None or response.get("status_code") != 200 or completion.get("id") in known:
                     continue
                 entry = self.keep(row, completion, response.get("request_id"))
@@ -582,6 +596,32 @@ class Run:
         if self.order.price is not None:
             return "at the price given"
         return f"at the prices of {yaml.safe_load(PRICES_FILE.read_text(encoding='utf-8'))['as_of']}"
+
+
+def _first_choice(completion: dict) -> dict:
+    choices = completion.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _usage(completion: dict) -> dict[str, int | None]:
+    """How many tokens the server says it read and wrote, None where it says no number."""
+    usage = completion.get("usage") if isinstance(completion.get("usage"), dict) else {}
+    return {key: _whole(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return int(value) if isinstance(value, int | str) else None
+    except ValueError:
+        return None
+
+
+def _text_of(content: object) -> str:
+    """The text of a message: its content, or the parts of it that are text and no thinking."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and part.get("type", "text").endswith("text")]
+        return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
 
 
 def _reason(error: Exception) -> str:
