@@ -114,19 +114,31 @@ def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
 
 
 def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
-    for folder in ("utils", "Safety_X"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "one.py").write_text("x = 1")
+    names = ["utils/one.py", "utils/encoders.yaml", "utils/paper_figures.json", "utils/metrics/sub.py",
+             "Safety_X/one.py", "Safety_X/parts/two.py"]  # fmt: skip
+    without = ["Safety_X/data/one.json", "Safety_X/README.md", "Safety_Y/one.py"]
+    for name in [*names, *without]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1")
     monkeypatch.setattr(config, "ROOT", tmp_path)
-    digests = []
-    for change in (lambda: None, lambda: (tmp_path / "utils" / "one.py").write_text("x = 2"),
-                   lambda: (tmp_path / "Safety_X" / "one.py").write_text("x = 2"),
-                   lambda: monkeypatch.setattr(kept_results, "PACKAGES", ("numpy",))):  # fmt: skip
-        change()
+
+    def digest():
         kept_results.code_digest.cache_clear()
-        digests.append(kept_results.code_digest("Safety_X"))
+        return kept_results.code_digest("Safety_X")
+
+    digests = [digest()]
+    for name in names:
+        (tmp_path / name).write_text("x = 2")
+        digests.append(digest())
+    (tmp_path / "utils" / "one.py").rename(tmp_path / "utils" / "metrics" / "one.py")
+    digests.append(digest())
+    monkeypatch.setattr(kept_results, "PACKAGES", ("numpy",))
+    digests.append(digest())
+    assert len(set(digests)) == 1 + len(names) + 2
+    for name in without:
+        (tmp_path / name).write_text("x = 2")
+    assert digest() == digests[-1]
     kept_results.code_digest.cache_clear()
-    assert len(set(digests)) == 4
 
 
 def test_a_damaged_result_is_scored_anew(scored, tmp_path):
