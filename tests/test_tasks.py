@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -185,6 +187,21 @@ def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
 
     assert wrote("0.1").endswith("tfidf.json") and wrote("0.1").endswith("tfidf.json")
     assert wrote("0.25").endswith("tfidf.json, in place of one with baseline 0.1")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_what_the_umask_leaves_and_a_replaced_one_keeps_its_mode(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        path = written(tmp_path, "one", np.linspace(0, 1, 22))
+        items_path = path.with_name("one.items.csv")
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (path, items_path)] == [mode, mode]
+        path.chmod(0o604)
+        written(tmp_path, "one", np.linspace(0, 0.5, 22))
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (path, items_path)] == [0o604, mode]
+    finally:
+        os.umask(before)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["one.items.csv", "one.json"]
 
 
 def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):

@@ -2,12 +2,15 @@
 
 import contextlib
 import csv
+import errno
 import importlib.metadata
 import io
 import json
 import math
 import os
 import platform
+import secrets
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -142,24 +145,27 @@ def write_bytes_whole(path: Path, content: bytes) -> None:
     try:
         replace_whole(path, content)
     except OSError as error:
-        raise InputError(
-            f"{path}: can't be written ({error.strerror}); free some space or give another --out"
-        ) from None
+        remedy = "free some space" if error.errno == errno.ENOSPC else "give another --out"
+        raise InputError(f"{path}: can't be written ({error.strerror}); {remedy}") from None
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    """The same for a caller that has its own words for the OSError of a file that can't be written.
+
+    A new file has the permissions that the umask leaves, and one that takes another's place has that one's.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:  # not mkstemp's, which nobody else may read whatever the umask
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
