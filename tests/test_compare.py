@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import compare, evaluation, tables
-from utils.schema import DataFile, EncoderInfo, Metric
+from utils import compare, evaluation, sources, tables
+from utils.schema import DataFile, EncoderInfo, InputError, Metric
 
 
 def table(capsys, *arguments):
@@ -252,16 +253,29 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
 
 def test_results_of_a_labelled_file_are_found_by_its_path(detectors, capsys):
     """A file of detection has no format of another task's."""
+    (detectors / "made-up").rename(detectors / "made-up.v2")
     path = detectors / "made-up.v2.csv"
     path.write_text("prompt,label\n")
+    (detectors / "made-up.v3.csv").write_text("prompt,label\n")
     arguments = ["--out", detectors, "--task", "safety_detection"]
     assert len(table(capsys, *arguments, "--data", path)) == 3 * 6
-    (detectors / "made-up").rename(detectors / "made-up+xstest")
+    assert compare.main([*map(str, arguments), "--data", str(detectors / "made-up.v3.csv")]) == 2
+    assert "made-up.v3.csv (there are some on made-up.v2)" in capsys.readouterr().err, "another dataset"
+    (detectors / "made-up.v2").rename(detectors / "made-up.v2+xstest")
     assert compare.main([*map(str, arguments), "--data", str(path)]) == 2
     said = capsys.readouterr().err
     assert "no task has results of two encoders on " in said
-    assert "made-up.v2.csv (there are some on made-up+xstest)" in said
+    assert "made-up.v2.csv (there are some on made-up.v2+xstest)" in said
     assert len(table(capsys, *arguments, "--data", f"{path}, xstest")) == 3 * 6, "as the task itself takes it"
+
+
+def test_a_dataset_is_named_by_its_file_without_known_suffixes():
+    names = ("a_1.0_en.csv", "a_1.0_fr.CSV", "set.jsonl.gz", "set.v2.parquet.zst", "b.ndjson.BZ2", "notes.txt", "c")
+    stems = ["a_1.0_en", "a_1.0_fr", "set", "set.v2", "b", "notes.txt", "c"]
+    assert [sources.dataset_stem(Path(name)) for name in names] == stems
+    for name in (".x.csv", ".csv", ".csv.gz"):
+        with pytest.raises(InputError, match=f"{name}: a file of this name gives a dataset no name; rename the file"):
+            sources.dataset_stem(Path(name))
 
 
 def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):

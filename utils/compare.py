@@ -18,7 +18,7 @@ from utils import config, tables, transfer
 from utils.results import read_items, read_result
 from utils.schema import InputError, Metric, Result
 from utils.sources import FORMATS as FORMATS_OF_TASKS
-from utils.sources import find, shown_path
+from utils.sources import dataset_stem, find, shown_path
 from utils.tables import p_text
 from utils.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 
@@ -256,7 +256,7 @@ def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[s
     if dataset is not None and task == transfer.TASK:  # sets and files with commas between, as the task itself takes
         parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
         paths = [config.callers_path(part.strip()) for part in parts]
-        names = [path.name.split(".")[0] if path.is_file() else path.name for path in paths]
+        names = [dataset_stem(path) if path.is_file() else path.name for path in paths]
         dataset = "+".join(dict.fromkeys(names))
     elif dataset is not None and config.callers_path(dataset).is_file():
         dataset = find(FORMATS_OF_TASKS[task], dataset).name

@@ -381,6 +381,20 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     )
 
 
+def dataset_stem(path: Path) -> str:
+    """The name of the dataset in a file: the file's own without the suffixes that say its format and compression.
+
+    Raises InputError if nothing is left, or what can't be seen as it begins with a dot.
+    """
+    name = path.name
+    for suffixes in ((".gz", ".bz2", ".zst"), (".csv", ".jsonl", ".ndjson", ".parquet")):
+        if name.lower().endswith(suffixes):
+            name = name.rpartition(".")[0]
+    if not name or name.startswith("."):
+        raise InputError(f"{shown_path(path)}: a file of this name gives a dataset no name; rename the file")
+    return name
+
+
 def dataset_name(data: str) -> str:
     """The name under which results on `data` are kept: that of a dataset, or of a file.
 
