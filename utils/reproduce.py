@@ -96,12 +96,13 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
     again = f"run: source scripts/reproduce.sh {name}"
     for task, metric in TABLES:
         path = result_path(out, "paper", task, name)
+        found = [path] if path.is_file() else []
         if dtype not in ("auto", registry()[name]["dtype"]):
-            variants = [one for one in path.parent.glob(f"{path.stem}@*.json") if "+" not in one.stem]
-            found = [one for one in variants if read_result(one).encoder.dtype == dtype]
-            path = max(found, key=lambda one: one.stat().st_mtime_ns, default=path)
-        if not path.is_file():
+            found += [one for one in path.parent.glob(f"{path.stem}@*.json") if "+" not in one.stem]
+            found = [one for one in found if read_result(one).encoder.dtype == dtype]
+        if not found:
             raise InputError(f"{name}: no result in {shown_path(path.parent)}; {again}")
+        path = max(found, key=lambda one: one.stat().st_mtime_ns)
         result = read_result(path)
         groups = [row.group for row in result.metrics if row.metric == metric]
         paper = tables.papers_figures(result, metric, groups)
