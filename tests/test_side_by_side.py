@@ -9,8 +9,10 @@ import shutil
 import numpy as np
 import pytest
 from doubles import GROUPS, StandIn, written
+from matplotlib import pyplot
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import compare, encoders, evaluation, figures, find, report, results
 from utils.find import kept_as
@@ -59,7 +61,7 @@ def test_a_task_is_compared_by_what_enters_it(task, metric, change, message, tmp
     assert said == "" if message is None else f"error: one and two on {task}: {message}; run both again" in said
 
 
-def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_path, capsys):
+def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_path, capsys, monkeypatch):
     for name, source in (("one", "own"), ("two", "beavertails")):
         for task, metric in (
             ("safety_challenging", "normalized_similarity"),
@@ -70,7 +72,12 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
     assert compare.main(["--out", str(tmp_path)]) == 3
     said = capsys.readouterr()
     assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
-    assert "without safety_challenging: one and two on safety_challenging: other kind of baseline" in said.err
+    message = "without safety_challenging: one and two on safety_challenging: other kind of baseline"
+    assert message in said.err
+    monkeypatch.setattr(figures, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
+    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert message in capsys.readouterr().err
+    assert {path.stem for path in (tmp_path / "made-up" / "figures").iterdir()} == {"safety_taxonomy"}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +115,7 @@ def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
         with figures.drawing():
             drawn = figures.figures_of(read, [results.rows_of(one) for one in read])
         titles[task] = {figure.axes[0].get_title(loc="left") for figure in drawn.values()}
+        pyplot.close("all")
     assert all("144 items, data: sample, k = 10" in title for title in titles["safety_taxonomy"])
     for task in ("safety_challenging", "safety_contrast"):
         assert all("items, data: sample, b: own" in title for title in titles[task]), titles[task]
@@ -141,6 +149,42 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     assert "Average similarity: beavertails for all; normalized again" in said.err and "Left out" not in said.err
     page = (tmp_path / "made-up" / "report.md").read_text()
     assert re.search(r"\| overall +\| +22 \|.*0\.100", page)
+
+
+def test_an_encoder_of_the_papers_beside_another_without_the_hub(tmp_path, capsys, monkeypatch):
+    """What all.sh and reproduce.sh leave behind where BeaverTails can't be had: own beside paper."""
+
+    class Arbitrary(StandIn):
+        dimension = 4
+
+        def encode(self, texts):
+            return np.array([[len(text), text.count("e"), ord(text[0]), 9] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(encoders.hub, "commit", lambda repository, revision, expected="": revision)
+    load = encoders.load
+    monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary() if spec.name == "st5-base" else load(spec))
+    flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
+    assert evaluation.evaluate_all([CHALLENGING, CONTRAST, TAXONOMY], "all", flags) == 0
+    for task in (CHALLENGING, TAXONOMY):
+        assert evaluation.evaluate(task, [*flags, "--model", "st5-base", "--baseline", "auto"]) == 0
+    path = tmp_path / "sample" / CHALLENGING.name / "st5-base.json"
+    before = path.read_bytes()
+    assert json.loads(before)["settings"]["baseline"]["source"] == "paper"
+    capsys.readouterr()
+    assert compare.main(["all-minilm-l6-v2", "st5-base", "--out", str(tmp_path), "--format", "csv"]) == 0
+    said = capsys.readouterr()
+    rows = {(row["task"], row["encoder"], row["group"]): row for row in csv.DictReader(io.StringIO(said.out))}
+    assert {task for task, *_ in rows} == {CHALLENGING.name, TAXONOMY.name}
+    assert "own for all; normalized again from the cosines kept: ST5-Base" in said.err
+    assert "without safety_contrast: st5-base: no result in" in said.err
+    assert evaluation.evaluate(CHALLENGING, [*flags, "--model", "st5-base", "--baseline", "own"]) == 0
+    assert path.read_bytes() == before
+    by_own = results.read_result(path.with_name("st5-base+own.json"))
+    for group in ("homonyms", "average", "overall"):
+        wanted = by_own.value("normalized_similarity", group)
+        assert float(rows[CHALLENGING.name, "st5-base", group]["value"]) == pytest.approx(wanted, abs=1e-12)
+    assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+    assert "Left out" not in capsys.readouterr().err
 
 
 def test_tf_idf_has_its_own_and_no_say(tmp_path, capsys):

@@ -285,11 +285,16 @@ def draw_all(
     from matplotlib import pyplot
 
     written: list[Path] = []
+    without: list[tuple[str, InputError]] = []
     for task in HEADLINES:
-        files = find_results([out], dataset, task, encoders)
-        if not files:
+        try:
+            files = find_results([out], dataset, task, encoders)
+            if not files:
+                continue
+            results, again = side_by_side([read_with_items(path, [HEADLINES[task]]) for path in files], files)
+        except InputError as error:
+            without.append((task, error))
             continue
-        results, again = side_by_side([read_with_items(path, [HEADLINES[task]]) for path in files], files)
         items = [rows_of(result) for result in results]
         if again:
             note(again)
@@ -307,11 +312,8 @@ def draw_all(
     try:
         files = find_results([out], dataset, transfer.TASK, encoders)
     except InputError as error:
-        # all.sh leaves detection out, so that an encoder with results of the other tasks may have none of it.
-        if not written:
-            raise
         files = []
-        note(f"without {transfer.TASK}: {error}")
+        without.append((transfer.TASK, error))
     if files:
         from utils.detection_figures import detection_figures
 
@@ -324,6 +326,10 @@ def draw_all(
                 # An encoder's name may hold a dot, which is not a suffix.
                 written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png")
                 pyplot.close(figure)
+    if not written and without:
+        raise without[0][1]
+    for task, error in without:
+        note(f"without {task}: {error}")
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
     return written
