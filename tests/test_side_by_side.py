@@ -141,7 +141,10 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     assert said == "average similarity: beavertails for all; normalized again from the cosines kept: ONE\n"
     for form in ("text", "markdown", "latex"):
         assert compare.main(["--out", str(tmp_path), "--format", form]) == 0
-        assert "normalized again from the" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "beavertails for all; normalized again from the" in printed
+        assert max(map(len, printed.splitlines())) <= 80 or form != "text"
+        assert "from the cosines kept: ONE" in printed or form != "markdown"
     assert figures.main(["--out", str(tmp_path)]) == 0
     assert "normalized again from the cosines kept: ONE" in capsys.readouterr().err
     assert report.main(["--out", str(tmp_path)]) == 0
@@ -323,7 +326,7 @@ def test_two_checkpoints_of_one_basename_and_prompt_variants_stand_beside_one_an
     assert all(f"| exp{i}/checkpoint-500" in page for i in (1, 2))
 
 
-def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, capsys):
+def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, capsys, monkeypatch):
     def run(*flags):
         flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), *flags]
         assert evaluation.evaluate(CHALLENGING, flags) == 0
@@ -344,9 +347,10 @@ def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, 
     assert [path.stem for path in both] == ["all-minilm-l6-v2+0.3", "tfidf"]
     asked = find.find_results([tmp_path], None, CHALLENGING.name, [], 0.3)
     assert [path.stem for path in asked] == ["all-minilm-l6-v2+0.3", "tfidf"]
-    for flags, b in (([], "own"), (["--baseline", "0.3"], "0.300 (given)")):
-        assert report.main(["--out", str(tmp_path), "--quiet", *flags]) == 0
-        assert b in (tmp_path / "sample" / "report.html").read_text()
+    for choice, given in (("auto", False), ("0.3", True)):
+        monkeypatch.setenv("BASELINE", choice)
+        assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+        assert ("0.300 (given)" in (tmp_path / "sample" / "report.html").read_text()) == given
     evaluation.evaluate(TAXONOMY, ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path),
                                    "--baseline", "own", "--model", "tfidf"])  # fmt: skip
     assert [path.stem for path in (tmp_path / "sample" / TAXONOMY.name).glob("*.json")] == ["tfidf"]

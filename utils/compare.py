@@ -250,7 +250,7 @@ def rendered(comparison: Comparison, form: str) -> str:
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"
     )
     if comparison.note:
-        note += f"\n{textwrap.fill(comparison.note, tables.WIDTH)}"
+        note += f"\n{comparison.note if form == 'markdown' else textwrap.fill(comparison.note, tables.WIDTH)}"
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == ranked}
     order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
     ranking = [
