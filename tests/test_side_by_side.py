@@ -152,6 +152,11 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     assert "Average similarity: beavertails for all; normalized again" in said.err and "Left out" not in said.err
     page = (tmp_path / "made-up" / "report.md").read_text()
     assert re.search(r"\| overall +\| +22 \|.*0\.100", page)
+    # Two of three have own now, and the third can be brought to it, though all have BeaverTails' too.
+    by_source(tmp_path, "three", cosines, "own", {"own": 0.0, "beavertails": 0.3})
+    values, said = averages_of(capsys, "--out", tmp_path)
+    assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
+    assert said == "average similarity: own for all; normalized again from the cosines kept: TWO\n"
 
 
 def test_an_encoder_of_the_papers_beside_another_without_the_hub(tmp_path, capsys, monkeypatch):
