@@ -134,7 +134,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     def ours(out: str, *more: str, cache: str = "cache", tasks: Sequence[str] = TASKS) -> tuple[Cost, bool]:
         cost = Cost()
         command = [python, "-c", EVALUATION, ",".join(tasks), "--data", data, "--quiet", "--device", "cpu"]
-        command += ["--baseline", "beavertails", "--out", str(folder / out), *more]
+        command += ["--baseline", "auto", "--out", str(folder / out), *more]
         places = {"UNRELATED": str(folder / "unrelated.json"), "SAFE_EMBED_CACHE_DIR": str(folder / cache)}
         return cost, cost.run(command, **places).splitlines()[-1] == "True"
 
@@ -182,8 +182,8 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     ours("results-bfloat16", "--dtype", "bfloat16", "--bootstrap", "0", cache="cache-bfloat16", tasks=tasks)
     changed = 0.0
     for task in map(str.lower, tasks):
-        path = Path(data) / task / "all-minilm-l6-v2.json"
-        base, other = numbers(folder / "results" / path), numbers(folder / "results-bfloat16" / path)
+        [variant] = (folder / "results-bfloat16" / data / task).glob("all-minilm-l6-v2@*.json")
+        base, other = numbers(folder / "results" / data / task / "all-minilm-l6-v2.json"), numbers(variant)
         changed = max([changed, *(abs(base[key] - other[key]) for key in other)])
     print(
         f"bfloat16: {len(part)} texts in {half:.2f} s, in float32 {whole:.2f} s, ratio {half / whole:.2f}; largest "

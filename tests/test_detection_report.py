@@ -111,14 +111,14 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
         (folder / f"{stem}.json").write_text(json.dumps(old))
         shutil.copy(folder / "tfidf.items.csv", folder / f"{stem}.items.csv")
     assert figures.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: other on safety_detection" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "sample" / "figures").iterdir()}
     stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
     assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in ("png", "svg")}
     (folder / "tfidf.items.csv").write_text((folder / "tfidf.items.csv").read_text().replace(",edits,", ",,"))
     assert figures.main(["--out", str(tmp_path)]) == 0
     assert "Left out: " in (said := capsys.readouterr().err)
-    assert "tfidf.items.csv: not the whole items of a result; run the task again." in said
+    assert "tfidf.items.csv: not of the run that wrote tfidf.json, or changed since; run the task again." in said
 
 
 def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys)
     (folder / "other.json").write_text(json.dumps(old))
     shutil.copy(folder / "tfidf.items.csv", folder / "other.items.csv")
     assert report.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: other on safety_detection: other data or settings than tfidf" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["files", "items"])
@@ -155,8 +155,8 @@ def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
     old["dataset"][part] = 7 if part == "items" else [{**old["dataset"]["files"][0], "sha256": "0" * 64}]
     (tmp_path / "other.json").write_text(json.dumps(old))
     alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
-    assert [result.encoder.name for result in alike] == ["tfidf", "other"]
-    assert len(notes) == 1 and notes[0].startswith("Left out: other on safety_detection")
+    assert [result.encoder.name for result in alike] == ["tfidf", "same"], "of one name, so by their files"
+    assert len(notes) == 1 and notes[0].startswith("Left out: tfidf and other on safety_detection: other ")
 
 
 def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results, sample_store, tmp_path, capsys):

@@ -10,9 +10,10 @@ import numpy as np
 
 from utils import config, transfer
 from utils.compare import HEADLINES, find_results
+from utils.likeness import shown_settings, side_by_side
 from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
-from utils.results import read_items, read_result, write_bytes_whole
+from utils.results import read_with_items, rows_of, write_bytes_whole
 from utils.schema import InputError, Metric, Result
 from utils.sources import CATEGORIES, FORMATS, load_evaluated, shown_path
 
@@ -239,7 +240,7 @@ def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps:
     first = results[0]
     task, metric = first.task, HEADLINES[first.task]
     title = task.replace("_", " ").title().replace(" ", "-")
-    n = f"{first.dataset_items} items, data: {first.dataset_name}"
+    n = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
     figures = {
         f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')} ({n})"),
         f"{task}_average": averages(results, metric, f"{title} ({n})"),
@@ -284,11 +285,19 @@ def draw_all(
     from matplotlib import pyplot
 
     written: list[Path] = []
+    without: list[tuple[str, InputError]] = []
     for task in HEADLINES:
-        files = find_results(out, dataset, task, encoders)
-        if not files:
+        try:
+            files = find_results([out], dataset, task, encoders)
+            if not files:
+                continue
+            results, again = side_by_side([read_with_items(path, [HEADLINES[task]]) for path in files], files)
+        except InputError as error:
+            without.append((task, error))
             continue
-        results, items = [read_result(path) for path in files], [read_items(path, [HEADLINES[task]]) for path in files]
+        items = [rows_of(result) for result in results]
+        if again:
+            note(again)
         maps: list[TaxonomyMap] = []
         if task == "safety_taxonomy":
             try:
@@ -301,13 +310,10 @@ def draw_all(
                 written += save(figure, folder / stem)
                 pyplot.close(figure)
     try:
-        files = find_results(out, dataset, transfer.TASK, encoders)
+        files = find_results([out], dataset, transfer.TASK, encoders)
     except InputError as error:
-        # all.sh leaves detection out, so that an encoder with results of the other tasks may have none of it.
-        if not written:
-            raise
         files = []
-        note(f"without {transfer.TASK}: {error}")
+        without.append((transfer.TASK, error))
     if files:
         from utils.detection_figures import detection_figures
 
@@ -320,6 +326,10 @@ def draw_all(
                 # An encoder's name may hold a dot, which is not a suffix.
                 written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png")
                 pyplot.close(figure)
+    if not written and without:
+        raise without[0][1]
+    for task, error in without:
+        note(f"without {task}: {error}")
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
     return written

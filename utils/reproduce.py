@@ -87,8 +87,8 @@ def rounding_of(metric: str, value: float, baseline: float | None) -> float:
     return HALF_UNIT
 
 
-def read_reproduction(name: str, out: Path) -> Reproduction:
-    """One of the paper's encoders from its result files in `out`.
+def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction:
+    """One of the paper's encoders from its result files in `out`: as it is registered, or in the dtype asked for.
 
     Raises InputError if one is missing, or was computed in another setting than the paper's.
     """
@@ -96,8 +96,13 @@ def read_reproduction(name: str, out: Path) -> Reproduction:
     again = f"run: source scripts/reproduce.sh {name}"
     for task, metric in TABLES:
         path = result_path(out, "paper", task, name)
-        if not path.is_file():
+        found = [path] if path.is_file() else []
+        if dtype not in ("auto", registry()[name]["dtype"]):
+            found += [one for one in path.parent.glob(f"{path.stem}@*.json") if "+" not in one.stem]
+            found = [one for one in found if read_result(one).encoder.dtype == dtype]
+        if not found:
             raise InputError(f"{name}: no result in {shown_path(path.parent)}; {again}")
+        path = max(found, key=lambda one: one.stat().st_mtime_ns)
         result = read_result(path)
         groups = [row.group for row in result.metrics if row.metric == metric]
         paper = tables.papers_figures(result, metric, groups)
@@ -247,12 +252,12 @@ def _plan(names: Sequence[str], device: str, dtype: str) -> int:
     return 0
 
 
-def _table(names: Sequence[str], out: Path, form: str, journal: Path | None) -> int:
+def _table(names: Sequence[str], out: Path, dtype: str, form: str, journal: Path | None) -> int:
     ran = None if journal is None else _read_journal(journal)
     compared, reasons = [], []
     for name in names:
         try:
-            compared.append(read_reproduction(name, out))
+            compared.append(read_reproduction(name, out, dtype))
         except InputError as error:
             # Of one that did not run here there need not be a result; the plan has said why.
             if ran is None or ran.get(name) == "":
@@ -298,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         if arguments.command == "plan":
             return _plan(names, device, dtype)
-        return _table(names, config.results_directory(arguments.out), arguments.format, arguments.ran)
+        return _table(names, config.results_directory(arguments.out), dtype, arguments.format, arguments.ran)
 
     return run(work)
 

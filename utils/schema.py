@@ -197,7 +197,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """One encoder on one task: the content of a result file (DESIGN.md, section 6)."""
+    """One encoder on one task: the content of a result file (DESIGN.md, section 6).
+
+    average_similarities: what is known of the encoder's, by source; empty for a task that has none.
+    items: column to n values, as they are computed or, of a file, as text.
+    """
 
     task: str
     created: str
@@ -210,6 +214,7 @@ class Result:
     embedding: EmbeddingStats
     metrics: tuple[Metric, ...]
     environment: dict
+    average_similarities: dict[str, float] = field(default_factory=dict)
     items: dict[str, list] = field(default_factory=dict, repr=False)
 
     def metric(self, metric: str, group: str) -> Metric | None:
