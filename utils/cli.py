@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils import config
 from utils.encoders import BACKENDS, DTYPES
-from utils.schema import EncoderOptions, InputError
+from utils.schema import EncoderOptions, InputError, escaped
 
 # Characters; an id or a name that an error quotes from a file may be of any length.
 LONGEST_ERROR = 500
@@ -191,7 +191,7 @@ def run(work: Callable[[], int | None]) -> int:
         config.load_environment()
         return work() or 0
     except InputError as error:
-        line = " ".join(str(error).split())
+        line = escaped(" ".join(str(error).split()))
         if len(line) > LONGEST_ERROR:
             line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
         print(f"error: {line}", file=sys.stderr)
