@@ -210,9 +210,10 @@ def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
         rows.writerow(["id", "type", "unsafe_prompt", "safe_prompt"])
         for i in range(8):
             rows.writerow([i, "ab"[i % 2], f"{MARKUP} unsafe {i}", f"{MARKUP} safe {i}"])
-    common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "results"), "--top-k", "3", "--model", "tfidf"]
-    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *common]) == 0
-    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *common]) == 0
+    common = ["--quiet", "--out", str(tmp_path / "results"), "--model", "tfidf"]
+    flags = [*common, "--bootstrap", "0", "--top-k", "3"]
+    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *flags]) == 0
+    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *flags]) == 0
     assert report.main(["--data", str(folder / "own.csv"), *common]) == 0
     page = opened(tmp_path / "results" / "own" / "report.html")
     assert "Without the prompts' texts: own.csv: not the file that was evaluated" in page.inner_text("#findings")
