@@ -38,6 +38,16 @@ from utils.tables import WIDTH, flat, markdown_text, number, papers_figures, wit
 from utils.transfer import TASK as DETECTION
 
 PAGE = Path(__file__).with_name("report_page")
+# What the report takes of the flags of an evaluation; scripts/all_tasks.py hands them on.
+TAKES = {
+    "encoder": "the same as --model",
+    "model": "encoders that come first, with commas between; the others are those with results like theirs "
+    "(variable MODEL; default all-minilm-l6-v2)",
+    "data": "results on which data, a name or a file (variable DATA; default that of the newest result)",
+    "baseline": "of results by several average similarities, those by this one (variable BASELINE; default auto)",
+    "out": "folder of the result files, and of the report (variable OUT; default results)",
+    "quiet": "print where the report is and nothing else",
+}
 SEED = 42
 WORST = 15
 TITLES = {
@@ -590,8 +600,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
     from utils.cli import parser, run, settings_from
 
-    flags = parser("utils.report", main.__doc__)
-    flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with (default tfidf)")
+    takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
+    flags = parser("utils.report", main.__doc__, takes)
+    flags.add_argument("--reference", metavar="ENCODER")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
@@ -610,7 +621,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for section in (*sections, *plain):
                 for finding in section_findings(section):
                     print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
-        print(f"report: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
+        print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)
 

@@ -8,6 +8,7 @@ import difflib
 import io
 import sys
 import textwrap
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,19 +282,20 @@ def _table(names: Sequence[str], out: Path, dtype: str, form: str, journal: Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Sets the paper's eleven encoders beside the paper's figures. `plan` says which can run here, and prints their
-    names; `table` compares those that have been evaluated. scripts/reproduce.sh does all of it."""
+    """The paper's eleven encoders: runs those that can run here on the paper's data, and sets the paper's two tables
+    beside ours. (`python -m utils.reproduce table` runs none; `plan` names those that can run.)"""
     from utils.cli import Parser, device_and_dtype, run
 
-    flags = Parser(prog="python -m utils.reproduce", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("command", choices=("plan", "table"), help="scripts/reproduce.sh gives it")
+    usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
+    flags = Parser(usage=f"{usage} [--format FORMAT]", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("command", choices=("plan", "table"), help=SUPPRESS)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which of the eleven (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown or csv")
-    flags.add_argument("--ran", metavar="FILE", type=Path, help="what the script has run; it gives this itself")
+    flags.add_argument("--ran", metavar="FILE", type=Path, help=SUPPRESS)  # what the script has run
 
     def work() -> int:
         arguments = flags.parse_intermixed_args(argv)
