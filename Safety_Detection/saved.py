@@ -89,7 +89,7 @@ def save(saved: SavedDetector, folder: Path) -> None:
             "revision": saved.spec.revision,
             "fingerprint": saved.spec.fingerprint,
             "options": {
-                **{name: getattr(options, name) for name in ("dtype", "backend", "prompt")},
+                **{name: getattr(options, name) for name in ("dtype", "backend", "prompt", "trust_remote_code")},
                 "revision": _revision(saved.spec),
             },
         },
@@ -152,8 +152,12 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
         arrays = unpacked(content[ARRAYS])
     except SafetensorError:
         raise InputError(f"{what}: {ARRAYS} can't be read; fit the detector again") from None
-    options = EncoderOptions(device=device, trust_remote_code=remote_code, **card["encoder"]["options"])
-    spec = encoders.resolve(model or card["model"], options)
+    options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
+    if options["trust_remote_code"] and not remote_code:
+        raise InputError(
+            f"{what}: its encoder may run code of its own; read it, then allow it with --trust-remote-code"
+        )
+    spec = encoders.resolve(model or card["model"], EncoderOptions(device=device, **options))
     if spec.fingerprint != card["encoder"]["fingerprint"]:
         raise InputError(
             f"{what}: was fitted with {card['encoder']['name']} at {card['encoder']['revision'][:12]}, and "

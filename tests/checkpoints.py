@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
@@ -75,6 +76,16 @@ def sentence_t5(folder: Path, seed: int = 0) -> Path:
     (folder / "2_Dense").mkdir()
     (folder / "2_Dense" / "config.json").write_text(json.dumps(dense))
     save_file({"linear.weight": torch.randn(12, 16)}, folder / "2_Dense" / "model.safetensors")
+    return folder
+
+
+def adapter(folder: Path, base: Path, seed: int = 0) -> Path:
+    """A LoRA adapter on a BERT, with mean pooling, in the sentence-transformers format."""
+    torch.manual_seed(seed)
+    lora = LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False)
+    get_peft_model(BertModel.from_pretrained(base), lora).save_pretrained(folder)
+    letter_tokenizer().save_pretrained(folder)
+    _sentence_transformer(folder, 16, [])
     return folder
 
 

@@ -501,6 +501,16 @@ def test_a_model_of_the_hub_is_asked_for_by_the_commit_that_was_fitted_with(tmp_
     assert saved.load(folder).spec.checkpoints[0].revision == "a" * 40
 
 
+def test_code_of_an_encoders_own_is_allowed_by_the_fit_and_by_the_use(tmp_path, labelled, monkeypatch):
+    monkeypatch.setattr(encoders.hub, "commit", lambda source, revision, expected="": "a" * 40)
+    folder = fitted(tmp_path, labelled, "--model", "someone/model", "--trust-remote-code")
+    with pytest.raises(InputError, match="may run code of its own; read it, then allow it with --trust-remote-code"):
+        saved.load(folder)
+    assert saved.load(folder, remote_code=True).spec.options.trust_remote_code
+    folder = fitted(tmp_path, labelled, "--model", "someone/model")
+    assert not saved.load(folder, remote_code=True).spec.options.trust_remote_code, "it was fitted without"
+
+
 def test_options_that_change_a_vector_come_back(tmp_path, labelled):
     folder = fitted(tmp_path, labelled, "--prompt", "query: ", "--dtype", "float16")
     again = saved.load(folder)

@@ -1,10 +1,12 @@
 """A name in, an encoder out: real loaders on the packaged MiniLM and on tiny checkpoints."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import checkpoints
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from utils import config, encoders
+from utils import config, encoders, hub
 from utils.encoders import EncoderOptions, load, resolve
 from utils.schema import InputError
 
@@ -136,6 +138,51 @@ def test_fingerprints_tell_apart_what_changes_a_vector(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy" / "tiny-bert")
     assert resolve(str(copy)).fingerprint == variants[0].fingerprint
     assert resolve(str(folder), EncoderOptions(device="cpu")).fingerprint == variants[0].fingerprint
+
+
+@pytest.fixture
+def pinned(monkeypatch):
+    """A hub where every revision of the registry is the commit that the registry expects."""
+
+    def commit(repository, revision, expected=""):
+        return revision if len(revision) == 40 else expected.ljust(40, "0")
+
+    monkeypatch.setattr(hub, "commit", commit)
+
+
+def test_every_registry_encoder_keeps_its_fingerprint(pinned):
+    """A fingerprint that moves takes every vector that people have stored with it."""
+    kept = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
+    assert {name: resolve(name).fingerprint for name in encoders.registry()} == kept
+
+
+ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "paper"),
+    [
+        ("st5-base", {}, "st5-base"),
+        ("llm2vec-mistral", {}, "llm2vec-mistral"),
+        ("sup-simcse", {}, "sup-simcse"),
+        ("sentence-transformers/sentence-t5-base", {"revision": ST5_COMMIT}, "st5-base"),
+        ("sentence-transformers/sentence-t5-base", {"revision": "1" * 40}, None),
+        ("st5-base", {"revision": "1" * 40}, None),
+        ("st5-base", {"prompt": "query: "}, None),
+        # Its mean and not its pooler's output, which is what the registry and the paper take.
+        ("princeton-nlp/sup-simcse-bert-base-uncased", {"revision": "90bd602" + "0" * 33}, None),
+        ("all-minilm-l6-v2", {}, None),
+    ],
+)
+def test_the_papers_figures_are_those_of_its_own_weights(pinned, name, options, paper):
+    spec = resolve(name, EncoderOptions(**options))
+    for encoder in (spec, spec.info()):
+        found = encoders.paper_entry(encoder)
+        assert (found and found["name"]) == paper
+
+
+def test_a_name_alone_gets_none_of_the_papers_figures(pinned):
+    assert encoders.paper_entry(replace(resolve("st5-base"), source="folder st5-base")) is None
 
 
 def test_dtype_is_the_models(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -145,6 +146,145 @@ def test_any_checkpoint_is_fetched_at_one_commit_and_then_works_offline(hub, vec
     assert "model.safetensors" in names and not names & {"pytorch_model.bin", "own.py", "onnx/model.onnx"}
     del hub.folders["somebody/some-model"]
     assert vectors("somebody/some-model", TEXTS, {"HF_HUB_OFFLINE": "1"}) == [revision, got]
+
+
+def left_in_cache(home, repository, folder, names, commit=COMMIT):
+    """A cache in which another program has left these files of a repository, and no list of all of them."""
+    snapshot = home / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for name in names:
+        shutil.copy(folder / name, snapshot / name)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(commit)
+
+
+PLAIN = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def test_what_another_program_left_in_the_cache_is_completed(hub, vectors, tmp_path):
+    """Of its four files alone a model without pooling, lengths and limit would be made, and nobody told."""
+    folder = checkpoints.sentence_mpnet(tmp_path / "model")
+    hub.serve("somebody/some-model", folder)
+    left_in_cache(tmp_path / "home", "somebody/some-model", folder, PLAIN)
+    message = vectors("somebody/some-model", TEXTS, OFFLINE)
+    assert message == (
+        "--model somebody/some-model: is cached only in part, without 'modules.json', and the Hugging Face hub can't "
+        "be reached; connect, set HF_ENDPOINT to a mirror, or give a folder"
+    )
+    assert vectors("somebody/some-model", TEXTS, {"HF_ENDPOINT": "http://127.0.0.1:9"}) == message
+    _, got = vectors("somebody/some-model", TEXTS)
+    assert np.linalg.norm(got, axis=1) == pytest.approx([1, 1], abs=1e-5)
+    assert not {f"somebody/some-model/{name}" for name in PLAIN} & set(hub.fetched), "only what was missing"
+    assert vectors("somebody/some-model", TEXTS, OFFLINE) == [COMMIT, got]
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        ("modules.json", "modules.json"),
+        ("sentence_bert_config.json", "sentence_bert_config.json"),
+        ("1_Pooling", "1_Pooling"),
+        ("model.safetensors", "model.safetensors"),
+        (None, None),
+    ],
+)
+def test_a_registered_encoder_whose_cache_has_no_list_of_files(vectors, tmp_path, without, missing):
+    """Taken offline if what the registry says of its layout is there; 2_Normalize is a folder without a file."""
+    entry = encoders.registry()["sentence-bert-all"]
+    folder = checkpoints.sentence_mpnet(tmp_path / "model")
+    expected = mean_pooled(folder, TEXTS)
+    if without is not None:
+        (shutil.rmtree if without == "1_Pooling" else os.remove)(folder / without)
+    cache = tmp_path / "home" / "hub" / f"models--{entry['source'].replace('/', '--')}"
+    shutil.copytree(folder, cache / "snapshots" / entry["revision"])
+    got = vectors("sentence-bert-all", TEXTS, OFFLINE)
+    if missing is None:
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        assert np.array(got[1]) == pytest.approx(expected, abs=1e-5)
+    else:
+        assert got.startswith(
+            f"--model {entry['source']}: is cached only in part, without '{missing}', and the Hugging"
+        )
+
+
+def test_simcse_which_has_no_layout_is_taken_from_such_a_cache(vectors, tmp_path):
+    entry = encoders.registry()["sup-simcse"]
+    folder = checkpoints.bert(tmp_path / "simcse")
+    left_in_cache(tmp_path / "home", entry["source"], folder, PLAIN, entry["commit"].ljust(40, "0"))
+    refs = tmp_path / "home" / "hub" / f"models--{entry['source'].replace('/', '--')}" / "refs"
+    (refs / "refs" / "pr").mkdir(parents=True)
+    (refs / "main").rename(refs / "refs" / "pr" / "5")
+    assert len(vectors("sup-simcse", TEXTS, OFFLINE)[1]) == 2
+
+
+UNUSABLE = [
+    ({"ALL_PROXY": "socks5://user:secret@127.0.0.1:1"}, "ALL_PROXY must name an http:// or https:// proxy"),
+    ({"HTTPS_PROXY": "foo://x"}, "HTTPS_PROXY must name an http:// or https:// proxy"),
+    ({"HTTP_PROXY": "http://[::1"}, "HTTP_PROXY must name an http:// or https:// proxy"),
+    ({"SSL_CERT_FILE": "/nonexistent.pem"}, "SSL_CERT_FILE must name a file with certificates"),
+    ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE must name a file with certificates"),
+    ({"HF_ENDPOINT": "https://example.org\n"}, "HF_ENDPOINT must be an address such as https://huggingface.co"),
+    ({"HF_HOME": __file__}, "HF_HOME must be a folder that can be read (Not a directory)"),
+    ({"HF_ENDPOINT": "example.org"}, "HF_ENDPOINT must be an address such as https://huggingface.co"),
+    ({"HF_TOKEN": "hf_a\N{EN DASH}b"}, "HF_TOKEN has a character that is not ASCII, such as a long dash"),
+]
+
+
+@pytest.mark.parametrize(("environment", "fault"), UNUSABLE)
+def test_a_setting_that_no_request_can_be_made_with_is_named(vectors, environment, fault):
+    message = vectors("somebody/some-model", TEXTS, environment)
+    assert message.startswith(
+        f"--model somebody/some-model: the Hugging Face hub can't be reached and the model is not cached; {fault}; "
+    )
+    assert "secret" not in message and "\n" not in message
+
+
+def test_such_a_setting_does_not_matter_where_the_hub_is_not_needed(vectors, tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "model")
+    shutil.copytree(folder, tmp_path / "home" / "hub" / "models--somebody--some-model" / "snapshots" / COMMIT)
+    everything = {name: value for environment, _ in UNUSABLE for name, value in environment.items()}
+    everything["HF_HOME"] = str(tmp_path / "home")
+    _, got = vectors("somebody/some-model", TEXTS, everything, revision=COMMIT)
+    assert np.array(got) == pytest.approx(mean_pooled(folder, TEXTS), abs=1e-5)
+    everything["HF_HOME"] = __file__
+    arguments = ["--data", "sample", "--bootstrap", "0", "--out", str(tmp_path / "out")]
+    run = subprocess.run(
+        [sys.executable, "-m", "Safety_Challenging.evaluate", *arguments],
+        cwd=config.ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "0", **everything},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0 and "Traceback" not in run.stderr
+    assert "average similarity from the evaluated set itself: BeaverTails: HF_ENDPOINT must be an address" in run.stderr
+
+
+def test_a_plan_names_the_setting_too(monkeypatch, tmp_path):
+    from utils import hub, machine
+
+    for name, answer in {"is_offline": False, "reachable": False, "unusable_setting": "SSL_CERT_FILE is stale"}.items():
+        monkeypatch.setattr(hub, name, lambda answer=answer: answer)
+    [obstacle] = machine.obstacles(["st5-base"])["st5-base"]
+    assert obstacle.sentence == "the weights are not cached, and SSL_CERT_FILE is stale"
+
+
+def test_an_adapter_of_the_hub_is_refused_as_its_base_is_not_pinned(hub, vectors, tmp_path):
+    base = checkpoints.bert(tmp_path / "base")
+    hub.serve("somebody/adapter", checkpoints.adapter(tmp_path / "adapter", base))
+    message = vectors("somebody/adapter", TEXTS)
+    assert message.startswith(
+        f"--model somebody/adapter: is an adapter, and its revision does not pin its base '{base}'"
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub, vectors, tmp_path):
+    hub.serve("somebody/some-model", checkpoints.sentence_bert(tmp_path / "model"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "hub").write_text("no folder")
+    message = vectors("somebody/some-model", TEXTS)
+    assert message.startswith("--model somebody/some-model: can't be kept in the Hugging Face cache (")
+    assert message.endswith("); make room, or set HF_HOME to another folder")
 
 
 def test_simcse_comes_from_its_conversion_and_only_from_the_pinned_one(hub, vectors, tmp_path):

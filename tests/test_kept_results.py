@@ -182,6 +182,8 @@ def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tm
     assert baseline.settled_source("auto", minilm, store) is None, "BeaverTails can be had now"
     store.put_fact(minilm.fingerprint, baseline.BEAVERTAILS_FACT, {"value": 0.1})
     assert {baseline.settled_source(choice, minilm, store) for choice in ("auto", "beavertails")} == {"beavertails"}
-    name, entry = next(iter(encoders.paper_figures().items()))
-    papers = replace(minilm, name=name, source=entry["checkpoint"], prompt=encoders.registry()[name]["prompt"])
+    name = next(iter(encoders.paper_figures()))
+    papers = replace(
+        minilm, name=name, **{key: encoders.registry()[name][key] for key in ("source", "revision", "prompt")}
+    )
     assert {baseline.settled_source(choice, papers, store) for choice in ("auto", "paper")} == {"paper"}

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from test_encoders import mean_pooled
 from transformers import AutoModel, AutoTokenizer, LlamaModel, MistralModel, T5EncoderModel
 
@@ -40,8 +44,6 @@ def test_sentence_bert_on_mpnet_equals_its_modules(tmp_path):
 
 
 def test_sentence_t5_equals_its_modules(tmp_path):
-    from safetensors.torch import load_file
-
     folder = checkpoints.sentence_t5(tmp_path / "t5")
     tokenizer, model = AutoTokenizer.from_pretrained(folder), T5EncoderModel.from_pretrained(folder).eval()
     dense = load_file(folder / "2_Dense" / "model.safetensors")["linear.weight"]
@@ -227,6 +229,164 @@ def test_texts_that_are_cut_off_are_counted_and_remembered(tmp_path):
         assert embedded.stats.truncated == 2
         assert said[-1].startswith("2 of 4 distinct texts are longer than the 64 tokens that tiny reads")
     assert embedded.matrix[3] == pytest.approx(mean_pooled(folder, ["z" * 62])[0], abs=1e-5)
+
+
+def rewritten(folder, rename, file="model.safetensors"):
+    """The folder, its weights under the names that `rename` gives; those it gives None are left out."""
+    weights = {rename(key): value for key, value in load_file(folder / file).items()}
+    save_file({key: value for key, value in weights.items() if key}, folder / file, metadata={"format": "pt"})
+    return folder
+
+
+def edited(folder, file, **changes):
+    """The folder, the entries of a JSON file changed; those that become None are left out."""
+    content = {**json.loads((folder / file).read_text()), **changes}
+    (folder / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_weights_under_other_names_are_refused_and_not_made_up(tmp_path, prefix):
+    # 39 weights, 37 without the pooler's two: 5 of the embeddings, 16 of each of the two layers.
+    folder = rewritten(checkpoints.sentence_bert(tmp_path / "tiny"), lambda key: prefix + key)
+    shown = [f"{part}embeddings.LayerNorm.bias, {part}embeddings.LayerNorm.weight" for part in ("", prefix)]
+    with pytest.raises(InputError) as error:
+        load(resolve(str(folder)))
+    message = str(error.value)
+    assert message.startswith(f"--model tiny: the checkpoint lacks weights of the model: 37 ({shown[0]}, ")
+    assert f"; it has 39 ({shown[1]}, " in message and "\n" not in message
+
+
+def test_a_missing_layer_is_refused(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    rewritten(folder, lambda key: None if ".layer.1." in key else key)
+    with pytest.raises(InputError, match=r"lacks weights of the model: 16 \(encoder\.layer\.1\.attention\.output"):
+        load(resolve(str(folder)))
+
+
+def test_a_dense_module_whose_weights_have_other_names_is_refused(tmp_path):
+    folder = checkpoints.sentence_t5(tmp_path / "t5")
+    rewritten(folder, lambda key: f"module.{key}", "2_Dense/model.safetensors")
+    with pytest.raises(InputError, match=r'Missing key\(s\).* "linear\.weight" Unexpected .* "module\.linear\.weight"'):
+        load(resolve(str(folder)))
+
+
+def test_a_pooler_may_be_missing_where_it_is_not_used(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    expected = load(resolve(str(folder))).encode(TEXTS)
+    rewritten(folder, lambda key: None if key.startswith("pooler.") else key)
+    assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(
+        InputError, match=r"lacks weights of the model: 2 \(pooler\.dense\.bias, pooler\.dense\.weight\);"
+    ):
+        load(registered("sup-simcse", folder))
+
+
+def test_the_weights_of_an_adapter_have_to_be_those_of_the_model(tmp_path):
+    adapter = checkpoints.adapter(tmp_path / "adapter", checkpoints.bert(tmp_path / "base"))
+    load(resolve(str(adapter)))
+    rewritten(adapter, lambda key: key.replace("lora_B", "lora_b"), "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"lacks weights of the model: 4 \(.*lora_B"):  # of 2 layers' query and value
+        load(resolve(str(adapter)))
+
+
+@pytest.mark.parametrize(
+    ("part", "rename", "missing"),
+    [
+        ("base", lambda key: f"module.{key}", "embed_tokens"),
+        ("mntp", lambda key: key.replace("lora_A", "lora_a"), "lora_A"),
+        ("adapter", lambda key: key.replace("base_model.model.", "base_model."), "lora_A"),
+    ],
+)
+def test_llm2vec_refuses_what_its_parts_lack(tmp_path, recwarn, part, rename, missing):
+    folders = decoders.llm2vec(tmp_path, "mistral")
+    [file] = folders[part].glob("*.safetensors")
+    rewritten(folders[part], rename, file.name)
+    with pytest.raises(InputError, match=rf"^--model llm2vec-mistral: .*lacks weights of the model: \d+ \(.*{missing}"):
+        load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
+    assert not [warning for warning in recwarn if "missing adapter keys" in str(warning.message)], "told once"
+
+
+def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tmp_path):
+    """In the files of model2vec: no config.json, the only module in the folder itself, nothing is ever cut off."""
+    tokenizer, folder = checkpoints.letter_tokenizer(), tmp_path / "static"
+    tokenizer.save_pretrained(folder)
+    table = torch.randn(len(tokenizer), 6, generator=torch.Generator().manual_seed(0))
+    save_file({"embeddings": table}, folder / "model.safetensors")
+    module = {"idx": 0, "name": "0", "path": ".", "type": "sentence_transformers.models.StaticEmbedding"}
+    (folder / "modules.json").write_text(json.dumps([module]))
+    text = "bake " * 300  # a token for each letter
+    rows = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in ["bake bread", text]]
+    kept = store.EmbeddingStore(tmp_path / "embeddings.sqlite")
+    for computed in (2, 0):
+        embedded = embed.Embedder(resolve(str(folder)), kept).embed(["bake bread", text], ["a", "b"])
+        assert embedded.matrix == pytest.approx(np.stack([table[ids].mean(dim=0) for ids in rows]), abs=1e-5)
+        assert (embedded.stats.computed, embedded.stats.truncated, embedded.info.max_tokens) == (computed, 0, None)
+    assert load(resolve(str(folder))).token_counts([text]).tolist() == [1200]
+
+
+def test_word_vectors_are_averaged(tmp_path):
+    words = WordEmbeddings(WhitespaceTokenizer(["bake", "bread"], stop_words=[]), torch.eye(2).tolist())
+    SentenceTransformer(modules=[words, Pooling(2)]).save(str(tmp_path / "words"))
+    encoder = load(resolve(str(tmp_path / "words")))
+    assert encoder.encode(["bake bread bread bread", "bread"]) == pytest.approx(np.array([[0.25, 0.75], [0, 1]]))
+    assert encoder.token_counts(["bake bread bread bread"]).tolist() == [4]
+
+
+def test_a_model_without_a_limit_reads_texts_of_any_length(tmp_path):
+    folder = checkpoints.sentence_t5(tmp_path / "t5")
+    edited(folder, "sentence_bert_config.json", max_seq_length=None)
+    edited(folder, "tokenizer_config.json", model_max_length=int(1e30))
+    embedder = embed.Embedder(resolve(str(folder)), store.EmbeddingStore(tmp_path / "embeddings.sqlite"))
+    embedded = embedder.embed(["bread " * 100, "no"], ["a", "b"])
+    assert (embedded.stats.truncated, embedded.info.max_tokens) == (0, None)
+    alone = mean_of_t5(folder, "bread " * 100)
+    assert embedded.matrix[0] == pytest.approx(alone, abs=1e-5)
+
+
+def mean_of_t5(folder, text):
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), T5EncoderModel.from_pretrained(folder).eval()
+    encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+    assert encoded["input_ids"].shape == (1, 502)
+    with torch.no_grad():
+        row = load_file(folder / "2_Dense" / "model.safetensors")["linear.weight"] @ model(**encoded)[0][0].mean(dim=0)
+    return (row / row.norm()).numpy()
+
+
+@pytest.mark.parametrize("kind", ["sentence_bert", "sentence_mpnet"])
+def test_a_limit_beyond_the_learned_positions_is_lowered_to_them(tmp_path, kind):
+    # 64 of BERT's 64 positions, and 64 of MPNet's 66, which count from its padding token's index, 1, on.
+    folder = getattr(checkpoints, kind)(tmp_path / "tiny")
+    edited(folder, "sentence_bert_config.json", max_seq_length=1000)
+    encoder = load(resolve(str(folder)))
+    assert encoder.max_tokens == 64
+    long, whole = "a " * 100, "a " * 62  # and two special tokens
+    assert encoder.encode([long])[0] == pytest.approx(encoder.encode([whole])[0], abs=1e-6)
+    assert encoder.token_counts([long, whole]).tolist() == [102, 64]
+
+
+def test_a_tokenizer_without_a_padding_token_gets_one(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    expected = mean_pooled(folder, TEXTS)
+    edited(folder, "tokenizer_config.json", pad_token=None)
+    assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_tokenizer_without_any_special_token_is_one_line(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    names = {f"{kind}_token": None for kind in ("pad", "unk", "cls", "sep", "mask")}
+    edited(folder, "tokenizer_config.json", **names)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    with pytest.raises(InputError, match=r"tokenizer has no padding token; add pad_token to tokenizer_config\.json"):
+        load(resolve(str(folder)))
+
+
+def test_a_module_that_is_not_whole_is_one_line(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"--model tiny: can't be loaded \(Pooling.*embedding_dimension"):
+        load(resolve(str(folder)))
 
 
 def test_a_checkpoint_with_code_of_its_own_is_not_run(tmp_path):

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -236,9 +237,9 @@ def test_another_server_or_model_shares_no_vectors(server, monkeypatch):
     specs = [here, there, official, resolve("openai:other-model"), resolve("openai:text-embedding-3-large")]
     assert len({spec.fingerprint for spec in specs}) == 5
     assert specs[-1].fingerprint == resolve("text-embedding-v3").fingerprint
-    paper = encoders.paper_entry(specs[-1].name, specs[-1].source, "")
-    assert paper["name"] == "text-embedding-v3"
-    assert encoders.paper_entry("text-embedding-v3", here.source, "") is None, "another server's is not the paper's"
+    assert encoders.paper_entry(specs[-1])["name"] == "text-embedding-v3"
+    elsewhere = replace(specs[-1], name="text-embedding-v3", source=here.source)
+    assert encoders.paper_entry(elsewhere) is None, "another server's is not the paper's"
 
 
 def test_no_key_is_one_line(monkeypatch):

@@ -97,7 +97,7 @@ def test_the_hub_is_asked_once_and_never_for_what_is_cached(able, capsys):
 def test_every_checkpoint_has_to_be_cached_at_its_pinned_commit(able):
     able.setattr(hub, "reachable", lambda: False)
     asked = []
-    able.setattr(hub, "cached", lambda *checkpoint: asked.append(checkpoint) or "mntp" not in checkpoint[0])
+    able.setattr(hub, "cached", lambda *checkpoint: asked.append(checkpoint[:3]) or "mntp" not in checkpoint[0])
     found = machine.obstacles(["llm2vec-mistral", "sup-simcse", "st5-base"])
     assert [one.short for one in found["llm2vec-mistral"]] == ["no hub"] and not found["st5-base"]
     assert len(asked) == 5 and ("princeton-nlp/sup-simcse-bert-base-uncased", "refs/pr/5", "90bd602") in asked
@@ -253,8 +253,9 @@ def write(out, name, task, gap=lambda group: 0.0, reach=0.05, **more):
     if metric == "categorical_purity":
         papers_average = figures["average_categorical_purity"]
     values |= {"average": papers_average + gap("average"), "overall": 0.5}
-    source = FIGURES[name]["checkpoint"] if entry["loader"] == "openai" else "made up"
-    info = EncoderInfo(name, entry["label"], source, "1", 3, entry["dtype"], None, "", "torch", name)
+    source = FIGURES[name]["checkpoint"] if entry["loader"] == "openai" else entry["source"]
+    revision = " + ".join(named.replace("refs/pr/5", commit) for _, named, commit in encoders.listed_checkpoints(entry))
+    info = EncoderInfo(name, entry["label"], source, revision, 3, entry["dtype"], None, "", "torch", name)
     baseline = {"value": figures["average_similarity"], "source": "paper"} if task == "safety_challenging" else None
     top_k = 10 if task == "safety_taxonomy" else None
     result = Result(
@@ -345,7 +346,8 @@ def test_a_result_without_intervals_is_within_rounding_or_differs(tmp_path, caps
 
 
 def test_a_dtype_that_is_not_the_registrys_is_named(tmp_path, capsys):
-    info = EncoderInfo("st5-xl", "ST5-XL", "made up", "1", 3, "bfloat16", None, "", "torch", "x")
+    [(source, revision, _)] = encoders.listed_checkpoints(encoders.registry()["st5-xl"])
+    info = EncoderInfo("st5-xl", "ST5-XL", source, revision, 3, "bfloat16", None, "", "torch", "x")
     both(tmp_path, "st5-xl", encoder=info)
     assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("ST5-XL (st5-xl), bfloat16 (not float32), 2026-01-02\n")

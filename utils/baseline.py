@@ -42,8 +42,7 @@ def choose_baseline(
     if not isinstance(choice, str):
         return Baseline(choice, "given")
     if choice in ("auto", "paper"):
-        spec = embedder.spec
-        entry = encoders.paper_entry(spec.name, spec.source, spec.prompt)
+        entry = encoders.paper_entry(embedder.spec)
         if entry is not None:
             return Baseline(entry["average_similarity"], "paper")
         if choice == "paper":
@@ -96,7 +95,7 @@ def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore
     """
     if not isinstance(choice, str):
         return f"given {choice!r}"
-    if choice in ("auto", "paper") and encoders.paper_entry(spec.name, spec.source, spec.prompt) is not None:
+    if choice in ("auto", "paper") and encoders.paper_entry(spec) is not None:
         return "paper"
     if choice == "own" or (choice == "auto" and spec.loader == "tfidf"):
         return "own"
@@ -154,17 +153,6 @@ def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
 
 
 def _beavertails_frame():
-    from huggingface_hub import constants
-
-    if not constants.HF_HUB_OFFLINE and not hub.reachable():
-        raise InputError("BeaverTails: the Hugging Face hub can't be reached; connect to fetch it")
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        dataset = datasets.load_dataset(
-            BEAVERTAILS["path"], split=BEAVERTAILS["split"], revision=BEAVERTAILS["revision"]
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"BeaverTails: can't be loaded ({type(error).__name__}); connect to fetch it") from None
+    path, split, revision = (BEAVERTAILS[key] for key in ("path", "split", "revision"))
+    dataset = hub.dataset("BeaverTails", path, split=split, revision=revision)
     return dataset.select_columns(["prompt", "is_safe"]).to_pandas()

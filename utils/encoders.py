@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import hashlib
 import importlib.util
 import json
 import re
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import config, hub
+from utils import config, hub, model_folder
 from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host
-from utils.schema import Checkpoint, EncoderOptions, EncoderSpec, InputError
+from utils.schema import Checkpoint, EncoderInfo, EncoderOptions, EncoderSpec, InputError
 from utils.sources import sha256_of
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
@@ -42,22 +41,28 @@ def paper_figures() -> dict[str, dict]:
     return {entry["name"]: entry for entry in figures["encoders"]}
 
 
-def paper_entry(name: str, source: str, prompt: str) -> dict | None:
-    """The paper's figures for an encoder, or None if the paper does not have it as it is used here.
+def paper_entry(encoder: EncoderSpec | EncoderInfo) -> dict | None:
+    """The paper's figures for an encoder, or None if its weights or its prompt are not those of the paper's encoder.
 
     A checkpoint given by its Hugging Face id counts where the registry loads the paper's encoder just like any other.
     """
-    for entry in paper_figures().values():
-        registered = registry().get(entry["name"])
-        if registered is None or prompt != registered["prompt"]:
-            continue
-        if registered["loader"] == "openai":
-            same = source == entry["checkpoint"]
+    for name, figures in paper_figures().items():
+        entry = registry()[name]
+        if entry["loader"] == "openai":
+            same = encoder.source == figures["checkpoint"]
         else:
-            same = name == entry["name"] or (not registered.get("recipe") and name == source == entry["checkpoint"])
-        if same:
-            return entry
+            loaded_alike = encoder.name == name or "recipe" not in entry
+            same = loaded_alike and encoder.source == entry["source"] and _is_pinned(encoder.revision, entry)
+        if same and encoder.prompt == entry["prompt"]:
+            return figures
     return None
+
+
+def _is_pinned(revision: str, entry: dict) -> bool:
+    """Whether a resolved revision is of the commits that a registry entry pins."""
+    commits, parts = revision.split(" + "), listed_checkpoints(entry)
+    pinned = [expected or ("" if named == "main" else named) for _, named, expected in parts]
+    return len(commits) == len(pinned) and all(map(str.startswith, commits, pinned))
 
 
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
@@ -101,7 +106,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
             dtype=_dtype(options, "float32"),
             prompt=options.prompt or "",
             backend=options.backend,
-            checkpoints=(checkpoint,),
+            layout=("modules.json",), checkpoints=(checkpoint,),
             options=options,
         ))  # fmt: skip
     if name.startswith((".", "/", "~")):
@@ -137,6 +142,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         max_tokens=entry["max_tokens"],
         backend=options.backend,
         recipe=entry.get("recipe", {}),
+        layout=tuple(entry.get("layout", ())),
         package=entry.get("package"),
         files=entry.get("files", {}),
         usd_per_million_tokens=entry.get("usd_per_million_tokens"),
@@ -189,23 +195,17 @@ def _checked(spec: EncoderSpec) -> EncoderSpec:
 def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
     if options.revision is not None:
         raise InputError(f"--revision: {folder} is a folder and has none; leave the flag out")
-    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
-        raise InputError(
-            f"--model {folder}: the folder has neither modules.json nor config.json; give a model's folder"
-        )
-    hub.refuse_pickled_weights(folder, str(folder))
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".txt", ".model", ".safetensors", ".py", ".jinja"):
-            digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
     name = folder.resolve().name
-    revision = f"sha256:{digest.hexdigest()}"
+    if name.casefold() in registry():
+        raise InputError(
+            f"--model {folder}: '{name.casefold()}' is a registered encoder's name, and their results would be taken "
+            "for one another; rename the folder"
+        )
+    revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
     return _checked(EncoderSpec(
-        name=name,
-        label=name,
+        name=name, label=name,
         loader="sentence-transformers",
-        source=f"folder {name}",
-        revision=revision,
+        source=f"folder {name}", revision=revision,
         dtype=_dtype(options, "float32"),
         prompt=options.prompt or "",
         backend=options.backend,
@@ -224,7 +224,9 @@ def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | Ope
     if spec.loader == "packaged":
         folders = [_packaged_folder(spec)]
     else:
-        folders = [hub.snapshot(part, own_code=spec.options.trust_remote_code) for part in spec.checkpoints]
+        folders = [hub.snapshot(part, spec.options.trust_remote_code, spec.layout) for part in spec.checkpoints]
+    if spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None:
+        model_folder.refuse_adapter(folders[0], spec.name)
     loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
     return loader(*folders, spec, choose_devices(spec.options.device))
 
@@ -339,7 +341,7 @@ def _print_average(name: str) -> None:
     print(f"  mean                {average.value:.4f}")
     print(f"  median              {average.median:.4f}")
     print(f"  standard deviation  {average.standard_deviation:.4f}")
-    paper = paper_entry(spec.name, spec.source, spec.prompt)
+    paper = paper_entry(spec)
     if paper is not None:
         print(f"  paper's mean        {paper['average_similarity']:.3f}")
 

@@ -1,8 +1,10 @@
 """The Hugging Face hub: a revision to its commit, a commit to a folder of files; no model is loaded here."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from utils import model_folder, network
 from utils.schema import Checkpoint, InputError
 
 NO_FILES = ["-"]
@@ -37,9 +39,9 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
         return revision
     found = None
     with _HubErrors(repository, revision):
-        from huggingface_hub import HfApi, constants, snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
 
-        if not constants.HF_HUB_OFFLINE:
+        if _may_ask():
             try:
                 HfApi().model_info(repository, revision=revision, timeout=10)
                 # Fetches nothing, but notes in the cache which commit the name stands for, to be found offline.
@@ -58,15 +60,18 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
     return found
 
 
-def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
+def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[str] = ()) -> Path:
     """The folder with a checkpoint's files, fetched from the hub if need be; never pickled weights.
 
     own_code: whether Python files are fetched too.
+    layout: files that the revision is known to have, for where the hub can't be asked which it has.
+    Raises InputError if a file is missing and can't be fetched.
     """
     if checkpoint.location is not None:
         return checkpoint.location
+    folder = None
     with _HubErrors(checkpoint.source, checkpoint.revision):
-        from huggingface_hub import HfApi, constants, snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         wanted = {
@@ -75,22 +80,54 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False) -> Path:
             "ignore_patterns": UNREAD_FILES if own_code else [*UNREAD_FILES, "*.py"],
         }
         try:
-            folder = snapshot_download(**wanted, local_files_only=True)
+            folder = Path(snapshot_download(**wanted, local_files_only=True))
         except LocalEntryNotFoundError:
-            if constants.HF_HUB_OFFLINE:
+            if not _may_ask():
                 raise
-            # Asked first because it fails at once where the hub can't be reached; the download tries for half a minute.
-            HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
-            folder = snapshot_download(**wanted)
-    folder = Path(folder)
-    refuse_pickled_weights(folder, checkpoint.source)
+        whole = folder is not None and _is_listed(checkpoint.source, checkpoint.revision)
+        if not whole and _may_ask():
+            try:
+                # This fails at once where the hub can't be reached; the download tries for half a minute.
+                HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
+                folder, whole = Path(snapshot_download(**wanted)), True
+            except Exception as error:
+                if folder is None or (not _is_connection_error(error) and _missing(folder, layout)):
+                    raise
+    missing = None if whole else _missing(folder, layout)
+    if missing is not None:
+        raise InputError(
+            f"--model {checkpoint.source}: is cached only in part, without '{missing}', and the Hugging Face hub "
+            f"can't be reached; {_remedy()}"
+        )
+    model_folder.refuse_pickled_weights(folder, checkpoint.source)
     return folder
 
 
-def cached(repository: str, revision: str, expected: str = "") -> bool:
+def _is_listed(repository: str, revision: str) -> bool:
+    """Whether the cache knows which files a revision has, so that a snapshot can be told to be whole."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return bool(get_cached_repo_tree(repository, revision=revision))
+    except CachedRepoTreeNotFoundError:
+        return False
+
+
+def _missing(folder: Path, layout: Sequence[str]) -> str | None:
+    """A file that a snapshot lacks, as far as that can be told without knowing what its revision has."""
+    if not any(folder.rglob("*.safetensors")):
+        return "model.safetensors"
+    # A module that only normalizes has no file, so the hub has no folder for it.
+    modules = [part for part in model_folder.module_folders(folder) if not part.name.endswith("Normalize")]
+    known = [*(folder / name for name in layout), *modules]
+    return next((str(path.relative_to(folder)) for path in known if not path.exists()), None)
+
+
+def cached(repository: str, revision: str, expected: str = "", layout: Sequence[str] = ()) -> bool:
     """Whether every file that `snapshot` would fetch is on this machine; never asks the hub.
 
-    expected: what the commit that `revision` stands for must begin with.
+    expected: what the commit that `revision` stands for must begin with. layout: as for `snapshot`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -101,14 +138,18 @@ def cached(repository: str, revision: str, expected: str = "") -> bool:
         )
     except LocalEntryNotFoundError:
         return False
-    return Path(folder).name.startswith(expected)
+    whole = _is_listed(repository, revision) or _missing(Path(folder), layout) is None
+    return whole and Path(folder).name.startswith(expected)
 
 
 def has_token() -> bool:
     """Whether there is a token to send: HF_TOKEN, or the one that `hf auth login` has kept."""
     from huggingface_hub import get_token
 
-    return get_token() is not None
+    try:
+        return get_token() is not None
+    except OSError:
+        return False
 
 
 def is_offline() -> bool:
@@ -122,7 +163,7 @@ def reachable() -> bool:
     """Whether the Hugging Face hub answers within a few seconds; False when HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE:
+    if not _may_ask():
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
@@ -131,6 +172,66 @@ def reachable() -> bool:
             return False
         raise
     return True
+
+
+def unusable_setting() -> str | None:
+    """Which variable no request to the hub can be made with, and what to do; None if there is none."""
+    from huggingface_hub import constants, get_session, get_token
+    from huggingface_hub.utils._http import httpx2
+
+    try:
+        endpoint = httpx2.URL(constants.ENDPOINT)
+    except httpx2.InvalidURL:
+        endpoint = httpx2.URL()
+    if endpoint.scheme not in ("http", "https") or not endpoint.host:
+        return "HF_ENDPOINT must be an address such as https://huggingface.co; correct or unset it"
+    try:
+        token = get_token()
+    except OSError as error:
+        return f"HF_HOME must be a folder that can be read ({error.strerror}); correct or unset it"
+    if token is not None and not token.isascii():
+        return "HF_TOKEN has a character that is not ASCII, such as a long dash; copy the token again"
+    try:
+        get_session()
+    except OSError:
+        return "SSL_CERT_FILE must name a file with certificates; correct or unset it"
+    except (ImportError, ValueError, httpx2.InvalidURL):
+        return network.proxy_fault() or "the variables that name a proxy can't be used; correct or unset them"
+    return None
+
+
+def _may_ask() -> bool:
+    return not is_offline() and unusable_setting() is None
+
+
+def dataset(title: str, path: str, *, split: str, revision: str):
+    """A split of a dataset of the hub, as `datasets` gives it.
+
+    Raises InputError, which names the title, if it can't be had.
+    """
+    if not is_offline() and not reachable():
+        reason = unusable_setting() or "the Hugging Face hub can't be reached; connect to fetch it"
+        raise InputError(f"{title}: {reason}")
+    import datasets
+    from huggingface_hub.utils._http import httpx2
+
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(path, split=split, revision=revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError, httpx2.TransportError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.strerror and not _is_connection_error(cause):
+            raise InputError(f"{title}: {_unwritable(cause)}") from None
+        raise InputError(f"{title}: can't be loaded ({type(cause).__name__}); connect to fetch it") from None
+
+
+def _remedy() -> str:
+    fault = None if is_offline() else unusable_setting()
+    return fault or "connect, set HF_ENDPOINT to a mirror, or give a folder"
+
+
+def _unwritable(error: OSError) -> str:
+    return f"can't be kept in the Hugging Face cache ({error.strerror}); make room, or set HF_HOME to another folder"
 
 
 def _is_connection_error(error: BaseException) -> bool:
@@ -166,22 +267,17 @@ class _HubErrors:
         elif isinstance(error, errors.HFValidationError):
             message = "is not a valid Hugging Face id (organisation/name)"
         elif _is_connection_error(error):
+            extent = "cached only in part" if isinstance(error, errors.IncompleteSnapshotError) else "not cached"
             message = (
-                "the Hugging Face hub can't be reached and the model is not cached; connect, set HF_ENDPOINT to a "
-                f"mirror, or give a folder; {OFFLINE_ENCODERS[0]} works offline"
+                f"the Hugging Face hub can't be reached and the model is {extent}; {_remedy()}; {OFFLINE_ENCODERS[0]} "
+                "works offline"
             )
+        elif isinstance(error, errors.HfHubHTTPError):
+            message = f"the hub answered HTTP {error.response.status_code}; try again later, or give a folder"
+        elif isinstance(error, OSError):
+            message = _unwritable(error)
+        elif isinstance(error, ValueError):
+            message = "what the hub answered can't be read; check HF_ENDPOINT"
         else:
             return False
         raise InputError(f"--model {repository}: {message}") from None
-
-
-def refuse_pickled_weights(folder: Path, shown: str) -> None:
-    """Raises InputError if a module of the checkpoint has weights in a format that would have to be unpickled."""
-    remedy = "convert it to safetensors, or name a --revision that has them"
-    if not any(folder.rglob("*.safetensors")):
-        raise InputError(f"--model {shown}: no safetensors weights, and pickled ones are not loaded; {remedy}")
-    for pickled in folder.rglob("*.bin"):
-        if not any(pickled.parent.glob("*.safetensors")):
-            raise InputError(
-                f"--model {shown}: {pickled.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
-            )

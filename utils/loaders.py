@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.made_up_weights import refuse_made_up, weights_found
 from utils.schema import EncoderSpec, InputError
 
 # Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do; a GPU wants
 # thousands, how many is worked out and not measured yet (benchmarks/README.md). What does not fit is halved until it
 # does.
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+# Libraries write 1e30 or infinity for a model that reads texts of any length.
+UNBOUNDED = 10**9
 
 
 def choose_devices(requested: str) -> list[str]:
@@ -60,7 +63,8 @@ class SentenceTransformerEncoder:
         self.model.default_prompt_name = None
         self.model.eval()
         self.dimension = self.model.get_embedding_dimension() or spec.dimension
-        self.max_tokens = self.model.max_seq_length
+        self.max_tokens = _settled_limit(self.model)
+        _settle_padding(self.model, spec.name)
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
         self._parts = len(devices)
         self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None
@@ -73,22 +77,38 @@ class SentenceTransformerEncoder:
 
         weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)} if spec.backend == "torch" else {}
         own_code = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
-        if spec.recipe.get("pooling") == "pooler_output":
-            transformer = Transformer(
-                str(folder),
-                model_kwargs=weights | own_code,
-                config_kwargs=dict(own_code),
-                processor_kwargs=dict(own_code),
-                modality_config={"text": {"method": "forward", "method_output_name": "pooler_output"}},
-                module_output_name="sentence_embedding",
-            )
-            return SentenceTransformer(modules=[transformer], device=device)
-        return SentenceTransformer(str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code)
+        with weights_found() as found:
+            if spec.recipe.get("pooling") == "pooler_output":
+                transformer = Transformer(
+                    str(folder),
+                    model_kwargs=weights | own_code,
+                    config_kwargs=dict(own_code),
+                    processor_kwargs=dict(own_code),
+                    modality_config={"text": {"method": "forward", "method_output_name": "pooler_output"}},
+                    module_output_name="sentence_embedding",
+                )
+                model = SentenceTransformer(modules=[transformer], device=device)
+            else:
+                model = SentenceTransformer(
+                    str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code
+                )
+        pooler = any("pooler_output" in str(getattr(module, "modality_config", "")) for module in model.modules())
+        for missing, unexpected in found:
+            refuse_made_up(spec.name, [key for key in missing if pooler or "pooler." not in key], unexpected)
+        return model
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """How many tokens each text has, prompt included, before any is cut off: int (n,)."""
-        encoded = self.model.tokenizer([self.prompt + text for text in texts], truncation=False, padding=False)
-        return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+        from tokenizers import Tokenizer
+
+        tokenizer, texts = self.model.tokenizer, [self.prompt + text for text in texts]
+        if isinstance(tokenizer, Tokenizer):  # of static embeddings, which take no special tokens
+            ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        elif not callable(tokenizer):  # of word vectors
+            ids = [tokenizer.tokenize(text) for text in texts]
+        else:
+            ids = tokenizer(texts, truncation=False, padding=False)["input_ids"]
+        return np.array(list(map(len, ids)), dtype=np.int64)
 
     def plan(self, token_counts: np.ndarray) -> str:
         """A sentence on what is about to be done."""
@@ -143,12 +163,23 @@ class LLM2VecEncoder:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(mntp, local_files_only=True)
         tokenizer.pad_token = tokenizer.eos_token
         tokenizer.padding_side = "left"
-        model = AutoModel.from_pretrained(
-            base, dtype=getattr(torch, spec.dtype), use_safetensors=True, local_files_only=True
+        model, found = AutoModel.from_pretrained(
+            base,
+            dtype=getattr(torch, spec.dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
+        refuse_made_up(spec.name, found["missing_keys"], found["unexpected_keys"])
         model.config.is_causal = False
-        model = PeftModel.from_pretrained(model, mntp).merge_and_unload()
-        return PeftModel.from_pretrained(model, adapter).to(device).eval(), tokenizer
+
+        def adapted(model, folder: Path):
+            model = PeftModel.from_pretrained(model, folder)
+            found = model.load_adapter(folder, "default")  # once more: only this says which weights were there
+            refuse_made_up(spec.name, found.missing_keys, found.unexpected_keys)
+            return model
+
+        return adapted(adapted(model, mntp).merge_and_unload(), adapter).to(device).eval(), tokenizer
 
     def _lengths(self, texts: Sequence[str], **more) -> list[int]:
         return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, **more)["input_ids"]]
@@ -204,7 +235,8 @@ def _loaded(spec: EncoderSpec, build: Callable):
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing a person can mend
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing a person can fix
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # that is an error here
         return _built(spec, build)
 
 
@@ -213,7 +245,7 @@ def _built(spec: EncoderSpec, build: Callable):
         try:
             return build()
         except Exception as error:  # whatever the export or the packages it needs come to
-            reason = _first_line(error)
+            reason = _in_one_line(error)
             if importlib.util.find_spec("optimum") is None:
                 reason = "optimum is not installed; its newest version does not support transformers 5"
             raise InputError(
@@ -221,19 +253,52 @@ def _built(spec: EncoderSpec, build: Callable):
             ) from None
     try:
         return build()
-    except ValueError as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever the files of a checkpoint come to
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
             ) from None
-        raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
-    except (OSError, KeyError, RuntimeError) as error:
         if _is_out_of_memory(error):
             raise InputError(
                 f"--model {spec.name}: its weights don't fit the device's memory; try --dtype bfloat16, another "
                 "--device or a smaller encoder"
             ) from None
-        raise InputError(f"--model {spec.name}: can't be loaded ({_first_line(error)})") from None
+        raise InputError(f"--model {spec.name}: can't be loaded ({_in_one_line(error)})") from None
+
+
+def _settled_limit(model) -> int | None:
+    """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
+
+    A limit beyond the positions that the model has learned is lowered to them.
+    """
+    from torch.nn import Embedding
+
+    limit = model.max_seq_length
+    for name, table in model[0].named_modules():
+        if isinstance(table, Embedding) and name.rpartition(".")[2] in (
+            "position_embeddings",
+            "wpe",
+            "embed_positions",
+        ):
+            first = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+            if limit is None or limit > table.num_embeddings - first:
+                model.max_seq_length = limit = table.num_embeddings - first
+    return limit if limit is not None and limit < UNBOUNDED else None
+
+
+def _settle_padding(model, name: str) -> None:
+    """Gives a tokenizer without a padding token one; the attention mask hides it from the model, whichever it is."""
+    tokenizer = model.tokenizer
+    if getattr(tokenizer, "pad_token", "") is None:
+        padding = getattr(model[0].config, "pad_token_id", None)
+        known = None if padding is None else tokenizer.convert_ids_to_tokens(padding)
+        tokenizer.pad_token = known or tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise InputError(
+                f"--model {name}: its tokenizer has no padding token; add pad_token to tokenizer_config.json"
+            )
 
 
 def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -280,5 +345,5 @@ def _quiet_libraries() -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.CRITICAL)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -87,18 +87,14 @@ def _of_api(name: str, entry: dict, dtype: str) -> list[Obstacle]:
 
 
 def _of_weights(name: str, entry: dict, online: Callable[[], bool]) -> list[Obstacle]:
-    missing = [part[0] for part in listed_checkpoints(entry) if not hub.cached(*part)]
+    layout = entry.get("layout", ())
+    missing = [part[0] for part in listed_checkpoints(entry) if not hub.cached(*part, layout)]
     found = []
     if missing and hub.is_offline():
         found.append(Obstacle("no hub", "the weights are not cached, and HF_HUB_OFFLINE forbids to fetch them"))
     elif missing and not online():
-        found.append(
-            Obstacle(
-                "no hub",
-                "the weights are not cached, and the Hugging Face hub can't be reached; connect, or set HF_ENDPOINT "
-                "to a mirror",
-            )
-        )
+        why = hub.unusable_setting() or "the Hugging Face hub can't be reached; connect, or set HF_ENDPOINT to a mirror"
+        found.append(Obstacle("no hub", f"the weights are not cached, and {why}"))
     gated = listed_checkpoints(entry)[0][0]
     if entry.get("gated") and gated in missing and not hub.has_token():
         found.append(

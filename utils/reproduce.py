@@ -109,8 +109,8 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
         paper = tables.papers_figures(result, metric, groups)
         if paper is None:
             raise InputError(
-                f"{shown_path(path)}: not computed as the paper did (data, k, average similarity or instruction); "
-                f"{again}"
+                f"{shown_path(path)}: not computed as the paper did (weights, data, k, average similarity or "
+                f"instruction); {again}"
             )
         b = None if result.settings["baseline"] is None else result.settings["baseline"]["value"]
         results.append(result)

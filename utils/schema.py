@@ -106,6 +106,7 @@ class EncoderSpec:
     source, revision: where the weights come from; several checkpoints are joined by ` + ` in the order of loading.
     dimension and max_tokens are None where only the loaded model can tell.
     recipe: what the loader does that the checkpoint's own files do not say, such as pooling and wrapping.
+    layout: files that a checkpoint of the hub is known to have, without which it would be loaded differently.
     checkpoints: what is loaded, in order; none where a loader has its own way.
     package, files: the installed package that holds the weights, and the SHA-256 of each file.
     usd_per_million_tokens: an API's price, None where unknown or free.
@@ -122,6 +123,7 @@ class EncoderSpec:
     max_tokens: int | None = None
     backend: str = "torch"
     recipe: dict[str, str | int] = field(default_factory=dict)
+    layout: tuple[str, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     package: str | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -133,18 +135,23 @@ class EncoderSpec:
         """Digest of everything that changes a vector; two specs with the same one give the same vectors.
 
         Pooling, maximum length and truncation are in a checkpoint's own files, so its revision stands for them, or in
-        the recipe. The device is left out: it moves float32 vectors by rounding noise only.
+        the recipe. A folder's name is left out, as its revision is the digest of its files. The device is left out: it
+        moves float32 vectors by rounding noise only.
         """
+        of_folder = any(part.location is not None for part in self.checkpoints)
         parts = {
             "loader": self.loader,
             "loader_version": LOADER_VERSION,
-            "source": self.source,
+            "source": "folder" if of_folder else self.source,
             "revision": self.revision,
             "recipe": self.recipe,
             "dtype": self.dtype,
             "prompt": self.prompt,
             "backend": self.backend,
         }
+        # Named only where it holds, so that the vectors of all others, stored before it was, are still found.
+        if self.options.trust_remote_code and self.loader == "sentence-transformers":
+            parts["trust_remote_code"] = True
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def info(self, dimension: int | None = None, max_tokens: int | None = None) -> EncoderInfo:

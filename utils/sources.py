@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils import config
+from utils import config, network
 from utils.metrics import OVERLAP_BINS
 from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import SUMMARIES, DataFile, Dataset, InputError, Result
@@ -280,7 +280,7 @@ def download(card: DataCard, directory: Path) -> Path:
         )
     except requests.exceptions.RequestException as error:
         status = getattr(error.response, "status_code", None)
-        reason = f"HTTP {status}" if status else "no connection"
+        reason = f"HTTP {status}" if status else network.proxy_fault() or "no connection"
         raise InputError(
             f"{card.file}: can't be downloaded ({reason}); connect, or set SAFE_EMBED_DATA_DIR to a folder that "
             "holds it, or use --data sample"
@@ -290,7 +290,14 @@ def download(card: DataCard, directory: Path) -> Path:
             f"{card.file}: the download does not have the published SHA-256 ({card.sha256[:12]}...); nothing was kept"
         ) from None
     except OSError as error:
-        raise InputError(f"{shown_path(directory)}: can't be written ({error.strerror})") from None
+        if "CA certificate bundle" in str(error):
+            raise InputError(
+                f"{card.file}: can't be downloaded; REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE must name a file with "
+                "certificates, correct or unset it"
+            ) from None
+        raise InputError(
+            f"{shown_path(directory)}: can't be written ({error.strerror or type(error).__name__})"
+        ) from None
     return Path(fetched)
 
 

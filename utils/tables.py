@@ -88,7 +88,7 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
 def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
     """The paper's figures for these groups, if the result is of one of its encoders, on all of its data, as it did."""
     key = PAPER_FIGURES_OF.get((result.task, metric))
-    entry = paper_entry(result.encoder.name, result.encoder.source, result.encoder.prompt)
+    entry = paper_entry(result.encoder)
     if key is None or entry is None or not is_papers_setting(result):
         return None
     figures = dict(entry[key])

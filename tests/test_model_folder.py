@@ -1,0 +1,148 @@
+"""What a local model's fingerprint covers, and which folders are refused."""
+
+import json
+import shutil
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModel, AutoTokenizer
+
+from utils.encoders import EncoderOptions, load, resolve
+from utils.schema import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return checkpoints.sentence_bert(tmp_path / "tiny-bert")
+
+
+def fingerprint(folder, **options):
+    return resolve(str(folder), EncoderOptions(**options)).fingerprint
+
+
+def test_a_folder_that_was_moved_and_renamed_keeps_its_fingerprint(folder, tmp_path):
+    before = fingerprint(folder)
+    moved = resolve(str(folder.rename(tmp_path / "renamed")))
+    assert (moved.fingerprint, moved.name, moved.source) == (before, "renamed", "folder renamed")
+
+
+@pytest.mark.parametrize(
+    "name", ["spiece.model", "vocab.bpe", "1_Pooling/config.json", "onnx/model.onnx", "openvino/openvino_model.bin"]
+)
+def test_every_file_that_can_be_loaded_is_in_the_fingerprint(folder, name):
+    seen = {fingerprint(folder)}
+    for content in (b"{}", b"{ }"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+        seen.add(fingerprint(folder))
+    assert len(seen) == 3
+
+
+def test_what_is_never_loaded_is_not_in_the_fingerprint(folder):
+    before = fingerprint(folder)
+    own_code = fingerprint(folder, trust_remote_code=True)
+    for name in ("README.md", ".git/HEAD", ".cache/huggingface/trees/1.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("anything")
+    assert (fingerprint(folder), fingerprint(folder, trust_remote_code=True)) == (before, own_code)
+    (folder / "optimizer.pt").write_text("anything")
+    assert fingerprint(folder) == before
+    assert fingerprint(folder, trust_remote_code=True) != own_code, "code of its own may read it"
+
+
+def test_own_code_is_in_the_fingerprint_of_what_can_run_it(folder):
+    assert fingerprint(folder, trust_remote_code=True) != fingerprint(folder)
+    for name in ("all-minilm-l6-v2", "tfidf"):
+        assert resolve(name, EncoderOptions(trust_remote_code=True)).fingerprint == resolve(name).fingerprint
+
+
+def test_what_a_linked_folder_holds_is_in_the_fingerprint(folder, tmp_path):
+    mean = folder / "1_Pooling"
+    plain, elsewhere, cls = fingerprint(folder), tmp_path / "elsewhere", tmp_path / "cls"
+    mean.rename(elsewhere)
+    cls.mkdir()
+    (cls / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, "pooling_mode_cls_token": True}))
+    mean.symlink_to(elsewhere)
+    assert fingerprint(folder) == plain, "the files are the same"
+    mean.unlink()
+    mean.symlink_to(cls)
+    assert fingerprint(folder) == fingerprint(shutil.copytree(folder, tmp_path / "copy")) != plain
+
+
+def test_pickled_weights_behind_a_link_are_refused(folder, tmp_path):
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    torch.save({}, pickled / "pytorch_model.bin")
+    (folder / "2_Dense").symlink_to(pickled)
+    with pytest.raises(InputError, match=r"2_Dense/pytorch_model\.bin is pickled"):
+        resolve(str(folder))
+
+
+def test_links_that_lead_in_a_circle_are_refused(folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for one, other in ((first, second), (second, first)):
+        one.mkdir()
+        (one / "on").symlink_to(other)
+    (folder / "2_Dense").symlink_to(first)
+    with pytest.raises(InputError, match="2_Dense/on/on is a link to a folder above it; remove the link"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/elsewhere", ".hidden"])
+def test_a_module_outside_the_folder_is_refused(folder, path):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = path
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match=f"modules.json names the folder '{path}'.* copy the module into the model's"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("modules", ["{", '["1_Pooling"]', "[{}]"])
+def test_a_broken_list_of_modules_is_one_line(folder, modules):
+    (folder / "modules.json").write_text(modules)
+    with pytest.raises(InputError, match=r"modules\.json is not a list of modules"):
+        resolve(str(folder))
+
+
+def test_an_adapters_base_is_in_the_fingerprint(tmp_path):
+    base = checkpoints.bert(tmp_path / "base")
+    adapter = checkpoints.adapter(tmp_path / "adapter", base)
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+
+    def by_hand():
+        model = PeftModel.from_pretrained(AutoModel.from_pretrained(base), adapter).eval()
+        with torch.no_grad():
+            return model(**tokenizer("bread", return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy()
+
+    seen = []
+    for seed in (0, 1):
+        checkpoints.bert(base, seed)
+        spec = resolve(str(adapter))
+        vector = load(spec).encode(["bread"])[0]
+        assert vector == pytest.approx(by_hand(), abs=1e-5)
+        seen.append((spec.fingerprint, vector))
+    assert seen[0][0] != seen[1][0] and np.abs(seen[0][1] - seen[1][1]).max() > 0.1
+    torch.save({}, base / "pytorch_model.bin")
+    (base / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="base: no safetensors weights, and pickled ones are not loaded"):
+        resolve(str(adapter))
+
+
+@pytest.mark.parametrize("base", ["somebody/some-model", None])
+def test_an_adapter_whose_base_is_not_on_this_machine_is_refused(tmp_path, base):
+    adapter = checkpoints.adapter(tmp_path / "adapter", checkpoints.bert(tmp_path / "base"))
+    card = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**card, "base_model_name_or_path": base}))
+    with pytest.raises(
+        InputError, match=f"is an adapter, and its base '{base}' is not a folder here.*merge_and_unload"
+    ):
+        resolve(str(adapter))
+
+
+@pytest.mark.parametrize("name", ["st5-base", "tfidf", "ST5-Base"])
+def test_a_folder_named_as_a_registered_encoder_is_refused(folder, name):
+    with pytest.raises(InputError, match=f"'{name.lower()}' is a registered encoder's name.*; rename the folder"):
+        resolve(str(folder.rename(folder.with_name(name))))

@@ -1,0 +1,87 @@
+"""Settings of the network that no request can be made with; nothing leaves the machine."""
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from utils import hub, network, sources
+from utils.schema import InputError
+
+PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+CARD = replace(sources.CHALLENGING, url="https://127.0.0.1:9/xstest_aug.csv")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy.example.org:8080", "HTTP_PROXY": "proxy.example.org:8080"}, None),
+        ({"https_proxy": "https://user:secret@[::1]:8080", "NO_PROXY": "localhost,::1"}, None),
+        ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY"),
+        ({"HTTPS_PROXY": "foo://x", "all_proxy": "http://x"}, "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "http://[::1"}, "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "x:port"}, "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "http://x\n"}, "HTTPS_PROXY"),
+        ({"HTTP_PROXY": "foo://user:secret@x", "HTTPS_PROXY": "foo://x"}, "HTTP_PROXY and HTTPS_PROXY"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_and_its_address_is_not(monkeypatch, environment, fault):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    remedy = "must name an http:// or https:// proxy; correct or unset it"
+    assert network.proxy_fault() == (fault and f"{fault} {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("HTTPS_PROXY", "foo://x", "HTTPS_PROXY must name an http:// or https:// proxy"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "ALL_PROXY must name an http:// or https:// proxy"),
+        ("REQUESTS_CA_BUNDLE", "/nonexistent.pem", "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE must name a file with cert"),
+    ],
+)
+def test_a_download_names_the_variable_that_keeps_it_from_being_made(monkeypatch, tmp_path, name, value, reason):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"^xstest_aug\.csv: can't be downloaded.*{reason}"):
+        sources.download(CARD, tmp_path)
+
+
+def failed_to_build():
+    from datasets.exceptions import DatasetGenerationError
+
+    error = DatasetGenerationError("An error occurred while generating the dataset")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            failed_to_build,
+            r"can't be kept in the Hugging Face cache \(No space left on device\); make room, or set HF_HOME",
+        ),
+        (lambda: PermissionError(errno.EACCES, "Permission denied"), r"Face cache \(Permission denied\)"),
+        (
+            lambda: ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+            "can't be loaded .*; connect to fetch",
+        ),
+    ],
+)
+def test_a_dataset_that_cannot_be_had_is_one_line(monkeypatch, error, reason):
+    import datasets
+
+    def load_dataset(*arguments, **more):
+        raise error()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(InputError, match=f"^BeaverTails: .*{reason}"):
+        hub.dataset("BeaverTails", "somebody/some-data", split="train", revision="main")

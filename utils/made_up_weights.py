@@ -1,0 +1,42 @@
+"""Weights that a checkpoint lacks, in whose place the libraries take random numbers without an error."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from utils.schema import InputError
+
+
+@contextmanager
+def weights_found() -> Iterator[list[tuple[set[str], set[str]]]]:
+    """The (missing, unexpected) keys of each checkpoint that transformers loads meanwhile.
+
+    transformers makes up what is missing and no more than logs it, and sentence-transformers does not hand that on.
+    """
+    from transformers.utils.loading_report import LoadStateDictInfo
+
+    found, report = [], LoadStateDictInfo.create_loading_report
+
+    def noted(info: LoadStateDictInfo, *arguments):
+        found.append((info.missing_and_mismatched(), info.unexpected_keys))
+        return report(info, *arguments)
+
+    LoadStateDictInfo.create_loading_report = noted
+    try:
+        yield found
+    finally:
+        LoadStateDictInfo.create_loading_report = report
+
+
+def refuse_made_up(name: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Raises InputError if a checkpoint lacks weights, in whose place the library takes random numbers."""
+
+    def listed(keys: Iterable[str]) -> str:
+        shown = sorted(keys)
+        return f"{len(shown)} ({', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''})"
+
+    if missing:
+        others = f"; it has {listed(unexpected)} that the model has not" if unexpected else ""
+        raise InputError(
+            f"--model {name}: the checkpoint lacks weights of the model: {listed(missing)}{others}; save it again "
+            "under the names that the model has"
+        )

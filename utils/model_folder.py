@@ -1,0 +1,135 @@
+"""A model's folder on this machine: its files, the digest of what is loaded from it, and what is refused."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from utils.schema import InputError
+from utils.sources import sha256_of
+
+# Weights that would have to be unpickled, or that nothing here reads.
+UNREAD_WEIGHTS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".ot")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file of a folder, links to folders followed, sorted.
+
+    Raises InputError if a folder can't be read, or if a link leads back to a folder above it.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise InputError(f"--model {folder}: {error.filename} can't be read ({error.strerror})")
+
+    found = []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        here = Path(root)
+        for name in folders:
+            link = here / name
+            if link.is_symlink() and link.resolve() in [above.resolve() for above in (here, *here.parents)]:
+                raise InputError(
+                    f"--model {folder}: {link.relative_to(folder)} is a link to a folder above it; remove the link"
+                )
+        found += [here / name for name in names if (here / name).is_file()]
+    return sorted(found)
+
+
+def module_folders(folder: Path) -> list[Path]:
+    """The folders that modules.json loads from, in its order; the folder itself if it has no modules.json.
+
+    Raises InputError if modules.json can't be read, or if it names a folder outside.
+    """
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return [folder]
+    try:
+        paths = [Path(module["path"]) for module in json.loads(listing.read_text(encoding="utf-8"))]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--model {folder}: modules.json is not a list of modules; save the model again") from None
+    for path in paths:
+        if path.is_absolute() or any(part.startswith(".") for part in path.parts):
+            raise InputError(
+                f"--model {folder}: modules.json names the folder '{path}', which is hidden or not within the model's; "
+                "copy the module into the model's folder"
+            )
+    return [folder / path for path in paths]
+
+
+def digest(folder: Path, own_code: bool = False) -> str:
+    """SHA-256, in hexadecimal, over the paths and the bytes of every file that can be loaded from a model's folder.
+
+    Of an adapter it covers the base too. Hidden files, Markdown and weights that are never loaded are left out.
+    own_code: whether the checkpoint may run code, which could read any of its files.
+    Raises InputError if there is no model, if a file can't be read or would have to be unpickled, or if an adapter's
+    base is not a folder on this machine.
+    """
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise InputError(
+            f"--model {folder}: the folder has neither modules.json nor config.json; give a model's folder"
+        )
+    content = hashlib.sha256()
+    for place, part in (("", folder), *(("base/", base) for base in _adapter_bases(folder))):
+        refuse_pickled_weights(part, str(part))
+        for path in files_of(part):
+            inside = path.relative_to(part)
+            hidden = any(name.startswith(".") for name in inside.parts)
+            if not hidden and path.suffix != ".md" and (own_code or not _is_unread(path)):
+                try:
+                    content.update(f"{place}{inside}\0{sha256_of(path)}\n".encode())
+                except OSError as error:
+                    raise InputError(f"--model {part}: {inside} can't be read ({error.strerror})") from None
+    return content.hexdigest()
+
+
+def _adapter_bases(folder: Path) -> list[Path]:
+    """The folders of the models that the adapters among a model's modules are put on."""
+    bases = []
+    for part in module_folders(folder):
+        name = adapter_base(part)
+        if name is not None:
+            base = Path(name)
+            if not base.is_dir() or adapter_base(base) is not None:
+                what = "an adapter itself" if base.is_dir() else "not a folder here, so its files can't be pinned"
+                raise InputError(
+                    f"--model {folder}: is an adapter, and its base '{name}' is {what}; merge the adapter into its "
+                    "base (PEFT's merge_and_unload) and save the whole"
+                )
+            bases.append(base)
+    return bases
+
+
+def adapter_base(folder: Path) -> str | None:
+    """What an adapter names as the model that it is put on; None if the folder holds no adapter."""
+    card = folder / "adapter_config.json"
+    if not card.is_file():
+        return None
+    try:
+        return str(json.loads(card.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--model {folder}: adapter_config.json names no base_model_name_or_path") from None
+
+
+def refuse_adapter(folder: Path, shown: str) -> None:
+    """Raises InputError if a checkpoint is an adapter: its revision does not pin the base."""
+    for base in filter(None, map(adapter_base, module_folders(folder))):
+        raise InputError(
+            f"--model {shown}: is an adapter, and its revision does not pin its base '{base}'; merge the adapter into "
+            "its base (PEFT's merge_and_unload), save the whole and give the folder"
+        )
+
+
+def _is_unread(path: Path) -> bool:
+    return path.suffix in UNREAD_WEIGHTS and not path.name.startswith("openvino_")
+
+
+def refuse_pickled_weights(folder: Path, shown: str) -> None:
+    """Raises InputError if a module of the checkpoint has weights in a format that would have to be unpickled."""
+    remedy = "convert it to safetensors, or name a --revision that has them"
+    files = files_of(folder)
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise InputError(f"--model {shown}: no safetensors weights, and pickled ones are not loaded; {remedy}")
+    for path in files:
+        if path.suffix == ".bin" and _is_unread(path) and not any(path.parent.glob("*.safetensors")):
+            raise InputError(
+                f"--model {shown}: {path.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
+            )
