@@ -204,7 +204,7 @@ def _may_ask() -> bool:
     return not is_offline() and unusable_setting() is None
 
 
-def dataset(title: str, path: str, *, split: str, revision: str):
+def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str):
     """A split of a dataset of the hub, as `datasets` gives it.
 
     Raises InputError, which names the title, if it can't be had.
@@ -217,7 +217,7 @@ def dataset(title: str, path: str, *, split: str, revision: str):
 
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(path, split=split, revision=revision)
+        return datasets.load_dataset(path, config, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError, httpx2.TransportError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.strerror and not _is_connection_error(cause):
