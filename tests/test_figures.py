@@ -186,6 +186,18 @@ def test_a_cut_label_is_found():
         assert ("one", "two") in overlapping(figure)
 
 
+def test_no_zero_has_a_sign(sample_results):
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 1, 2)
+    rows = [replace(results[0].metrics[0], value=-0.0004), *results[0].metrics[1:]]
+    rows = [replace(m, value=-0.0004, low=-0.1, high=0.1) if m.group == "average" else m for m in rows]
+    changed = [replace(results[0], metrics=tuple(rows))]
+    assert [text.get_text() for text in figures.heatmap(changed, "categorical_purity", "").axes[0].texts] == [
+        "0.00", "0.10", "0.00"  # the first group, the second with 1 / 10, the average
+    ]  # fmt: skip
+    shown = drawn_texts(figures.averages(changed, "categorical_purity", ""))
+    assert "0.000" in [text.get_text() for text in shown]
+
+
 def test_many_groups_are_the_rows_of_a_heatmap(sample_results):
     results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 61)
     axes = figures.heatmap(results, "categorical_purity", "").axes[0]

@@ -188,9 +188,11 @@ def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample
     path = out / "sample" / "safety_taxonomy" / "tfidf.json"
     old = json.loads(path.read_text())
     old["settings"]["top_k"], old["created"] = 5, "2020-01-01T00:00:00+00:00"
+    old["encoder"]["name"] = "tfidf\x1b[31m"
     path.write_text(json.dumps(old))
     assert report.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
+    assert "tfidf\\x1b[31m" in said.err and "\x1b" not in said.err
     assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
     topics = " ".join(said.out.split()).split("Topics:")[1]
     assert "of its own category for MiniLM-L6. Neighbours" in topics, "nothing of the floor"

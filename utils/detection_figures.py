@@ -42,7 +42,7 @@ def transfer_heatmap(results: Sequence[Result]):
             panel.text(
                 column,
                 row,
-                f"{value:.2f}",
+                f"{value:z.2f}",
                 ha="center",
                 va="center",
                 weight="bold" if within else "normal",

@@ -13,7 +13,7 @@ from utils.likeness import shown_settings, side_by_side
 from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_with_items, rows_of
-from utils.schema import InputError, Metric, Result
+from utils.schema import InputError, Metric, Result, escaped
 from utils.sources import CATEGORIES, FORMATS, load_evaluated, shown_path
 
 # Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
@@ -70,7 +70,7 @@ def heatmap(results: Sequence[Result], metric: str, title: str):
     middle = (image.norm.vmin + image.norm.vmax) / 2
     for (row, column), value in np.ndenumerate(values):
         color = "white" if value < middle else "black"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, in_layout=False)
+        axes.text(column, row, f"{value:z.2f}", ha="center", va="center", color=color, in_layout=False)
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
@@ -88,7 +88,7 @@ def averages(results: Sequence[Result], metric: str, title: str):
     for row, (_, m) in enumerate(found):
         reach = None if m.low is None else [[m.value - m.low], [m.high - m.value]]
         axes.errorbar(m.value, row, xerr=reach, fmt="o", color=COLORS[0], markersize=4, elinewidth=1.5, capsize=5)
-        axes.annotate(f"{m.value:.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.annotate(f"{m.value:z.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
     chance = found[0][1].chance
     if chance is not None:
         axes.axvline(chance, color=ink(), linestyle="--", linewidth=1)
@@ -303,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = config.results_directory(arguments.out)
 
         def note(sentence: str) -> None:
-            print(sentence, file=sys.stderr)
+            print(escaped(sentence), file=sys.stderr)
 
         for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles):
             print(f"wrote {shown_path(path)}")

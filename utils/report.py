@@ -23,7 +23,7 @@ from utils.metrics import OVERLAP_BINS
 from utils.page import Cell, PlainSection, Table, drawn
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_with_items, rows_of, write_whole
-from utils.schema import Dataset, InputError, Metric, Result
+from utils.schema import Dataset, InputError, Metric, Result, escaped
 from utils.sources import (
     CARDS,
     FORMATS,
@@ -616,7 +616,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
         for section in (*sections, *plain):
             for sentence in section.notes:
-                print(sentence, file=sys.stderr)
+                print(escaped(sentence), file=sys.stderr)
         if not settings.quiet:
             for section in (*sections, *plain):
                 for finding in section_findings(section):
