@@ -69,7 +69,7 @@ def _own(embeddings: np.ndarray, groups: Sequence[str]) -> float | None:
 
 def known_elsewhere(spec: EncoderSpec, store: EmbeddingStore | None) -> dict[str, float]:
     """The encoder's average similarities that are known without the evaluated prompts, by source."""
-    entry = encoders.paper_entry(spec.name, spec.source, spec.prompt)
+    entry = encoders.paper_entry(spec)
     kept = store.fact(spec.fingerprint, BEAVERTAILS_FACT) if store else None
     found = {} if entry is None else {"paper": entry["average_similarity"]}
     return found if kept is None else {**found, "beavertails": kept["value"]}
