@@ -354,7 +354,8 @@ def test_a_dtype_that_is_not_the_registrys_is_named(tmp_path, capsys):
 
 
 def test_the_dtype_asked_for_is_taken_from_the_variants(tmp_path, capsys):
-    info = EncoderInfo("st5-xl", "ST5-XL (bfloat16)", "made up", "1", 3, "bfloat16", None, "", "torch", "x")
+    [(source, revision, _)] = encoders.listed_checkpoints(encoders.registry()["st5-xl"])
+    info = EncoderInfo("st5-xl", "ST5-XL (bfloat16)", source, revision, 3, "bfloat16", None, "", "torch", "x")
     both(tmp_path, "st5-xl", encoder=info)
     for task in OF_TASK:
         path = tmp_path / "paper" / task / "st5-xl.json"

@@ -114,7 +114,7 @@ def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
         read = [results.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
         with figures.drawing():
             drawn = figures.figures_of(read, [results.rows_of(one) for one in read])
-        titles[task] = {figure.axes[0].get_title(loc="left") for figure in drawn.values()}
+        titles[task] = {figure.get_suptitle().replace("\n", " ") for figure in drawn.values()}
         pyplot.close("all")
     assert all("144 items, data: sample, k = 10" in title for title in titles["safety_taxonomy"])
     for task in ("safety_challenging", "safety_contrast"):
