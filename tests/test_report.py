@@ -275,7 +275,8 @@ def test_help_lists_what_is_taken_and_no_more(capsys):
     with pytest.raises(SystemExit) as ended:
         report.main(["--help"])
     listed = set(re.findall(r"^  (--[a-z-]+|ENCODER)", capsys.readouterr().out, re.M))
-    assert ended.value.code == 0 and listed == {"ENCODER", "--model", "--data", "--out", "--quiet", "--reference"}
+    taken = {"ENCODER", "--model", "--data", "--baseline", "--out", "--quiet", "--reference"}
+    assert ended.value.code == 0 and listed == taken
 
 
 def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
