@@ -64,12 +64,14 @@ def test_bad_flags(capsys, tmp_path, flags, message):
 
 
 def test_a_name_of_any_length_leaves_what_to_do_in_the_line(capsys, tmp_path):
+    line = fails(capsys, tmp_path, TAXONOMY, "--model", "9" * 9000)
+    # 250 characters of either end, " ... " between, "error: " before, and the line's end.
+    assert len(line) == 7 + 250 + 5 + 250 + 1
+    assert line.startswith("error: --model 999") and line.endswith("openai:MODEL or a folder\n")
     path = tmp_path / "mine.csv"
     path.write_text("id,types_of_harm,question\n" + f"{'9' * 9000},a,one\n" * 2)
     line = fails(capsys, tmp_path, TAXONOMY, "--data", str(path))
-    # 250 characters of either end, " ... " between, "error: " before, and the line's end.
-    assert len(line) == 7 + 250 + 5 + 250 + 1
-    assert line.startswith("error: mine.csv: id 999") and line.endswith("make ids unique\n")
+    assert line == f"error: mine.csv: id {'9' * 79}\u2026 occurs twice (row 2); make ids unique\n"
 
 
 def test_bad_variables_are_named_and_flags_win(capsys, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from figure_checks import cut_off, drawn_texts, overlapping
 from utils import figures
 from utils.figure_style import FORMS, drawing, rendered
 from utils.projection import TaxonomyMap
-from utils.results import read_result
+from utils.results import read_items, read_result
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
@@ -148,7 +148,7 @@ def long_named(sample_results, task, encoders, groups):
     names = tuple(row.group for row in rows) * 2
     ids = tuple(map(str, range(len(names))))
     maps = [TaxonomyMap("e", one.encoder.label, ids, names, points, ((),) * len(ids), 0.9) for one in made]
-    return made, [figures.read_items(paths[0], [metric])] * encoders, maps if task == "safety_taxonomy" else []
+    return made, [read_items(paths[0], [metric])] * encoders, maps if task == "safety_taxonomy" else []
 
 
 @pytest.mark.parametrize(("encoders", "groups"), [(1, 1), (5, 61), (30, 12)])
