@@ -1,6 +1,7 @@
 """The command line that the evaluations share: flags, what they may say, and how a run ends."""
 
 import argparse
+import errno
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from utils import config
 from utils.encoders import BACKENDS, DTYPES
-from utils.schema import EncoderOptions, InputError, escaped
+from utils.schema import EncoderOptions, InputError, escaped, shown
 
 # Characters; an id or a name that an error quotes from a file may be of any length.
 LONGEST_ERROR = 500
@@ -207,15 +208,24 @@ def run(work: Callable[[], int | None]) -> int:
         config.load_environment()
         return work() or 0
     except InputError as error:
-        line = escaped(" ".join(str(error).split()))
-        if len(line) > LONGEST_ERROR:
-            line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
-        print(f"error: {line}", file=sys.stderr)
-        config.leave_error(line)
-        return 2
+        return _mistake(str(error))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _mistake(f"{shown(error.filename)}: the name is too long for a file; give a shorter one")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is stored", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+
+
+def _mistake(message: str) -> int:
+    """Reports a person's mistake in one line; the exit status."""
+    line = escaped(" ".join(message.split()))
+    if len(line) > LONGEST_ERROR:
+        line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
+    config.leave_error(line)
+    return 2

@@ -192,11 +192,9 @@ def unusable_setting() -> str | None:
     if token is not None and not token.isascii():
         return "HF_TOKEN has a character that is not ASCII, such as a long dash; copy the token again"
     try:
-        get_session()
-    except OSError:
-        return "SSL_CERT_FILE must name a file with certificates; correct or unset it"
-    except (ImportError, ValueError, httpx2.InvalidURL):
-        return network.proxy_fault() or "the variables that name a proxy can't be used; correct or unset them"
+        network.client_of(get_session)
+    except InputError as error:
+        return str(error)
     return None
 
 
