@@ -7,6 +7,8 @@ EDITS = 5
 # An edit may be so many times as long as its original; the longest in the paper's set is 3.0 times.
 LONGEST = 4
 _OPENING = re.compile(r"[{\[]")
+_KEY = re.compile(r"prompt_#?(\d{1,3})")
+_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t |i am unable|i['’]?m unable|as an ai )")
 
 
@@ -14,10 +16,21 @@ def edits_of(content: str) -> list:
     """The items of an answer, whatever they are: JSON, with any text, thinking or fences around it.
 
     Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item
-    a text or an object with `modified_prompt`. Of several such, the last one with EDITS items is taken, else the last.
+    a text or an object with `modified_prompt`. Of several such, the last object with EDITS items is
+    taken, else the last list with as many, else the last.
     Raises ValueError, saying what is wrong, if there is no such JSON.
     """
-    text = content.rpartition("</think>")[2]
+    text = _THINKING.sub(" ", content)
+    before, tag, after = text.rpartition("</think>")
+    try:
+        return _edits_in(after)
+    except ValueError:
+        if not tag:
+            raise
+        return _edits_in(before)
+
+
+def _edits_in(text: str) -> list:
     found, problem = [], "there is no JSON in it"
     at = _OPENING.search(text)
     while at is not None:
@@ -25,7 +38,8 @@ def edits_of(content: str) -> list:
         try:
             document, length = json.JSONDecoder(strict=False).raw_decode(text[at.start() :])
         except RecursionError:
-            raise ValueError("its JSON is nested too deeply") from None
+            problem = "its JSON is nested too deeply"
+            break
         except ValueError:
             problem = "its JSON is broken" if problem == "there is no JSON in it" else problem
         else:
@@ -33,12 +47,13 @@ def edits_of(content: str) -> list:
             if items is None:
                 problem = "its JSON has no key prompt_#1"
             else:
-                found.append(items)
+                # With keys before without, five before any other number, late before early.
+                found.append(((len(items) == EDITS, isinstance(document, dict), len(found)), items))
                 end = at.start() + length
         at = _OPENING.search(text, end)
     if not found:
         raise ValueError(problem)
-    return next((items for items in reversed(found) if len(items) == EDITS), found[-1])
+    return max(found)[1]
 
 
 def _items(document: dict | list) -> list | None:
@@ -46,7 +61,7 @@ def _items(document: dict | list) -> list | None:
     if isinstance(document, dict) and len(document) == 1 and isinstance(next(iter(document.values())), list):
         document = next(iter(document.values()))
     if isinstance(document, dict):
-        numbered = {int(m.group(1)): document[key] for key in document if (m := re.fullmatch(r"prompt_#?(\d+)", key))}
+        numbered = {int(m.group(1)): document[key] for key in document if (m := _KEY.fullmatch(key))}
         document = [numbered[number] for number in sorted(numbered)]
     items = [item.get("modified_prompt") if isinstance(item, dict) else item for item in document]
     return items if any(isinstance(item, str) for item in items) else None
@@ -59,6 +74,8 @@ def problem_with(edits: list, original: str) -> str | None:
     for number, edit in enumerate(edits, 1):
         if not isinstance(edit, str) or not edit.strip():
             return f"prompt {number} has no text"
+        if edit.encode(errors="replace").decode() != edit:
+            return f"prompt {number} holds half a character"
         if normalised(edit) == normalised(original):
             return f"prompt {number} is the original"
         if _REFUSAL.match(normalised(edit)) and not _REFUSAL.match(normalised(original)):

@@ -179,6 +179,8 @@ def parse(argv: Sequence[str]) -> int:
             out = config.callers_path(arguments.out)
         if not rows:
             raise InputError(f"{path.name}: {failed[0] if failed else 'no rows'}; nothing was written")
+        if out.exists() and out.samefile(path):
+            raise InputError(f"--out {shown_path(out)}: is the file of raw answers itself; name another file")
         content = json_lines(rows)
         if not arguments.overwrite and out.exists() and not (out.is_file() and out.read_bytes() == content.encode()):
             raise InputError(

@@ -45,7 +45,7 @@ class ChatServer(ThreadingHTTPServer):
         self.requests, self.charged, self.good = [], [], []
         self.keys = set()
         self.refuse = None  # (status, error) for every request
-        self.schema = True
+        self.schema, self.schema_status = True, 400
         self.filtered = None  # the original that is refused whatever comes with it
         self.reshape = lambda completion: completion  # what is sent in place of a completion
         self.files, self.batches, self.batch_end = {}, {}, "completed"
@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         if original_of(request) == server.filtered:
             return self.reply(400, {"error": {"message": "filtered", "code": "content_filter"}})
         if "response_format" in request and not server.schema:
-            return self.reply(400, {"error": {"message": "no response_format", "code": "unsupported"}})
+            return self.reply(server.schema_status, {"error": {"message": "no response_format", "code": "unsupported"}})
         if fault in ("429", "429 with Retry-After"):
             headers = {"Retry-After": "0.05"} if fault != "429" else {}
             return self.reply(429, {"error": {"message": "slow", "code": "rate_limit_exceeded"}}, headers)
