@@ -8,7 +8,7 @@ import numpy as np
 from utils import metrics
 from utils.cli import Settings
 from utils.evaluation import Scores, Task, evaluate
-from utils.results import summarise
+from utils.normalization import score_pairs
 from utils.schema import Baseline, Dataset, Result
 from utils.sources import CHALLENGING_FORMAT
 from utils.tables import group_table, metric_table
@@ -21,34 +21,13 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     """
     unsafe, safe = vectors["unsafe_prompt"], vectors["safe_prompt"]
     cosine = metrics.paired_cosine(unsafe, safe)  # (n,)
-    scores = {
-        "normalized_similarity": metrics.normalized_similarity(cosine, baseline.value),
-        "triplet_accuracy": metrics.triplet_accuracy(unsafe, safe, dataset.groups, dataset.texts["unsafe_prompt"]),
-    }
-    scores["pairwise_accuracy"] = metrics.pairwise_accuracy(scores["normalized_similarity"], settings.threshold)
-    better = {"normalized_similarity": "lower", "pairwise_accuracy": "higher", "triplet_accuracy": "higher"}
-    chance = {"triplet_accuracy": np.full(len(dataset), 0.5)}
-    return Scores(
-        items={
-            "id": list(dataset.ids),
-            "type": list(dataset.groups),
-            "cosine": cosine.tolist(),
-            **{name: scores[name].tolist() for name in better},
-        },
-        metrics=[
-            row
-            for name, direction in better.items()
-            for row in summarise(
-                name,
-                scores[name],
-                dataset.groups,
-                dataset.group_order,
-                direction,
-                chance.get(name),
-                **settings.intervals((0, 1) if name.endswith("accuracy") else None),
-            )
-        ],
-    )
+    triplet = metrics.triplet_accuracy(unsafe, safe, dataset.groups, dataset.texts["unsafe_prompt"])
+    scores, rows = score_pairs(
+        cosine, triplet, dataset.groups, dataset.group_order, baseline.value, settings.threshold, settings.bootstrap,
+        settings.seed,
+    )  # fmt: skip
+    items = {"id": list(dataset.ids), "type": list(dataset.groups), "cosine": cosine.tolist()}
+    return Scores({**items, **{name: values.tolist() for name, values in scores.items()}}, rows)
 
 
 def table(results: Sequence[Result]) -> str:

@@ -6,32 +6,65 @@ import re
 EDITS = 5
 # An edit may be so many times as long as its original; the longest in the paper's set is 3.0 times.
 LONGEST = 4
+_OPENING = re.compile(r"[{\[]")
+_KEY = re.compile(r"prompt_#?(\d{1,3})")
+_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t |i am unable|i['’]?m unable|as an ai )")
 
 
 def edits_of(content: str) -> list:
-    """The items of an answer, whatever they are: JSON, fenced or not, with text before or after it.
+    """The items of an answer, whatever they are: JSON, with any text, thinking or fences around it.
 
     Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item
-    a text or an object with `modified_prompt`. Raises ValueError, saying what is wrong, if there is no such JSON.
+    a text or an object with `modified_prompt`. Of several such, the last object with EDITS items is
+    taken, else the last list with as many, else the last.
+    Raises ValueError, saying what is wrong, if there is no such JSON.
     """
-    fenced = re.search(r"```(?:\w+)?\s*(.*?)```", content, re.DOTALL)
-    text = fenced.group(1) if fenced else content
-    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
-    if start < 0:
-        raise ValueError("there is no JSON in it")
+    text = _THINKING.sub(" ", content)
+    before, tag, after = text.rpartition("</think>")
     try:
-        document, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
+        return _edits_in(after)
     except ValueError:
-        raise ValueError("its JSON is broken") from None
+        if not tag:
+            raise
+        return _edits_in(before)
+
+
+def _edits_in(text: str) -> list:
+    found, problem = [], "there is no JSON in it"
+    at = _OPENING.search(text)
+    while at is not None:
+        end = at.end()
+        try:
+            document, length = json.JSONDecoder(strict=False).raw_decode(text[at.start() :])
+        except RecursionError:
+            problem = "its JSON is nested too deeply"
+            break
+        except ValueError:
+            problem = "its JSON is broken" if problem == "there is no JSON in it" else problem
+        else:
+            items = _items(document)
+            if items is None:
+                problem = "its JSON has no key prompt_#1"
+            else:
+                # With keys before without, five before any other number, late before early.
+                found.append(((len(items) == EDITS, isinstance(document, dict), len(found)), items))
+                end = at.start() + length
+        at = _OPENING.search(text, end)
+    if not found:
+        raise ValueError(problem)
+    return max(found)[1]
+
+
+def _items(document: dict | list) -> list | None:
+    """The edits in a JSON value, None if it holds none."""
     if isinstance(document, dict) and len(document) == 1 and isinstance(next(iter(document.values())), list):
         document = next(iter(document.values()))
     if isinstance(document, dict):
-        numbered = {int(m.group(1)): document[key] for key in document if (m := re.fullmatch(r"prompt_#?(\d+)", key))}
-        if not numbered:
-            raise ValueError("its JSON has no key prompt_#1")
+        numbered = {int(m.group(1)): document[key] for key in document if (m := _KEY.fullmatch(key))}
         document = [numbered[number] for number in sorted(numbered)]
-    return [item.get("modified_prompt") if isinstance(item, dict) else item for item in document]
+    items = [item.get("modified_prompt") if isinstance(item, dict) else item for item in document]
+    return items if any(isinstance(item, str) for item in items) else None
 
 
 def problem_with(edits: list, original: str) -> str | None:
@@ -41,6 +74,8 @@ def problem_with(edits: list, original: str) -> str | None:
     for number, edit in enumerate(edits, 1):
         if not isinstance(edit, str) or not edit.strip():
             return f"prompt {number} has no text"
+        if edit.encode(errors="replace").decode() != edit:
+            return f"prompt {number} holds half a character"
         if normalised(edit) == normalised(original):
             return f"prompt {number} is the original"
         if _REFUSAL.match(normalised(edit)) and not _REFUSAL.match(normalised(original)):

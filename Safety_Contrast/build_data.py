@@ -5,15 +5,15 @@ write a set; `get` does so too, or with `--source` fetches the one the paper pub
 `check` tells how small the edits of a set are; `parse` turns raw answers into a set.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from utils import config
-from utils.cli import fraction, run, whole_number
+from utils.cli import Parser, fraction, run, whole_number
 from utils.evaluation import show_data
+from utils.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
+from utils.reading import rows as rows_in
 from utils.schema import InputError
 from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load, shown_path
 
@@ -22,11 +22,10 @@ WAYS = "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the
 
 def get(argv: Sequence[str]) -> int:
     """Fetches the set that `--source` (or the variable SOURCE) names, or has one written."""
-    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags = Parser(add_help=False, allow_abbrev=False)
     flags.add_argument("--source")
-    known, rest = flags.parse_known_args(argv)
 
-    def fetch(source: str) -> None:
+    def fetch(source: str, rest: Sequence[str]) -> None:
         if source not in ("paper", "sample"):
             raise InputError(f"SOURCE {source!r}: {WAYS}")
         if rest:
@@ -37,17 +36,18 @@ def get(argv: Sequence[str]) -> int:
         print(f"next: {data}source scripts/safety_contrast.sh")
 
     def work() -> int:
+        known, rest = flags.parse_known_args(argv)
         source = known.source or config.setting("SOURCE")
-        return fetch(source) or 0 if source else generate(rest)
+        return fetch(source, rest) or 0 if source else generate(rest)
 
-    if {"-h", "--help"} & set(rest):
-        return generate(rest)
+    if {"-h", "--help"} & set(argv):
+        return generate(["--help"])
     return run(work)
 
 
 def generate(argv: Sequence[str]) -> int:
     """Has a chat model write five safe edits of each original."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="python -m Safety_Contrast.build_data generate",
         description=f"{generate.__doc__} {WAYS}.",
         allow_abbrev=False,
@@ -73,9 +73,9 @@ def generate(argv: Sequence[str]) -> int:
         "--out", metavar="FOLDER", help="default a folder of Safety_Contrast/data for model and settings"
     )
     flags.add_argument("--quiet", action="store_true", help="print the summary and nothing else")
-    arguments = flags.parse_args(argv)
 
     def work() -> int:
+        arguments = flags.parse_args(argv)
         from Safety_Contrast.generate import Order, Run, chosen, originals
         from utils.openai_api import require_key
 
@@ -115,7 +115,7 @@ def generate(argv: Sequence[str]) -> int:
 
 def check(argv: Sequence[str]) -> int:
     """Tells how small and how various the edits of a set are, and draws it."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="python -m Safety_Contrast.build_data check", description=check.__doc__, allow_abbrev=False
     )
     flags.add_argument(
@@ -125,9 +125,9 @@ def check(argv: Sequence[str]) -> int:
         "--minimal", metavar="MIN_JACCARD", help="also write the originals all of whose edits are so near"
     )
     flags.add_argument("--out", metavar="FOLDER", help="of the figure and the subset (default results/contrast_check)")
-    arguments = flags.parse_args(argv)
 
     def work() -> None:
+        arguments = flags.parse_args(argv)
         from Safety_Contrast import quality
 
         least = None if arguments.minimal is None else fraction(arguments.minimal, "--minimal")
@@ -152,14 +152,15 @@ def check(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> int:
     """Turns a file of raw answers (id, category, question, contrasts) into a set."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="python -m Safety_Contrast.build_data parse", description=parse.__doc__, allow_abbrev=False
     )
     flags.add_argument("file", metavar="FILE", help="raw answers, such as contrast_origin.jsonl")
-    flags.add_argument("--out", metavar="FILE", help="the set (default contrast_parsed.jsonl beside FILE)")
-    arguments = flags.parse_args(argv)
+    flags.add_argument("--out", metavar="FILE", help="the set (default FILE's name with _parsed, beside FILE)")
+    flags.add_argument("--overwrite", action="store_true", help="replace a set that is there already")
 
     def work() -> int:
+        arguments = flags.parse_args(argv)
         from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row
         from utils.results import write_whole
 
@@ -173,10 +174,20 @@ def parse(argv: Sequence[str]) -> int:
                 rows.append(parsed_row(raw["id"], raw["category"], raw["question"], edits))
             except ValueError as error:
                 failed.append(f"row {number} (id {raw['id']}): {error}")
-        out = path.with_name("contrast_parsed.jsonl") if arguments.out is None else config.callers_path(arguments.out)
+        out = path.with_name(f"{dataset_stem(path)}_parsed.jsonl")
+        if arguments.out is not None:
+            out = config.callers_path(arguments.out)
         if not rows:
             raise InputError(f"{path.name}: {failed[0] if failed else 'no rows'}; nothing was written")
-        write_whole(out, json_lines(rows))
+        if out.exists() and out.samefile(path):
+            raise InputError(f"--out {shown_path(out)}: is the file of raw answers itself; name another file")
+        content = json_lines(rows)
+        if not arguments.overwrite and out.exists() and not (out.is_file() and out.read_bytes() == content.encode()):
+            raise InputError(
+                f"--out {shown_path(out)}: is there already and holds something else; name another file, or add "
+                "--overwrite"
+            )
+        write_whole(out, content)
         print(f"wrote {shown_path(out)}: {len(rows)} originals with five edits each")
         for line in failed:
             print(f"left out {line}", file=sys.stderr)
@@ -185,23 +196,19 @@ def parse(argv: Sequence[str]) -> int:
     return run(work)
 
 
-def _raw_rows(path: Path) -> list[dict]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"{path}: can't be read ({reason}); give a file of raw answers") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise InputError(f"{path.name}: line {number} is not JSON; mend or remove it") from None
-        for column in ("id", "category", "question", "contrasts"):
-            if not isinstance(row, dict) or column not in row or (column != "id" and not isinstance(row[column], str)):
-                raise InputError(f"{path.name}: line {number}: no text in '{column}'; give a file of raw answers")
-        rows.append(row)
-    return rows
+def _raw_rows(path: Path) -> Iterator[dict]:
+    """The rows of a file of raw answers. Raises InputError, naming row and line, for one that is none."""
+    remedy = "give a file of raw answers (id, category, question, contrasts), such as contrast_origin.jsonl"
+    refuse_unreadable(path, f"FILE {shown_path(path)}", remedy)
+    if form_of(path) != "jsonl":
+        raise InputError(f"FILE {path.name}: is not .jsonl; {remedy}")
+    with opened(path) as stream:
+        for row in rows_in(stream, "jsonl", path.name)[1]:
+            for column in ("id", "category", "question", "contrasts"):
+                fault = problem(row, column, whole_numbers=column == "id")
+                if fault:
+                    raise InputError(f"{path.name}: {row.place}: {fault}; {remedy}")
+            yield row.cells
 
 
 def _number(text: str, where: str, least: float, most: float) -> float:

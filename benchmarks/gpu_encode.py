@@ -26,6 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import positive  # noqa: E402
 from utils import cli, embed, loaders  # noqa: E402
 from utils.schema import InputError  # noqa: E402
 
@@ -281,7 +282,7 @@ def run(argv: Sequence[str] | None) -> int:
     budgets = sorted({cli.whole_number(one.strip(), "--budgets", least=1) for one in budgets.split(",")})
     texts = cli.whole_number(settings.texts or ("256" if settings.tiny else "6056"), "--texts", least=1)
     repeats = cli.whole_number(settings.repeats, "--repeats", least=1)
-    stated = None if settings.peak_tflops is None else _positive(settings.peak_tflops, "--peak-tflops") * 1e12
+    stated = None if settings.peak_tflops is None else positive(settings.peak_tflops, "--peak-tflops") * 1e12
 
     device = settings.device
     if device == "cpu" and not settings.tiny:
@@ -324,25 +325,8 @@ def run(argv: Sequence[str] | None) -> int:
     return 0 if len(measured) == len(chosen) else 3
 
 
-def _positive(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise InputError(f"{where} {text}: give a number above 0")
-    return value
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return cli.run(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Prints the texts encoded in all runs together, the distinct ones, and the ratio 
 end in the result of an undisturbed one, with one batch at most computed again for each kill.
 """
 
-import argparse
 import json
 import os
 import random
@@ -17,7 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import ROOT, refuse_failure
+from utils import cli
+
 # The evaluation as it is, but for a line that is written when a batch has been encoded.
 EVALUATION = """
 import json, sys
@@ -38,19 +41,20 @@ sys.exit(evaluate(TASK, sys.argv[2:]))
 
 
 def main() -> int:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--kills", type=int, default=20)
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--kills", metavar="N", default="20")
     flags.add_argument("--data", default="paper")
-    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--seed", metavar="N", default="0")
     settings = flags.parse_args()
-    moments = random.Random(settings.seed)
+    kills = cli.whole_number(settings.kills, "--kills", least=1)
+    moments = random.Random(cli.whole_number(settings.seed, "--seed", least=0))
     with tempfile.TemporaryDirectory() as scratch:
         whole, _, log = run(Path(scratch) / "whole", settings.data)
         batches, distinct = len(log), sum(log)
         print(f"undisturbed: {distinct} distinct texts in {batches} batches, the largest of {max(log)}")
-        for kill in range(settings.kills):
+        for kill in range(kills):
             # Anywhere from the first batch to the last: a run goes on where the one before it stood.
-            after = moments.randint(1, max(1, batches // settings.kills))
+            after = moments.randint(1, max(1, batches // kills))
             _, status, log = run(Path(scratch) / "killed", settings.data, batches=after, moments=moments)
             print(f"kill {kill + 1:2}: status {status}, {sum(log)} texts encoded so far in all runs", flush=True)
         killed, _, log = run(Path(scratch) / "killed", settings.data)
@@ -59,8 +63,8 @@ def main() -> int:
     equal = whole == killed
     print(f"the same metrics, bit for bit: {equal}")
     batches_again = len(log) - batches
-    print(f"computed again: {again} texts, {batches_again} batches in {settings.kills} kills; one for each is allowed")
-    return 0 if equal and batches_again <= settings.kills else 1
+    print(f"computed again: {again} texts, {batches_again} batches in {kills} kills; one for each is allowed")
+    return 0 if equal and batches_again <= kills else 1
 
 
 def run(
@@ -69,6 +73,7 @@ def run(
     """One evaluation; with `batches`, killed a random moment after it has encoded so many more.
 
     Returns the metrics of its result file, its status, and the sizes of all batches that were encoded in `folder`.
+    Raises InputError with what it said if it ended by itself, and badly.
     """
     folder.mkdir(exist_ok=True)
     log = folder / "log"
@@ -80,6 +85,7 @@ def run(
         cwd=ROOT,
         env={**os.environ, "SAFE_EMBED_CACHE_DIR": str(folder / "cache")},
         stdout=subprocess.DEVNULL,
+        stderr=(folder / "said").open("w"),
     )
     if batches is not None:
         while process.poll() is None and len(log.read_text().splitlines()) < before + batches:
@@ -87,10 +93,12 @@ def run(
         time.sleep(moments.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
     status = process.wait()
+    if status != -signal.SIGKILL:
+        refuse_failure(["Safety_Contrast.evaluate"], status, (folder / "said").read_text())
     sizes = [int(line) for line in log.read_text().splitlines()]
     [*results] = (folder / "out").rglob("all-minilm-l6-v2.json")
     return (json.loads(results[0].read_text())["metrics"] if results else None), status, sizes
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(main))

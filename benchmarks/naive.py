@@ -128,7 +128,18 @@ STEPS = [
 
 
 if __name__ == "__main__":
+    steps = {one.__name__: one for one in STEPS}
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(f"{__doc__}\nsteps: {', '.join(steps)}")
+        sys.exit()
+    if len(sys.argv) != 3 or sys.argv[1] not in steps:
+        print("error: give a step and a folder (see --help)", file=sys.stderr)
+        sys.exit(2)
     step, target = sys.argv[1], Path(sys.argv[2])
-    result = {one.__name__: one for one in STEPS}[step](target)
+    try:
+        result = steps[step](target)
+    except FileNotFoundError as error:
+        print(f"error: {error.filename}: no such file; benchmarks/tasks.py runs all steps in turn", file=sys.stderr)
+        sys.exit(2)
     if result is not None:
         (target / f"{step}.json").write_text(json.dumps(result))

@@ -9,42 +9,54 @@ the highest resident memory; then the exponent that time grows by. With --approx
 of faiss find of the exact neighbours of the largest size, and in what time. CUDA is used where --device names it.
 """
 
-import argparse
+import importlib.util
 import json
 import math
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
+from argparse import SUPPRESS
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import finished
+from utils import cli
+from utils.schema import InputError
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--sizes", default="10000,30000,100000")
-    flags.add_argument("--dimension", type=int, default=384)
-    flags.add_argument("--k", type=int, default=50)
-    flags.add_argument("--device", default="cpu", help="of ours: cpu or a CUDA device")
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--sizes", metavar="LIST", default="10000,30000,100000")
+    flags.add_argument("--dimension", metavar="N", default="384")
+    flags.add_argument("--k", metavar="N", default="50")
+    flags.add_argument("--device", metavar="DEVICE", default="cpu", help="of ours: cpu or a CUDA device")
     flags.add_argument("--approximate", action="store_true", help="measure approximate indices too")
-    flags.add_argument("--measure", help=argparse.SUPPRESS)
+    flags.add_argument("--measure", help=SUPPRESS)
     settings = flags.parse_args()
     if settings.measure:
         measure(**json.loads(settings.measure))
         return
-    sizes = [int(size) for size in settings.sizes.split(",")]
+    k = cli.whole_number(settings.k, "--k", least=1)
+    dimension = cli.whole_number(settings.dimension, "--dimension", least=1)
+    sizes = [cli.whole_number(size.strip(), "--sizes", least=k + 2) for size in settings.sizes.split(",")]
+    if importlib.util.find_spec("faiss") is None:
+        raise InputError("faiss, which ours is measured against, is missing: pip install -r requirements-bench.txt")
+    if settings.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"--device {settings.device}: this machine has no CUDA GPU; leave it out for the CPU")
     print(machine())
-    print(f"{settings.dimension} dimensions, k = {settings.k}\n")
+    print(f"{dimension} dimensions, k = {k}\n")
     print("      n   ours s  faiss s  ratio   common  ours MiB  faiss MiB", flush=True)
     taken: dict[str, list[float]] = {"ours": [], "faiss": []}
     with tempfile.TemporaryDirectory() as scratch:
-        common = {"dimension": settings.dimension, "k": settings.k, "device": settings.device, "scratch": scratch}
+        common = {"dimension": dimension, "k": k, "device": settings.device, "scratch": scratch}
         for n in sizes:
             ours, faiss = (child({**common, "n": n, "method": method}) for method in ("ours", "faiss"))
             shared = agreement(*(np.load(Path(scratch) / f"{method}.npy") for method in ("ours", "faiss")))
@@ -94,8 +106,7 @@ def machine() -> str:
 
 def child(task: dict) -> dict:
     """What a process of its own measures."""
-    command = [sys.executable, __file__, "--measure", json.dumps(task)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(finished("benchmarks/neighbors.py", "--measure", json.dumps(task)))
 
 
 def measure(n: int, dimension: int, k: int, device: str, scratch: str, method: str) -> None:
@@ -189,4 +200,4 @@ def peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

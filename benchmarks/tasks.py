@@ -9,7 +9,6 @@ intervals and significance tests; and `--help`. The average similarity is taken 
 as over BeaverTails, but of made-up texts of the same length, because that set can't be had everywhere.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -23,11 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.naive import STEPS  # noqa: E402
-from utils import sources  # noqa: E402
+from benchmarks import ROOT, finished, refuse_failure
+from benchmarks.naive import STEPS
+from utils import cli, sources
+from utils.schema import InputError
 
 TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy")
 NUMBERS = {
@@ -83,8 +83,7 @@ class Cost:
             process.returncode = os.waitstatus_to_exitcode(status)
             written.seek(0)
             output = written.read()
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(command[:4])} ... ended with status {process.returncode}:\n{output}")
+        refuse_failure(command[1:], process.returncode, output)
         self.seconds += time.perf_counter() - start
         unit = 1 if sys.platform == "darwin" else 1024
         self.peak = max(self.peak, usage.ru_maxrss * unit / 2**20)
@@ -111,12 +110,15 @@ def prepare(folder: Path, data: str) -> list[str]:
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--data", default="paper", help="paper or sample")
-    flags.add_argument("--repeats", type=int, default=3, help="times that encoding is measured")
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--data", metavar="DATA", default="paper", help="paper or sample (default paper)")
+    flags.add_argument("--repeats", metavar="N", default="3", help="times that encoding is measured (default 3)")
     settings = flags.parse_args()
+    if settings.data not in ("paper", "sample"):
+        raise InputError(f"--data {settings.data}: give paper or sample")
+    repeats = cli.whole_number(settings.repeats, "--repeats", least=1)
     with tempfile.TemporaryDirectory() as scratch:
-        measure(Path(scratch), settings.data, settings.repeats)
+        measure(Path(scratch), settings.data, repeats)
 
 
 def measure(folder: Path, data: str, repeats: int) -> None:
@@ -134,7 +136,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     def ours(out: str, *more: str, cache: str = "cache", tasks: Sequence[str] = TASKS) -> tuple[Cost, bool]:
         cost = Cost()
         command = [python, "-c", EVALUATION, ",".join(tasks), "--data", data, "--quiet", "--device", "cpu"]
-        command += ["--baseline", "beavertails", "--out", str(folder / out), *more]
+        command += ["--baseline", "auto", "--out", str(folder / out), *more]
         places = {"UNRELATED": str(folder / "unrelated.json"), "SAFE_EMBED_CACHE_DIR": str(folder / cache)}
         return cost, cost.run(command, **places).splitlines()[-1] == "True"
 
@@ -167,7 +169,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     starts = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run([python, "-m", "Safety_Taxonomy.evaluate", "--help"], cwd=ROOT, check=True, capture_output=True)
+        finished("-m", "Safety_Taxonomy.evaluate", "--help")
         starts.append(time.perf_counter() - start)
     print(f"--help {statistics.median(starts):.2f} s\n")
 
@@ -182,8 +184,8 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     ours("results-bfloat16", "--dtype", "bfloat16", "--bootstrap", "0", cache="cache-bfloat16", tasks=tasks)
     changed = 0.0
     for task in map(str.lower, tasks):
-        path = Path(data) / task / "all-minilm-l6-v2.json"
-        base, other = numbers(folder / "results" / path), numbers(folder / "results-bfloat16" / path)
+        [variant] = (folder / "results-bfloat16" / data / task).glob("all-minilm-l6-v2@*.json")
+        base, other = numbers(folder / "results" / data / task / "all-minilm-l6-v2.json"), numbers(variant)
         changed = max([changed, *(abs(base[key] - other[key]) for key in other)])
     print(
         f"bfloat16: {len(part)} texts in {half:.2f} s, in float32 {whole:.2f} s, ratio {half / whole:.2f}; largest "
@@ -210,4 +212,4 @@ def versions() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

@@ -7,7 +7,6 @@ encoder (a BERT of 16 dimensions) that has to compute them. Prints for each step
 and the highest resident memory of the process so far.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from utils import cli  # noqa: E402
 
 # The evaluation as it is, but for the account of its steps.
 EVALUATION = """
@@ -58,21 +59,22 @@ sys.exit(status)
 
 
 def main() -> int:
-    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--prompts", type=int, default=100_000)
-    flags.add_argument("--bootstrap", type=int, default=10_000)
+    flags = cli.Parser(description=__doc__.splitlines()[0])
+    flags.add_argument("--prompts", metavar="N", default="100000")
+    flags.add_argument("--bootstrap", metavar="N", default="10000")
     settings = flags.parse_args()
+    prompts = cli.whole_number(settings.prompts, "--prompts", least=24)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        texts = write_prompts(folder / "prompts.csv", settings.prompts)
+        texts = write_prompts(folder / "prompts.csv", prompts)
         fill_store(folder / "cache", texts)
         from checkpoints import sentence_bert
 
         model = str(sentence_bert(folder / "stand-in"))
         for title, encoder in (("every embedding stored", "all-minilm-l6-v2"), ("every embedding computed", model)):
-            print(f"\n{settings.prompts} prompts, {title}", flush=True)
+            print(f"\n{prompts} prompts, {title}", flush=True)
             command = [sys.executable, "-c", EVALUATION, encoder, "--data", str(folder / "prompts.csv")]
-            command += ["--out", str(folder / "out"), "--bootstrap", str(settings.bootstrap)]
+            command += ["--out", str(folder / "out"), "--bootstrap", settings.bootstrap]
             environment = {**os.environ, "SAFE_EMBED_CACHE_DIR": str(folder / "cache")}
             run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
             if run.returncode:
@@ -107,4 +109,4 @@ def fill_store(cache: Path, texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(main))

@@ -14,6 +14,4 @@ source scripts/environment.sh
 arguments_are_inherited all.sh && set --
 
 set_up_on_first_use
-asks_for_help "$@" && exec "$PYTHON" -m scripts.all_tasks --help
-"$PYTHON" -m scripts.all_tasks "$@"
-exec "$PYTHON" -m utils.report "$@"
+exec "$PYTHON" -m scripts.all_tasks "$@"

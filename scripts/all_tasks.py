@@ -1,11 +1,25 @@
-"""Every task in one process, so that an encoder is loaded once. scripts/all.sh calls it, then the report."""
+"""Every task in one process, so that an encoder is loaded once, then the report. scripts/all.sh calls it."""
 
 import sys
+from collections.abc import Sequence
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import report
+from utils.cli import parser
 from utils.evaluation import evaluate_all
 
+PROGRAM = "scripts.all_tasks"
+
+
+def of_report(argv: Sequence[str]) -> list[str]:
+    """Those of the evaluations' arguments that the report takes."""
+    given = vars(parser(PROGRAM, "").parse_args(argv))
+    values = [f"--{name}={given[name]}" for name in report.TAKES if isinstance(given.get(name), str)]
+    return [value.removeprefix("--encoder=") for value in values] + ["--quiet"] * given["quiet"]
+
+
 if __name__ == "__main__":
-    sys.exit(evaluate_all((CHALLENGING, CONTRAST, TAXONOMY), "scripts.all_tasks"))
+    tasks = (CHALLENGING, CONTRAST, TAXONOMY)
+    sys.exit(evaluate_all(tasks, PROGRAM) or report.main(of_report(sys.argv[1:])))

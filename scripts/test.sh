@@ -13,6 +13,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 arguments_are_inherited test.sh && set --
 
+if asks_for_help "$@"; then
+    sed -n '2,3s/^# //p' scripts/test.sh
+    exit 0
+fi
 bash setup.sh --dev
 PYTHON=$(environment_python)
 if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

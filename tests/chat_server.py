@@ -45,7 +45,9 @@ class ChatServer(ThreadingHTTPServer):
         self.requests, self.charged, self.good = [], [], []
         self.keys = set()
         self.refuse = None  # (status, error) for every request
-        self.schema = True
+        self.schema, self.schema_status = True, 400
+        self.filtered = None  # the original that is refused whatever comes with it
+        self.reshape = lambda completion: completion  # what is sent in place of a completion
         self.files, self.batches, self.batch_end = {}, {}, "completed"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -160,8 +162,10 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(server.seconds)
         if server.refuse is not None:
             return self.reply(server.refuse[0], {"error": server.refuse[1]})
+        if original_of(request) == server.filtered:
+            return self.reply(400, {"error": {"message": "filtered", "code": "content_filter"}})
         if "response_format" in request and not server.schema:
-            return self.reply(400, {"error": {"message": "no response_format", "code": "unsupported"}})
+            return self.reply(server.schema_status, {"error": {"message": "no response_format", "code": "unsupported"}})
         if fault in ("429", "429 with Retry-After"):
             headers = {"Retry-After": "0.05"} if fault != "429" else {}
             return self.reply(429, {"error": {"message": "slow", "code": "rate_limit_exceeded"}}, headers)
@@ -174,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.connection.close()
         if fault == "not HTTP JSON":
             return self.send(200, b"<html>hello</html>")
-        return self.reply(200, server.completion(request, fault), {"x-request-id": "req"})
+        return self.reply(200, server.reshape(server.completion(request, fault)), {"x-request-id": "req"})
 
     def reply(self, status, document, headers=None):
         self.send(status, json.dumps(document).encode(), headers)

@@ -64,12 +64,17 @@ def test_bad_flags(capsys, tmp_path, flags, message):
 
 
 def test_a_name_of_any_length_leaves_what_to_do_in_the_line(capsys, tmp_path):
+    name = " ".join(["9" * 50] * 200)
+    line = fails(capsys, tmp_path, TAXONOMY, "--dtype", name)
+    # 250 characters of either end, " ... " between, "error: " before, and the line's end.
+    assert len(line) == 7 + 250 + 5 + 250 + 1
+    assert line.startswith("error: --dtype 999") and line.endswith("give one of auto, float32, bfloat16, float16\n")
+    line = fails(capsys, tmp_path, TAXONOMY, "--model", "9" * 9000)
+    assert line.endswith("\u2026: the name is too long for a file; give a shorter one\n")
     path = tmp_path / "mine.csv"
     path.write_text("id,types_of_harm,question\n" + f"{'9' * 9000},a,one\n" * 2)
     line = fails(capsys, tmp_path, TAXONOMY, "--data", str(path))
-    # 250 characters of either end, " ... " between, "error: " before, and the line's end.
-    assert len(line) == 7 + 250 + 5 + 250 + 1
-    assert line.startswith("error: mine.csv: id 999") and line.endswith("make ids unique\n")
+    assert line == f"error: mine.csv: id {'9' * 79}\u2026 occurs twice (row 2); make ids unique\n"
 
 
 def test_bad_variables_are_named_and_flags_win(capsys, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from collections import Counter
 
 import pytest
-from chat_server import KEY, ChatServer, answer, edits
+from chat_server import KEY, ChatServer, answer, edits, original_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,16 @@ def write_set(path, out, *more):
         json.dumps(FIVE),
         json.dumps({"prompts": [{"modified_prompt": text} for text in FIVE]}),
         json.dumps({f"prompt_{i}": text for i, text in enumerate(FIVE, 1)}),
+        f"<think>First {answer(FIVE[::-1])}, or [1] rather\u2026</think>\n{answer(FIVE)}",
+        f"no opening tag, {{so}} what</think>{answer(FIVE)}",
+        f"As the policy says [1], [2]:\n{answer(FIVE)}\n[1] a page",
+        f'```text\nnot these: ["a", "b"]\n```\n```json\n{answer(FIVE)}\n```',
+        f"A draft: {answer(FIVE[:3])} The five: {answer(FIVE)} The first three again: {answer(FIVE[:3])}",
+        json.dumps({"reasoning": "short ones", "prompts": FIVE}),
+        f"{answer(FIVE)} {'[' * 100_000}",
+        f"<think>hm</think>{answer(FIVE)}</think>",
+        f'{answer(FIVE)}\nTags: ["a", "b", "c", "d", "e"]',
+        answer(FIVE).replace("}}", "} }\u2028"),
     ],
 )
 def test_an_answer_is_read_however_it_is_wrapped(content):
@@ -77,7 +88,16 @@ def test_an_answer_is_read_however_it_is_wrapped(content):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("no", "no JSON"), ('{"prompt_#1": ', "broken"), ('{"a": 1, "b": 2}', "no key prompt_#1"), ("", "no JSON")],
+    [
+        ("no", "no JSON"),
+        ("", "no JSON"),
+        ('{"prompt_#1": ', "broken"),
+        ('{"a": 1, "b": 2}', "no key prompt_#1"),
+        ("[1] [2]", "no key prompt_#1"),
+        ("[" * 100_000, "nested too deeply"),
+        (f"<think>{answer(FIVE)}", "no JSON"),
+        (json.dumps({"prompt_#" + "1" * 5000: "a"}), "no key prompt_#1"),
+    ],
 )
 def test_an_answer_that_is_none_says_why(content, problem):
     with pytest.raises(ValueError, match=problem):
@@ -99,6 +119,7 @@ def test_any_text_is_read_or_refused(content):
         ([*FIVE, "more"], "6 prompts"),
         ([*FIVE[:4], " "], "prompt 5 has no text"),
         ([*FIVE[:4], None], "prompt 5 has no text"),
+        ([*FIVE[:4], "half \ud800"], "prompt 5 holds half a character"),
         ([*FIVE[:4], " TEXT  0"], "two prompts are the same"),
         ([*FIVE[:4], "The  Original"], "prompt 5 is the original"),
         (["I'm sorry, I can't help with that", *FIVE[1:]], "prompt 1 is a refusal"),
@@ -228,6 +249,147 @@ def test_structured_output_is_used_where_the_server_has_it(server, many, tmp_pat
     assert ["response_format" in request for request in running.requests] == [True] + [False] * 9
 
 
+def test_a_prompt_that_a_filter_refuses_costs_no_other_the_schema(server, many, tmp_path, capsys):
+    started = server()
+    started.filtered = "may i do thing number 2?"
+    flags = ["--gpt-model", "gpt-4o-mini", "--limit", "5", "--concurrency", "1"]
+    assert write_set(many, tmp_path / "set", *flags) == 3
+    asked = [(original_of(one), "response_format" in one) for one in started.requests]
+    # The refused one is tried without the schema too, as a server may lack that; all others keep it.
+    expected = [(f"may i do thing number {i}?", True) for i in range(5)]
+    expected.insert(3, (started.filtered, False))
+    assert asked == expected
+    assert "missing  id 2: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, {"message": "x", "param": "temperature", "code": "unsupported_value"}),
+        (422, {"message": "Unsupported value: 'temperature' does not support 0"}),
+    ],
+)
+def test_a_temperature_that_a_model_refuses_is_named(server, many, tmp_path, capsys, refusal):
+    started = server()
+    started.refuse = refusal
+    assert write_set(many, tmp_path / "set", "--gpt-model", "o9", "--limit", "3", "--concurrency", "1") == 2
+    assert "--gpt-model o9: 127.0.0.1" in (said := capsys.readouterr().err)
+    assert said.endswith("refuses --temperature 0; give the one that it takes\n") and len(started.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "tokens"),
+    [
+        (lambda it: it | {"usage": {"prompt_tokens": "100", "completion_tokens": "50"}}, "100 in, 50 out"),
+        (lambda it: it | {"usage": None}, "0 in, 0 out"),
+        (lambda it: it | {"usage": [1, "x"]}, "0 in, 0 out"),
+        (lambda it: it | {"usage": {"prompt_tokens": "many", "completion_tokens": None}}, "0 in, 0 out"),
+        (lambda it: it | {"usage": {"prompt_tokens": 100.0, "completion_tokens": 10**400}}, "100 in, 0 out"),
+        (lambda it: it | {"id": [1], "model": {"a": 1}}, "100 in, 50 out"),
+        (lambda it: in_parts(it), "100 in, 50 out"),
+    ],
+)
+def test_an_answer_of_another_shape_is_kept(server, many, tmp_path, capsys, change, tokens):
+    started = server()
+    started.reshape = change
+    assert write_set(many, tmp_path / "set", "--limit", "1") == 0
+    assert len(started.requests) == 1 and f"tokens   {tokens}, $" in capsys.readouterr().out
+
+
+def in_parts(completion):
+    message = completion["choices"][0]["message"]
+    half = len(message["content"]) // 2
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "reasoning", "text": "{"}]
+    parts += [{"type": "text", "text": text} for text in (message["content"][:half], message["content"][half:])]
+    return completion | {"choices": [{"index": 0, "message": message | {"content": parts}}]}
+
+
+@pytest.mark.parametrize("choices", [None, [], {}, "no", [None], [[]], [{"message": None}], [{"message": "no"}]])
+def test_an_answer_without_a_message_is_kept_and_asked_again(server, many, tmp_path, capsys, choices):
+    started = server()
+    started.reshape = lambda completion: completion | {"choices": choices}
+    assert write_set(many, tmp_path / "set", "--limit", "1", "--attempts", "2") == 3
+    assert "missing  id 0: there is no JSON in it" in (said := capsys.readouterr().out)
+    # Two answers of 100 and 50 tokens were paid for.
+    assert len(started.requests) == 2 and "tokens   200 in, 100 out" in said
+
+
+def test_half_a_character_in_an_answer_is_asked_about_all_the_same(server, many, tmp_path):
+    started = server()
+
+    def half(completion):
+        first = len(started.requests) == 1
+        content = "no JSON \ud800" if first else completion["choices"][0]["message"]["content"]
+        return completion | {"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]}
+
+    started.reshape = half
+    assert write_set(many, tmp_path / "set", "--limit", "1") == 0 and len(started.requests) == 2
+    assert started.requests[1]["messages"][2]["content"] == "no JSON ?"
+
+
+def test_a_set_that_no_run_made_is_left_alone(server, many, tmp_path, capsys):
+    started = server()
+    started.refuse = (401, {"code": "invalid_api_key"})
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / "contrast_parsed.jsonl").write_text("939 rows\n")
+    assert write_set(many, out, "--limit", "1") == 2
+    assert "has a contrast_parsed.jsonl that no run of this program made" in capsys.readouterr().err
+    assert not started.requests and [path.name for path in out.iterdir()] == ["contrast_parsed.jsonl"]
+    assert write_set(many, tmp_path / "other", "--limit", "1") == 2
+    names = [path.name for path in (tmp_path / "other").iterdir()]
+    assert names == ["contrast_answers.jsonl"], "no empty set where nothing was answered"
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "null", "[]", "{}", '{"answer": 1}', '{"settings": []}', '{"answer": "x", "id": 3}', "[" * 100_000]
+)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_line_of_a_journal_that_is_no_entry_is_named(server, many, tmp_path, capsys, line, at):
+    server()
+    out = tmp_path / "set"
+    assert write_set(many, out, "--limit", "2") == 0
+    capsys.readouterr()
+    journal = out / "contrast_answers.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
+    before = made(out)
+    assert write_set(many, out, "--limit", "3") == 2
+    assert f"contrast_answers.jsonl: line {at + 1} is not an entry of a journal; fix it" in capsys.readouterr().err
+    assert made(out) == before
+
+
+def test_a_timeout_is_tried_three_times(server, many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 0.2)
+    started = server(seconds=1.0)
+    assert write_set(many, tmp_path / "set", "--limit", "1") == 3
+    assert "missing  id 0: no answer in time" in capsys.readouterr().out and len(started.requests) == 3
+
+
+def test_a_schema_that_is_refused_as_unprocessable_is_left_out(server, many, tmp_path):
+    started = server()
+    started.schema, started.schema_status = False, 422
+    flags = ["--limit", "3", "--gpt-model", "newer", "--concurrency", "1"]
+    assert write_set(many, tmp_path / "set", *flags) == 0
+    assert ["response_format" in request for request in started.requests] == [True, False, False, False]
+
+
+def test_answers_of_two_models_are_told(server, many, tmp_path, capsys):
+    started = server()
+    started.reshape = lambda completion: completion | {"model": f"m{len(started.requests)}"}
+    arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "2", "--concurrency", "1"]
+    assert build_data.generate(arguments) == 0
+    assert "the answers are of 2 models, as the server says: m1, m2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 5, {"error": "no"}])
+def test_an_answer_that_is_no_completion_is_named(server, many, tmp_path, capsys, document):
+    started = server()
+    started.reshape = lambda completion: document
+    assert write_set(many, tmp_path / "set", "--limit", "1", "--attempts", "2") == 3
+    assert "missing  id 0: an answer that is no chat completion" in capsys.readouterr().out
+
+
 def test_dry_run_sends_nothing_and_shows_the_first_request(server, many, tmp_path, capsys):
     running = server()
     arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "5"]
@@ -322,7 +484,7 @@ def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
     assert build_data.generate(arguments) == 2
-    assert "contrast_answers.jsonl: line 2 is not JSON" in capsys.readouterr().err
+    assert "contrast_answers.jsonl: line 2 is not an entry of a journal" in capsys.readouterr().err
 
 
 def test_the_batch_api(server, many, tmp_path, monkeypatch):
@@ -397,10 +559,63 @@ def test_parse_names_what_it_leaves_out(tmp_path, capsys):
     path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": 2, "contrasts": answer(FIVE[:3])}) + "\n")
     assert build_data.parse([str(path)]) == 3
     assert "left out row 2 (id 2): there are not 5 texts in it" in capsys.readouterr().err
-    assert len((tmp_path / "contrast_parsed.jsonl").read_text().splitlines()) == 1
-    path.write_text(json.dumps({"id": 1}) + "\n")
+    assert len((tmp_path / "raw_parsed.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"id": 1}\n', r"raw.jsonl: row 1 \(line 1\): 'category' is missing; give a file of raw answers"),
+        ("\n" + "[" * 100_000 + "\n", r"raw.jsonl: row 1 \(line 2\): is not JSON that can be read \(nested too deeply"),
+        ('{"id": null, "category": "c", "question": "q", "contrasts": "x"}\n', r"row 1 \(line 1\): 'id' is missing"),
+        ("", "raw.jsonl: no rows; nothing was written"),
+    ],
+)
+def test_what_is_no_file_of_raw_answers_is_refused(tmp_path, capsys, content, message):
+    path = tmp_path / "raw.jsonl"
+    path.write_text(content)
     assert build_data.parse([str(path)]) == 2
-    assert "raw.jsonl: line 1: no text in 'category'" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert re.match(f"error: .*{message}", line) and line.count("\n") == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["raw.jsonl"]
+
+
+def test_a_line_separator_in_an_answer_ends_no_row(tmp_path):
+    five = ["one\u2028more", *FIVE[1:]]
+    raw = {"id": 1, "category": "Hate Speech", "question": "why\u2028not?", "contrasts": answer(five)}
+    path = tmp_path / "raw.jsonl"
+    path.write_text(json.dumps(raw, ensure_ascii=False) + "\n")
+    assert build_data.parse([str(path)]) == 0
+    [row] = [json.loads(line) for line in (tmp_path / "raw_parsed.jsonl").read_text().split("\n")[:-1]]
+    assert (row["original_prompt"], row["prompt_#1"]) == ("why\u2028not?", "one\u2028more")
+
+
+def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
+    raw = {"id": 1, "category": "Hate Speech", "question": "why?", "contrasts": answer(FIVE)}
+    path, published = tmp_path / "contrast_origin.jsonl", tmp_path / "contrast_parsed.jsonl"
+    path.write_text(json.dumps(raw) + "\n")
+    published.write_text("939 rows\n")
+    assert build_data.parse([str(path)]) == 0 and published.read_text() == "939 rows\n"
+    assert build_data.parse([str(path)]) == 0, "the same again changes nothing"
+    capsys.readouterr()
+    assert build_data.parse([str(path), "--out", str(published)]) == 2
+    assert "is there already and holds something else; name another file, or add --overwrite" in capsys.readouterr().err
+    assert published.read_text() == "939 rows\n"
+    assert build_data.parse([str(path), "--out", str(path), "--overwrite"]) == 2
+    assert "is the file of raw answers itself; name another file" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == raw
+    assert build_data.parse([str(path), "--out", str(published), "--overwrite"]) == 0
+    assert published.read_text() == (tmp_path / "contrast_origin_parsed.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [(name, ["--no-such"]) for name in build_data.COMMANDS] + [("get", ["--source"]), ("parse", [])],
+)
+def test_bad_usage_is_one_line(capsys, command, flags):
+    assert build_data.COMMANDS[command](flags) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and re.fullmatch(r"error: .*(--no-such|--source|FILE).*\(see --help\)\n", said.err)
 
 
 def test_quality_by_hand(tmp_path, capsys):

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from figure_checks import cut_off, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
@@ -13,7 +15,7 @@ from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
 from utils import evaluation, figures, report, transfer
 from utils.detection_figures import roc_curves, transfer_heatmap
-from utils.figures import drawing
+from utils.figure_style import FORMS, drawing
 from utils.results import read_items, read_result
 
 
@@ -111,14 +113,14 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
         (folder / f"{stem}.json").write_text(json.dumps(old))
         shutil.copy(folder / "tfidf.items.csv", folder / f"{stem}.items.csv")
     assert figures.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: other on safety_detection" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "sample" / "figures").iterdir()}
     stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
-    assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in ("png", "svg")}
+    assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in FORMS}
     (folder / "tfidf.items.csv").write_text((folder / "tfidf.items.csv").read_text().replace(",edits,", ",,"))
     assert figures.main(["--out", str(tmp_path)]) == 0
     assert "Left out: " in (said := capsys.readouterr().err)
-    assert "tfidf.items.csv: not the whole items of a result; run the task again." in said
+    assert "tfidf.items.csv: not of the run that wrote tfidf.json, or changed since; run the task again." in said
 
 
 def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
@@ -133,6 +135,30 @@ def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
     assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == 10
 
 
+@pytest.mark.parametrize(("encoders", "sets"), [(1, 2), (5, 2), (2, 11)])
+def test_nothing_of_a_figure_is_cut_off(out, monkeypatch, encoders, sets):
+    result = transfer.read(out / "sample" / "safety_detection" / "tfidf.json")
+    names = [f"set-{i}".ljust(55, "s") for i in range(sets)]
+    monkeypatch.setattr(transfer, "sets_of", lambda result: names)
+    monkeypatch.setattr(transfer, "trains_of", lambda result: names)
+    monkeypatch.setattr(transfer, "matrix", lambda result: [[result.metrics[0]] * sets] * sets)
+    scores, rows = result.items["centroid_difference/edits"], len(result.items["set"])
+    more = {f"centroid_difference/{name}": scores for name in names} | {"set": [names[i % sets] for i in range(rows)]}
+    more |= {"label": [i // sets % 2 for i in range(rows)]}
+    made = []
+    for i in range(encoders):
+        encoder = replace(result.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(55, "x"))
+        made.append(replace(result, encoder=encoder, dataset_name="data" * 30, items={**result.items, **more}))
+    with warnings.catch_warnings(), drawing():
+        warnings.simplefilter("error")
+        for figure in (transfer_heatmap(made), roc_curves(made[0])):
+            assert cut_off(figure) == [] and overlapping(figure) == []
+            [legend] = figure.legends or [None]
+            assert legend is None or not any(
+                legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes
+            )
+
+
 def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys):
     shutil.copytree(out / "sample", tmp_path / "sample")
     folder = tmp_path / "sample" / "safety_detection"
@@ -141,7 +167,7 @@ def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys)
     (folder / "other.json").write_text(json.dumps(old))
     shutil.copy(folder / "tfidf.items.csv", folder / "other.items.csv")
     assert report.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: other on safety_detection: other data or settings than tfidf" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["files", "items"])
@@ -155,8 +181,8 @@ def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
     old["dataset"][part] = 7 if part == "items" else [{**old["dataset"]["files"][0], "sha256": "0" * 64}]
     (tmp_path / "other.json").write_text(json.dumps(old))
     alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
-    assert [result.encoder.name for result in alike] == ["tfidf", "other"]
-    assert len(notes) == 1 and notes[0].startswith("Left out: other on safety_detection")
+    assert [result.encoder.name for result in alike] == ["tfidf", "same"], "of one name, so by their files"
+    assert len(notes) == 1 and notes[0].startswith("Left out: tfidf and other on safety_detection: other ")
 
 
 def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results, sample_store, tmp_path, capsys):

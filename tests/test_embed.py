@@ -1,5 +1,6 @@
 """Prompts to matrix, and the store under it, with an encoder that counts what it is asked for."""
 
+import contextlib
 import random
 import sqlite3
 import subprocess
@@ -12,7 +13,8 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import config, embed, encoders, store
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import config, embed, encoders, evaluation, figures, store
 from utils.embed import Embedder, batches
 from utils.schema import InputError
 
@@ -134,7 +136,7 @@ def test_a_damaged_file_is_set_aside_with_a_message(encoder, kept, capsys):
 
 def test_a_store_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="SAFE_EMBED_CACHE_DIR elsewhere or use --no-cache"):
+    with pytest.raises(InputError, match="SAFE_EMBED_CACHE_DIR elsewhere, or use --no-cache"):
         store.EmbeddingStore(tmp_path / "file" / "embeddings.sqlite")
 
 
@@ -156,10 +158,66 @@ def test_two_processes_write_at_once(kept):
 def test_contents_and_prune(encoder, kept):
     Embedder(SPEC, kept).embed(TEXTS, IDS)
     kept.put_fact(SPEC.fingerprint, "average", {"value": 0.5})
-    assert kept.contents() == [("all-minilm-l6-v2", SPEC.fingerprint, 4, 4 * 3 * 4)]
+    # Four vectors of three floats of 4 bytes, and {"value": 0.5}, which is 14 bytes.
+    assert kept.contents() == [store.Kept("all-minilm-l6-v2", SPEC.fingerprint, 4, 0, 0, 4 * 3 * 4 + 14)]
     assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
-    assert kept.prune(SPEC.fingerprint) == 4
+    kept.prune(SPEC.fingerprint)
     assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
+
+
+def test_results_and_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp_path, capsys):
+    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), "--model", "tfidf"]
+    assert evaluation.evaluate(TAXONOMY, arguments) == 0
+    assert figures.main(["--out", str(tmp_path)]) == 0
+    kept = store.EmbeddingStore(store.default_path())
+    fingerprint = encoders.resolve("tfidf").fingerprint
+    kept.put_fact("unknown", "result x", {})
+    kept._connection.execute("UPDATE facts SET value = 'not JSON' WHERE fingerprint = 'unknown'")
+    capsys.readouterr()
+    assert store.main([]) == 0
+    rows = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
+    assert ["tfidf", fingerprint, "0", "1", "1"] in rows and ["?", "unknown", "0", "1", "0"] in rows
+    assert store.main(["--prune", "tfidf"]) == 0
+    assert capsys.readouterr().out == f"removed 0 vectors, 1 results and 1 maps of tfidf ({fingerprint})\n"
+    assert [one.fingerprint for one in kept.contents()] == ["unknown"]
+    assert store.main(["--prune", "tfidf"]) == 2
+    assert "--prune tfidf: not in the store" in capsys.readouterr().err
+
+
+def test_a_call_after_close_leaves_a_healthy_file_where_it_is(encoder, kept):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    kept.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        kept.get(SPEC.fingerprint, ["a"])
+    assert not list(kept.path.parent.glob("*.damaged-*"))
+    assert len(store.EmbeddingStore(kept.path).get(SPEC.fingerprint, TEXTS)) == 4
+
+
+def test_a_file_whose_pages_are_damaged_is_set_aside(encoder, kept, capsys):
+    Embedder(SPEC, kept).embed(TEXTS, IDS)
+    kept._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with kept.path.open("r+b") as stream:
+        stream.seek(4096)  # the first page says that it is a database; what comes after is none
+        stream.write(b"\xff" * (kept.path.stat().st_size - 4096))
+    fresh = store.EmbeddingStore(kept.path)
+    assert fresh.get(SPEC.fingerprint, TEXTS) == {}
+    assert len(list(kept.path.parent.glob("*.damaged-*"))) >= 1 and "is damaged" in capsys.readouterr().err
+
+
+def test_a_store_that_another_run_holds_or_that_is_full_or_read_only_says_so(encoder, kept):
+    with contextlib.closing(sqlite3.connect(kept.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        kept._connection.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(InputError, match="another run holds it; wait for that run to end") as held:
+            kept.put_fact("f", "x", {})
+        assert "space" not in str(held.value)
+    kept._connection.execute("PRAGMA max_page_count=1")
+    with pytest.raises(InputError, match="free some space"):
+        kept.put_fact("f", "x", {"long": "x" * 100_000})
+    kept._connection.execute("PRAGMA query_only=1")
+    with pytest.raises(InputError, match="it may be read only; make it writable") as read_only:
+        kept.put_fact("f", "x", {})
+    assert "space" not in str(read_only.value) and not list(kept.path.parent.glob("*.damaged-*"))
 
 
 def test_the_store_holds_no_text(encoder, kept):

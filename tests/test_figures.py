@@ -3,13 +3,17 @@
 import csv
 import json
 import re
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from figure_checks import cut_off, drawn_texts, overlapping
 
 from utils import figures
+from utils.figure_style import FORMS, drawing, rendered
 from utils.projection import TaxonomyMap
-from utils.results import read_result
+from utils.results import read_items, read_result
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
@@ -86,7 +90,7 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
     figure = figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
-    assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3 + [""]
+    assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
         assert np.asarray(scatter.get_offsets()) == pytest.approx(np.array(expected))
@@ -97,30 +101,131 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
     _, results, _ = read(sample_results, "safety_taxonomy")
     drawn = {}
     for dark in (False, True):
-        with figures.drawing(dark):
+        with drawing(dark):
             figure = figures.averages(results, "categorical_purity", "a title")
-            drawn[dark] = figures.rendered(figure, "svg").decode()
+            drawn[dark] = rendered(figure, "svg").decode()
     assert "#1b1d22" in drawn[True] and "#1b1d22" not in drawn[False]
     texts = [re.findall(r">([^<]*)</text>", svg) for svg in drawn.values()]
     assert texts[0] == texts[1] and f"{results[0].value('categorical_purity', 'average'):.3f}" in texts[0]
 
 
-def test_all_are_written_as_png_and_svg(sample_results, capsys):
-    assert figures.main(["--out", str(sample_results)]) == 0
+def test_all_are_written_in_every_form(sample_results, capsys):
+    folder = sample_results / "sample" / "figures"
+    heatmaps = [folder / f"safety_taxonomy_heatmap.{form}" for form in FORMS]
+    assert figures.main(["--out", str(sample_results), "--no-titles"]) == 0
+    assert b"categorical purity" not in heatmaps[1].read_bytes() and b"MiniLM-L6" in heatmaps[1].read_bytes()
     assert "without a map: all-minilm-l6-v2" in capsys.readouterr().err, "its vectors are in another store"
     assert figures.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
     assert "without safety_detection: all-minilm-l6-v2: no result in" in capsys.readouterr().err
     assert figures.main(["--out", str(sample_results)]) == 0
-    folder = sample_results / "sample" / "figures"
     names = {path.stem for path in folder.iterdir()}
-    assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg"}
+    assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".pdf"}
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
-    first = (folder / "safety_taxonomy_heatmap.svg").read_bytes()
+    first = [path.read_bytes() for path in heatmaps]
     assert figures.main(["--out", str(sample_results)]) == 0
-    assert (folder / "safety_taxonomy_heatmap.svg").read_bytes() == first, "the same figure, the same bytes"
+    assert [path.read_bytes() for path in heatmaps] == first, "the same figure, the same bytes"
+    assert b"Safety-Taxonomy: categorical purity" in first[1]
 
 
 def test_no_results_is_one_line(tmp_path, capsys):
     assert figures.main(["--out", str(tmp_path)]) == 2
     assert "no results to draw; run a task first" in capsys.readouterr().err
+
+
+def long_named(sample_results, task, encoders, groups):
+    """Results of so many encoders with names of 55 letters and so many groups with names of 70, and their items."""
+    paths, results, _ = read(sample_results, task)
+    first, metric = results[0], figures.HEADLINES[task]
+    average = first.metric(metric, "average")
+    kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *figures.OVERLAP_BINS)]
+    rows = [replace(average, group=f"group {i} ".ljust(70, "g"), value=i % 10 / 10) for i in range(groups)]
+    made = []
+    for i in range(encoders):
+        encoder = replace(first.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(55, "x"))
+        made.append(replace(first, encoder=encoder, dataset_name="data" * 30, metrics=(*rows, *kept)))
+    points = np.random.default_rng(0).normal(size=(2 * groups, 2))
+    names = tuple(row.group for row in rows) * 2
+    ids = tuple(map(str, range(len(names))))
+    maps = [TaxonomyMap("e", one.encoder.label, ids, names, points, ((),) * len(ids), 0.9) for one in made]
+    return made, [read_items(paths[0], [metric])] * encoders, maps if task == "safety_taxonomy" else []
+
+
+@pytest.mark.parametrize(("encoders", "groups"), [(1, 1), (5, 61), (30, 12)])
+@pytest.mark.parametrize("task", figures.HEADLINES)
+def test_nothing_is_cut_off(sample_results, task, encoders, groups):
+    results, items, maps = long_named(sample_results, task, encoders, groups)
+    with warnings.catch_warnings(), drawing():
+        warnings.simplefilter("error")
+        for stem, figure in figures.figures_of(results, items, maps).items():
+            assert cut_off(figure) == [] and overlapping(figure) == [], stem
+            shown = "".join("".join(text.get_text() for text in drawn_texts(figure)).split())
+            assert figure.get_suptitle().replace("\n", "").count("data") > 30, "a title is whole"
+            heads = maps[: figures.MAPS_DRAWN] if stem.endswith("tsne") else results
+            assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
+            if stem.endswith(("heatmap", "tsne")):
+                assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
+            for legend in figure.legends:
+                assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_every_encoder_stands_by_its_bin(sample_results):
+    results, _, _ = long_named(sample_results, "safety_contrast", 30, 2)
+    for container in figures.boundary_by_overlap(results, "").axes[0].containers:
+        assert np.abs(container.lines[0].get_xdata() - np.arange(3)).max() < 0.5
+
+
+def test_a_cut_label_is_found():
+    """What the tests above look with sees what they look for."""
+    with drawing():
+        figure, [axes] = figures.panels(1, 1)
+        figure.set_size_inches(2, 2)
+        axes.set_title("a title that is longer than two inches")
+        axes.set_yticks([0.5, 0.51], ["one", "two"])
+        assert cut_off(figure) == ["a title that is longer than two inches"]
+        assert ("one", "two") in overlapping(figure)
+
+
+def test_no_zero_has_a_sign(sample_results):
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 1, 2)
+    rows = [replace(results[0].metrics[0], value=-0.0004), *results[0].metrics[1:]]
+    rows = [replace(m, value=-0.0004, low=-0.1, high=0.1) if m.group == "average" else m for m in rows]
+    changed = [replace(results[0], metrics=tuple(rows))]
+    assert [text.get_text() for text in figures.heatmap(changed, "categorical_purity", "").axes[0].texts] == [
+        "0.00", "0.10", "0.00"  # the first group, the second with 1 / 10, the average
+    ]  # fmt: skip
+    shown = drawn_texts(figures.averages(changed, "categorical_purity", ""))
+    assert "0.000" in [text.get_text() for text in shown]
+
+
+def test_many_groups_are_the_rows_of_a_heatmap(sample_results):
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 61)
+    axes = figures.heatmap(results, "categorical_purity", "").axes[0]
+    assert np.asarray(axes.images[0].get_array()).shape == (62, 2)
+    # The third group has the value 2 / 10, the last row is the average.
+    assert axes.texts[4].get_text() == "0.20" and axes.get_yticklabels()[61].get_text() == "average"
+
+
+@pytest.mark.parametrize(("n", "across", "columns"), [
+    (1, 3, [[(0, 2)]]),
+    (5, 3, [[(0, 2), (2, 4), (4, 6)], [(1, 3), (3, 5)]]),  # two panels of 2 columns in the middle of 6
+    (4, 2, [[(0, 2), (2, 4)], [(0, 2), (2, 4)]]),
+    (4, 3, [[(0, 2), (2, 4), (4, 6)], [(2, 4)]]),
+])  # fmt: skip
+def test_panels_leave_no_hole(n, across, columns):
+    _, made = figures.panels(n, across)
+    places = [panel.get_subplotspec() for panel in made]
+    rows = [[] for _ in columns]
+    for place in places:
+        rows[place.rowspan.start].append((place.colspan.start, place.colspan.stop))
+    assert rows == columns
+
+
+def test_a_name_in_letters_that_no_font_has_gives_no_raw_warning(sample_results):
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 3)
+    rows = tuple(replace(m, group=f"\U00012000 {m.group}") if m.n else m for m in results[0].metrics)
+    named = [replace(result, metrics=rows) for result in results]
+    with warnings.catch_warnings(record=True) as said, drawing():
+        figure = figures.heatmap(named, "categorical_purity", "a title")
+        assert "\U00012000" in rendered(figure, "svg").decode() and rendered(figure, "png")
+    assert said == []

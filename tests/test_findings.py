@@ -8,7 +8,7 @@ import pytest
 
 from utils import compare, findings
 from utils.metrics import OVERLAP_BINS
-from utils.results import read_result
+from utils.results import read_result, read_with_items
 from utils.schema import EmbeddingStats, EncoderInfo, Metric, Result
 
 OVERLAPS = tuple(OVERLAP_BINS)
@@ -175,7 +175,7 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
 
     for task in compare.HEADLINES:
         paths = [sample_results / "sample" / task / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
-        scores = [compare.read_scores(path, None)[0] for path in paths]
+        scores = [compare.scores_of(read_with_items(path), compare.HEADLINES[task]) for path in paths]
         comparison = compare.compare(scores, compare.HEADLINES[task], "tfidf")
         said = " ".join(texts([read_result(path) for path in paths], comparison).values())
         known = {f"{abs(comparison.cells[-1].difference or 0):.3f}"}

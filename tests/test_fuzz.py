@@ -27,7 +27,7 @@ TEXTS = ["prompt", "question", "unsafe_prompt", "safe_prompt", "original_prompt"
 
 def cells_of(i):
     """Row i of a file that every command takes, from column to cell."""
-    texts = {column: f"{PROMPT} {column[-3:]} {' '.join(WORDS[(i + j) % 12] for j in range(4))}" for column in TEXTS}
+    texts = {c: f"how {PROMPT} {c[-3:]} {' '.join(WORDS[(i + j) % 12] for j in range(4))}" for c in TEXTS}
     groups = dict.fromkeys(GROUPS, "first" if i % 2 else "second")
     answer = json.dumps({column: texts[column] for column in EDITS})
     return {"id": str(i), "label": str(i // 2 % 2), **groups, **texts, "contrasts": answer}

@@ -10,7 +10,8 @@ import pytest
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import baseline, config, evaluation, hub, kept_results
+from utils import baseline, config, encoders, evaluation, hub, kept_results
+from utils.schema import EncoderOptions
 from utils.store import EmbeddingStore, default_path
 
 
@@ -33,8 +34,13 @@ def scored():
     return run
 
 
+def kept_as(task, encoder):
+    """The stem of an encoder's files under the average similarity that `scored` asks for."""
+    return f"{encoder}+own" if task.uses_baseline and encoder != "tfidf" else encoder
+
+
 def document(out, task, encoder="all-minilm-l6-v2", dataset="sample"):
-    return json.loads((out / dataset / task.name / f"{encoder}.json").read_text())
+    return json.loads((out / dataset / task.name / f"{kept_as(task, encoder)}.json").read_text())
 
 
 @pytest.mark.parametrize("task", [CHALLENGING, CONTRAST, TAXONOMY], ids=lambda task: task.name)
@@ -50,7 +56,7 @@ def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path
         for changing in ("created", "seconds", "embedding", "environment"):
             del first[changing], second[changing]
         assert first == second
-        name = f"sample/{task.name}/{encoder}.items.csv"
+        name = f"sample/{task.name}/{kept_as(task, encoder)}.items.csv"
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
@@ -76,10 +82,12 @@ def test_another_setting_is_scored_anew(task, change, scored, tmp_path):
 def test_what_the_floor_has_no_part_in_is_scored_anew_for_the_encoder_alone(scored, tmp_path):
     assert scored(CHALLENGING, out=tmp_path) == 2
     assert scored(CHALLENGING, "--baseline", "0.1", out=tmp_path) == 1
-    assert document(tmp_path, CHALLENGING)["settings"]["baseline"]["source"] == "given"
+    given = tmp_path / "sample" / CHALLENGING.name / "all-minilm-l6-v2+0.1.json"
+    assert json.loads(given.read_text())["settings"]["baseline"]["source"] == "given"
     assert document(tmp_path, CHALLENGING, "tfidf")["settings"]["baseline"]["source"] == "own"
     assert scored(CHALLENGING, "--prompt", "query: ", out=tmp_path) == 1
-    assert document(tmp_path, CHALLENGING)["encoder"]["prompt"] == "query: "
+    name = f"all-minilm-l6-v2@{encoders.resolve('all-minilm-l6-v2', EncoderOptions(prompt='query: ')).fingerprint[:8]}"
+    assert document(tmp_path, CHALLENGING, name)["encoder"]["prompt"] == "query: "
 
 
 @pytest.mark.parametrize("column", ["unsafe_prompt", "type", "id"])
@@ -114,19 +122,42 @@ def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
 
 
 def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
-    for folder in ("utils", "Safety_X"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "one.py").write_text("x = 1")
+    names = ["utils/one.py", "utils/encoders.yaml", "utils/paper_figures.json", "utils/metrics/sub.py",
+             "Safety_X/one.py", "Safety_X/parts/two.py"]  # fmt: skip
+    without = ["Safety_X/data/one.json", "Safety_X/README.md", "Safety_Y/one.py"]
+    for name in [*names, *without]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1")
     monkeypatch.setattr(config, "ROOT", tmp_path)
-    digests = []
-    for change in (lambda: None, lambda: (tmp_path / "utils" / "one.py").write_text("x = 2"),
-                   lambda: (tmp_path / "Safety_X" / "one.py").write_text("x = 2"),
-                   lambda: monkeypatch.setattr(kept_results, "PACKAGES", ("numpy",))):  # fmt: skip
-        change()
+
+    def digest():
         kept_results.code_digest.cache_clear()
-        digests.append(kept_results.code_digest("Safety_X"))
+        return kept_results.code_digest("Safety_X")
+
+    digests = [digest()]
+    for name in names:
+        (tmp_path / name).write_text("x = 2")
+        digests.append(digest())
+    (tmp_path / "utils" / "one.py").rename(tmp_path / "utils" / "metrics" / "one.py")
+    digests.append(digest())
+    monkeypatch.setattr(kept_results, "PACKAGES", ("numpy",))
+    digests.append(digest())
+    assert len(set(digests)) == 1 + len(names) + 2
+    for name in without:
+        (tmp_path / name).write_text("x = 2")
+    assert digest() == digests[-1]
     kept_results.code_digest.cache_clear()
-    assert len(set(digests)) == 4
+
+
+def test_an_average_similarity_that_has_become_known_is_added_to_a_kept_result(scored, tmp_path):
+    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert document(tmp_path, CHALLENGING)["average_similarities"].keys() == {"own"}
+    fingerprint = encoders.resolve("all-minilm-l6-v2").fingerprint
+    fact = {"value": 0.125, "median": 0.1, "standard_deviation": 0.1}
+    EmbeddingStore(default_path()).put_fact(fingerprint, baseline.BEAVERTAILS_FACT, fact)
+    assert scored(CHALLENGING, out=tmp_path) == 0
+    known = document(tmp_path, CHALLENGING)["average_similarities"]
+    assert known.keys() == {"own", "beavertails"} and known["beavertails"] == 0.125
 
 
 def test_a_damaged_result_is_scored_anew(scored, tmp_path):
@@ -138,8 +169,6 @@ def test_a_damaged_result_is_scored_anew(scored, tmp_path):
 
 
 def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tmp_path, monkeypatch):
-    from utils import encoders
-
     store = EmbeddingStore(tmp_path / "store.sqlite")
     minilm, floor = encoders.resolve("all-minilm-l6-v2"), encoders.resolve("tfidf")
     monkeypatch.setattr(hub, "is_offline", lambda: False)

@@ -62,13 +62,14 @@ class Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.under_way -= 1
 
-    def answer(self, vectors, backwards=False):
+    def answer(self, vectors, backwards=False, model=None):
         def encoded(row):
             return base64.b64encode(np.array(row, dtype="<f4").tobytes()).decode()
 
         data = [{"object": "embedding", "index": i, "embedding": encoded(row)} for i, row in enumerate(vectors)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
-        self.reply(200, {"object": "list", "model": "m", "data": data[::-1] if backwards else data, "usage": usage})
+        model = model or self.server.requests[-1]["model"]
+        self.reply(200, {"object": "list", "model": model, "data": data[::-1] if backwards else data, "usage": usage})
 
     def reply(self, status, document, **headers):
         body = json.dumps(document).encode()
@@ -145,7 +146,7 @@ def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
     [
         (lambda inputs: [vector(text) for text in inputs[1:]], r"gave 1 embeddings for 2 texts"),
         (lambda inputs: [vector(text, 4 + i) for i, text in enumerate(inputs)], r"embeddings of length 4, 5"),
-        (lambda inputs: [], r"answer without embeddings"),
+        (lambda inputs: [], r"gave 0 embeddings for 2 texts"),
     ],
 )
 def test_an_answer_of_the_wrong_length_is_refused(server, answer, message):
@@ -189,13 +190,13 @@ def test_what_was_paid_for_is_kept_when_a_request_fails(server, tmp_path):
         if number != 2:
             time.sleep(0.3)  # the others are under way while the second fails
             return False
-        handler.reply(400, refused)
+        handler.reply(401, refused)
         return True
 
     server.misbehave = misbehave
     spec = resolve("openai:some-model")
     texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
-    with pytest.raises(InputError, match="status 400"):
+    with pytest.raises(InputError, match="refused the key"):
         embed.Embedder(spec, kept).embed(texts, ids)
     answered = [text for i, request in enumerate(server.requests) if i != 1 for text in request["input"]]
     assert len(server.requests) == 4, "after the failure nothing more is sent"
@@ -225,6 +226,186 @@ def test_what_was_paid_for_is_kept_on_interrupt(server, tmp_path, monkeypatch):
         embed.Embedder(spec, kept).embed(texts, ids)
     assert len(server.requests) == 4
     assert set(kept.get(spec.fingerprint, texts)) == set(server.texts)
+
+
+def raw(item):
+    """An answer of the items given, in place of the server's."""
+    return lambda number, inputs, handler: handler.reply(200, item) or True
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["<html>", [], None, 5, {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [[]]}, {"data": [{}]}]
+    + [{"data": [{"embedding": value}]} for value in (None, 5, {"a": 1}, [], [[1.0]], ["1"], "!!", "AAA")],
+)
+def test_an_answer_that_is_none_is_one_line(server, document):
+    server.misbehave = raw(document)
+    with pytest.raises(InputError, match=r"gave an answer without embeddings|gave 0 embeddings for 1 texts"):
+        encoders.load(resolve("openai:some-model")).encode(["a"])
+
+
+@pytest.mark.parametrize(
+    ("indices", "order"),
+    [
+        ([None, None], [0, 1]),
+        ([0, 0], [0, 1]),
+        ([1, 0], [1, 0]),
+        (["1", "0"], [1, 0]),
+        ([0, 2], None),
+        ([0, None], None),
+    ],
+)
+def test_the_order_of_an_answer(server, indices, order):
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    data = [
+        {"embedding": row} | ({} if index is None else {"index": index})
+        for row, index in zip(rows, indices, strict=True)
+    ]
+    server.misbehave = raw({"data": data})
+    encoder = encoders.load(resolve("openai:some-model"))
+    if order is None:
+        with pytest.raises(InputError, match="numbers its embeddings wrongly"):
+            encoder.encode(["a", "b"])
+    else:
+        assert encoder.encode(["a", "b"]).tolist() == [rows[i] for i in order]
+
+
+def test_nan_names_the_text(server):
+    server.misbehave = raw({"data": [{"embedding": [float("nan"), 1.0]}]})
+    with pytest.raises(InputError, match="gave NaN or infinity for id 7"):
+        embed.Embedder(resolve("openai:some-model")).embed(["a"], ["id 7"])
+
+
+@pytest.mark.parametrize(
+    ("served", "taken"),
+    [
+        ("some-model", True),
+        ("org/some-model", True),
+        ("some-model-2024-05-13", True),
+        ("some-model:latest", True),
+        ("some-model-large", False),
+        ("other", False),
+        ("some", False),
+    ],
+)
+def test_another_model_behind_the_name_is_noticed(server, served, taken):
+    server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), model=served) or True
+    encoder = encoders.load(resolve("openai:some-model"))
+    if taken:
+        assert encoder.encode(["a"]).tolist() == [vector("a")]
+    else:
+        with pytest.raises(InputError, match=f"answered with the model {served}, some-model was asked for"):
+            encoder.encode(["a"])
+
+
+def test_vectors_of_two_served_models_are_not_mixed(server, tmp_path):
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+    served = ["some-model-2024-01-01"]
+    server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), model=served[0]) or True
+    embed.Embedder(spec, kept).embed(["a"], ["1"])
+    embed.Embedder(spec, kept).embed(["a", "b"], ["1", "2"])
+    served[0] = "some-model-2025-01-01"
+    with pytest.raises(InputError, match=r"answers with some-model-2025-01-01 now, .* are of some-model-2024-01-01"):
+        embed.Embedder(spec, kept).embed(["a", "c"], ["1", "3"])
+    assert kept.get(spec.fingerprint, ["a", "b", "c"]).keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("most", [10, 32])
+def test_a_server_of_small_requests_gets_small_ones(server, status, most):
+    def misbehave(number, inputs, handler):
+        if len(inputs) > most:
+            handler.reply(status, {"error": {"message": "too many"}})
+        return len(inputs) > most
+
+    server.misbehave = misbehave
+    embedded = embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+    assert embedded.matrix.tolist() == [vector(text) for text in TEXTS]
+    taken = [request["input"] for request in server.requests if len(request["input"]) <= most]
+    assert sorted(text for texts in taken for text in texts) == sorted(TEXTS), "each is answered once"
+    # 256 is halved down to 8 or 32; of those that were under way at once, each may learn it for itself, in both forms.
+    assert len(server.requests) - len(taken) <= 2 * 4 * 5
+
+
+def test_a_text_that_a_server_refuses_is_named(server, tmp_path):
+    def misbehave(number, inputs, handler):
+        if TEXTS[300] in inputs:
+            handler.reply(400, {"error": {"message": f"too long: {TEXTS[300]}", "code": "context_length"}})
+        return TEXTS[300] in inputs
+
+    server.misbehave = misbehave
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+    with pytest.raises(InputError, match=r"refused a request \(status 400, context_length\); it was id 300$"):
+        embed.Embedder(spec, kept).embed(TEXTS, IDS)
+    assert len(kept.get(spec.fingerprint, TEXTS)) > 400, "what came is kept"
+
+
+def test_a_server_without_base64_is_asked_for_numbers(server):
+    def misbehave(number, inputs, handler):
+        form = server.requests[-1]["encoding_format"]
+        if form == "base64":
+            handler.reply(422, {"error": {"message": "unknown encoding_format"}})
+        else:
+            handler.reply(200, {"data": [{"index": i, "embedding": vector(text)} for i, text in enumerate(inputs)]})
+        return True
+
+    server.misbehave = misbehave
+    encoder = encoders.load(resolve("openai:some-model"))
+    assert encoder.encode(["a", "b"]).tolist() == [vector("a"), vector("b")]
+    encoder.encode(["c"])
+    assert [request["encoding_format"] for request in server.requests] == ["base64", "float", "float"]
+
+
+def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatch):
+    monkeypatch.setattr(openai_api, "SECONDS_TO_ANSWER", 0.2)
+    server.seconds = 1.0
+    with pytest.raises(InputError, match=r"did not answer within 0.2 s, 2 times; what came is kept, run again"):
+        encoders.load(resolve("openai:some-model")).encode(["a"])
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("https://api.openai.com/v1", "OpenAI API model some-model"),
+        ("https://api.openai.com:443/v1/", "OpenAI API model some-model"),
+        (" https://api.openai.com/v1\n", "OpenAI API model some-model"),
+        ("http://api.openai.com/v1", "API at http://api.openai.com/v1, model some-model"),
+        ("https://x.org/v1", "API at x.org/v1, model some-model"),
+        ("https://x.org:443/v1", "API at x.org/v1, model some-model"),
+        ("https://x.org:8443/v1", "API at x.org:8443/v1, model some-model"),
+        # The first 8 digits of the SHA-256 of key=a, by sha256sum.
+        ("https://x.org/v1?key=a", "API at x.org/v1?e2159e96, model some-model"),
+    ],
+)
+def test_an_address_is_the_same_however_it_is_written_and_another_where_it_is(monkeypatch, address, source):
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    config.load_environment()
+    assert resolve("openai:some-model").source == source
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY must name an http:// or https:// proxy"),
+        ("HTTPS_PROXY", "foo://x", "HTTPS_PROXY must name"),
+        ("SSL_CERT_FILE", "/nonexistent.pem", "SSL_CERT_FILE must name a file with certificates"),
+        ("OPENAI_API_KEY", "sk\u2014secret", "OPENAI_API_KEY: has a character that is not ASCII"),
+        ("OPENAI_API_KEY", "a secret\nb", "OPENAI_API_KEY: has a character that is not ASCII or can't be seen"),
+    ],
+)
+def test_a_setting_that_no_request_can_be_made_with_is_named(server, monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        encoders.load(resolve("openai:some-model"))
+    assert "secret" not in str(caught.value)
+
+
+def test_white_space_around_a_key_is_dropped(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    config.load_environment()
+    encoders.load(resolve("openai:some-model")).encode(["a"])
+    assert server.authorizations == {f"Bearer {KEY}"}
 
 
 def test_another_server_or_model_shares_no_vectors(server, monkeypatch):

@@ -76,6 +76,19 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
 
 
+def test_a_map_by_another_program_is_computed_anew(tmp_path, monkeypatch):
+    result, store = written_result(tmp_path), EmbeddingStore(default_path())
+    texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
+    calls, tsne = [], projection.tsne
+    monkeypatch.setattr(projection, "tsne", lambda vectors: calls.append(1) or tsne(vectors))
+    made = []
+    for digest in ("one", "one", "another"):
+        monkeypatch.setattr(projection, "code_digest", lambda folder, digest=digest: digest)
+        projection.taxonomy_map(result, texts, ["a", "b"] * 6, texts, store)
+        made.append(len(calls))
+    assert made == [1, 1, 2]
+
+
 def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
     """Beyond MOST_POINTS the categories say which prompts are shown."""
     monkeypatch.setattr(projection, "MOST_POINTS", 6)

@@ -188,9 +188,11 @@ def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample
     path = out / "sample" / "safety_taxonomy" / "tfidf.json"
     old = json.loads(path.read_text())
     old["settings"]["top_k"], old["created"] = 5, "2020-01-01T00:00:00+00:00"
+    old["encoder"]["name"] = "tfidf\x1b[31m"
     path.write_text(json.dumps(old))
     assert report.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
+    assert "tfidf\\x1b[31m" in said.err and "\x1b" not in said.err
     assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
     topics = " ".join(said.out.split()).split("Topics:")[1]
     assert "of its own category for MiniLM-L6. Neighbours" in topics, "nothing of the floor"
@@ -259,8 +261,8 @@ def test_types_of_any_name(tmp_path, capsys):
     names = ("overlap < 0.2", "overlapping $x$ and $\\bad$ claims")
     rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
     path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
-    common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
-    assert evaluation.evaluate(CHALLENGING, common) == 0 and report.main(common) == 0
+    common = ["--quiet", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
+    assert evaluation.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report.main(common) == 0
     tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
     shown = [row[0][1] for row in table(tree, "Normalized similarity, lower is better")]
     assert set(shown) == {*names, "average", "overall"}
@@ -269,12 +271,27 @@ def test_types_of_any_name(tmp_path, capsys):
     assert not any("word overlap" in caption for caption in captions)
 
 
+def test_help_lists_what_is_taken_and_no_more(capsys):
+    with pytest.raises(SystemExit) as ended:
+        report.main(["--help"])
+    given = ("model", "data", "baseline", "out", "quiet", "reference")
+    listed = set(re.findall(r"^  (--[a-z-]+|ENCODER)", capsys.readouterr().out, re.M))
+    assert ended.value.code == 0 and listed == {"ENCODER", *(f"--{name}" for name in given)}
+
+
+def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
+    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
+    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("report on sample: ")
+
+
 def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
     for arguments, message in (
         (["--out", str(tmp_path)], "no results to report; run a task first"),
         (["--out", str(tmp_path), "--data", "paper"], "no results to report"),
         (["--out", str(sample_results), "--reference", "st5-xl"], "--reference st5-xl: no such result of"),
-        (["--top-k", "0"], "--top-k 0: give a whole number of at least 1"),
+        (["--top-k=5"], "unrecognized arguments: --top-k=5 (see --help)"),
+        (["--no-cache"], "unrecognized arguments: --no-cache (see --help)"),
     ):
         assert report.main(arguments) == 2
         line = capsys.readouterr().err

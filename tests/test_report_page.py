@@ -158,9 +158,23 @@ def test_a_page_that_moves_under_a_resting_pointer_leaves_what_the_keyboard_chos
     page.wait_for_function("id => document.getElementById('map-id').value !== id", arg=other)
 
 
+@pytest.fixture(scope="module")
+def page_of_long_names(sample_results, tmp_path_factory):
+    """The sample's page with encoders of names that are long and have no place to break."""
+    out = tmp_path_factory.mktemp("long")
+    shutil.copytree(sample_results / "sample", out / "sample")
+    for path in out.glob("sample/safety_*/*.json"):
+        path.write_text(path.read_text().replace('"MiniLM-L6"', f'"{"minilm" * 10}"').replace("TF-IDF", "T" * 55))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
+        assert report.main(["--out", str(out), "--quiet"]) == 0
+    return out / "sample" / "report.html"
+
+
 @pytest.mark.parametrize("width", [375, 1280])
-def test_nothing_overflows(opened, sample_page, width):
-    page = opened(sample_page, width=width)
+@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names"])
+def test_nothing_overflows(opened, request, names, width):
+    page = opened(request.getfixturevalue(names), width=width)
     page.click("#accept")
     page.wait_for_selector("#map .scatterlayer .trace")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -168,6 +182,9 @@ def test_nothing_overflows(opened, sample_page, width):
         .filter((e) => !e.closest(".scroll, pre, svg") && !e.matches(".skip"))
         .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))""")
     assert wide == []
+    if width == 375:  # the column that stays in sight is readable, and leaves room for those that scroll
+        first = [cell.bounding_box()["width"] for cell in page.locator("tbody th:visible").all()]
+        assert min(first) > 90 and max(first) < 375 / 2
 
 
 def test_dark_and_light(opened, sample_page):
@@ -210,9 +227,10 @@ def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
         rows.writerow(["id", "type", "unsafe_prompt", "safe_prompt"])
         for i in range(8):
             rows.writerow([i, "ab"[i % 2], f"{MARKUP} unsafe {i}", f"{MARKUP} safe {i}"])
-    common = ["--quiet", "--bootstrap", "0", "--out", str(tmp_path / "results"), "--top-k", "3", "--model", "tfidf"]
-    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *common]) == 0
-    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *common]) == 0
+    common = ["--quiet", "--out", str(tmp_path / "results"), "--model", "tfidf"]
+    flags = [*common, "--bootstrap", "0", "--top-k", "3"]
+    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *flags]) == 0
+    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *flags]) == 0
     assert report.main(["--data", str(folder / "own.csv"), *common]) == 0
     page = opened(tmp_path / "results" / "own" / "report.html")
     assert "Without the prompts' texts: own.csv: not the file that was evaluated" in page.inner_text("#findings")

@@ -353,6 +353,22 @@ def test_a_dtype_that_is_not_the_registrys_is_named(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("ST5-XL (st5-xl), bfloat16 (not float32), 2026-01-02\n")
 
 
+def test_the_dtype_asked_for_is_taken_from_the_variants(tmp_path, capsys):
+    [(source, revision, _)] = encoders.listed_checkpoints(encoders.registry()["st5-xl"])
+    info = EncoderInfo("st5-xl", "ST5-XL (bfloat16)", source, revision, 3, "bfloat16", None, "", "torch", "x")
+    both(tmp_path, "st5-xl", encoder=info)
+    for task in OF_TASK:
+        path = tmp_path / "paper" / task / "st5-xl.json"
+        path.rename(path.with_name("st5-xl@0123abcd.json"))
+        path.with_name("st5-xl@9999ffff+own.json").write_text("not to be looked at")
+    both(tmp_path, "st5-xl", gap=lambda group: 0.01)
+    for dtype, heading in (("auto", "ST5-XL (st5-xl), float32,"), ("float32", "ST5-XL (st5-xl), float32,"),
+                           ("bfloat16", "ST5-XL (bfloat16) (st5-xl), bfloat16 (not float32),")):  # fmt: skip
+        assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", dtype]) == 0
+        assert capsys.readouterr().out.startswith(heading)
+    assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", "float16"]) == 3
+
+
 def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, capsys):
     both(tmp_path, "st5-base")
     write(tmp_path, "st5-large", "safety_challenging")

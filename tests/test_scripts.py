@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
-from utils import config
+from utils import config, reproduce
 
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is not installed"))
@@ -138,18 +139,26 @@ def test_run_with_bash_it_does_the_same(house):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_all_runs_every_task_then_the_report_with_the_same_flags(house, name):
+def test_all_runs_every_task_and_the_report_as_one_program(house, name):
     run = shell(name, f"MODEL=tfidf source '{house}/scripts/all.sh' --limit 24; echo status $?")
     calls = [line for line in run.stdout.splitlines() if line.startswith("call:")]
-    assert calls == ["call: -m scripts.all_tasks --limit 24", "call: -m utils.report --limit 24"]
-    assert run.stdout.count("MODEL=tfidf") == 2 and run.stdout.endswith("status 0\n")
+    assert calls == ["call: -m scripts.all_tasks --limit 24"]
+    assert run.stdout.count("MODEL=tfidf") == 1 and run.stdout.endswith("status 0\n")
     assert "from: /\n" in run.stdout and "from: /a" not in run.stdout
 
 
-@pytest.mark.parametrize("name", SHELLS)
-def test_all_makes_no_report_of_a_run_that_failed(house, name):
-    run = shell(name, f"source '{house}/scripts/all.sh'; echo status $?", FAIL="all_tasks")
-    assert "utils.report" not in run.stdout and run.stdout.endswith("status 2\n")
+def test_all_makes_a_report_of_a_run_that_went_well(tmp_path):
+    command = [sys.executable, "-m", "scripts.all_tasks", "tfidf", "--limit", "24", "--bootstrap", "0", "--quiet"]
+    command += ["--data", "sample", "--out", str(tmp_path), "--baseline", "own"]
+    environment = {**os.environ, "SAFE_EMBED_CACHE_DIR": str(tmp_path / "cache")}
+    run = subprocess.run(command, cwd=config.ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    *_, said, _ = run.stdout.splitlines()
+    assert said == f"report on sample: {tmp_path}/sample/report.html (open it in a browser)"
+    assert "Findings" not in run.stdout and (tmp_path / "sample" / "report.html").is_file()
+    (tmp_path / "sample" / "report.html").unlink()
+    run = subprocess.run([*command, "--top-k", "0"], cwd=config.ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 2 and not (tmp_path / "sample" / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -334,3 +343,23 @@ def test_the_active_environment_is_used(house, tmp_path):
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         run = shell("bash", f"source '{house}/scripts/safety_taxonomy.sh'", **{variable: str(active)})
         assert "active call: -m Safety_Taxonomy.evaluate" in run.stdout
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_of_the_tests_installs_nothing(house, name, flag):
+    shutil.rmtree(house / ".venv")
+    run = shell(name, f"source '{house}/scripts/test.sh' {flag}; echo $?")
+    what, usage, status = run.stdout.splitlines()
+    assert what.startswith("Sets up and runs every check") and status == "0"
+    assert usage == "Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)"
+    assert not (house / ".venv").exists()
+
+
+def test_reproduce_shows_what_it_takes_and_no_more(capsys):
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and said.startswith("usage: scripts/reproduce.sh [ENCODER ...] ")
+    assert set(re.findall(r"--[a-z-]+", said)) == {"--help", "--device", "--dtype", "--out", "--no-cache", "--format"}
+    assert "{plan,table}" not in said

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import oracles
@@ -67,7 +70,7 @@ def test_safety_challenging_by_hand(compass, tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("id,type,unsafe_prompt,safe_prompt\n1,a,u1,s1\n2,a,u2,s2\n3,b,u3,s3\n4,b,u4,s4\n")
     assert run(CHALLENGING, tmp_path, "--data", str(path), "--baseline", "0.2") == 0
-    doc = document(tmp_path, CHALLENGING, "all-minilm-l6-v2", "pairs")
+    doc = document(tmp_path, CHALLENGING, "all-minilm-l6-v2+0.2", "pairs")
     # Cosines 0.5, 1, 0.5, cos 30 = 0.8660254; normalized with b = 0.2: 0.375, 1, 0.375, 0.8325318.
     got = [value(doc, "normalized_similarity", g) for g in ("a", "b", "average", "overall")]
     assert got == pytest.approx([(0.375 + 1) / 2, (0.375 + 0.8325318) / 2, 0.64563295, 0.64563295], abs=1e-6)
@@ -76,7 +79,7 @@ def test_safety_challenging_by_hand(compass, tmp_path):
     # The rivals are 90 degrees away, no nearer than any twin.
     assert value(doc, "triplet_accuracy", "overall") == 0
     assert doc["settings"]["baseline"]["source"] == "given"
-    assert [row["id"] for row in items(tmp_path, CHALLENGING, "all-minilm-l6-v2", "pairs")] == ["1", "2", "3", "4"]
+    assert [row["id"] for row in items(tmp_path, CHALLENGING, "all-minilm-l6-v2+0.2", "pairs")] == ["1", "2", "3", "4"]
 
 
 def test_safety_contrast_by_hand(compass, tmp_path):
@@ -87,13 +90,13 @@ def test_safety_contrast_by_hand(compass, tmp_path):
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
     assert run(CONTRAST, tmp_path, "--data", str(path), "--baseline", "0") == 0
-    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2", "edits")
+    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "edits")
     # Nearest edits: 66 and 1 degrees away. Means over 66..90 by 6 and over 1..5.
     cosines = np.cos(np.radians([[66, 72, 78, 84, 90], [1, 2, 3, 4, 5]]))
     assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
     assert value(doc, "mean_similarity", "a") == pytest.approx(cosines.mean(), abs=1e-6)
     assert value(doc, "pairwise_accuracy", "a") == 0.5
-    rows = items(tmp_path, CONTRAST, "all-minilm-l6-v2", "edits")
+    rows = items(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "edits")
     assert [row["nearest_edit"] for row in rows] == ["1", "1"]
     # The other original is 180 degrees away, farther than every edit.
     assert value(doc, "triplet_accuracy", "a") == 0
@@ -113,7 +116,7 @@ def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
     path = tmp_path / "bins.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     assert run(CONTRAST, tmp_path, "--data", str(path), "--baseline", "0") == 0
-    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2", "bins")
+    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "bins")
 
     def cosines(*angles):
         return np.cos(np.radians(angles))
@@ -131,7 +134,7 @@ def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
     # The rival is 45 degrees away: nearer than 2 of the first's 3 edits and 3 of the second's 5.
     assert value(doc, "triplet_accuracy", bottom) == pytest.approx((2 / 3 + 3 / 5) / 2)
     # x, y, z are the third to the fifth edit: y is 20 degrees from the first original, 25 from the second.
-    assert [row["nearest_edit"] for row in items(tmp_path, CONTRAST, "all-minilm-l6-v2", "bins")] == ["4", "4"]
+    assert [row["nearest_edit"] for row in items(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "bins")] == ["4", "4"]
     counts = {m["group"]: m["n"] for m in doc["metrics"] if m["metric"] == "boundary_similarity"}
     assert (counts[top], counts[middle], counts[bottom], counts["overall"]) == (1, 1, 2, 2)
 
@@ -183,8 +186,26 @@ def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
         assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample", "--baseline", number) == 0
         return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
 
-    assert wrote("0.1").endswith("tfidf.json") and wrote("0.1").endswith("tfidf.json")
-    assert wrote("0.25").endswith("tfidf.json, in place of one with baseline 0.1")
+    assert wrote("0.1").endswith("tfidf+0.1.json") and wrote("0.1").endswith("tfidf+0.1.json")
+    assert wrote("own").endswith("tfidf.json"), "it has no other"
+    path = tmp_path / "results" / "sample" / CHALLENGING.name / "tfidf+0.1.json"
+    path.rename(path.with_name("tfidf+0.25.json"))
+    assert wrote("0.25").endswith("tfidf+0.25.json, in place of one with baseline 0.1")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_what_the_umask_leaves_and_a_replaced_one_keeps_its_mode(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        path = written(tmp_path, "one", np.linspace(0, 1, 22))
+        items_path = path.with_name("one.items.csv")
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (path, items_path)] == [mode, mode]
+        path.chmod(0o604)
+        written(tmp_path, "one", np.linspace(0, 0.5, 22))
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (path, items_path)] == [0o604, mode]
+    finally:
+        os.umask(before)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["one.items.csv", "one.json"]
 
 
 def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):
@@ -218,7 +239,7 @@ def test_a_floor_that_is_too_large_is_left_out_and_told(compass, tmp_path, monke
 def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tmp_path, capsys):
     """All three tasks on the paper's data; headline numbers again from the vectors by plain numpy."""
     for task in TASKS:
-        assert run(task, tmp_path, "--data", "paper", "--baseline", "own") == 0
+        assert run(task, tmp_path, "--data", "paper") == 0
     encoder = encoders.load(encoders.resolve("all-minilm-l6-v2"))
 
     def read(name):
@@ -321,8 +342,12 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
         doc = document(tmp_path, task)
         assert list(doc) == [
             "schema", "task", "created", "seconds", "encoder", "dataset", "settings", "embedding", "metrics",
-            "environment",
+            "environment", *(["average_similarities"] if task.uses_baseline else []), "items",
         ]  # fmt: skip
+        content = (tmp_path / "results" / "sample" / task.name / "tfidf.items.csv").read_bytes()
+        assert doc["items"] == {"sha256": sha256(content).hexdigest()}
+        if task.uses_baseline:
+            assert doc["average_similarities"] == {"own": doc["settings"]["baseline"]["value"]}
         assert list(doc["encoder"]) == [
             "name", "label", "source", "revision", "dimension", "dtype", "max_tokens", "prompt", "backend",
             "fingerprint",

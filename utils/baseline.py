@@ -56,10 +56,35 @@ def choose_baseline(
         baseline = beavertails_average_similarity(embedder, required=choice == "beavertails", note=note)
         if baseline is not None:
             return baseline
-    try:
-        return Baseline(metrics.own_average_similarity(embeddings, groups), "own")
-    except ValueError:
-        raise InputError("--baseline own: needs prompts of two types or categories at least; give a number") from None
+    own = _own(embeddings, groups)
+    if own is None:
+        raise InputError("--baseline own: needs prompts of two types or categories at least; give a number")
+    return Baseline(own, "own")
+
+
+def _own(embeddings: np.ndarray, groups: Sequence[str]) -> float | None:
+    """The average similarity of the evaluated prompts themselves; None where they are all of one group."""
+    return metrics.own_average_similarity(embeddings, groups) if len(set(groups)) > 1 else None
+
+
+def known_elsewhere(spec: EncoderSpec, store: EmbeddingStore | None) -> dict[str, float]:
+    """The encoder's average similarities that are known without the evaluated prompts, by source."""
+    entry = encoders.paper_entry(spec)
+    kept = store.fact(spec.fingerprint, BEAVERTAILS_FACT) if store else None
+    found = {} if entry is None else {"paper": entry["average_similarity"]}
+    return found if kept is None else {**found, "beavertails": kept["value"]}
+
+
+def average_similarities(
+    chosen: Baseline, embedder: Embedder, embeddings: np.ndarray, groups: Sequence[str]
+) -> dict[str, float]:
+    """All of an encoder's average similarities that are known by now, by source.
+
+    chosen: the one that is used. embeddings, groups: as `choose_baseline` takes them.
+    """
+    own = chosen.value if chosen.source == "own" else _own(embeddings, groups)
+    found = known_elsewhere(embedder.spec, embedder.store) | ({} if own is None else {"own": own})
+    return found if chosen.source == "given" else {**found, chosen.source: chosen.value}
 
 
 def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore) -> str | None:

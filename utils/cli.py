@@ -1,15 +1,16 @@
 """The command line that the evaluations share: flags, what they may say, and how a run ends."""
 
 import argparse
+import errno
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils import config
 from utils.encoders import BACKENDS, DTYPES
-from utils.schema import EncoderOptions, InputError
+from utils.schema import EncoderOptions, InputError, escaped, shown
 
 # Characters; an id or a name that an error quotes from a file may be of any length.
 LONGEST_ERROR = 500
@@ -39,7 +40,23 @@ class Settings:
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags whose misuse becomes one line."""
+    """Flags whose misuse becomes one line. takes: those that are taken, with what --help says; all if None.
+
+    Those that are not taken have their defaults.
+    """
+
+    def __init__(self, *arguments, takes: Mapping[str, str] | None = None, **more):
+        self.takes = takes
+        super().__init__(*arguments, **more)
+
+    def add_argument(self, name: str, *names: str, **more) -> argparse.Action | None:
+        flag = name.lstrip("-")
+        if self.takes is None or name == "-h":
+            return super().add_argument(name, *names, **more)
+        if flag in self.takes:
+            return super().add_argument(name, *names, **{**more, "help": self.takes[flag]})
+        default = more.get("default", False if more.get("action") == "store_true" else None)
+        return self.set_defaults(**{flag.replace("-", "_"): default})
 
     def error(self, message: str):
         of_evaluation = any(action.dest == "encoder" for action in self._actions)
@@ -48,9 +65,9 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
-def parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The flags of an evaluation. Their defaults are the documented variables."""
-    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False)
+def parser(program: str, description: str, takes: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
+    """The flags of an evaluation, or those in `takes` alone. Their defaults are the documented variables."""
+    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
     def add(flag: str, variable: str, text: str, metavar: str) -> None:
@@ -191,15 +208,24 @@ def run(work: Callable[[], int | None]) -> int:
         config.load_environment()
         return work() or 0
     except InputError as error:
-        line = " ".join(str(error).split())
-        if len(line) > LONGEST_ERROR:
-            line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
-        print(f"error: {line}", file=sys.stderr)
-        config.leave_error(line)
-        return 2
+        return _mistake(str(error))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _mistake(f"{shown(error.filename)}: the name is too long for a file; give a shorter one")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is stored", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+
+
+def _mistake(message: str) -> int:
+    """Reports a person's mistake in one line; the exit status."""
+    line = escaped(" ".join(message.split()))
+    if len(line) > LONGEST_ERROR:
+        line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
+    config.leave_error(line)
+    return 2

@@ -7,18 +7,20 @@ import csv
 import io
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from utils import config, tables, transfer
-from utils.results import read_items, read_result
+from utils.find import find_results, named
+from utils.likeness import refuse_unlike, side_by_side
+from utils.results import read_with_items
 from utils.schema import InputError, Metric, Result
-from utils.sources import FORMATS as FORMATS_OF_TASKS
-from utils.sources import find, shown_path
+from utils.sources import shown_path
 from utils.tables import p_text
 from utils.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 
@@ -35,11 +37,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Scores:
-    """An encoder's result with its per-item scores of one metric. items: id to (group, value), in order."""
+    """An encoder's result, with its items, and the values of one metric, n for n items; none of detection."""
 
     result: Result
-    path: Path
-    items: dict[str, tuple[str, float]]
+    values: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Comparison:
     ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
     test of their averages.
     average_p: the p-values of that test, by pair of encoders in the order of `labels`, Holm-corrected over all pairs.
+    note: what else is to be said under the table.
     """
 
     task: str
@@ -76,6 +78,7 @@ class Comparison:
     ranks: dict[str, int]
     average_p: dict[tuple[str, str], float]
     ranked_by: str = "average"
+    note: str = ""
 
 
 def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
@@ -85,12 +88,12 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
     Holm-corrected over all pairs; the other p-values are corrected over all differences to the reference but those of
     the averages. Raises InputError, naming the reason, if the results can't be compared.
     """
-    refuse_unlike(scores)
+    refuse_unlike([one.result for one in scores])
     names = [s.result.encoder.name for s in scores]
     by_name = dict(zip(names, scores, strict=True))
     first = scores[0]
-    groups = np.array([group for group, _ in first.items.values()], dtype=object)
-    values = {name: np.array([value for _, value in by_name[name].items.values()]) for name in names}
+    groups = np.array(list(first.result.items.values())[1], dtype=object)
+    values = {name: np.array(by_name[name].values) for name in names}
     shown = [m.group for m in first.result.metrics if m.metric == metric and _weights(groups, m.group) is not None]
 
     def test(one: str, other: str, group: str) -> tuple[float, float, float]:
@@ -109,7 +112,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     scores: results with their items. Ranks are by the mean over pairs of different sets, of one set by that set.
     Otherwise as `compare` does.
     """
-    refuse_unlike(scores)
+    refuse_unlike([one.result for one in scores])
     kind = metric.split("/")[1]
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
     ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
@@ -168,6 +171,34 @@ def _compared(
     )
 
 
+def compare_files(files: Sequence[Path], metric: str | None, reference: str | None, seed: int = 42) -> Comparison:
+    """Compares the results in files of one task.
+
+    metric: the task's headline if None. reference: an encoder as `find_results` takes it, the first if None.
+    Raises InputError if a file is missing or none of ours, or if the results can't be compared.
+    """
+    of_detection = files[0].parent.name == transfer.TASK
+    results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
+    results, note = side_by_side(results, files)
+    first = results[0]
+    names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
+    chosen = first.encoder.name
+    if reference is not None:
+        matching = [reference] if reference in names.values() else [names[path] for path in named(files, reference)]
+        if len(matching) != 1:
+            raise InputError(
+                f"--reference {reference}: {'several results' if matching else 'no result'} of {first.task} (there "
+                f"are: {', '.join(matching or names.values())}); name one"
+            )
+        chosen = matching[0]
+    if metric is None and of_detection:
+        metric = transfer.metric_of("auroc", transfer.headline_kind(first))
+    metric = metric or HEADLINES[first.task]
+    scores = [scores_of(result, metric) for result in results]
+    compared = (compare_detectors if of_detection else compare)(scores, metric, chosen, seed)
+    return replace(compared, note=note)
+
+
 def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
     """What each item counts in a group's mean, (n,); None for a group that is none of these items'."""
     if group == "overall":
@@ -179,111 +210,26 @@ def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
     return chosen / chosen.sum() if chosen.any() else None
 
 
-def refuse_unlike(scores: Sequence[Scores]) -> None:
-    """Raises InputError, naming the reason, if results of one task can't be compared with the first of them."""
-    first = scores[0]
-    for other in scores[1:]:
-        pair = f"{first.result.encoder.name} and {other.result.encoder.name} on {first.result.task}"
-
-        def refuse(what: str, one: object, two: object, pair: str = pair) -> None:
-            if one != two:
-                raise InputError(f"{pair}: other {what} ({one} and {two}); run both again with the same")
-
-        a, b = first.result, other.result
-        refuse("data", *(", ".join(f"{f.name} {f.sha256[:12]}" for f in r.dataset_files) for r in (a, b)))
-        refuse("number of items", a.dataset_items, b.dataset_items)
-        refuse("k", a.settings["top_k"], b.settings["top_k"])
-        refuse("threshold", a.settings["threshold"], b.settings["threshold"])
-        if a.task == transfer.TASK:  # who is trained on what
-            refuse("seed", a.settings["seed"], b.settings["seed"])
-        if not any(is_fitted(r) for r in (a, b)):
-            refuse("kind of baseline", *(_kind_of_baseline(r) for r in (a, b)))
-        if [(i, g) for i, (g, _) in first.items.items()] != [(i, g) for i, (g, _) in other.items.items()]:
-            raise InputError(f"{pair}: other items; run both again with the same data and --limit")
-
-
-def is_fitted(result: Result) -> bool:
-    """Whether an encoder is fitted on the evaluated prompts, as TF-IDF is; its average similarity is always its own."""
-    return result.encoder.backend == "scikit-learn"
-
-
-def _kind_of_baseline(result: Result) -> str | None:
-    """Which of the definitions the average similarity follows; the paper's figures are means over BeaverTails."""
-    baseline = result.settings["baseline"]
-    if baseline is None:
-        return None
-    return "beavertails" if baseline["source"] == "paper" else baseline["source"]
-
-
-def read_scores(path: Path, metric: str | None) -> tuple[Scores, str]:
-    """A result file with its items' scores of `metric` (the task's headline if None), and the metric's name.
-
-    Raises InputError if a file is missing, is none of ours, or has no such scores.
-    """
-    result = read_result(path)
+def scores_of(result: Result, metric: str) -> Scores:
+    """A result, with its items, and its items' values of `metric`. Raises InputError if it has no such scores."""
+    name = f"{result.encoder.name} on {result.task}"
     if result.task == transfer.TASK:
-        return _read_detectors(path, metric)
-    metric = metric or HEADLINES[result.task]
-    rows = read_items(path)
-    shown = shown_path(path.with_name(f"{path.stem}.items.csv"))
-    columns = list(rows[0])
-    if metric not in columns:
-        has = ", ".join(column for column in columns[2:] if any(m.metric == column for m in result.metrics))
-        raise InputError(f"--metric {metric}: {shown} has no such scores (it has: {has})")
+        kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
+        has = [transfer.metric_of("auroc", kind) for kind in kinds]
+    else:
+        has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
+    if metric not in has:
+        raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
+    if result.task == transfer.TASK:
+        return Scores(result)
     try:
-        items = {row["id"]: (row[columns[1]], float(row[metric])) for row in rows}
-    except (TypeError, ValueError):
-        raise InputError(f"{shown}: '{metric}' is not a number in every row; run the task again") from None
-    return Scores(result, path, items), metric
+        return Scores(result, [float(value) for value in result.items[metric]])
+    except ValueError:
+        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None
 
 
-def _read_detectors(path: Path, metric: str | None) -> tuple[Scores, str]:
-    result = transfer.read(path)
-    metric = metric or transfer.metric_of("auroc", transfer.headline_kind(result))
-    known = [transfer.metric_of("auroc", kind) for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
-    if metric not in known:
-        raise InputError(f"--metric {metric}: {shown_path(path)} has no such scores (it has: {', '.join(known)})")
-    columns = (result.items[name] for name in ("id", "set", "label"))
-    return Scores(result, path, {i: (name, float(label)) for i, name, label in zip(*columns, strict=True)}), metric
-
-
-def find_results(out: Path, dataset: str | None, task: str, encoders: Sequence[str]) -> list[Path]:
-    """Result files of a task: of the encoders named, in that order, or all there are.
-
-    dataset: a name, or a file of the task's format; None takes the paper's, else the only one. Raises InputError if a
-    result is missing.
-    """
-    if dataset is not None and task == transfer.TASK:  # sets and files with commas between, as the task itself takes
-        parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
-        paths = [config.callers_path(part.strip()) for part in parts]
-        names = [path.name.split(".")[0] if path.is_file() else path.name for path in paths]
-        dataset = "+".join(dict.fromkeys(names))
-    elif dataset is not None and config.callers_path(dataset).is_file():
-        dataset = find(FORMATS_OF_TASKS[task], dataset).name
-    folders = sorted(path for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
-    if dataset is None:
-        names = [path.parent.name for path in folders]
-        if not names:
-            return []
-        if "paper" not in names and len(names) > 1:
-            raise InputError(f"--data: there are results on {', '.join(names)}; name one")
-        dataset = "paper" if "paper" in names else names[0]
-    folder = out / dataset / task
-    found = {path.stem: path for path in sorted(folder.glob("*.json"))}
-    files = []
-    for name in encoders:
-        stem = name.replace("/", "--").replace(":", "--")
-        if stem not in found:
-            there = ", ".join(found) or "none"
-            raise InputError(
-                f"{name}: no result in {shown_path(folder)} (there are: {there}); run the task with it first"
-            )
-        files.append(found[stem])
-    return files or list(found.values())
-
-
-def _datasets(out: Path) -> str:
-    names = {path.parent.parent.name for task in TASKS for path in out.glob(f"*/{task}/*.json")}
+def _datasets(outs: Sequence[Path]) -> str:
+    names = {path.parent.parent.name for out in outs for task in TASKS for path in out.glob(f"*/{task}/*.json")}
     return ", ".join(sorted(names)) or "none"
 
 
@@ -303,6 +249,8 @@ def rendered(comparison: Comparison, form: str) -> str:
         "over all pairs of encoders, else over the other rows of the table\n"
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"
     )
+    if comparison.note:
+        note += f"\n{comparison.note if form == 'markdown' else textwrap.fill(comparison.note, tables.WIDTH)}"
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == ranked}
     order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
     ranking = [
@@ -385,48 +333,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--task", metavar="TASK", choices=TASKS, help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
-    flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument(
+        "--out",
+        metavar="FOLDER",
+        action="append",
+        help="folder of the result files, several with commas between or one flag each (variable OUT)",
+    )
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
 
-    def work() -> None:
+    def work() -> int:
         arguments = flags.parse_args(argv)
         if arguments.format not in FORMATS:
             raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         seed = whole_number(arguments.seed, "--seed", least=0)
-        out = config.results_directory(arguments.out)
-        parts = []
+        outs = _folders(arguments.out)
+        parts, refused, absent = [], [], []
         for task in [arguments.task] if arguments.task else TASKS:
             wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
             try:
-                files = find_results(out, arguments.data, task, wanted if arguments.encoders else [])
+                files = find_results(outs, arguments.data, task, wanted if arguments.encoders else [])
             except InputError as error:
-                # all.sh leaves detection out, so that an encoder with results of the other tasks may have none of it.
-                if task != transfer.TASK or not parts:
-                    raise
-                print(f"without {task}: {error}", file=sys.stderr)
+                absent.append((task, error))
                 continue
             if len(files) < 2:
                 continue
-            scores, metric = [], arguments.metric
-            for path in files:
-                one, metric = read_scores(path, metric)
-                scores.append(one)
-            names = [one.result.encoder.name for one in scores]
-            reference = arguments.reference or names[0]
-            if reference not in names:
-                raise InputError(f"--reference {reference}: no result of {task} (there are: {', '.join(names)})")
-            compared = compare_detectors if task == transfer.TASK else compare
-            parts.append(rendered(compared(scores, metric, reference, seed), arguments.format))
+            try:
+                comparison = compare_files(files, arguments.metric, arguments.reference, seed)
+            except InputError as error:
+                refused.append((task, error))
+                continue
+            parts.append(rendered(comparison, arguments.format))
+            if arguments.format == "csv" and comparison.note:
+                print(comparison.note, file=sys.stderr)
         if not parts:
-            on = f" on {arguments.data} (there are some on {_datasets(out)})" if arguments.data else ""
+            for _, error in (*refused, *absent):
+                raise error
+            on = f" on {arguments.data} (there are some on {_datasets(outs)})" if arguments.data else ""
             raise InputError(
-                f"{shown_path(out)}: no task has results of two encoders{on}; run one with --model A,B first"
+                f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
+                "--model A,B first"
             )
         if arguments.format == "csv":
             parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
-        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))
+        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
+        for task, error in (*absent, *refused):
+            print(f"without {task}: {error}", file=sys.stderr)
+        # An encoder need not have been evaluated on every task; what is there and can't be compared is incomplete.
+        return 3 if refused else 0
 
     return run(work)
+
+
+def _folders(texts: Sequence[str] | None) -> list[Path]:
+    """The folders that `--out` names, each once."""
+    if not texts:
+        return [config.results_directory()]
+    parts = [part for text in texts for part in ([text] if config.callers_path(text).is_dir() else text.split(","))]
+    return list(dict.fromkeys(config.results_directory(part.strip()) for part in parts if part.strip()))
 
 
 if __name__ == "__main__":

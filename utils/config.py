@@ -34,13 +34,15 @@ VARIABLES = {
 def load_environment(env_file: Path | None = None) -> None:
     """Puts the lines of `env_file` (.env if None) into the environment; a variable that is set already wins.
 
-    A variable of ours that is set to nothing counts as not set: scripts hand settings on that way.
+    A variable of ours that is set to nothing counts as not set: scripts hand settings on that way. White space around
+    a value, such as the end of a line that came along with a key, is dropped.
     Raises InputError, naming the line, if the file can't be parsed; the line's text is never repeated.
     """
     env_file = env_file or ENV_FILE
-    for name in VARIABLES:
-        if os.environ.get(name) == "":
-            del os.environ[name]
+    for name in VARIABLES.keys() & os.environ.keys():
+        value = os.environ.pop(name).strip()
+        if value:
+            os.environ[name] = value
     if not env_file.is_file():
         return
     from dotenv.parser import parse_stream
@@ -57,7 +59,7 @@ def load_environment(env_file: Path | None = None) -> None:
             )
     for line in lines:
         if line.key and line.value:
-            os.environ.setdefault(line.key, line.value)
+            os.environ.setdefault(line.key, line.value.strip() if line.key in VARIABLES else line.value)
 
 
 def set_library_defaults(**variables: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from utils import detection_metrics as dm
 from utils import transfer
-from utils.figures import COLORS, DASHES, ink
+from utils.figure_style import COLORS, DASHES, color_bar, fitted, ink, name, panels
 from utils.results import result_path
 from utils.schema import Result
 
@@ -30,44 +30,35 @@ def transfer_heatmap(results: Sequence[Result]):
 
     Lightness goes from chance, one half or less, to 1.
     """
-    from matplotlib import pyplot
-
     sets, trains = transfer.sets_of(results[0]), transfer.trains_of(results[0])
-    across = min(2, len(results))
-    down = -(-len(results) // across)
-    figure, panels = pyplot.subplots(
-        down,
-        across,
-        figsize=((0.95 * len(sets) + 1.9) * across, (0.55 * len(trains) + 1.5) * down + 0.3),
-        layout="constrained",
-        squeeze=False,
-    )
-    for panel, result in zip(panels.flat, results, strict=False):
+    across = 2 if len(results) % 2 == 0 and len(sets) <= 8 else 1
+    figure, axes = panels(len(results), across)
+    width, height = 0.62 * len(sets), 0.4 * len(trains)
+    for panel, result in zip(axes, results, strict=True):
         values = np.array([[m.value for m in row] for row in transfer.matrix(result)])
-        panel.imshow(values, cmap="cividis", vmin=0.5, vmax=1, aspect="auto")
+        image = panel.imshow(values, cmap="cividis", vmin=0.5, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             within = row < len(sets) and row == column
             panel.text(
                 column,
                 row,
-                f"{value:.2f}",
+                f"{value:z.2f}",
                 ha="center",
                 va="center",
                 weight="bold" if within else "normal",
                 color="white" if value < 0.75 else "black",
+                in_layout=False,
             )
-        panel.set_xticks(range(len(sets)), sets, rotation=30, ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(len(trains)), trains)
+        panel.set_xticks(range(len(sets)), map(name, sets), rotation=30, ha="right", rotation_mode="anchor")
+        panel.set_yticks(range(len(trains)), map(name, trains))
         panel.tick_params(length=0)
         panel.set_xlabel("tested on")
         panel.set_ylabel("trained on")
-        panel.set_title(result.encoder.label, fontsize=9)
+        panel.set_title(name(result.encoder.label))
         panel.spines[:].set_visible(False)
-    for panel in panels.flat[len(results) :]:
-        panel.set_visible(False)
+    color_bar(figure, image, axes, height * len(results) / across)
     kind = transfer.headline_kind(results[0]).replace("_", " ")
-    figure.suptitle(_title(results[0], f"AUROC of {kind}"), fontsize=10, x=0.01, ha="left")
-    return figure
+    return fitted(figure, _title(results[0], f"AUROC of {kind}, higher is better"), width, height)
 
 
 def roc_curves(result: Result):
@@ -75,16 +66,10 @@ def roc_curves(result: Result):
 
     result: with its items.
     """
-    from matplotlib import pyplot
-
     kind, sets = transfer.headline_kind(result), transfer.sets_of(result)
-    across = min(3, len(sets))
-    down = -(-len(sets) // across)
-    figure, panels = pyplot.subplots(
-        down, across, figsize=(3.2 * across, 3.4 * down + 1.2), layout="constrained", squeeze=False
-    )
-    for panel, test in zip(panels.flat, sets, strict=False):
-        mine = np.array([name == test for name in result.items["set"]])
+    figure, axes = panels(len(sets), 3)
+    for panel, test in zip(axes, sets, strict=True):
+        mine = np.array([one == test for one in result.items["set"]])
         labels = np.array(result.items["label"])[mine]
         for i, train in enumerate(transfer.trains_of(result)):
             of = dm.curve(labels, np.array(result.items[f"{kind}/{train}"])[mine])
@@ -94,18 +79,13 @@ def roc_curves(result: Result):
                 color=COLORS[i % len(COLORS)],
                 linestyle=DASHES[i % len(DASHES)],
                 linewidth=2 if train == test else 1.3,
-                label=train,
+                label=name(train),
             )
         panel.plot([0, 1], [0, 1], color=ink(), linewidth=0.8, linestyle=(0, (1, 2)), label="chance")
-        panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="false positive rate")
-        panel.set_title(f"tested on {test}", fontsize=9)
+        panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        panel.set(xlabel="false positive rate", ylabel="true positive rate")
+        panel.set_title(f"tested on {name(test)}")
         panel.spines[["top", "right"]].set_visible(False)
-    for panel in panels[:, 0]:
-        panel.set_ylabel("true positive rate")
-    for panel in panels.flat[len(sets) :]:
-        panel.set_visible(False)
-    handles, names = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, title="trained on")
-    title = _title(result, f"{kind.replace('_', ' ')} on {result.encoder.label}")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    return figure
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, title="trained on")
+    return fitted(figure, _title(result, f"{kind.replace('_', ' ')} on {result.encoder.label}"), 3, 3)

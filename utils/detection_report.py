@@ -25,7 +25,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Plain
     first: encoders that come first, in that order; the floor comes last.
     """
     folder = out / name / transfer.TASK
-    files = find_results(out, name, transfer.TASK, ()) if folder.is_dir() else []
+    files = find_results([out], name, transfer.TASK, ()) if folder.is_dir() else []
     results, notes = transfer.alike(files)
     if not results:
         return None, notes

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils import encoders
-from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError
+from utils.openai_api import Refused
+from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, shown
 from utils.store import EmbeddingStore
 
 # A tokenizer keeps some 12 KB of every text while it is asked.
 COUNTED_AT_ONCE = 4096
+SERVED = "served model"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Embedder:
                 self._check(rows, [id_of[text] for text in part])
                 if self.store:
                     if not vectors:
+                        self._refuse_another_model(encoder)
                         self.store.put_encoder_info(self._info())
                     self.store.put(self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]])
                 vectors.update(zip(part, rows, strict=True))
@@ -126,8 +129,23 @@ class Embedder:
             if encoder.concurrency == 1:
                 self._in_turn(texts, read, id_of, keep)
             else:
-                self._at_once(texts, read, keep)
+                self._at_once(texts, read, id_of, keep)
         return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
+
+    def _refuse_another_model(self, encoder) -> None:
+        """Raises InputError if a server gives an API's model by another name than the one whose vectors are stored."""
+        served = getattr(encoder, "served", None)
+        if served is None:
+            return
+        kept = self.store.fact(self.spec.fingerprint, SERVED)
+        if kept is None:
+            self.store.put_fact(self.spec.fingerprint, SERVED, {"name": served})
+        elif kept["name"] != served:
+            raise InputError(
+                f"--model {self.spec.name}: the server answers with {shown(served)} now, and the vectors that are "
+                f"stored are of {shown(kept['name'])}; name the one that you want, or remove them with python -m "
+                f"utils.store --prune {self.spec.fingerprint}"
+            )
 
     def _in_turn(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
         """Encodes batch after batch. One that does not fit the memory is halved, and so are those after it."""
@@ -149,8 +167,8 @@ class Embedder:
             else:
                 keep(batch, rows)
 
-    def _at_once(self, texts: list[str], lengths: np.ndarray, keep: Callable) -> None:
-        """Encodes several batches at a time, and keeps each as it comes.
+    def _at_once(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
+        """Encodes several batches at a time, and keeps each as it comes. One that is refused is halved, and so are all.
 
         After an error, or Ctrl-C, nothing more is sent, but what is under way is waited for: it has been paid for.
         """
@@ -164,11 +182,16 @@ class Embedder:
                         batch = pending.pop(0)
                         running[pool.submit(encoder.encode, [texts[i] for i in batch])] = batch
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        batch = running.pop(future)
                         try:
-                            keep(running[future], future.result())
+                            keep(batch, future.result())
+                        except Refused as error:
+                            if len(batch) == 1:
+                                failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
+                            else:
+                                pending = [part for one in (batch, *pending) for part in _parts(one, len(batch) // 2)]
                         except Exception as error:
                             failure = failure or error
-                        del running[future]
                 except KeyboardInterrupt as interrupt:
                     if failure is None:
                         self.note(f"interrupted; waiting for {len(running)} requests that have been sent")
@@ -215,6 +238,10 @@ def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[n
         parts.append(order[start : start + size])
         start += size
     return parts
+
+
+def _parts(batch: np.ndarray, most: int) -> list[np.ndarray]:
+    return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils import config, hub, model_folder
 from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
-from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host
+from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host, server
 from utils.schema import Checkpoint, EncoderInfo, EncoderOptions, EncoderSpec, InputError
 from utils.sources import sha256_of
 
@@ -163,7 +163,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     if loader == "tfidf":
         return replace(spec, backend="scikit-learn")
     if loader == "openai":
-        where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {host()},"
+        where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {server()},"
         return replace(
             spec, source=f"{where} model {entry['source']}", recipe={"model": entry["source"]}, backend="api"
         )

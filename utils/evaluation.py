@@ -104,7 +104,7 @@ def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
 
 
 def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
-    from utils import embed, encoders, results, sources, store
+    from utils import embed, encoders, find, results, sources, store
 
     said: set[str] = set()
 
@@ -113,7 +113,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             print(sentence, file=sys.stderr)
         said.add(sentence)
 
-    specs = [encoders.resolve(name, settings.encoder) for name in settings.models]
+    specs = [find.told_by_folder(encoders.resolve(name, settings.encoder), name) for name in settings.models]
     for task in tasks:
         dataset = datasets[task.name]
         task.check(dataset, settings)
@@ -125,9 +125,10 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
         embedder = embed.Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
         for task in tasks:
             result = _result(task, settings, datasets[task.name], embedder, note)
-            path = results.result_path(settings.out, result.dataset_name, task.name, result.encoder.name)
+            name = find.kept_as(spec, settings.baseline if task.uses_baseline else "auto")
+            path = results.result_path(settings.out, result.dataset_name, task.name, name)
             other = _other_than(path, result)
-            results.write_result(result, settings.out)
+            results.write_result(result, settings.out, name)
             note(f"wrote {sources.shown_path(path)}{f', in place of one with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
@@ -232,6 +233,9 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
             if known.embedding.truncated:
                 note(embed.truncation(known.embedding, known.encoder))
             seconds = round(time.perf_counter() - start, 3)
+            if task.uses_baseline:  # one may have become known since
+                averages = {**known.average_similarities, **baseline.known_elsewhere(spec, kept)}
+                known = replace(known, average_similarities=averages)
             return replace(
                 known,
                 created=_now(),
@@ -250,10 +254,11 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
     if embedded.matrix is not None:
         vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
     average: Baseline | None = None
+    averages: dict[str, float] = {}
     if task.uses_baseline:
-        average = baseline.choose_baseline(
-            settings.baseline, embedder, embedded.matrix, dataset.groups * len(columns), note
-        )
+        groups = dataset.groups * len(columns)
+        average = baseline.choose_baseline(settings.baseline, embedder, embedded.matrix, groups, note)
+        averages = baseline.average_similarities(average, embedder, embedded.matrix, groups)
     scores = task.score(dataset, vectors, average, settings)
     cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
     result = Result(
@@ -268,6 +273,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
         embedding=embedded.stats,
         metrics=tuple(scores.metrics),
         environment=results.environment(embedded.device),
+        average_similarities=averages,
         items={**scores.items, "truncated": cut.tolist()},
     )
     if kept:

@@ -1,7 +1,5 @@
 """Figures of results, readable in grey and by the colour-blind; each is made from result files and nothing else."""
 
-import contextlib
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,16 +8,14 @@ import numpy as np
 
 from utils import config, transfer
 from utils.compare import HEADLINES, find_results
+from utils.figure_style import COLORS, DASHES, MARKS, color_bar, drawing, fitted, ink, name, panels, save
+from utils.likeness import shown_settings, side_by_side
 from utils.metrics import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
-from utils.results import read_items, read_result, write_bytes_whole
-from utils.schema import InputError, Metric, Result
+from utils.results import read_with_items, rows_of
+from utils.schema import InputError, Metric, Result, escaped
 from utils.sources import CATEGORIES, FORMATS, load_evaluated, shown_path
 
-# Encoders are told apart without colour by mark and dash, 35 of them; the colours are Okabe and Ito's.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-MARKS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 # Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
 # in which neighbours differ in lightness too.
 CATEGORY_COLORS = (
@@ -28,59 +24,28 @@ CATEGORY_COLORS = (
 )  # fmt: skip
 CATEGORY_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 MAPS_DRAWN = 6
-# For pages of a dark background.
-DARK = {
-    "text.color": "#E8E6E3",
-    "axes.labelcolor": "#E8E6E3",
-    "axes.edgecolor": "#A8A6A3",
-    "xtick.color": "#E8E6E3",
-    "ytick.color": "#E8E6E3",
-    "figure.facecolor": "#1B1D22",
-    "axes.facecolor": "#1B1D22",
-    "savefig.facecolor": "#1B1D22",
-}
-
-
-@contextlib.contextmanager
-def drawing(dark: bool = False):
-    """What is drawn inside has the project's look, on a light or a dark background."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    # A name with two dollar signs in it is a name, not a formula.
-    look = {"svg.hashsalt": "safe-embed", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}
-    with matplotlib.rc_context({**look, **(DARK if dark else {})}):
-        yield
-
-
-def ink() -> str:
-    """The colour of text on the ground that is drawn on."""
-    import matplotlib
-
-    return matplotlib.rcParams["text.color"]
-
-
-def _axes(width: float, height: float):
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
+# Beyond so many groups a heatmap has them as rows, so that it grows down the page and not out of it.
+MOST_COLUMNS = 24
+LEGEND_ROWS = 31
 
 
 def _style(i: int) -> dict:
     return {"color": COLORS[i % 7], "marker": MARKS[i % 7], "linestyle": DASHES[i % 5], "markersize": 5}
 
 
-def _named(figure, title: str, x: str, y: str):
+def _axes():
+    figure, [axes] = panels(1, 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _labelled(figure, title: str, x: str, y: str, lowest: float = 0):
     axes = figure.axes[0]
-    axes.set_ylim(0, 1)
+    axes.set_ylim(lowest, 1)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(frameon=False)
-    axes.set_title(title, loc="left")
-    return figure
+    figure.legend(loc="outside right upper", frameon=False)
+    return fitted(figure, title, 5, 3)
 
 
 def _means(result: Result, metric: str) -> list:
@@ -88,34 +53,42 @@ def _means(result: Result, metric: str) -> list:
 
 
 def heatmap(results: Sequence[Result], metric: str, title: str):
-    """A metric by encoder (rows) and type or category (columns), the mean over those last, as in the paper's tables."""
+    """A metric by encoder (rows) and type or category (columns), the mean over those last, as in the paper's tables.
+
+    More groups than MOST_COLUMNS are the rows.
+    """
     groups = [m.group for m in _means(results[0], metric) if m.group not in ("overall", *OVERLAP_BINS)]
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
-    figure, axes = _axes(0.62 * len(groups) + 1.6, 0.36 * len(results) + 2.1)
+    columns, rows = [name(group.replace("_", " ")) for group in groups], [name(r.encoder.label) for r in results]
+    figure, axes = _axes()
+    if len(groups) > MOST_COLUMNS:
+        values, columns, rows = values.T, rows, columns
+        axes.axhline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
+    else:
+        axes.axvline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
     image = axes.imshow(values, cmap="cividis", vmin=min(0.0, float(values.min())), vmax=1, aspect="auto")
     middle = (image.norm.vmin + image.norm.vmax) / 2
     for (row, column), value in np.ndenumerate(values):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < middle else "black")
-    axes.axvline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
-    names = [group.replace("_", " ") for group in groups]
-    axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(results)), [r.encoder.label for r in results])
+        color = "white" if value < middle else "black"
+        axes.text(column, row, f"{value:z.2f}", ha="center", va="center", color=color, in_layout=False)
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.set_title(title, loc="left")
-    return figure
+    axes.spines[:].set_visible(False)
+    width, height = 0.62 * len(columns), 0.3 * len(rows)
+    color_bar(figure, image, axes, height)
+    return fitted(figure, title, width, height)
 
 
 def averages(results: Sequence[Result], metric: str, title: str):
     """Each encoder's average with its 95 % interval, best first; chance is a dashed line."""
-    found = [(r.encoder.label, r.metric(metric, "average")) for r in results]
+    found = [(name(r.encoder.label), r.metric(metric, "average")) for r in results]
     found.sort(key=lambda pair: pair[1].value, reverse=found[0][1].better == "higher")
-    figure, axes = _axes(6, 0.36 * len(found) + 1.2)
+    figure, axes = _axes()
     for row, (_, m) in enumerate(found):
         reach = None if m.low is None else [[m.value - m.low], [m.high - m.value]]
         axes.errorbar(m.value, row, xerr=reach, fmt="o", color=COLORS[0], markersize=4, elinewidth=1.5, capsize=5)
-        axes.annotate(f"{m.value:.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.annotate(f"{m.value:z.3f}", (m.value, row), xytext=(0, 7), textcoords="offset points", ha="center")
     chance = found[0][1].chance
     if chance is not None:
         axes.axvline(chance, color=ink(), linestyle="--", linewidth=1)
@@ -125,8 +98,7 @@ def averages(results: Sequence[Result], metric: str, title: str):
     axes.set_xlim(min(0, *(_least(m) for _, m in found)), 1)
     interval = "" if found[0][1].low is None else ", with 95 % interval"
     axes.set_xlabel(f"{metric.replace('_', ' ')}, average over groups{interval}; {found[0][1].better} is better")
-    axes.set_title(title, loc="left")
-    return figure
+    return fitted(figure, title, 5, 0.36 * len(found) + 0.4)
 
 
 def _least(m: Metric) -> float:
@@ -135,11 +107,11 @@ def _least(m: Metric) -> float:
 
 def purity_against_k(results: Sequence[Result], title: str):
     """Average Categorical Purity for each k, with its 95 % interval, and chance."""
-    figure, axes = _axes(6, 3.6)
+    figure, axes = _axes()
     for i, result in enumerate(results):
         rows = {int(m.metric.split("@")[1]): m for m in result.metrics if "@" in m.metric and m.group == "average"}
         k = sorted(rows)
-        axes.plot(k, [rows[one].value for one in k], label=result.encoder.label, **_style(i))
+        axes.plot(k, [rows[one].value for one in k], label=name(result.encoder.label), **_style(i))
         if rows[k[0]].low is not None:
             axes.fill_between(
                 k,
@@ -153,7 +125,7 @@ def purity_against_k(results: Sequence[Result], title: str):
     axes.set_xscale("log")
     axes.set_xticks(k, [str(one) for one in k])
     axes.minorticks_off()
-    return _named(figure, title, "k nearest neighbours", "average Categorical Purity")
+    return _labelled(figure, title, "k nearest neighbours", "average Categorical Purity")
 
 
 def accuracy_curve(results: Sequence[Result], items: Sequence[Sequence[float]], title: str):
@@ -162,44 +134,41 @@ def accuracy_curve(results: Sequence[Result], items: Sequence[Sequence[float]], 
     items: each result's normalized similarities.
     """
     thresholds = np.linspace(0, 1, 201)
-    figure, axes = _axes(6, 3.6)
+    figure, axes = _axes()
     for i, (result, values) in enumerate(zip(results, items, strict=True)):
         shares = (np.asarray(values)[None, :] < thresholds[:, None]).mean(axis=1)
-        axes.plot(thresholds, shares, label=result.encoder.label, markevery=20, **_style(i))
+        axes.plot(thresholds, shares, label=name(result.encoder.label), markevery=20, **_style(i))
     axes.set_xlim(0, 1)
-    return _named(figure, title, "threshold on normalized similarity", "pairwise accuracy")
+    return _labelled(figure, title, "threshold on normalized similarity", "pairwise accuracy")
 
 
 def boundary_by_overlap(results: Sequence[Result], title: str):
     """Boundary similarity of edits by their word overlap with the original, with 95 % intervals."""
-    figure, axes = _axes(6, 3.6)
+    figure, axes = _axes()
+    apart = min(0.08, 0.8 / len(results))
     for i, result in enumerate(results):
-        found = [(j, result.metric("boundary_similarity", name)) for j, name in enumerate(OVERLAP_BINS)]
-        found = [(j + (i - (len(results) - 1) / 2) * 0.08, m) for j, m in found if m is not None]
+        found = [(j, result.metric("boundary_similarity", overlap)) for j, overlap in enumerate(OVERLAP_BINS)]
+        found = [(j + (i - (len(results) - 1) / 2) * apart, m) for j, m in found if m is not None]
         at, values = [j for j, _ in found], [m.value for _, m in found]
         reach = None
         if found and found[0][1].low is not None:
             reach = [[m.value - m.low for _, m in found], [m.high - m.value for _, m in found]]
-        axes.errorbar(at, values, yerr=reach, label=result.encoder.label, capsize=3, **_style(i))
-    axes.set_xticks(range(len(OVERLAP_BINS)), [name.removeprefix("overlap ") for name in OVERLAP_BINS])
-    _named(figure, title, "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better")
-    axes.set_ylim(min(0, *(_least(m) for result in results for m in _overlap_means(result))), 1)
-    return figure
-
-
-def _overlap_means(result: Result) -> list[Metric]:
-    return [m for m in _means(result, "boundary_similarity") if m.group in OVERLAP_BINS]
+        axes.errorbar(at, values, yerr=reach, label=name(result.encoder.label), capsize=3, **_style(i))
+    axes.set_xticks(range(len(OVERLAP_BINS)), [overlap.removeprefix("overlap ") for overlap in OVERLAP_BINS])
+    shown = [m for r in results for m in _means(r, "boundary_similarity") if m.group in OVERLAP_BINS]
+    x, y = "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better"
+    return _labelled(figure, title, x, y, min(0, *(_least(m) for m in shown)))
 
 
 def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
     """(colour, mark) by category; the known twelve have theirs whatever others are in the data."""
     known = list(dict.fromkeys(CATEGORIES.values()))
     others = [category for category in order if category not in known]
-    places = {**{name: i for i, name in enumerate(known)}, **{name: i for i, name in enumerate(others)}}
+    places = {category: i for names in (known, others) for i, category in enumerate(names)}
     return {
-        name: (CATEGORY_COLORS[i % 12], CATEGORY_MARKS[(i + i // 12) % 12])
-        for name, i in places.items()
-        if name in order
+        category: (CATEGORY_COLORS[i % 12], CATEGORY_MARKS[(i + i // 12) % 12])
+        for category, i in places.items()
+        if category in order
     }
 
 
@@ -208,27 +177,27 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str):
 
     order: the categories as they are listed.
     """
-    from matplotlib import pyplot
-
-    across = min(2, len(maps))
-    down = -(-len(maps) // across)
-    figure, panels = pyplot.subplots(
-        down, across, figsize=(4.2 * across + 2.2, 4 * down + 0.3), layout="constrained", squeeze=False
-    )
+    figure, axes = panels(len(maps), 2 if len(maps) == 4 else 3)
     styles = category_styles(order)
-    for panel, drawn in zip(panels.flat, maps, strict=False):
+    for panel, drawn in zip(axes, maps, strict=True):
         categories = np.array(drawn.categories, dtype=object)
-        for name, (color, mark) in styles.items():
-            x, y = drawn.points[categories == name].T
-            panel.scatter(x, y, s=16, color=color, marker=mark, edgecolor=ink(), linewidth=0.25, label=name)
-        panel.set_title(f"{drawn.label} (trustworthiness {drawn.trustworthiness:.2f})", fontsize=9)
-    for panel in panels.flat:
+        for category, (color, mark) in styles.items():
+            x, y = drawn.points[categories == category].T
+            panel.scatter(x, y, s=16, color=color, marker=mark, edgecolor=ink(), linewidth=0.25, label=name(category))
+        panel.set_title(f"{name(drawn.label)} (trustworthiness {drawn.trustworthiness:.2f})")
         panel.set(xticks=[], yticks=[])
-        panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8, markerscale=1.4)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    return figure
+        panel.spines[:].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside right center",
+        frameon=False,
+        fontsize=8,
+        markerscale=1.4,
+        ncols=-(-len(labels) // LEGEND_ROWS),
+    )
+    return fitted(figure, title, 4, 4)
 
 
 def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps: Sequence[TaxonomyMap] = ()) -> dict:
@@ -238,10 +207,11 @@ def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps:
     """
     first = results[0]
     task, metric = first.task, HEADLINES[first.task]
+    better = first.metric(metric, "average").better
     title = task.replace("_", " ").title().replace(" ", "-")
-    n = f"{first.dataset_items} items, data: {first.dataset_name}"
+    n = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
     figures = {
-        f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')} ({n})"),
+        f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')}, {better} is better ({n})"),
         f"{task}_average": averages(results, metric, f"{title} ({n})"),
     }
     if task == "safety_taxonomy":
@@ -258,37 +228,31 @@ def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps:
     return figures
 
 
-def rendered(figure, form: str) -> bytes:
-    """A figure as `png` (200 dots an inch) or `svg`: the same figure, the same bytes."""
-    content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=200, metadata={"Date": None} if form == "svg" else None)
-    return content.getvalue()
-
-
-def save(figure, path: Path) -> list[Path]:
-    """Writes a figure as PNG and SVG, each whole or not at all; returns both paths."""
-    written = []
-    for form in ("png", "svg"):
-        written.append(path.with_suffix(f".{form}"))
-        write_bytes_whole(written[-1], rendered(figure, form))
-    return written
-
-
 def draw_all(
-    out: Path, dataset: str | None, encoders: Sequence[str], note: Callable[[str], None] = lambda sentence: None
+    out: Path,
+    dataset: str | None,
+    encoders: Sequence[str],
+    note: Callable[[str], None] = lambda sentence: None,
+    titles: bool = True,
 ) -> list[Path]:
     """Draws what the results under `out` allow, in `<out>/<dataset>/figures`. Raises InputError if there are none.
 
     note: called with a sentence for each map that can't be drawn, and for each result that is left out.
     """
-    from matplotlib import pyplot
-
     written: list[Path] = []
+    without: list[tuple[str, InputError]] = []
     for task in HEADLINES:
-        files = find_results(out, dataset, task, encoders)
-        if not files:
+        try:
+            files = find_results([out], dataset, task, encoders)
+            if not files:
+                continue
+            results, again = side_by_side([read_with_items(path, [HEADLINES[task]]) for path in files], files)
+        except InputError as error:
+            without.append((task, error))
             continue
-        results, items = [read_result(path) for path in files], [read_items(path, [HEADLINES[task]]) for path in files]
+        items = [rows_of(result) for result in results]
+        if again:
+            note(again)
         maps: list[TaxonomyMap] = []
         if task == "safety_taxonomy":
             try:
@@ -298,16 +262,12 @@ def draw_all(
         folder = out / results[0].dataset_name / "figures"
         with drawing():
             for stem, figure in figures_of(results, items, maps).items():
-                written += save(figure, folder / stem)
-                pyplot.close(figure)
+                written += save(figure, folder / stem, titles)
     try:
-        files = find_results(out, dataset, transfer.TASK, encoders)
+        files = find_results([out], dataset, transfer.TASK, encoders)
     except InputError as error:
-        # all.sh leaves detection out, so that an encoder with results of the other tasks may have none of it.
-        if not written:
-            raise
         files = []
-        note(f"without {transfer.TASK}: {error}")
+        without.append((transfer.TASK, error))
     if files:
         from utils.detection_figures import detection_figures
 
@@ -318,27 +278,34 @@ def draw_all(
         with drawing():
             for stem, figure in detection_figures(results).items():
                 # An encoder's name may hold a dot, which is not a suffix.
-                written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png")
-                pyplot.close(figure)
+                written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png", titles)
+    if not written and without:
+        raise without[0][1]
+    for task, error in without:
+        note(f"without {task}: {error}")
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
     return written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draws the results there are, as PNG and SVG."""
+    """Draws the results there are, as PNG, SVG and PDF."""
     from utils.cli import Parser, run
 
     flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, in this order (default: all)")
     flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument("--no-titles", action="store_true", help="leave the titles to the captions of a paper")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
         out = config.results_directory(arguments.out)
-        written = draw_all(out, arguments.data, arguments.encoders, lambda sentence: print(sentence, file=sys.stderr))
-        for path in written:
+
+        def note(sentence: str) -> None:
+            print(escaped(sentence), file=sys.stderr)
+
+        for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles):
             print(f"wrote {shown_path(path)}")
 
     return run(work)

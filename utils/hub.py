@@ -192,11 +192,9 @@ def unusable_setting() -> str | None:
     if token is not None and not token.isascii():
         return "HF_TOKEN has a character that is not ASCII, such as a long dash; copy the token again"
     try:
-        get_session()
-    except OSError:
-        return "SSL_CERT_FILE must name a file with certificates; correct or unset it"
-    except (ImportError, ValueError, httpx2.InvalidURL):
-        return network.proxy_fault() or "the variables that name a proxy can't be used; correct or unset them"
+        network.client_of(get_session)
+    except InputError as error:
+        return str(error)
     return None
 
 
@@ -204,7 +202,7 @@ def _may_ask() -> bool:
     return not is_offline() and unusable_setting() is None
 
 
-def dataset(title: str, path: str, *, split: str, revision: str):
+def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str):
     """A split of a dataset of the hub, as `datasets` gives it.
 
     Raises InputError, which names the title, if it can't be had.
@@ -217,7 +215,7 @@ def dataset(title: str, path: str, *, split: str, revision: str):
 
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(path, split=split, revision=revision)
+        return datasets.load_dataset(path, config, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError, httpx2.TransportError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.strerror and not _is_connection_error(cause):

@@ -12,10 +12,12 @@ from dataclasses import replace
 from utils import config
 from utils.results import document_of, result_of
 from utils.schema import Dataset, EncoderSpec, Result
-from utils.store import EmbeddingStore
+from utils.store import RESULT, EmbeddingStore
 
 # Beside the encoder's own libraries, which its fingerprint does not hold either, those that the scores go through.
 PACKAGES = ("numpy", "scipy", "scikit-learn")
+# Of the files of the program that can change a number.
+SUFFIXES = (".py", ".yaml", ".json")
 
 
 def name_of(task: str, dataset: Dataset, choices: dict) -> str:
@@ -25,7 +27,7 @@ def name_of(task: str, dataset: Dataset, choices: dict) -> str:
     their files' digests and the ids evaluated.
     """
     parts = [task, [file.sha256 for file in dataset.files], dataset.ids, choices]
-    return f"result {task} {_digest(json.dumps(parts, sort_keys=True))}"
+    return f"{RESULT}{task} {_digest(json.dumps(parts, sort_keys=True))}"
 
 
 def recall(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, dataset: Dataset) -> Result | None:
@@ -57,8 +59,13 @@ def remember(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, r
 @functools.cache
 def code_digest(folder: str) -> str:
     """Digest of the code that makes the numbers: ours, and the versions of the packages it goes through."""
-    files = sorted([*(config.ROOT / "utils").glob("*.py"), *(config.ROOT / folder).glob("*.py")])
-    code = [[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
+    files = sorted(
+        path
+        for part in ("utils", folder)
+        for path in (config.ROOT / part).rglob("*")
+        if path.suffix in SUFFIXES and (config.ROOT / part / "data") not in path.parents
+    )
+    code = [[str(path.relative_to(config.ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
     return _digest(json.dumps([code, [importlib.metadata.version(name) for name in PACKAGES]]))
 
 

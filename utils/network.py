@@ -1,7 +1,31 @@
 """The network settings of a person's environment that no request can be made with."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from utils.schema import InputError
+
+
+def timeouts() -> tuple[type[Exception], ...]:
+    """What an HTTP client raises where no answer comes in time."""
+    import httpx2
+
+    return (httpx2.TimeoutException,)
+
+
+def client_of(make: Callable):
+    """The HTTP client that `make` builds. Raises InputError, naming the variable, if a setting makes it impossible."""
+    import httpx2
+
+    try:
+        return make()
+    except OSError:
+        raise InputError("SSL_CERT_FILE must name a file with certificates; correct or unset it") from None
+    except (ImportError, ValueError, httpx2.InvalidURL):
+        raise InputError(
+            proxy_fault() or "the variables that name a proxy can't be used; correct or unset them"
+        ) from None
 
 
 def proxy_fault() -> str | None:

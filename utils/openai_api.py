@@ -1,5 +1,8 @@
 """The OpenAI API, or a server that speaks it: its client, its refusals, and encoders behind it."""
 
+import base64
+import hashlib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -7,28 +10,51 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from utils import config
-from utils.schema import EncoderSpec, InputError
+from utils import config, network
+from utils.schema import EncoderSpec, InputError, shown
 
 DEFAULT_HOST = "api.openai.com"
 # Tries beyond the first; the SDK waits as long as Retry-After says (two minutes at most), else longer each time.
 RETRIES = 6
 SECONDS_TO_ANSWER = 120
+# Requests that are not answered in time, in a row, until a run gives up.
+TIMEOUTS = 2
+# What a server says of a request that has too many texts, too long a text, or an encoding that it does not know.
+REFUSED = (400, 413, 422)
+
+
+class Refused(InputError):
+    """A request that the server does not take as it is; it may take a part of it."""
 
 
 def host() -> str:
     """Where requests go: host, port and path of OPENAI_BASE_URL, never a name or password in it."""
+    return _place()[0]
+
+
+def server() -> str:
+    """The same for what tells vectors apart: what is not https has its scheme, and a query its digest."""
+    return "".join(_place()[::-1])
+
+
+def _place() -> tuple[str, str]:
+    """(host, port and path; the scheme where it is not https), a query as its digest, as it may hold a key."""
     address = config.setting("OPENAI_BASE_URL")
     if not address:
-        return DEFAULT_HOST
+        return DEFAULT_HOST, ""
     try:
         parts = urlsplit(address)
-        shown = (parts.hostname or "") + (f":{parts.port}" if parts.port else "") + parts.path.rstrip("/")
+        port = {None: "", 443 if parts.scheme == "https" else 80: ""}.get(parts.port, f":{parts.port}")
     except ValueError:
-        parts, shown = None, ""
+        parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("OPENAI_BASE_URL: not an address such as http://localhost:8000/v1; mend it or leave it out")
-    return shown
+        raise InputError("OPENAI_BASE_URL: not an address such as http://localhost:8000/v1; correct it or leave it out")
+    place = parts.hostname + port + parts.path.rstrip("/")
+    if parts.query:
+        place += f"?{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}"
+    if (parts.scheme, place) == ("https", f"{DEFAULT_HOST}/v1"):
+        return DEFAULT_HOST, ""
+    return place, "" if parts.scheme == "https" else f"{parts.scheme}://"
 
 
 def require_key(what: str, otherwise: str = "") -> None:
@@ -40,21 +66,48 @@ def require_key(what: str, otherwise: str = "") -> None:
         )
 
 
+def client(retries: int, seconds: float):
+    """The SDK's client for the server and key that the environment names. Raises InputError if they can't be used."""
+    import openai
+
+    class Http(openai.DefaultHttpxClient):
+        def send(self, request, **more):
+            try:
+                return super().send(request, **more)
+            except network.timeouts():
+                raise openai.APITimeoutError(request=request) from None
+
+    return network.client_of(lambda: openai.OpenAI(**_client_settings(retries, seconds), http_client=Http()))
+
+
+def async_client(retries: int, seconds: float):
+    """The asynchronous one."""
+    import openai
+
+    class Http(openai.DefaultAsyncHttpxClient):
+        async def send(self, request, **more):
+            try:
+                return await super().send(request, **more)
+            except network.timeouts():
+                raise openai.APITimeoutError(request=request) from None
+
+    return network.client_of(lambda: openai.AsyncOpenAI(**_client_settings(retries, seconds), http_client=Http()))
+
+
 def _client_settings(retries: int, seconds: float) -> dict:
+    """max_retries does not hold for timeouts here: each of the SDK's tries would wait as long again."""
+    key = config.setting("OPENAI_API_KEY")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            "OPENAI_API_KEY: has a character that is not ASCII or can't be seen, such as a long dash; copy it again"
+        )
     # A server of one's own may want no key, but the SDK sends one always.
     return {
-        "api_key": config.setting("OPENAI_API_KEY") or "none",
+        "api_key": key or "none",
         "base_url": config.setting("OPENAI_BASE_URL") or None,
         "max_retries": retries,
         "timeout": seconds,
     }
-
-
-def async_client(retries: int, seconds: float):
-    """The SDK's asynchronous client for the server and key that the environment names."""
-    import openai
-
-    return openai.AsyncOpenAI(**_client_settings(retries, seconds))
 
 
 def error_code(error) -> str | None:
@@ -92,15 +145,15 @@ class OpenAIEncoder:
     device, concurrency, max_batch, token_budget = "the API", 4, 256, 16384
 
     def __init__(self, spec: EncoderSpec) -> None:
-        import openai
-
         require_key(f"--model {spec.name}")
         self.host = host()
         self.name, self.prompt, self.price = spec.name, spec.prompt, spec.usd_per_million_tokens
         self.model = spec.recipe["model"]
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
-        self._client = openai.OpenAI(**_client_settings(RETRIES, SECONDS_TO_ANSWER))
+        self._client = client(RETRIES, SECONDS_TO_ANSWER)
         self._encoding = _encoding(self.model)
+        self._form = "base64"
+        self.served = None
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """How many tokens each text has, prompt included: int (n,); an estimate where tiktoken lacks the encoding."""
@@ -121,34 +174,83 @@ class OpenAIEncoder:
         return f"sending {len(token_counts)} distinct texts to {self.host}: {about}{tokens} tokens, {cost}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """One batch of texts to a float32 array (n, d). Raises InputError for a refusal or a wrong answer."""
-        import openai
+        """One batch of texts to a float32 array (n, d).
 
-        try:
-            answer = self._client.embeddings.create(model=self.model, input=[self._shortened(text) for text in texts])
-        except openai.APIStatusError as error:
-            raise InputError(f"--model {self.name}: {refusal(error, self.model, RETRIES)}") from None
-        except openai.APIConnectionError:
-            raise InputError(
-                f"--model {self.name}: {self.host} can't be reached; what came is kept, run again to go on"
-            ) from None
-        except (openai.OpenAIError, ValueError):
-            raise InputError(f"--model {self.name}: {self.host} gave an answer without embeddings") from None
-        rows = {item.index: item.embedding for item in answer.data}
-        if len(answer.data) != len(texts) or set(rows) != set(range(len(texts))):
-            raise InputError(
-                f"--model {self.name}: {self.host} gave {len(answer.data)} embeddings for {len(texts)} texts; "
-                "what came is kept, run again to go on"
-            )
-        lengths = {len(row) for row in rows.values()}
+        Raises Refused if the server may take a part of them, InputError for any other refusal or a wrong answer.
+        """
+        content = self._answer([self._shortened(text) for text in texts])
+        rows = self._rows(content, len(texts))
+        lengths = {len(row) for row in rows}
         if self.dimension is None and len(lengths) == 1:
             [self.dimension] = lengths
         if lengths != {self.dimension}:
-            raise InputError(
-                f"--model {self.name}: {self.host} gave embeddings of length {', '.join(map(str, sorted(lengths)))}, "
-                f"{self.dimension or 'one'} was expected; is it the right model?"
+            raise self._wrong(
+                f"gave embeddings of length {', '.join(map(str, sorted(lengths)))}, {self.dimension or 'one'} was "
+                "expected; is it the right model?"
             )
-        return np.array([rows[i] for i in range(len(texts))], dtype=np.float32)
+        return np.stack(rows)
+
+    def _answer(self, texts: list[str]) -> bytes:
+        import openai
+
+        forms, timeouts = list(dict.fromkeys([self._form, "float"])), 0
+        while True:
+            try:
+                raw = self._client.embeddings.with_raw_response.create(
+                    model=self.model, input=texts, encoding_format=forms[0]
+                )
+                self._form = forms[0]
+                return raw.http_response.content
+            except openai.APIStatusError as error:
+                if error.status_code not in REFUSED:
+                    raise InputError(f"--model {self.name}: {refusal(error, self.model, RETRIES)}") from None
+                if len(forms) == 1:
+                    raise Refused(f"--model {self.name}: {refusal(error, self.model, RETRIES)}") from None
+                del forms[0]
+            except openai.APITimeoutError:
+                timeouts += 1
+                if timeouts == TIMEOUTS:
+                    raise self._wrong(
+                        f"did not answer within {SECONDS_TO_ANSWER} s, {TIMEOUTS} times; what came is kept, run again "
+                        "to go on"
+                    ) from None
+            except openai.APIConnectionError:
+                raise self._wrong("can't be reached; what came is kept, run again to go on") from None
+            except (openai.OpenAIError, ValueError):
+                raise self._wrong("gave an answer without embeddings") from None
+
+    def _rows(self, content: bytes, n: int) -> list[np.ndarray]:
+        """The n vectors of an answer, each (d,), in the order of the texts."""
+        try:
+            document = json.loads(content)
+            items, rows = document["data"], [_vector(item["embedding"]) for item in document["data"]]
+            indices = [item.get("index") for item in items]
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise self._wrong("gave an answer without embeddings") from None
+        if len(rows) != n:
+            raise self._wrong(f"gave {len(rows)} embeddings for {n} texts; what came is kept, run again to go on")
+        self._note_model(document.get("model"))
+        if len(set(map(str, indices))) == 1:  # none, or all 0: the order given
+            return rows
+        at = {str(index): row for index, row in zip(indices, rows, strict=True)}
+        if at.keys() != set(map(str, range(n))):
+            raise self._wrong("numbers its embeddings wrongly; what came is kept, run again to go on")
+        return [at[str(i)] for i in range(n)]
+
+    def _note_model(self, served: object) -> None:
+        """Raises InputError if the server says that another model than the one asked for gave an answer."""
+        if not isinstance(served, str) or not served:
+            return
+        asked, name = (text.rpartition("/")[2] for text in (self.model, served))
+        if not re.fullmatch(rf"{re.escape(asked)}((-\d[\d-]*)|(:.+))?", name):
+            raise self._wrong(
+                f"answered with the model {shown(served)}, {self.model} was asked for; if that is the one you want, "
+                "name it"
+            )
+        self.served = served
+
+    def _wrong(self, what: str) -> InputError:
+        return InputError(f"--model {self.name}: {self.host} {what}")
 
     def _shortened(self, text: str) -> str:
         text = self.prompt + text
@@ -163,12 +265,20 @@ class OpenAIEncoder:
         self._client.close()
 
 
+def _vector(embedding: object) -> np.ndarray:
+    """An embedding as the server writes it, base64 or numbers: float32 (d,). Raises ValueError for anything else."""
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    if not embedding or not all(isinstance(number, int | float) for number in embedding):
+        raise ValueError
+    return np.array(embedding, dtype=np.float32)
+
+
 def _encoding(model: str):
     """tiktoken's encoding of a model, or None where it has none or can't fetch it."""
-    import requests
     import tiktoken
 
     try:
         return tiktoken.encoding_for_model(model)
-    except (KeyError, requests.RequestException):
+    except (KeyError, OSError):  # those of requests are OSErrors too
         return None

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from utils.figures import drawing, rendered
+from utils.figure_style import drawing, rendered
 from utils.findings import Finding
 from utils.schema import Result
 
@@ -55,14 +55,11 @@ def drawn(figures: Callable[[], dict], caption: Callable[[str], str]) -> list[di
 
     figures: makes them by name. caption: of a name.
     """
-    from matplotlib import pyplot
-
     found: dict[str, dict] = {}
     for theme in ("light", "dark"):
         with drawing(dark=theme == "dark"):
             for stem, figure in figures().items():
                 encoded = base64.b64encode(rendered(figure, "svg")).decode()
-                pyplot.close(figure)
                 found.setdefault(stem, {"caption": caption(stem), "in_tables": not stem.endswith("curve")})[theme] = (
                     f"data:image/svg+xml;base64,{encoded}"
                 )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils import encoders
+from utils.kept_results import code_digest
 from utils.neighbors import nearest_neighbors
 from utils.schema import Dataset, InputError, Result
-from utils.sources import in_turn
-from utils.store import EmbeddingStore, default_path
+from utils.sources import FORMATS, in_turn
+from utils.store import MAP, EmbeddingStore, default_path
 
 SEED = 0  # the paper's
 PERPLEXITY = 30
@@ -91,13 +92,15 @@ def taxonomy_map(
     """
     shown = in_turn(categories, MOST_POINTS)
     data = "\0".join([*texts, *categories]).encode("utf-8", "surrogatepass")
-    name = f"t-sne {SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
+    name = f"{MAP}{SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
     kept = store.fact(result.encoder.fingerprint, name)
-    if kept is None:
+    code = code_digest(FORMATS[result.task].folder)
+    if kept is None or kept.get("code") != code:
         vectors = vectors_of(result, texts, store)
         neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]
         points = tsne(vectors[shown])
         kept = {
+            "code": code,
             "points": points.tolist(),
             "nearest": neighbors.tolist(),
             "trustworthiness": trustworthiness(vectors[shown], points),

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from utils.schema import InputError
+from utils.schema import InputError, shown
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".parquet": "parquet"}
 COMPRESSIONS = (".gz", ".bz2", ".zst")
@@ -275,10 +275,10 @@ def require_columns(found: Sequence[str], columns: Sequence[str], name: str, rem
     """Raises InputError if a column is not among those found, or occurs twice among them."""
     for column in columns:
         if column not in found:
-            shown = ", ".join(map(str, found[:8])) or "none"
+            names = ", ".join(map(shown, found[:8])) or "none"
             if len(found) == 1 and any(mark in found[0] for mark in ";\t"):
                 remedy = "save it with commas between the columns"
-            raise InputError(f"{name}: no column '{column}' (found: {shown}); {remedy}")
+            raise InputError(f"{name}: no column '{column}' (found: {names}); {remedy}")
         if list(found).count(column) > 1:
             raise InputError(f"{name}: column '{column}' occurs twice; rename one")
 
@@ -327,7 +327,7 @@ def read_columns(
                     fault = "has no id"
                 if fault:
                     named = column != "id" and "id" in table and not row.fault
-                    place = f"row {row.number} (id {table['id'][-1]})" if named else row.place
+                    place = f"row {row.number} (id {shown(table['id'][-1])})" if named else row.place
                     raise InputError(f"{name}: {place}: {fault}; fix the row or leave it out")
                 table[column].append(text)
     n = len(table[columns[0]])

@@ -9,21 +9,21 @@ from pathlib import Path
 from utils.compare import (
     HEADLINES,
     Comparison,
-    Scores,
     compare,
     find_results,
     p_text,
-    read_scores,
-    refuse_unlike,
+    scores_of,
 )
 from utils.detection_report import detection_section
 from utils.figures import category_styles, figures_of
+from utils.find import told_apart
 from utils.findings import FLOOR, Finding, findings_of, leader
+from utils.likeness import of_one_kind, refuse_unlike
 from utils.metrics import OVERLAP_BINS
 from utils.page import Cell, PlainSection, Table, drawn
 from utils.projection import TaxonomyMap, taxonomy_maps
-from utils.results import read_items, write_whole
-from utils.schema import Dataset, InputError, Metric, Result
+from utils.results import read_with_items, rows_of, write_whole
+from utils.schema import Dataset, InputError, Metric, Result, escaped
 from utils.sources import (
     CARDS,
     FORMATS,
@@ -38,6 +38,16 @@ from utils.tables import WIDTH, flat, markdown_text, number, papers_figures, wit
 from utils.transfer import TASK as DETECTION
 
 PAGE = Path(__file__).with_name("report_page")
+# What the report takes of the flags of an evaluation; scripts/all_tasks.py hands them on.
+TAKES = {
+    "encoder": "the same as --model",
+    "model": "encoders that come first, with commas between; the others are those with results like theirs "
+    "(variable MODEL; default all-minilm-l6-v2)",
+    "data": "results on which data, a name or a file (variable DATA; default that of the newest result)",
+    "baseline": "of results by several average similarities, those by this one (variable BASELINE; default auto)",
+    "out": "folder of the result files, and of the report (variable OUT; default results)",
+    "quiet": "print where the report is and nothing else",
+}
 SEED = 42
 WORST = 15
 TITLES = {
@@ -87,34 +97,42 @@ class Section:
     notes: list[str]
 
 
-def gather(out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None) -> list[Section]:
+def gather(
+    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
+) -> list[Section]:
     """The sections of a report on the dataset `name`: of each task the results like the newest; others are noted.
 
     first: encoders that come first, in that order, and whose results others have to be like. reference: what the others
     are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
+    choice: of the average similarity, whose results go before others of the same encoder.
     Raises InputError if there is nothing.
     """
     sections: list[Section] = []
     without: list[str] = []  # what is said of tasks none of whose results can be read
     for task in HEADLINES:
         notes: list[str] = []
-        scores = []
-        for path in find_results(out, name, task, ()) if (out / name / task).is_dir() else []:
+        results, paths = [], []
+        for path in find_results([out], name, task, (), choice) if (out / name / task).is_dir() else []:
             try:
-                scores.append(read_scores(path, None)[0])
+                results.append(read_with_items(path, [HEADLINES[task], *NUMBERS[task]]))
+                paths.append(path)
             except InputError as error:
                 notes.append(f"Left out: {error}.")
-        if not scores:
+        if not results:
             without += notes
             continue
-        anchor = max(scores, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.result.created))
-        alike = []
-        for one in scores:
+        results = told_apart(results, paths)
+        anchor = max(results, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.created))
+        alike = [anchor]
+        for one in results:
             try:
-                refuse_unlike([anchor, one])
-                alike.append(one)
+                refuse_unlike([*alike, one])
+                alike += [] if one is anchor else [one]
             except InputError as error:
                 notes.append(f"Left out: {error}.")
+        alike, again = of_one_kind(alike)
+        if again:
+            notes.append(f"{again[0].upper()}{again[1:]}.")
         order = {encoder: i for i, encoder in enumerate(first)}
         alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
         sections.append(_section(task, alike, notes, reference, data))
@@ -125,7 +143,7 @@ def gather(out: Path, name: str, first: Sequence[str], reference: str | None, da
 
 
 def gather_all(
-    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None
+    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
 ) -> tuple[list[Section], list[PlainSection]]:
     """The sections of the tasks that are compared item by item, and those of tasks that are shown in their own way.
 
@@ -138,7 +156,7 @@ def gather_all(
             return [], plain
         if why:
             raise _nothing(out / name, why)
-    sections = gather(out, name, first, reference, data)
+    sections = gather(out, name, first, reference, data, choice)
     sections[0].notes.extend(why)
     return sections, plain
 
@@ -149,19 +167,19 @@ def _nothing(folder: Path, why: Sequence[str]) -> InputError:
     return InputError(f"{shown_path(folder)}: no results to report{said}; {remedy}")
 
 
-def _name(scores: Scores) -> str:
-    return scores.result.encoder.name
+def _name(result: Result) -> str:
+    return result.encoder.name
 
 
-def _section(task: str, scores: list[Scores], notes: list[str], reference: str | None, data: str | None) -> Section:
-    results = [one.result for one in scores]
-    items = [read_items(one.path, NUMBERS[task]) for one in scores]
+def _section(task: str, results: list[Result], notes: list[str], reference: str | None, data: str | None) -> Section:
+    items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
     comparison = None
-    if len(scores) > 1:
+    if len(results) > 1:
         chosen = reference or (FLOOR if FLOOR in names else names[0])
         if chosen not in names:
             raise InputError(f"--reference {chosen}: no such result of {task} (there are: {', '.join(names)})")
+        scores = [scores_of(result, HEADLINES[task]) for result in results]
         comparison = compare(scores, HEADLINES[task], chosen, SEED)
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:
@@ -582,26 +600,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
     from utils.cli import parser, run, settings_from
 
-    flags = parser("utils.report", main.__doc__)
-    flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with (default tfidf)")
+    takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
+    flags = parser("utils.report", main.__doc__, takes)
+    flags.add_argument("--reference", metavar="ENCODER")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
         settings = settings_from(arguments)
         name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
-        sections, plain = gather_all(settings.out, name, settings.models, arguments.reference, settings.data)
+        asked = (arguments.reference, settings.data, settings.baseline)
+        sections, plain = gather_all(settings.out, name, settings.models, *asked)
         page, twin = write_report(settings.out, name, sections, plain)
         others = sorted(path.name for path in settings.out.iterdir() if path.name != name and _has_results(path))
         if others and settings.data == "auto":
             print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
         for section in (*sections, *plain):
             for sentence in section.notes:
-                print(sentence, file=sys.stderr)
+                print(escaped(sentence), file=sys.stderr)
         if not settings.quiet:
             for section in (*sections, *plain):
                 for finding in section_findings(section):
                     print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
-        print(f"report: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
+        print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)
 

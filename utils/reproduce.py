@@ -8,6 +8,7 @@ import difflib
 import io
 import sys
 import textwrap
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,8 @@ def rounding_of(metric: str, value: float, baseline: float | None) -> float:
     return HALF_UNIT
 
 
-def read_reproduction(name: str, out: Path) -> Reproduction:
-    """One of the paper's encoders from its result files in `out`.
+def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction:
+    """One of the paper's encoders from its result files in `out`: as it is registered, or in the dtype asked for.
 
     Raises InputError if one is missing, or was computed in another setting than the paper's.
     """
@@ -96,8 +97,13 @@ def read_reproduction(name: str, out: Path) -> Reproduction:
     again = f"run: source scripts/reproduce.sh {name}"
     for task, metric in TABLES:
         path = result_path(out, "paper", task, name)
-        if not path.is_file():
+        found = [path] if path.is_file() else []
+        if dtype not in ("auto", registry()[name]["dtype"]):
+            found += [one for one in path.parent.glob(f"{path.stem}@*.json") if "+" not in one.stem]
+            found = [one for one in found if read_result(one).encoder.dtype == dtype]
+        if not found:
             raise InputError(f"{name}: no result in {shown_path(path.parent)}; {again}")
+        path = max(found, key=lambda one: one.stat().st_mtime_ns)
         result = read_result(path)
         groups = [row.group for row in result.metrics if row.metric == metric]
         paper = tables.papers_figures(result, metric, groups)
@@ -247,12 +253,12 @@ def _plan(names: Sequence[str], device: str, dtype: str) -> int:
     return 0
 
 
-def _table(names: Sequence[str], out: Path, form: str, journal: Path | None) -> int:
+def _table(names: Sequence[str], out: Path, dtype: str, form: str, journal: Path | None) -> int:
     ran = None if journal is None else _read_journal(journal)
     compared, reasons = [], []
     for name in names:
         try:
-            compared.append(read_reproduction(name, out))
+            compared.append(read_reproduction(name, out, dtype))
         except InputError as error:
             # Of one that did not run here there need not be a result; the plan has said why.
             if ran is None or ran.get(name) == "":
@@ -276,19 +282,20 @@ def _table(names: Sequence[str], out: Path, form: str, journal: Path | None) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Sets the paper's eleven encoders beside the paper's figures. `plan` says which can run here, and prints their
-    names; `table` compares those that have been evaluated. scripts/reproduce.sh does all of it."""
+    """The paper's eleven encoders: runs those that can run here on the paper's data, and sets the paper's two tables
+    beside ours. (`python -m utils.reproduce table` runs none; `plan` names those that can run.)"""
     from utils.cli import Parser, device_and_dtype, run
 
-    flags = Parser(prog="python -m utils.reproduce", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("command", choices=("plan", "table"), help="scripts/reproduce.sh gives it")
+    usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
+    flags = Parser(usage=f"{usage} [--format FORMAT]", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("command", choices=("plan", "table"), help=SUPPRESS)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which of the eleven (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown or csv")
-    flags.add_argument("--ran", metavar="FILE", type=Path, help="what the script has run; it gives this itself")
+    flags.add_argument("--ran", metavar="FILE", type=Path, help=SUPPRESS)  # what the script has run
 
     def work() -> int:
         arguments = flags.parse_intermixed_args(argv)
@@ -298,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         if arguments.command == "plan":
             return _plan(names, device, dtype)
-        return _table(names, config.results_directory(arguments.out), arguments.format, arguments.ran)
+        return _table(names, config.results_directory(arguments.out), dtype, arguments.format, arguments.ran)
 
     return run(work)
 

@@ -2,15 +2,20 @@
 
 import contextlib
 import csv
+import errno
+import hashlib
 import importlib.metadata
 import io
 import json
 import math
 import os
 import platform
+import secrets
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +109,14 @@ def _commit() -> str | None:
     return run.stdout.strip() or None
 
 
+def kept_stem(encoder: str) -> str:
+    """An encoder's name as its files have it: a slash or colon becomes two hyphens."""
+    return encoder.replace("/", "--").replace(":", "--")
+
+
 def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
-    """`<out>/<dataset>/<task>/<encoder>.json`; a slash in an encoder's name becomes two hyphens."""
-    return out / dataset / task / f"{encoder.replace('/', '--').replace(':', '--')}.json"
+    """`<out>/<dataset>/<task>/<encoder>.json`."""
+    return out / dataset / task / f"{kept_stem(encoder)}.json"
 
 
 def check_writable(folder: Path, flag: str = "--out") -> None:
@@ -119,17 +129,28 @@ def check_writable(folder: Path, flag: str = "--out") -> None:
         raise InputError(f"{flag} {folder}: can't be written ({error.strerror}); give another folder") from None
 
 
-def write_result(result: Result, out: Path) -> Path:
-    """Writes the result file and, beside it, `<encoder>.items.csv`, each whole or not at all; returns the former."""
-    path = result_path(out, result.dataset_name, result.task, result.encoder.name)
+def write_result(result: Result, out: Path, name: str | None = None) -> Path:
+    """Writes the result file and, beside it, `<name>.items.csv`, each whole or not at all; returns the former.
+
+    name: what it is kept as, the encoder's name if None. The result file goes last and has the items' digest, so that
+    one of another run is told by it.
+    """
+    path = result_path(out, result.dataset_name, result.task, name or result.encoder.name)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(result.items)
     for row in zip(*result.items.values(), strict=True):
         writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
-    write_whole(path.with_name(f"{path.stem}.items.csv"), text.getvalue())
-    write_whole(path, json.dumps(document_of(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    content = text.getvalue().encode("utf-8")
+    write_bytes_whole(items_path(path), content)
+    document = document_of(result) | {"items": {"sha256": hashlib.sha256(content).hexdigest()}}
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
+
+
+def items_path(path: Path) -> Path:
+    """Where the items of the result file at `path` lie."""
+    return path.with_name(f"{path.stem}.items.csv")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -142,24 +163,27 @@ def write_bytes_whole(path: Path, content: bytes) -> None:
     try:
         replace_whole(path, content)
     except OSError as error:
-        raise InputError(
-            f"{path}: can't be written ({error.strerror}); free some space or give another --out"
-        ) from None
+        remedy = "free some space" if error.errno == errno.ENOSPC else "give another --out"
+        raise InputError(f"{path}: can't be written ({error.strerror}); {remedy}") from None
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    """The same for a caller that has its own words for the OSError of a file that can't be written.
+
+    A new file has the permissions that the umask leaves, and one that takes another's place has that one's.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:  # not mkstemp's, which nobody else may read whatever the umask
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -187,6 +211,7 @@ def document_of(result: Result) -> dict:
         "embedding": vars(result.embedding),
         "metrics": metrics,
         "environment": result.environment,
+        **({"average_similarities": result.average_similarities} if result.average_similarities else {}),
     }
 
 
@@ -209,21 +234,23 @@ def result_of(document: dict) -> Result:
         embedding=EmbeddingStats(**document["embedding"]),
         metrics=tuple(Metric(**metric) for metric in document["metrics"]),
         environment=document["environment"],
+        average_similarities=document.get("average_similarities", {}),
     )
 
 
-def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The per-item scores beside the result file at `path`: column to text for each item, `id` and its group first.
+def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
+    """The result in a file with the per-item scores beside it: column to n texts, `id` and the group first.
 
     numbers: columns that must be there and hold a number for every item; a score that is not defined is ''.
-    Raises InputError if the items can't be read or are none of ours.
+    Raises InputError if either file can't be read or is none of ours, or if they are not of one run.
     """
-    items_path = path.with_name(f"{path.stem}.items.csv")
+    document = _document(path)
+    beside = shown_path(items_path(path))
     try:
-        with items_path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        content = items_path(path).read_bytes()
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
     except OSError as error:
-        raise InputError(f"{shown_path(items_path)}: can't be read ({error.strerror}); run the task again") from None
+        raise InputError(f"{beside}: can't be read ({error.strerror}); run the task again") from None
     except (UnicodeDecodeError, csv.Error):
         rows = []
     if (
@@ -233,8 +260,20 @@ def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
         or any(None in row or None in row.values() for row in rows)
         or any(not _is_number(row.get(column)) for column in numbers for row in rows)
     ):
-        raise InputError(f"{shown_path(items_path)}: not the whole items of a result; run the task again")
-    return rows
+        raise InputError(f"{beside}: not the whole items of a result; run the task again")
+    if "items" in document and document["items"]["sha256"] != hashlib.sha256(content).hexdigest():
+        raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
+    return replace(result_of(document), items={column: [row[column] for row in rows] for column in rows[0]})
+
+
+def rows_of(result: Result) -> list[dict]:
+    """The items of a result, each as column to value."""
+    return [dict(zip(result.items, row, strict=True)) for row in zip(*result.items.values(), strict=True)]
+
+
+def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The items alone that `read_with_items` reads, each as column to text."""
+    return rows_of(read_with_items(path, numbers))
 
 
 def _is_number(text: str | None) -> bool:
@@ -246,11 +285,17 @@ def _is_number(text: str | None) -> bool:
 
 def read_result(path: Path) -> Result:
     """Reads a result file, without its items. Raises InputError if it is not one that this version writes."""
+    return result_of(_document(path))
+
+
+def _document(path: Path) -> dict:
+    """A result file's content, of which `result_of` makes a result. Raises InputError if it can't."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             raise InputError(f"{path}: schema {document['schema']}, this version reads {SCHEMA}; run the task again")
-        return result_of(document)
+        result_of(document)
+        return document
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):

@@ -16,6 +16,17 @@ class InputError(Exception):
     """A mistake of the person's, or of their data: one line that says what to do. The program ends with status 2."""
 
 
+def escaped(text: str) -> str:
+    """Text in which what a terminal acts on, or what can't be seen, is escaped as Python does; so it is one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(text: object, limit: int = 80) -> str:
+    """A cell, a heading or a name as a message shows it: escaped, at most `limit` characters, "…" where it was cut."""
+    whole = escaped(str(text)[: limit + 1])
+    return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A file that was evaluated: its name, the SHA-256 of its bytes, and its number of rows."""
@@ -204,7 +215,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """One encoder on one task: the content of a result file (DESIGN.md, section 6)."""
+    """One encoder on one task: the content of a result file (DESIGN.md, section 6).
+
+    average_similarities: what is known of the encoder's, by source; empty for a task that has none.
+    items: column to n values, as they are computed or, of a file, as text.
+    """
 
     task: str
     created: str
@@ -217,6 +232,7 @@ class Result:
     embedding: EmbeddingStats
     metrics: tuple[Metric, ...]
     environment: dict
+    average_similarities: dict[str, float] = field(default_factory=dict)
     items: dict[str, list] = field(default_factory=dict, repr=False)
 
     def metric(self, metric: str, group: str) -> Metric | None:

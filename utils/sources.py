@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import config, network
 from utils.metrics import OVERLAP_BINS
 from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
-from utils.schema import SUMMARIES, DataFile, Dataset, InputError, Result
+from utils.schema import SUMMARIES, DataFile, Dataset, InputError, Result, shown
 
 SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
 CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
@@ -351,8 +351,8 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         if empty:
             more = f", as in {len(empty) - 1} other rows" if len(empty) > 1 else ""
             raise InputError(
-                f"{file}: row {empty[0] + 1} (id {columns['id'][empty[0]]}): no text in '{column}'{more}; give each "
-                "one, or leave the row out"
+                f"{file}: row {empty[0] + 1} (id {shown(columns['id'][empty[0]])}): no text in '{column}'{more}; give "
+                "each one, or leave the row out"
             )
         changed |= {i for i in range(n) if clean[i] != columns[column][i]}
         columns[column] = clean
@@ -360,7 +360,8 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         notes.append(f"{len(changed)} of {n} rows had white space around a text; it was stripped")
     twice = repeated_at(columns["id"])
     if twice:
-        raise InputError(f"{file}: id {columns['id'][twice[0]]} occurs twice (row {twice[0] + 1}); make ids unique")
+        repeated = shown(columns["id"][twice[0]])
+        raise InputError(f"{file}: id {repeated} occurs twice (row {twice[0] + 1}); make ids unique")
 
     groups = _shown_groups(fmt, columns[fmt.group_column], file)
     repeated = repeated_at(columns[fmt.text_columns[0]])
@@ -374,9 +375,9 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     for group, size in Counter(groups).items():
         if size < 2:
             remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
-            raise InputError(f"{file}: just one row in {fmt.group_column} '{group}', two are needed; {remedy}")
+            raise InputError(f"{file}: just one row in {fmt.group_column} '{shown(group)}', two are needed; {remedy}")
 
-    order = {shown: i for i, shown in enumerate(fmt.known_groups.values())}
+    order = {name: i for i, name in enumerate(fmt.known_groups.values())}
     return (
         Dataset(
             name=found.name,
@@ -430,7 +431,7 @@ def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
 
 def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
     """Group names as they are shown. A file has known groups or ones of its own; where they mix, it is a typo."""
-    known = fmt.known_groups | {shown: shown for shown in fmt.known_groups.values()}
+    known = fmt.known_groups | {name: name for name in fmt.known_groups.values()}
     taken = [name for name in names if name in fmt.summaries]
     if taken:
         raise InputError(
@@ -440,10 +441,10 @@ def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
     unknown = sorted(set(names) - known.keys())
     if unknown and len(unknown) < len(set(names)):
         near = difflib.get_close_matches(unknown[0], known, n=1)
-        meant = f"did you mean '{near[0]}'?" if near else "mend it, or use names of your own throughout"
+        meant = f"did you mean '{near[0]}'?" if near else "fix it, or use names of your own throughout"
         raise InputError(
-            f"{file}: row {names.index(unknown[0]) + 1}: unknown {fmt.group_column} '{unknown[0]}' among known ones; "
-            f"{meant}"
+            f"{file}: row {names.index(unknown[0]) + 1}: unknown {fmt.group_column} '{shown(unknown[0])}' among known "
+            f"ones; {meant}"
         )
     return [known.get(name, name) for name in names]
 

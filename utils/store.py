@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,34 @@ CREATE TABLE IF NOT EXISTS facts (
 """
 
 
+# How the names of facts begin that are shown as results and as maps.
+RESULT, MAP = "result ", "t-sne "
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of one encoder: how many vectors, results and maps of the taxonomy, and their bytes."""
+
+    name: str
+    fingerprint: str
+    vectors: int
+    results: int
+    maps: int
+    size: int
+
+
 def text_key(text: str) -> bytes:
     """SHA-256 of a text's UTF-8 bytes: the store never holds the text itself."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code of an error, without what an extended code says in its upper bits; 0 if it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_damage(error: Exception) -> bool:
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class EmbeddingStore:
@@ -51,12 +77,9 @@ class EmbeddingStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
-        except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(
-                f"{path}: the embedding store can't be opened ({error}); point SAFE_EMBED_CACHE_DIR elsewhere or use "
-                "--no-cache"
-            ) from None
-        except sqlite3.DatabaseError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
+            if not _is_damage(error):
+                raise self._refusal(error) from None
             self._set_aside(error)
             self._connection = self._open()
 
@@ -85,13 +108,25 @@ class EmbeddingStore:
         """Does `work`; on a damaged file sets it aside and does it once more on a fresh one."""
         try:
             return work()
-        except sqlite3.OperationalError as error:
-            raise InputError(f"{self.path}: {error}; free some space, or use --no-cache") from None
+        except sqlite3.ProgrammingError:  # of the program, such as a call after close()
+            raise
         except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise self._refusal(error) from None
             self._connection.close()
             self._set_aside(error)
             self._connection = self._open()
             return work()
+
+    def _refusal(self, error: Exception) -> InputError:
+        """What is said of a file that is whole but can't be used."""
+        remedy = {
+            sqlite3.SQLITE_BUSY: "another run holds it; wait for that run to end",
+            sqlite3.SQLITE_LOCKED: "another run holds it; wait for that run to end",
+            sqlite3.SQLITE_FULL: "free some space",
+            sqlite3.SQLITE_READONLY: "it may be read only; make it writable, or point SAFE_EMBED_CACHE_DIR elsewhere",
+        }.get(_code(error), "point SAFE_EMBED_CACHE_DIR elsewhere")
+        return InputError(f"{self.path}: the embedding store can't be used ({error}); {remedy}, or use --no-cache")
 
     def get(self, fingerprint: str, texts: Sequence[str], dimension: int | None = None) -> dict[str, np.ndarray]:
         """The stored vectors, float32 (d,), of those of `texts` that are there and undamaged."""
@@ -184,24 +219,28 @@ class EmbeddingStore:
         """Keeps a fact for an encoder."""
         self._write(("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(fingerprint, name, json.dumps(value))]))
 
-    def contents(self) -> list[tuple[str, str, int, int]]:
-        """(encoder name, fingerprint, vectors, bytes) of each encoder with vectors here, largest first."""
-        return self._recovering(
+    def contents(self) -> list[Kept]:
+        """What is kept of each encoder, the largest first."""
+        rows = self._recovering(
             lambda: self._connection.execute(
-                "SELECT coalesce(name, '?'), e.fingerprint, count(*), sum(length(vector)) FROM embeddings e "
-                "LEFT JOIN encoders USING (fingerprint) GROUP BY e.fingerprint ORDER BY 4 DESC"
+                "WITH kept AS ("
+                " SELECT fingerprint, 1 AS vectors, 0 AS results, 0 AS maps, length(vector) AS bytes FROM embeddings"
+                " UNION ALL"
+                f" SELECT fingerprint, 0, name LIKE '{RESULT}%', name LIKE '{MAP}%', length(CAST(value AS BLOB))"
+                " FROM facts) "
+                "SELECT coalesce(name, (SELECT json_extract(value, '$.document.encoder.name') FROM facts"
+                f" WHERE fingerprint = kept.fingerprint AND name LIKE '{RESULT}%' AND json_valid(value)), '?'),"
+                " kept.fingerprint, sum(vectors), sum(results), sum(maps), sum(bytes) "
+                "FROM kept LEFT JOIN encoders USING (fingerprint) GROUP BY kept.fingerprint ORDER BY 6 DESC"
             ).fetchall()
         )
+        return [Kept(*row) for row in rows]
 
-    def prune(self, fingerprint: str) -> int:
-        """Removes an encoder's vectors and facts, and gives the space back; returns how many vectors there were."""
-        removed = self._recovering(
-            lambda: self._connection.execute("DELETE FROM embeddings WHERE fingerprint = ?", [fingerprint]).rowcount
-        )
-        for table in ("truncated", "encoders", "facts"):
-            self._write((f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)]))
+    def prune(self, fingerprint: str) -> None:
+        """Removes all that is kept of an encoder, and gives the space back."""
+        tables = ("embeddings", "truncated", "encoders", "facts")
+        self._write(*((f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)]) for table in tables))
         self._recovering(lambda: self._connection.execute("VACUUM"))
-        return removed
 
     def close(self) -> None:
         self._connection.close()
@@ -212,28 +251,33 @@ def default_path() -> Path:
     return config.cache_directory() / FILE_NAME
 
 
-def main() -> int:
-    """Shows what the store holds by encoder, and prunes one encoder's vectors."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Shows what the store holds by encoder, and prunes what is kept of one encoder."""
     from tabulate import tabulate
 
     from utils.cli import Parser, run
 
     flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("--prune", metavar="ENCODER", help="remove this encoder's vectors (a name or a fingerprint)")
+    flags.add_argument("--prune", metavar="ENCODER", help="remove all of this encoder (a name or a fingerprint)")
 
     def work() -> None:
-        arguments = flags.parse_args()
+        arguments = flags.parse_args(argv)
         kept = EmbeddingStore(default_path())
         contents = kept.contents()
         if arguments.prune is not None:
-            chosen = [row for row in contents if arguments.prune in row[:2]]
+            chosen = [one for one in contents if arguments.prune in (one.name, one.fingerprint)]
             if not chosen:
                 raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
-            for name, fingerprint, *_ in chosen:
-                print(f"removed {kept.prune(fingerprint)} vectors of {name} ({fingerprint})")
+            for one in chosen:
+                kept.prune(one.fingerprint)
+                print(
+                    f"removed {one.vectors} vectors, {one.results} results and {one.maps} maps of {one.name} "
+                    f"({one.fingerprint})"
+                )
             return
-        rows = [[name, fingerprint, n, f"{size / 2**20:.1f}"] for name, fingerprint, n, size in contents]
-        print(tabulate(rows, headers=["encoder", "fingerprint", "vectors", "MiB"]) if rows else "the store is empty")
+        rows = [[*list(vars(one).values())[:-1], f"{one.size / 2**20:.1f}"] for one in contents]
+        headers = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
+        print(tabulate(rows, headers=headers) if rows else "the store is empty")
         print(f"\n{kept.path}")
 
     return run(work)

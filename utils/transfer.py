@@ -8,7 +8,9 @@ import numpy as np
 
 from utils import detection_metrics as dm
 from utils import tables
-from utils.results import read_items, read_result
+from utils.find import told_apart
+from utils.likeness import refuse_unlike
+from utils.results import items_path, read_result, read_with_items
 from utils.schema import InputError, Metric, Result
 from utils.sources import shown_path
 from utils.uncertainty import grouped_resamples, holm, resampled_p_value
@@ -78,34 +80,35 @@ def read(path: Path) -> Result:
     """
     result = read_result(path)
     scores = [f"{kind}/{train}" for kind in kinds_of(result) if kind != CONTROLS[1] for train in trains_of(result)]
-    rows = read_items(path, ["label", "group", *scores])
-    if any(not row.get(name) for name in ("set", "label", "group", *scores) for row in rows):
-        items_path = shown_path(path.with_name(f"{path.stem}.items.csv"))
-        raise InputError(f"{items_path}: not the whole items of a result; run the task again")
-    items: dict[str, list] = {name: [row[name] for row in rows] for name in ("id", "set")}
-    items |= {name: [int(row[name]) for row in rows] for name in ("label", "group")}
-    items |= {name: [float(row[name]) for row in rows] for name in scores}
+    result = read_with_items(path, ["label", "group", *scores])
+    found = result.items
+    if any("" in found.get(name, [""]) for name in ("set", "label", "group", *scores)):
+        raise InputError(f"{shown_path(items_path(path))}: not the whole items of a result; run the task again")
+    items: dict[str, list] = {name: found[name] for name in ("id", "set")}
+    items |= {name: list(map(int, found[name])) for name in ("label", "group")}
+    items |= {name: list(map(float, found[name])) for name in scores}
     return replace(result, items=items)
 
 
 def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """The results, with their items, of the same data and settings as the newest, and a sentence for each other one."""
-    found, notes = [], []
+    """The results, with their items, that can be compared with the newest, and a sentence for each other one."""
+    found, paths, notes = [], [], []
     for path in files:
         try:
             found.append(read(path))
+            paths.append(path)
         except InputError as error:
             notes.append(f"Left out: {error}.")
+    found = told_apart(found, paths)
     newest = max(found, key=lambda result: result.created, default=None)
+    kept = []
     for result in found:
-        if _likeness(result) != _likeness(newest):
-            other = f"other data or settings than {newest.encoder.name}; run both again with the same"
-            notes.append(f"Left out: {result.encoder.name} on {TASK}: {other}.")
-    return [result for result in found if _likeness(result) == _likeness(newest)], notes
-
-
-def _likeness(result: Result) -> tuple:
-    return result.dataset_files, result.dataset_items, str(sorted(result.settings.items(), key=str))
+        try:
+            refuse_unlike([newest, result])
+            kept.append(result)
+        except InputError as error:
+            notes.append(f"Left out: {error}.")
+    return kept, notes
 
 
 def matrix(result: Result, metric: str = "auroc") -> list[list[Metric | None]]:

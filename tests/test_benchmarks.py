@@ -1,0 +1,87 @@
+"""Every script of benchmarks/, where what it needs is missing: one line that says what to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from utils.config import ROOT
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
+# What is missing, and the error: of the data where there is no network, of a package, of a GPU, or of a flag's sense.
+MISSING = {
+    "contrast_set": (["--concurrency", "0"], "--concurrency 0: give a whole number of at least 1"),
+    "corpus": ([], "Ray, one of the three that are measured, is missing: pip install -r requirements-ray.txt"),
+    "gpu_encode": ([], "--device cuda: this machine has 0 CUDA GPUs; --device cpu --tiny tries the script"),
+    "killed_runs": ([], "Safety_Contrast.evaluate ended with status 2: contrast_parsed.jsonl: "),
+    "naive": (["pairs", "nowhere"], "average_similarity.json: no such file; benchmarks/tasks.py runs all steps"),
+    "neighbors": ([], "faiss, which ours is measured against, is missing: pip install -r requirements-bench.txt"),
+    "tasks": ([], "xstest_aug.csv: "),
+    "taxonomy_memory": (["--prompts", "many"], "--prompts many: give a whole number of at least 24"),
+}
+OFFLINE = "http://127.0.0.1:9"  # nobody listens there
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """The program without data, and a Python without faiss and Ray, a network and a GPU."""
+    root = tmp_path_factory.mktemp("bare")
+    for folder in ("benchmarks", "utils", *(path.name for path in ROOT.glob("Safety_*"))):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    (root / "tests").mkdir()
+    for name in ("chat_server.py", "checkpoints.py"):
+        shutil.copy(ROOT / "tests" / name, root / "tests" / name)
+    without = root / "without"
+    without.mkdir()
+    (without / "sitecustomize.py").write_text('import sys\nsys.modules["faiss"] = sys.modules["ray"] = None\n')
+    environment = {**os.environ, "PYTHONPATH": str(without), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    environment |= {"HTTPS_PROXY": OFFLINE, "HTTP_PROXY": OFFLINE, "https_proxy": OFFLINE, "http_proxy": OFFLINE}
+    environment |= {"SAFE_EMBED_CACHE_DIR": str(root / "cache"), "SAFE_EMBED_DATA_DIR": ""}
+    return root, environment
+
+
+def started(bare, script, how, *arguments):
+    """A benchmark as a module from the root, or as a file from another folder."""
+    root, environment = bare
+    what, cwd = (["-m", f"benchmarks.{script}"], root) if how == "module" else ([f"{root}/benchmarks/{script}.py"], "/")
+    return subprocess.Popen(
+        [sys.executable, *what, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def test_every_script_is_tried():
+    assert list(MISSING) == SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_and_what_is_missing(bare, script):
+    arguments, message = MISSING[script]
+    for how in ("module", "file"):
+        asked, tried = started(bare, script, how, "--help"), started(bare, script, how, *arguments)
+        said, error = asked.communicate()
+        assert asked.returncode == 0 and error == "" and len(said) > 100, (how, error)
+        _, error = tried.communicate()
+        assert tried.returncode == 2 and error.startswith("error: ") and message in error, (how, error)
+        assert error.count("\n") == 1, error
+    assert not (bare[0] / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("contrast_set", ["--seconds", "0"], "--seconds 0: give a number above 0"),
+        ("corpus", ["--rows", "x"], "--rows x: give a whole number"),
+        ("killed_runs", ["--kills", "0"], "--kills 0: give a whole number"),
+        ("naive", ["nothing", "here"], "give a step and a folder (see --help)"),
+        ("neighbors", ["--sizes", "10"], "--sizes 10: give a whole number of at least 52"),
+        ("tasks", ["--data", "mine.csv"], "--data mine.csv: give paper or sample"),
+        ("tasks", ["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    ],
+)
+def test_bad_usage_is_one_line(bare, script, arguments, message):
+    tried = started(bare, script, "file", *arguments)
+    said, error = tried.communicate()
+    assert (tried.returncode, said) == (2, "") and error.startswith(f"error: {message}") and error.count("\n") == 1

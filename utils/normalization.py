@@ -1,0 +1,125 @@
+"""What a task's raw cosines give with an average similarity: per-item scores and their means."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from utils import metrics
+from utils.results import summarise
+from utils.schema import Metric, Result
+
+PAIR_METRICS = {"normalized_similarity": "lower", "pairwise_accuracy": "higher", "triplet_accuracy": "higher"}
+EDIT_METRICS = {
+    "boundary_similarity": "lower",
+    "mean_similarity": "lower",
+    "pairwise_accuracy": "higher",
+    "triplet_accuracy": "higher",
+}
+
+
+def score_pairs(
+    cosine: np.ndarray,
+    triplet: np.ndarray,
+    groups: Sequence[str],
+    order: Sequence[str],
+    b: float,
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], list[Metric]]:
+    """Safety-Challenging: each metric's scores of n pairs, (n,), and their means by type.
+
+    cosine, triplet: (n,), triplet accuracies among the latter. groups: n types; order: the distinct ones.
+    b: the average similarity. threshold: of pairwise accuracy. resamples, seed: of the bootstrap.
+    """
+    normalized = metrics.normalized_similarity(cosine, b)
+    accurate = metrics.pairwise_accuracy(normalized, threshold)
+    scores = dict(zip(PAIR_METRICS, (normalized, accurate, triplet), strict=True))
+    rows = []
+    for name, better in PAIR_METRICS.items():
+        rows += summarise(name, scores[name], groups, order, better, **_drawn(name, len(groups), resamples, seed))
+    return scores, rows
+
+
+def score_edits(
+    cosine: np.ndarray,
+    triplet: np.ndarray,
+    overlap: np.ndarray,
+    groups: Sequence[str],
+    order: Sequence[str],
+    b: float,
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], list[Metric]]:
+    """Safety-Contrast: each metric's scores of n originals, (n,), their means by category, and by word-overlap bin.
+
+    cosine, triplet, overlap: (n, m), of original i with its edit j. Every score of an original is a mean (the
+    boundary: the largest) over its edits; in a bin, over its edits there. Otherwise as `score_pairs`.
+    """
+    normalized = metrics.normalized_similarity(cosine, b)
+    accurate = metrics.pairwise_accuracy(normalized, threshold)
+
+    def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """chosen: bool (n, m), the edits that count; an original without any gets NaN."""
+        means = [metrics.mean_over_edits(values, chosen) for values in (normalized, accurate, triplet)]
+        return dict(zip(EDIT_METRICS, (metrics.boundary_similarity(normalized, chosen), *means), strict=True))
+
+    n = len(groups)
+    scores = per_original(np.ones_like(normalized, dtype=bool))
+    rows: list[Metric] = []
+    for name, better in EDIT_METRICS.items():
+        rows += summarise(name, scores[name], groups, order, better, **_drawn(name, n, resamples, seed))
+    for label, (low, high) in metrics.OVERLAP_BINS.items():
+        within = per_original((low <= overlap) & (overlap < high))
+        for name, better in EDIT_METRICS.items():
+            rows += summarise(name, within[name], [label] * n, [label], better, **_drawn(name, n, resamples, seed))[:1]
+    return scores, rows
+
+
+def _drawn(metric: str, n: int, resamples: int, seed: int) -> dict:
+    """How `summarise` is to summarise a metric of n items."""
+    return {
+        "chance": np.full(n, 0.5) if metric == "triplet_accuracy" else None,
+        "resamples": resamples,
+        "seed": seed,
+        "bounds": (0, 1) if metric.endswith("accuracy") else None,
+    }
+
+
+def by_edit(name: str, values: np.ndarray) -> dict[str, list[float]]:
+    """Items' columns `<name>_1` and so on of an array (n, m), a column for each edit."""
+    return {f"{name}_{j}": column for j, column in enumerate(values.T.tolist(), 1)}
+
+
+def renormalized(result: Result, source: str) -> Result:
+    """The result as a run with another average similarity would have given it, from the raw cosines in its items.
+
+    result: of Safety-Challenging or Safety-Contrast, with its items. source: one of its `average_similarities`.
+    """
+    items, settings, b = result.items, result.settings, result.average_similarities[source]
+    groups = list(items.values())[1]
+    chosen = {"threshold": settings["threshold"], "resamples": settings["bootstrap"], "seed": settings["seed"]}
+    order = [m.group for m in result.metrics if m.metric == result.metrics[0].metric and m.group in set(groups)]
+    if "cosine" in items:
+        raw = [_numbers(items[name]) for name in ("cosine", "triplet_accuracy")]
+        scores, rows = score_pairs(*raw, groups, order, b, **chosen)
+    else:
+        edits = range(1, 1 + sum(name.startswith("cosine_") for name in items))
+        raw = [
+            np.stack([_numbers(items[f"{name}_{j}"]) for j in edits], axis=1)
+            for name in ("cosine", "triplet_accuracy", "word_overlap")
+        ]
+        scores, rows = score_edits(*raw, groups, order, b, **chosen)
+    return replace(
+        result,
+        settings={**settings, "baseline": {"value": b, "source": source, "median": None, "standard_deviation": None}},
+        metrics=tuple(rows),
+        items={**items, **{name: values.tolist() for name, values in scores.items()}},
+    )
+
+
+def _numbers(column: Sequence) -> np.ndarray:
+    """A column as it is computed or read, where '' is what is not defined: float (n,)."""
+    return np.array([float("nan") if value == "" else float(value) for value in column])
