@@ -236,7 +236,10 @@ def raw(item):
 @pytest.mark.parametrize(
     "document",
     ["<html>", [], None, 5, {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [[]]}, {"data": [{}]}]
-    + [{"data": [{"embedding": value}]} for value in (None, 5, {"a": 1}, [], [[1.0]], ["1"], "!!", "AAA")],
+    + [
+        {"data": [{"embedding": value}]}
+        for value in (None, 5, {"a": 1}, [], [[1.0]], ["1"], "!!", "AAA", "", [10**400])
+    ],
 )
 def test_an_answer_that_is_none_is_one_line(server, document):
     server.misbehave = raw(document)
@@ -283,6 +286,9 @@ def test_nan_names_the_text(server):
         ("org/some-model", True),
         ("some-model-2024-05-13", True),
         ("some-model:latest", True),
+        ("some-model-0613", True),
+        ("some-model-v2", True),
+        ("some-model-3-5", False),
         ("some-model-large", False),
         ("other", False),
         ("some", False),
@@ -294,7 +300,9 @@ def test_another_model_behind_the_name_is_noticed(server, served, taken):
     if taken:
         assert encoder.encode(["a"]).tolist() == [vector("a")]
     else:
-        with pytest.raises(InputError, match=f"answered with the model {served}, some-model was asked for"):
+        with pytest.raises(
+            InputError, match=rf"with the model {served}, some-model was .* give --model openai:{served}$"
+        ):
             encoder.encode(["a"])
 
 
@@ -325,6 +333,53 @@ def test_a_server_of_small_requests_gets_small_ones(server, status, most):
     assert sorted(text for texts in taken for text in texts) == sorted(TEXTS), "each is answered once"
     # 256 is halved down to 8 or 32; of those that were under way at once, each may learn it for itself, in both forms.
     assert len(server.requests) - len(taken) <= 2 * 4 * 5
+
+
+def test_what_a_server_takes_is_learnt_once(server):
+    def misbehave(number, inputs, handler):
+        if len(inputs) > 10:
+            handler.reply(400, {"error": {"message": "too many"}})
+        return len(inputs) > 10
+
+    server.misbehave = misbehave
+    embedder = embed.Embedder(resolve("openai:some-model"))
+    embedder.embed(TEXTS[:256], IDS[:256])
+    before = len(server.requests)
+    embedder.embed(TEXTS[256:], IDS[256:])
+    # 256 was halved to 8, which fits: 444 texts take 56 requests (444 / 8 = 55.5), and none is refused.
+    assert len(server.requests) - before == 56
+
+
+def test_a_model_that_changes_within_a_run_is_noticed(server):
+    def misbehave(number, inputs, handler):
+        handler.answer(map(vector, inputs), model=f"some-model-202{min(number, 2)}-01-01")
+        return True
+
+    server.misbehave = misbehave
+    with pytest.raises(InputError, match=r"answered with some-model-202\d-01-01 first and with some-model-202\d-01-01"):
+        embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+
+
+def test_a_query_of_the_address_stays_behind_the_path(server, monkeypatch):
+    paths = []
+    server.misbehave = lambda number, inputs, handler: paths.append(handler.path)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/?api-version=1")
+    encoders.load(resolve("openai:some-model")).encode(["a"])
+    assert paths == ["/v1/embeddings?api-version=1"]
+
+
+def test_an_encoding_that_cannot_be_fetched_whole_is_done_without(monkeypatch):
+    def altered(model):
+        raise ValueError("Hash mismatch for data downloaded")
+
+    monkeypatch.setattr(tiktoken, "encoding_for_model", altered)
+    assert openai_api._encoding("some-model") is None
+
+
+def test_a_host_that_no_request_can_be_sent_to_is_one_line(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://x..y/v1")
+    with pytest.raises(InputError, match=r"x\.\.y/v1 can't be sent a request; check OPENAI_BASE_URL"):
+        encoders.load(resolve("openai:some-model")).encode(["a"])
 
 
 def test_a_text_that_a_server_refuses_is_named(server, tmp_path):
@@ -428,7 +483,9 @@ def test_no_key_is_one_line(monkeypatch):
         encoders.load(resolve("text-embedding-3-small"))
 
 
-@pytest.mark.parametrize("address", ["localhost:8000", "ftp://example.org", "https://", "http://[::1"])
+@pytest.mark.parametrize(
+    "address", ["localhost:8000", "ftp://example.org", "https://", "http://[::1", "http://a b/v1", "http://a/v\n1"]
+)
 def test_an_address_that_is_none_is_named(monkeypatch, address):
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     with pytest.raises(InputError, match="OPENAI_BASE_URL: not an address"):

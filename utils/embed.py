@@ -189,7 +189,8 @@ class Embedder:
                             if len(batch) == 1:
                                 failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
                             else:
-                                pending = [part for one in (batch, *pending) for part in _parts(one, len(batch) // 2)]
+                                most = encoder.max_batch = min(encoder.max_batch, len(batch) // 2)
+                                pending = [part for one in (batch, *pending) for part in _parts(one, most)]
                         except Exception as error:
                             failure = failure or error
                 except KeyboardInterrupt as interrupt:

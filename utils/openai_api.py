@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
@@ -47,7 +47,8 @@ def _place() -> tuple[str, str]:
         port = {None: "", 443 if parts.scheme == "https" else 80: ""}.get(parts.port, f":{parts.port}")
     except ValueError:
         parts = None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    spaced = " " in address or not address.isprintable()
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or spaced:
         raise InputError("OPENAI_BASE_URL: not an address such as http://localhost:8000/v1; correct it or leave it out")
     place = parts.hostname + port + parts.path.rstrip("/")
     if parts.query:
@@ -101,10 +102,13 @@ def _client_settings(retries: int, seconds: float) -> dict:
         raise InputError(
             "OPENAI_API_KEY: has a character that is not ASCII or can't be seen, such as a long dash; copy it again"
         )
+    # The SDK would put the name of what is asked for behind a query in its base_url.
+    address, _, query = config.setting("OPENAI_BASE_URL").partition("?")
     # A server of one's own may want no key, but the SDK sends one always.
     return {
         "api_key": key or "none",
-        "base_url": config.setting("OPENAI_BASE_URL") or None,
+        "base_url": address or None,
+        "default_query": dict(parse_qsl(query, keep_blank_values=True)),
         "max_retries": retries,
         "timeout": seconds,
     }
@@ -152,7 +156,7 @@ class OpenAIEncoder:
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
         self._client = client(RETRIES, SECONDS_TO_ANSWER)
         self._encoding = _encoding(self.model)
-        self._form = "base64"
+        self._forms = ["base64", "float"]  # one of them, once a server has taken it
         self.served = None
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
@@ -193,13 +197,13 @@ class OpenAIEncoder:
     def _answer(self, texts: list[str]) -> bytes:
         import openai
 
-        forms, timeouts = list(dict.fromkeys([self._form, "float"])), 0
+        forms, timeouts = list(self._forms), 0
         while True:
             try:
                 raw = self._client.embeddings.with_raw_response.create(
                     model=self.model, input=texts, encoding_format=forms[0]
                 )
-                self._form = forms[0]
+                self._forms = forms[:1]
                 return raw.http_response.content
             except openai.APIStatusError as error:
                 if error.status_code not in REFUSED:
@@ -217,7 +221,9 @@ class OpenAIEncoder:
             except openai.APIConnectionError:
                 raise self._wrong("can't be reached; what came is kept, run again to go on") from None
             except (openai.OpenAIError, ValueError):
-                raise self._wrong("gave an answer without embeddings") from None
+                raise self._wrong(
+                    "can't be sent a request; check OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID"
+                ) from None
 
     def _rows(self, content: bytes, n: int) -> list[np.ndarray]:
         """The n vectors of an answer, each (d,), in the order of the texts."""
@@ -225,7 +231,7 @@ class OpenAIEncoder:
             document = json.loads(content)
             items, rows = document["data"], [_vector(item["embedding"]) for item in document["data"]]
             indices = [item.get("index") for item in items]
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError):
             raise self._wrong("gave an answer without embeddings") from None
         if len(rows) != n:
             raise self._wrong(f"gave {len(rows)} embeddings for {n} texts; what came is kept, run again to go on")
@@ -238,16 +244,22 @@ class OpenAIEncoder:
         return [at[str(i)] for i in range(n)]
 
     def _note_model(self, served: object) -> None:
-        """Raises InputError if the server says that another model than the one asked for gave an answer."""
+        """Raises InputError if an answer is of a different model than was asked for, or than earlier answers are of."""
         if not isinstance(served, str) or not served:
             return
         asked, name = (text.rpartition("/")[2] for text in (self.model, served))
-        if not re.fullmatch(rf"{re.escape(asked)}((-\d[\d-]*)|(:.+))?", name):
+        # A date, or a version: -2024-05-13, -20240513, -0613, -001, -v2, :latest; -5 may be of a different model.
+        if not re.fullmatch(rf"{re.escape(asked)}(-\d{{4}}-\d\d-\d\d|-\d{{3,8}}|-v\d+|[:@].+)?", name):
             raise self._wrong(
                 f"answered with the model {shown(served)}, {self.model} was asked for; if that is the one you want, "
-                "name it"
+                f"give --model openai:{shown(served)}"
             )
-        self.served = served
+        self.served = self.served or served
+        if self.served != served:
+            raise self._wrong(
+                f"answered with {shown(self.served)} first and with {shown(served)} later, whose vectors can't be "
+                "compared; name the one that you want"
+            )
 
     def _wrong(self, what: str) -> InputError:
         return InputError(f"--model {self.name}: {self.host} {what}")
@@ -268,7 +280,7 @@ class OpenAIEncoder:
 def _vector(embedding: object) -> np.ndarray:
     """An embedding as the server writes it, base64 or numbers: float32 (d,). Raises ValueError for anything else."""
     if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+        embedding = np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").tolist()
     if not embedding or not all(isinstance(number, int | float) for number in embedding):
         raise ValueError
     return np.array(embedding, dtype=np.float32)
@@ -280,5 +292,5 @@ def _encoding(model: str):
 
     try:
         return tiktoken.encoding_for_model(model)
-    except (KeyError, OSError):  # those of requests are OSErrors too
+    except (KeyError, OSError, ValueError):  # those of requests are OSErrors; a file of a wrong digest is a ValueError
         return None
