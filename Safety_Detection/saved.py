@@ -138,7 +138,7 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
 
     try:
         card = json.loads(read(CARD))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{what}: {CARD} is not JSON, it was altered; fit the detector again") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise InputError(f"{what}: {CARD} is not one that this version writes; fit the detector again")

@@ -379,9 +379,10 @@ def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
     assert "holds other files; give an empty or a new folder" in fails(capsys, 2, made[0], tmp_path, "--model", bert)
     assert "--output" in fails(capsys, 2, made[0], tmp_path / "thesis.tex" / "x", "--model", bert)
     shutil.copytree(made[1], tmp_path / "shards")
-    (tmp_path / "shards" / "_manifest.json").write_text("{}")
-    line = fails(capsys, 2, made[0], tmp_path / "shards", "--model", bert)
-    assert "_manifest.json: not a manifest that this version reads" in line
+    for broken in ("{}", "[" * 100_000):
+        (tmp_path / "shards" / "_manifest.json").write_text(broken)
+        line = fails(capsys, 2, made[0], tmp_path / "shards", "--model", bert)
+        assert "_manifest.json: not a manifest that this version reads" in line
     with shards._only_run(made[1]):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
 

@@ -100,7 +100,7 @@ def test_a_module_outside_the_folder_is_refused(folder, path):
         resolve(str(folder))
 
 
-@pytest.mark.parametrize("modules", ["{", '["1_Pooling"]', "[{}]"])
+@pytest.mark.parametrize("modules", ["{", '["1_Pooling"]', "[{}]", pytest.param("[" * 100_000, id="nested")])
 def test_a_broken_list_of_modules_is_one_line(folder, modules):
     (folder / "modules.json").write_text(modules)
     with pytest.raises(InputError, match=r"modules\.json is not a list of modules"):

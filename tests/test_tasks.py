@@ -376,9 +376,10 @@ def test_a_result_file_is_read_back_as_written(tmp_path):
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(InputError, match="schema 99, this version reads 1"):
         results.read_result(path)
-    path.write_text("{")
-    with pytest.raises(InputError, match="not a result file"):
-        results.read_result(path)
+    for broken in ("{", "[" * 100_000, '{"schema": 1, "settings": []}'):
+        path.write_text(broken)
+        with pytest.raises(InputError, match="not a result file"):
+            results.read_result(path)
 
 
 def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(paper_data, tmp_path, capsys, monkeypatch):

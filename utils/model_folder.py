@@ -44,7 +44,7 @@ def module_folders(folder: Path) -> list[Path]:
         return [folder]
     try:
         paths = [Path(module["path"]) for module in json.loads(listing.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"--model {folder}: modules.json is not a list of modules; save the model again") from None
     for path in paths:
         if path.is_absolute() or any(part.startswith(".") for part in path.parts):
@@ -105,7 +105,7 @@ def adapter_base(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(card.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"--model {folder}: adapter_config.json names no base_model_name_or_path") from None
 
 

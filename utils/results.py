@@ -298,5 +298,5 @@ def _document(path: Path) -> dict:
         return document
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: not a result file; remove it and run the task again") from None

@@ -225,7 +225,7 @@ def _manifest(output: Path) -> dict | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["schema"] == SCHEMA and kept.keys() >= _ENTRIES and kept["input"]["rows"]:
             return kept
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{shown_path(path)}: not a manifest that this version reads; give a new --output")
 
