@@ -3,9 +3,7 @@
 import contextlib
 import csv
 import itertools
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from Safety_Detection import saved
 from Safety_Detection.words import without_known_word
 from utils import cli, config, reading
 from utils.embed import Embedder
+from utils.results import replacing
 from utils.schema import InputError
 from utils.store import EmbeddingStore, default_path
 
@@ -248,21 +247,10 @@ def _written(path: Path | None):
             raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+        with replacing(path, "x", encoding="utf-8", newline="") as stream:
             yield stream
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _at_once(scorer: Scorer, lines: Iterator[Line], target) -> None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -365,6 +366,20 @@ def test_standard_input_that_is_not_what_it_is_taken_for(tmp_path, labelled, mon
     content = text if isinstance(text, bytes) else text.encode()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     assert message in refused(capsys, "--detector", folder, "--input", "-", *flags)
+
+
+def test_the_scores_have_what_the_umask_leaves_and_those_replaced_keep_their_mode(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled)
+    before = os.umask(0o027)
+    try:
+        scored(tmp_path, folder, "in.txt", "bad\n", "--quiet")
+        assert stat.S_IMODE((tmp_path / "scores.csv").stat().st_mode) == 0o640  # 0o666 without 0o027
+        (tmp_path / "scores.csv").chmod(0o600)
+        scored(tmp_path, folder, "in.txt", "good\n", "--quiet")
+        assert stat.S_IMODE((tmp_path / "scores.csv").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_an_unquoted_comma_costs_the_line_and_not_the_half_of_its_prompt(tmp_path, labelled, capsys):

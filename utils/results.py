@@ -14,9 +14,10 @@ import secrets
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -168,15 +169,22 @@ def write_bytes_whole(path: Path, content: bytes) -> None:
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """The same for a caller that has its own words for the OSError of a file that can't be written.
+    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    with replacing(path, "xb") as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
+    """A stream, opened in `mode` (xb, or x for text), whose content takes the place of `path` when all is written.
 
     A new file has the permissions that the umask leaves, and one that takes another's place has that one's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as stream:  # not mkstemp's, which nobody else may read whatever the umask
-            stream.write(content)
+        with temporary.open(mode, **how) as stream:  # not mkstemp's, which nobody else may read whatever the umask
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileNotFoundError):
