@@ -72,9 +72,13 @@ def _line(row: reading.Row, column: str, id_column: str) -> Line:
 
 
 def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
-    """The same lines. Raises InputError if the first is a JSON object: whoever sent it meant its prompt."""
-    first = list(itertools.islice(lines, 1))
-    if first and reading.is_json_object(first[0].prompt):
+    """The same lines. Raises InputError if the first with text is a JSON object: whoever sent it meant its prompt."""
+    first = []
+    for line in lines:
+        first.append(line)
+        if not line.fault:
+            break
+    if first and reading.is_json_object(first[-1].prompt):
         raise InputError(
             "--input: the first line is a JSON object; add --format jsonl, or --format text to score lines as they are"
         )

@@ -355,6 +355,7 @@ def test_standard_input_has_the_format_that_is_named(tmp_path, labelled, monkeyp
     ("flags", "text", "message"),
     [
         ([], '{"prompt": "bad"}\n', "the first line is a JSON object; add --format jsonl, or --format text"),
+        ([], '\n \n{"prompt": "bad"}\n', "the first line is a JSON object; add --format jsonl, or --format text"),
         (["--format", "xml"], "bad\n", "--format xml: give one of csv, jsonl, text"),
         (["--format", "jsonl"], '{"text": "a"}\n{"text": "b"}\n', "no column 'prompt' (found: text); name one"),
         (["--format", "csv", "--id-column", "k"], "prompt\na\n", "no column 'k' (found: prompt); name one with --i"),
