@@ -12,7 +12,7 @@ from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates, normalised
 from utils import config, sources
-from utils.reading import dataset_stem, has_text, read_columns
+from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import DataFile, Dataset, InputError
 from utils.sources import JAILBREAKBENCH
 from utils.transfer import OTHERS
@@ -220,9 +220,10 @@ def _sample_path() -> Path:
 
 def _given(data: str) -> list[LabelledSet]:
     path = config.callers_path(data)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file, nor a set of that name"
-        raise InputError(f"--data {data}: {what}; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
+    remedy = f"give auto, paper, sample, {', '.join(PUBLISHED)} or a file"
+    if not path.exists():
+        raise InputError(f"--data {data}: no such file, nor a set of that name; {remedy}")
+    refuse_unreadable(path, f"--data {data}", remedy)
     if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
         return _file(_sample_path(), "sample", "as given")
     name = dataset_stem(path)

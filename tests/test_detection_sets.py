@@ -4,6 +4,7 @@ import collections
 import csv
 import gzip
 import json
+import os
 import re
 
 import pytest
@@ -283,9 +284,12 @@ def test_a_limit_takes_whole_groups(tmp_path):
         labelled_sets.load("sample", 8)
 
 
-def test_build_data_says_what_there_is(capsys):
+def test_build_data_says_what_there_is(tmp_path, capsys):
     assert build_data.show(["--data", "sample"]) == 0
     said = capsys.readouterr().out
     assert "SAMPLE: 128 prompts of 2 sets" in said and "32 unsafe, 32 safe, 32 groups" in said
     assert build_data.show(["--data", "nothing.csv"]) == 2
     assert "no such file, nor a set of that name" in capsys.readouterr().err
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert build_data.show(["--data", str(tmp_path / "pipe.csv")]) == 2
+    assert "is a pipe or a device, which can be read only once" in capsys.readouterr().err

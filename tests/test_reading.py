@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -153,3 +155,19 @@ def test_the_name_of_a_file(tmp_path, name, form, stem):
 def test_a_file_without_a_name_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="the file's name begins with a dot; rename it"):
         dataset_stem(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_and_a_pipe_are_refused(tmp_path, monkeypatch):
+    path, pipe = tmp_path / "mine.csv", tmp_path / "pipe.csv"
+    path.write_text("id\n1\n")
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"--data pipe\.csv: is a pipe or a device.*; save it as a file first"):
+        reading.refuse_unreadable(pipe, "--data pipe.csv", "give one")
+    reading.refuse_unreadable(path, "--data mine.csv", "give one")
+
+    def refused(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)  # root may read whatever its mode
+    with pytest.raises(InputError, match=r"--data mine\.csv: can't be read \(Permission denied\); give one"):
+        reading.refuse_unreadable(path, "--data mine.csv", "give one")

@@ -80,8 +80,12 @@ def dataset_stem(path: Path) -> str:
 
 
 def refuse_unreadable(path: Path, flag: str, remedy: str) -> None:
-    """Raises InputError if `path` is not a file that can be read more than once."""
+    """Raises InputError if `path` is not a file that can be read, and more than once."""
     if path.is_file():
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InputError(f"{flag}: can't be read ({error.strerror}); {remedy}") from None
         return
     what = "no such file"
     if path.is_dir():
