@@ -181,7 +181,7 @@ def said(made: saved.SavedDetector, folder: str) -> str:
     if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
         lines.append(
             f"  more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
-            "threshold flags nothing; give a higher --fpr, another --top-k or another --detector"
+            "threshold flags none of those held out; give a higher --fpr, another --top-k or another --detector"
         )
     for one in made.about["elsewhere"]:
         lines.append(

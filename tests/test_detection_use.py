@@ -155,10 +155,10 @@ def test_a_threshold_that_nothing_can_reach_is_said_to_flag_nothing(tmp_path, ca
     # The next number above 1 is 1 + 2^-52. To four digits it is 1, which flags what votes 1.
     assert "  threshold 1.0000000000000002 for 5 % false alarms" in said
     assert "flags 0 % of safe and 0 % of unsafe prompts" in said
-    assert "  more than 5 % of safe prompts have the highest score, so the threshold flags nothing; give" in said
+    assert "more than 5 % of safe prompts have the highest score, so the threshold flags none of those held" in said
     assert fit.main([*arguments, "--out", str(tmp_path / "detector"), "--fpr", "1"]) == 0
     said = capsys.readouterr().out
-    assert "flags 100 % of safe" in said and "flags nothing" not in said
+    assert "flags 100 % of safe" in said and "flags none" not in said
 
 
 def test_tested_prompts_without_a_known_word_are_counted(tmp_path, labelled, capsys):
