@@ -87,7 +87,7 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
                 notes.append(f"without {name}: {error}")
         if sets:
             return sets, notes
-        return _file(_sample_path(), "sample", "for want of the published sets"), notes
+        return _file(_sample_path(), "sample", "because the published sets are not there"), notes
     sets = []
     parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
     for part in filter(None, parts):

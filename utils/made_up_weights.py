@@ -35,7 +35,7 @@ def refuse_made_up(name: str, missing: Iterable[str], unexpected: Iterable[str])
         return f"{len(shown)} ({', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''})"
 
     if missing:
-        others = f"; it has {listed(unexpected)} that the model has not" if unexpected else ""
+        others = f"; it has {listed(unexpected)} that the model does not have" if unexpected else ""
         raise InputError(
             f"--model {name}: the checkpoint lacks weights of the model: {listed(missing)}{others}; save it again "
             "under the names that the model has"

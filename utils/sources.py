@@ -230,7 +230,7 @@ def find(fmt: Format, data: str) -> Found:
         except InputError as error:
             if data == "paper":
                 raise
-            return _sample(fmt, f"for want of the paper's file: {error}")
+            return _sample(fmt, f"because the paper's file is not there: {error}")
     return _given(fmt, config.callers_path(data))
 
 
@@ -256,7 +256,7 @@ def lookup(card: DataCard, folder: str) -> Path | None:
     extra = config.data_directory()
     if extra is not None:
         if not extra.is_dir():
-            raise InputError(f"SAFE_EMBED_DATA_DIR: no folder {shown_path(extra)}; mend or unset the variable")
+            raise InputError(f"SAFE_EMBED_DATA_DIR: no folder {shown_path(extra)}; correct or unset the variable")
         directories.append(extra)
     return next((d / card.file for d in directories if (d / card.file).is_file()), None)
 
