@@ -183,6 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
         if output is not None and output.is_dir():
             raise InputError(f"--output {arguments.output}: is a folder; name a file")
+        if output is not None and output.exists() and not output.is_file():  # a file would take its place
+            raise InputError(
+                f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
+            )
         device = cli.device_and_dtype(arguments)[0]
         folder = config.callers_path(arguments.detector)
         if output is not None and output.resolve().parent == folder.resolve():
@@ -251,7 +255,8 @@ def _written(path: Path | None):
             raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
         return
     try:
-        with replacing(path, "x", encoding="utf-8", newline="") as stream:
+        # What a link leads to is replaced, never the link: it may be /dev/stdout.
+        with replacing(path.resolve(), "x", encoding="utf-8", newline="") as stream:
             yield stream
     except OSError as error:
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None

@@ -369,7 +369,7 @@ def test_standard_input_that_is_not_what_it_is_taken_for(tmp_path, labelled, mon
     assert message in refused(capsys, "--detector", folder, "--input", "-", *flags)
 
 
-def test_the_scores_have_what_the_umask_leaves_and_those_replaced_keep_their_mode(tmp_path, labelled):
+def test_the_scores_have_what_the_umask_leaves_and_a_file_or_link_that_is_there_stays_what_it_is(tmp_path, labelled):
     folder = fitted(tmp_path, labelled)
     before = os.umask(0o027)
     try:
@@ -381,6 +381,11 @@ def test_the_scores_have_what_the_umask_leaves_and_those_replaced_keep_their_mod
     finally:
         os.umask(before)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    (tmp_path / "scores.csv").rename(tmp_path / "real.csv")
+    (tmp_path / "scores.csv").symlink_to("real.csv")
+    status, rows = scored(tmp_path, folder, "in.txt", "bad\n", "--quiet")
+    assert status == 0 and [row["flagged"] for row in rows] == ["1"]
+    assert (tmp_path / "scores.csv").is_symlink(), "as /dev/stdout is"
 
 
 def test_an_unquoted_comma_costs_the_line_and_not_the_half_of_its_prompt(tmp_path, labelled, capsys):
@@ -484,6 +489,10 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     (tmp_path / "in.txt").write_text("good\n")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path]
     assert "is a folder; name a file" in refused(capsys, *arguments)
+    os.mkfifo(tmp_path / "pipe")
+    said = refused(capsys, *arguments[:-1], tmp_path / "pipe")
+    assert "is a pipe or a device; name a file, or leave it out for standard output" in said
+    assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "same.txt").symlink_to("in.txt")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
     into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / "words.json"]
