@@ -255,8 +255,7 @@ def _written(path: Path | None):
             raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
         return
     try:
-        # What a link leads to is replaced, never the link: it may be /dev/stdout.
-        with replacing(path.resolve(), "x", encoding="utf-8", newline="") as stream:
+        with replacing(path, "x", encoding="utf-8", newline="") as stream:
             yield stream
     except OSError as error:
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None

@@ -12,7 +12,7 @@ from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders
+from utils import cli, config, encoders
 from utils.evaluation import evaluate
 
 
@@ -75,6 +75,15 @@ def test_a_name_of_any_length_leaves_what_to_do_in_the_line(capsys, tmp_path):
     path.write_text("id,types_of_harm,question\n" + f"{'9' * 9000},a,one\n" * 2)
     line = fails(capsys, tmp_path, TAXONOMY, "--data", str(path))
     assert line == f"error: mine.csv: id {'9' * 79}\u2026 occurs twice (row 2); make ids unique\n"
+
+
+def test_a_path_that_may_not_be_entered_is_named(capsys):
+    def work():
+        raise PermissionError(13, "Permission denied", "/closed/mine.csv")
+
+    assert cli.run(work) == 2
+    line = "error: /closed/mine.csv: you may not read or enter it; change its permissions or name something else\n"
+    assert capsys.readouterr().err == line
 
 
 def test_bad_variables_are_named_and_flags_win(capsys, tmp_path, monkeypatch):

@@ -14,6 +14,11 @@ from utils.schema import EncoderOptions, InputError, escaped, shown
 
 # Characters; an id or a name that an error quotes from a file may be of any length.
 LONGEST_ERROR = 500
+# What a path may end a run with wherever it is looked at, and what to do.
+OF_A_PATH = {
+    errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
+    errno.EACCES: "you may not read or enter it; change its permissions or name something else",
+}
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,9 @@ def run(work: Callable[[], int | None]) -> int:
     except InputError as error:
         return _mistake(str(error))
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in OF_A_PATH or error.filename is None:
             raise
-        return _mistake(f"{shown(error.filename)}: the name is too long for a file; give a shorter one")
+        return _mistake(f"{shown(error.filename)}: {OF_A_PATH[error.errno]}")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is stored", file=sys.stderr)
         return 130

@@ -178,8 +178,12 @@ def replace_whole(path: Path, content: bytes) -> None:
 def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
     """A stream, opened in `mode` (xb, or x for text), whose content takes the place of `path` when all is written.
 
-    A new file has the permissions that the umask leaves, and one that takes another's place has that one's.
+    A new file has the permissions that the umask leaves, and one that takes another's place has that one's. What a link
+    leads to is replaced, never the link. Raises OSError if the file can't be written, or is a device or a pipe.
     """
+    path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

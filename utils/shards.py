@@ -132,6 +132,7 @@ def embed_corpus(
         why = "is fitted on all texts at once" if spec.loader == "tfidf" else "is an API, paid for by the text"
         raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
     corpus = Corpus(path, column, id_column)
+    is_new = not output.exists()
     results.check_writable(output, "--output")
     with _only_run(output):
         kept, state = _manifest(output), path.stat()
@@ -140,7 +141,12 @@ def embed_corpus(
             rows = kept["input"]["rows"]
         else:
             note(f"checking {path.name}")
-            rows = corpus.count()
+            try:
+                rows = corpus.count()
+            except InputError:
+                if is_new:
+                    output.rmdir()
+                raise
         file = DataFile(path.name, digest, rows)
         job = Job(path.resolve(), file, column, corpus.id_column, spec, output.resolve(), shard_rows)
         _claim(job, kept)
