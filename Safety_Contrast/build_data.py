@@ -115,9 +115,7 @@ def generate(argv: Sequence[str]) -> int:
 
 def check(argv: Sequence[str]) -> int:
     """Tells how small and how various the edits of a set are, and draws it."""
-    flags = Parser(
-        prog="python -m Safety_Contrast.build_data check", description=check.__doc__, allow_abbrev=False
-    )
+    flags = Parser(prog="python -m Safety_Contrast.build_data check", description=check.__doc__, allow_abbrev=False)
     flags.add_argument(
         "file", metavar="FILE", nargs="?", default="auto", help="a set, or paper or sample (default auto)"
     )
@@ -152,9 +150,7 @@ def check(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> int:
     """Turns a file of raw answers (id, category, question, contrasts) into a set."""
-    flags = Parser(
-        prog="python -m Safety_Contrast.build_data parse", description=parse.__doc__, allow_abbrev=False
-    )
+    flags = Parser(prog="python -m Safety_Contrast.build_data parse", description=parse.__doc__, allow_abbrev=False)
     flags.add_argument("file", metavar="FILE", help="raw answers, such as contrast_origin.jsonl")
     flags.add_argument("--out", metavar="FILE", help="the set (default FILE's name with _parsed, beside FILE)")
     flags.add_argument("--overwrite", action="store_true", help="replace a set that is there already")
