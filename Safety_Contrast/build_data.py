@@ -12,10 +12,11 @@ from pathlib import Path
 from utils import config
 from utils.cli import Parser, fraction, run, whole_number
 from utils.evaluation import show_data
+from utils.files import shown_path
 from utils.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
 from utils.reading import rows as rows_in
 from utils.schema import InputError
-from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load, shown_path
+from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load
 
 WAYS = "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the bundled sample, none has GPT write one"
 
@@ -158,7 +159,7 @@ def parse(argv: Sequence[str]) -> int:
     def work() -> int:
         arguments = flags.parse_args(argv)
         from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row
-        from utils.results import write_whole
+        from utils.files import write_whole
 
         path = config.callers_path(arguments.file)
         rows, failed = [], []

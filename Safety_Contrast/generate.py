@@ -15,9 +15,9 @@ from pathlib import Path
 
 from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row, problem_with
 from Safety_Contrast.journal import Journal
-from utils import config, openai_api, sources
+from utils import config, files, openai_api, sources
+from utils.files import write_whole
 from utils.reading import read_columns
-from utils.results import write_whole
 from utils.schema import InputError, shown
 
 TEMPLATE_FILE = Path(__file__).with_name("template.yaml")
@@ -238,7 +238,7 @@ class Run:
         for name in ("contrast_parsed.jsonl", "contrast_origin.jsonl"):
             if not journal.exists() and (self.folder / name).exists():
                 raise InputError(
-                    f"--out {sources.shown_path(self.folder)}: has a {name} that no run of this program made; give "
+                    f"--out {files.shown_path(self.folder)}: has a {name} that no run of this program made; give "
                     "another folder"
                 )
         self.journal = Journal(journal, self.settings)
@@ -586,7 +586,7 @@ class Run:
         if len(served) > 1:
             self.note(f"the answers are of {len(served)} models, as the server says: {models}")
         print(f"Safety-Contrast set: {good} of {len(self.rows)} originals have five edits")
-        print(f"  file     {sources.shown_path(self.folder / 'contrast_parsed.jsonl')}")
+        print(f"  file     {files.shown_path(self.folder / 'contrast_parsed.jsonl')}")
         print(f"  model    {models}, as the server says")
         print(f"  answers  {len(entries)} ({len(entries) - self.before} in this run, {self.retries} of them no good)")
         print(f"  tokens   {read} in, {written} out, {money}")
@@ -608,9 +608,7 @@ class Run:
             print("  next     the same command asks again; --attempts 5 also for answers that were no good")
             return 3
         (self.folder / "contrast_failed.jsonl").unlink(missing_ok=True)
-        print(
-            f"next: DATA={sources.shown_path(self.folder / 'contrast_parsed.jsonl')} source scripts/safety_contrast.sh"
-        )
+        print(f"next: DATA={files.shown_path(self.folder / 'contrast_parsed.jsonl')} source scripts/safety_contrast.sh")
         return 0
 
     def _as_of(self) -> str:

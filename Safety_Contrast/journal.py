@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from utils.files import shown_path
 from utils.schema import InputError
-from utils.sources import shown_path
 
 
 class Journal:

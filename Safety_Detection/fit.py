@@ -13,7 +13,7 @@ from Safety_Detection.words import without_known_word, words_of
 from utils import cli, config, encoders
 from utils import detection_metrics as dm
 from utils.embed import Embedder
-from utils.results import check_writable
+from utils.files import check_writable
 from utils.schema import InputError
 from utils.store import EmbeddingStore, default_path
 from utils.tables import number

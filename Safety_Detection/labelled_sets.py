@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates, normalised
-from utils import config, sources
+from utils import config, files, sources
 from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import DataFile, Dataset, InputError
 from utils.sources import JAILBREAKBENCH
@@ -224,7 +224,7 @@ def _given(data: str) -> list[LabelledSet]:
     if not path.exists():
         raise InputError(f"--data {data}: no such file, nor a set of that name; {remedy}")
     refuse_unreadable(path, f"--data {data}", remedy)
-    if sources.sha256_of(path) == sources.sha256_of(_sample_path()):
+    if files.sha256_of(path) == files.sha256_of(_sample_path()):
         return _file(_sample_path(), "sample", "as given")
     name = dataset_stem(path)
     if name in ("paper", "sample", OTHERS, *PUBLISHED):
@@ -244,7 +244,7 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     )
     file = path.name
     licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
-    found = sources.Found(name, path, sources.sha256_of(path), how, licence)
+    found = sources.Found(name, path, files.sha256_of(path), how, licence)
     ids = columns["id"]
     twice = [item for item, number in Counter(ids).items() if number > 1]
     if twice:

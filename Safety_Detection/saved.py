@@ -15,7 +15,7 @@ from Safety_Detection.detectors import Detector
 from Safety_Detection.words import Words
 from utils import encoders, metrics
 from utils.embed import Embedder
-from utils.results import write_bytes_whole, write_whole
+from utils.files import write_bytes_whole, write_whole
 from utils.schema import EncoderOptions, EncoderSpec, InputError
 
 SCHEMA = 1

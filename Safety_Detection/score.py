@@ -13,7 +13,7 @@ from Safety_Detection import saved
 from Safety_Detection.words import without_known_word
 from utils import cli, config, reading
 from utils.embed import Embedder
-from utils.results import replacing
+from utils.files import replacing
 from utils.schema import InputError
 from utils.store import EmbeddingStore, default_path
 

@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from Safety_Detection import fit, labelled_sets, saved, score
 from Safety_Detection.detectors import KINDS, folds
 from Safety_Detection.detectors import fit as fit_detector
-from utils import encoders, metrics
+from utils import encoders, hub, metrics
 from utils.schema import EncoderOptions, InputError
 
 
@@ -521,14 +521,14 @@ def test_a_fit_that_cannot_be_is_one_line(tmp_path, capsys, flags, message):
 def test_a_model_of_the_hub_is_asked_for_by_the_commit_that_was_fitted_with(tmp_path, labelled, monkeypatch):
     """What main stands for moves on; the detector's encoder does not."""
     commits = {"main": "a" * 40}
-    monkeypatch.setattr(encoders.hub, "commit", lambda source, revision, expected="": commits.get(revision, revision))
+    monkeypatch.setattr(hub, "commit", lambda source, revision, expected="": commits.get(revision, revision))
     folder = fitted(tmp_path, labelled, "--model", "someone/model")
     commits["main"] = "b" * 40
     assert saved.load(folder).spec.checkpoints[0].revision == "a" * 40
 
 
 def test_code_of_an_encoders_own_is_allowed_by_the_fit_and_by_the_use(tmp_path, labelled, monkeypatch):
-    monkeypatch.setattr(encoders.hub, "commit", lambda source, revision, expected="": "a" * 40)
+    monkeypatch.setattr(hub, "commit", lambda source, revision, expected="": "a" * 40)
     folder = fitted(tmp_path, labelled, "--model", "someone/model", "--trust-remote-code")
     with pytest.raises(InputError, match="may run code of its own; read it, then allow it with --trust-remote-code"):
         saved.load(folder)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, embed, encoders, evaluation, figures, store
 from utils.embed import Embedder, batches
-from utils.schema import InputError
+from utils.schema import EncoderOptions, InputError
 
 
 class CountingEncoder(StandIn):
@@ -87,7 +87,7 @@ def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, mo
 
 def test_another_fingerprint_shares_nothing(encoder, kept):
     Embedder(SPEC, kept).embed(TEXTS, IDS)
-    prompted = encoders.resolve("all-minilm-l6-v2", encoders.EncoderOptions(prompt="query: "))
+    prompted = encoders.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: "))
     assert Embedder(prompted, kept).embed(TEXTS, IDS).stats.computed == 4
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from utils import config, encoders, hub
-from utils.encoders import EncoderOptions, load, resolve
-from utils.schema import InputError
+from utils import config, encoders, hub, schema
+from utils.encoders import load, resolve
+from utils.schema import EncoderOptions, InputError
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_registry_entry_is_complete(name):
     for key in ("label", "family", "loader", "source", "revision", "licence", "parameters", "dtype"):
         assert entry[key], key
     assert {"dimension", "max_tokens", "prompt"} <= entry.keys()
-    assert entry["dtype"] in encoders.DTYPES[1:]
+    assert entry["dtype"] in schema.DTYPES[1:]
     assert not entry["prompt"] or entry["documented"], "a prompt says where it is documented"
     for part in entry.get("checkpoints", [entry] if entry["loader"] == "sentence-transformers" else []):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", part["source"])

@@ -10,8 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, AutoTokenizer
 
-from utils.encoders import EncoderOptions, load, resolve
-from utils.schema import InputError
+from utils.encoders import load, resolve
+from utils.schema import EncoderOptions, InputError
 
 
 @pytest.fixture

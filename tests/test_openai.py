@@ -13,8 +13,8 @@ import tiktoken
 
 from Safety_Challenging.evaluate import TASK
 from utils import config, embed, encoders, evaluation, openai_api, store
-from utils.encoders import EncoderOptions, resolve
-from utils.schema import InputError
+from utils.encoders import resolve
+from utils.schema import EncoderOptions, InputError
 
 KEY = "the-key-that-must-never-be-seen"
 

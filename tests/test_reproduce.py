@@ -418,7 +418,7 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
 
     name = "sentence-bert-all"
     monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary())
-    monkeypatch.setattr(encoders.hub, "commit", lambda repository, revision, expected="": revision)
+    monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
     for task in (CHALLENGING, TAXONOMY):
         assert evaluation.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import compare, encoders, evaluation, figures, find, report, results
+from utils import compare, encoders, evaluation, figures, find, hub, report, results
 from utils.find import kept_as
 from utils.schema import EncoderInfo, EncoderOptions
 
@@ -168,7 +168,7 @@ def test_an_encoder_of_the_papers_beside_another_without_the_hub(tmp_path, capsy
         def encode(self, texts):
             return np.array([[len(text), text.count("e"), ord(text[0]), 9] for text in texts], dtype=np.float32)
 
-    monkeypatch.setattr(encoders.hub, "commit", lambda repository, revision, expected="": revision)
+    monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     load = encoders.load
     monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary() if spec.name == "st5-base" else load(spec))
     flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
@@ -274,7 +274,7 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
     ],
 )
 def test_what_a_result_is_kept_as(asked, options, baseline, name, monkeypatch):
-    monkeypatch.setattr(encoders.hub, "commit", lambda repository, revision, expected="": revision)
+    monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     spec = encoders.resolve(asked, EncoderOptions(**options))
     assert kept_as(spec, baseline) == name.replace("FINGERPR", spec.fingerprint[:8])
 

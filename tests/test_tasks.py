@@ -19,7 +19,7 @@ from scipy import stats
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, evaluation, results, sources, tables
+from utils import config, encoders, evaluation, files, results, tables
 from utils.evaluation import evaluate, evaluate_all
 from utils.schema import InputError, Metric
 
@@ -211,19 +211,19 @@ def test_a_new_file_has_what_the_umask_leaves_and_a_replaced_one_keeps_its_mode(
 def test_a_link_stays_and_a_pipe_is_not_replaced(tmp_path):
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    results.write_whole(tmp_path / "link.txt", "new")
+    files.write_whole(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=r"pipe: can't be written \(it is a device or a pipe\)"):
-        results.write_whole(tmp_path / "pipe", "new")
+        files.write_whole(tmp_path / "pipe", "new")
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):
-    assert sources.shown_path(config.ROOT / "results" / "a.json") == "results/a.json"
+    assert files.shown_path(config.ROOT / "results" / "a.json") == "results/a.json"
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
-    assert sources.shown_path(tmp_path / "mine" / "a.json") == "mine/a.json"
-    assert sources.shown_path(config.ROOT / "results" / "a.json") == str(config.ROOT / "results" / "a.json")
+    assert files.shown_path(tmp_path / "mine" / "a.json") == "mine/a.json"
+    assert files.shown_path(config.ROOT / "results" / "a.json") == str(config.ROOT / "results" / "a.json")
 
 
 @pytest.mark.parametrize("module", ["Safety_Taxonomy.evaluate", "Safety_Detection.score", "utils.encoders"])

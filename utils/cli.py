@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils import config
-from utils.encoders import BACKENDS, DTYPES
-from utils.schema import EncoderOptions, InputError, escaped, shown
+from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, shown
 
 # Characters; an id or a name that an error quotes from a file may be of any length.
 LONGEST_ERROR = 500

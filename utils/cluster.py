@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from utils import config
+from utils.files import shown_path
 from utils.schema import EncoderInfo, EncoderSpec, InputError
 from utils.shards import MANIFEST, Job, ShardWriter, Unfinished, missing_shards, no_room
-from utils.sources import shown_path
 
 # How often a shard is begun on workers that die over it before the run ends.
 ATTEMPTS = 4

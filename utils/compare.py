@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from utils import config, tables, transfer
+from utils.files import shown_path
 from utils.find import find_results, named
 from utils.likeness import refuse_unlike, side_by_side
 from utils.results import read_with_items
 from utils.schema import InputError, Metric, Result
-from utils.sources import shown_path
 from utils.tables import p_text
 from utils.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 

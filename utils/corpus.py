@@ -7,8 +7,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 
 from utils import reading
+from utils.files import shown_path
 from utils.schema import InputError
-from utils.sources import shown_path
 
 _BATCH_ROWS = 4096
 

@@ -12,15 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from utils import config, hub, model_folder
+from utils.files import sha256_of
 from utils.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.openai_api import DEFAULT_HOST, OpenAIEncoder, host, server
 from utils.schema import Checkpoint, EncoderInfo, EncoderOptions, EncoderSpec, InputError
-from utils.sources import sha256_of
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
 PAPER_FIGURES_FILE = Path(__file__).with_name("paper_figures.json")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-BACKENDS = ("torch", "onnx", "openvino")
 DEFAULTS = EncoderOptions()
 # A run needs some seven times as much (benchmarks/README.md). The paper's data take 7 MB, its contrast set 84.
 TFIDF_MOST_BYTES = 2**28

@@ -104,7 +104,7 @@ def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
 
 
 def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
-    from utils import embed, encoders, find, results, sources, store
+    from utils import embed, encoders, files, find, results, store
 
     said: set[str] = set()
 
@@ -117,7 +117,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     for task in tasks:
         dataset = datasets[task.name]
         task.check(dataset, settings)
-        results.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
+        files.check_writable(results.result_path(settings.out, dataset.name, task.name, "x").parent)
     kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
 
     done: dict[str, list[Result]] = {task.name: [] for task in tasks}
@@ -129,7 +129,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             path = results.result_path(settings.out, result.dataset_name, task.name, name)
             other = _other_than(path, result)
             results.write_result(result, settings.out, name)
-            note(f"wrote {sources.shown_path(path)}{f', in place of one with {other}' if other else ''}")
+            note(f"wrote {files.shown_path(path)}{f', in place of one with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
     if not any(spec.loader == "tfidf" for spec in specs):
@@ -318,7 +318,7 @@ def show_data(package: str, fmt: Format) -> int:
 
 
 def _data_sheet(fmt: Format, dataset: Dataset, found) -> str:
-    from utils.sources import shown_path
+    from utils.files import shown_path
 
     what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
     lines = [

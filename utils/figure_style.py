@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.results import write_bytes_whole
+from utils.files import write_bytes_whole
 from utils.schema import shown
 
 FORMS = ("png", "svg", "pdf")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from utils import config
 from utils.encoders import registry
+from utils.files import shown_path
 from utils.reading import dataset_stem
 from utils.results import kept_stem, read_result
 from utils.schema import EncoderSpec, InputError, Result
-from utils.sources import FORMATS, find, shown_path
+from utils.sources import FORMATS, find
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:

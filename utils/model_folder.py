@@ -5,8 +5,8 @@ import json
 import os
 from pathlib import Path
 
+from utils.files import sha256_of
 from utils.schema import InputError
-from utils.sources import sha256_of
 
 # Weights that would have to be unpickled, or that nothing here reads.
 UNREAD_WEIGHTS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".ot")

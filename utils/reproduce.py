@@ -15,9 +15,9 @@ from pathlib import Path
 
 from utils import config, machine, tables
 from utils.encoders import paper_figures, registry
+from utils.files import shown_path
 from utils.results import read_result, result_path
 from utils.schema import InputError, Metric, Result
-from utils.sources import shown_path
 
 FORMATS = ("text", "markdown", "csv")
 TABLES = tuple(tables.PAPER_FIGURES_OF)  # (task, metric)

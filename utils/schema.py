@@ -243,3 +243,7 @@ class Result:
         """The value of `metric` for `group`, or None where it was not computed."""
         found = self.metric(metric, group)
         return None if found is None else found.value
+
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("torch", "onnx", "openvino")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import results
+from utils import files
 from utils.corpus import Corpus
 from utils.embed import Embedder
+from utils.files import sha256_of, shown_path
 from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError
-from utils.sources import sha256_of, shown_path
 
 MANIFEST = "_manifest.json"
 SCHEMA = 1
@@ -133,7 +133,7 @@ def embed_corpus(
         raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
     corpus = Corpus(path, column, id_column)
     is_new = not output.exists()
-    results.check_writable(output, "--output")
+    files.check_writable(output, "--output")
     with _only_run(output):
         kept, state = _manifest(output), path.stat()
         digest = sha256_of(path)
@@ -307,7 +307,7 @@ def missing_shards(job: Job, note: Callable[[str], None] = lambda sentence: None
 
 def _write(path: Path, content) -> None:
     try:
-        results.replace_whole(path, content)
+        files.replace_whole(path, content)
     except OSError as error:
         raise no_room(path, error) from None
 

@@ -1,13 +1,13 @@
 """Where each dataset comes from, and under which licence; finds, verifies and loads it."""
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils import config, network
+from utils.files import sha256_of, shown_path
 from utils.metrics import OVERLAP_BINS
 from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import SUMMARIES, DataFile, Dataset, InputError, Result, shown
@@ -83,14 +83,12 @@ OPENAI_MODERATION = DataCard(
     source="github.com/openai/moderation-api-release, branch main, held to its digest",
     citation="Markov et al. 2023 (A Holistic Approach to Undesired Content Detection, arXiv 2208.03274)",
 )
-
 BEAVERTAILS = {
     "path": "PKU-Alignment/BeaverTails",
     "split": "30k_train",
     "revision": "8401fe609d288129cc684a9b3be6a93e41cfe678",
     "licence": "CC-BY-NC-4.0",
 }
-
 JAILBREAKBENCH = {
     "path": "JailbreakBench/JBB-Behaviors",
     "config": "behaviors",
@@ -99,7 +97,6 @@ JAILBREAKBENCH = {
     "licence": "MIT",
     "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
 }
-
 CHALLENGING_TYPES = (
     "homonyms",
     "figurative_language",
@@ -112,7 +109,6 @@ CHALLENGING_TYPES = (
     "privacy_publicity",
     "privacy_fictionality",
 )
-
 # The names in Do-Not-Answer's `types_of_harm`, and the paper's short ones, in the order of the paper's table.
 CATEGORIES = {
     "Adult Content": "Adult Content",
@@ -180,8 +176,6 @@ TAXONOMY_FORMAT = Format(
     text_columns=("question",),
     known_groups=CATEGORIES,
 )
-
-
 FORMATS = {
     "safety_challenging": CHALLENGING_FORMAT,
     "safety_contrast": CONTRAST_FORMAT,
@@ -198,20 +192,6 @@ class Found:
     sha256: str
     how: str
     licence: str
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def shown_path(path: Path) -> str:
-    """The path as a person would type it from the folder a command was called in."""
-    try:
-        return str(path.relative_to(config.callers_directory()))
-    except ValueError:
-        return str(path)
 
 
 def find(fmt: Format, data: str) -> Found:

@@ -1,0 +1,84 @@
+"""Files on disk: their digests, how paths are shown, and writing each one whole or not at all."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from utils import config
+from utils.schema import InputError
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shown_path(path: Path) -> str:
+    """The path as a person would type it from the folder a command was called in."""
+    try:
+        return str(path.relative_to(config.callers_directory()))
+    except ValueError:
+        return str(path)
+
+
+def check_writable(folder: Path, flag: str = "--out") -> None:
+    """Makes `folder`, and raises InputError, before any work is done, if files can't be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{flag} {folder}: can't be written ({error.strerror}); give another folder") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that a reader finds the old content or the new, never a part of it."""
+    write_bytes_whole(path, text.encode("utf-8"))
+
+
+def write_bytes_whole(path: Path, content: bytes) -> None:
+    """The same for bytes. Raises InputError if the file can't be written."""
+    try:
+        replace_whole(path, content)
+    except OSError as error:
+        remedy = "free some space" if error.errno == errno.ENOSPC else "give another --out"
+        raise InputError(f"{path}: can't be written ({error.strerror}); {remedy}") from None
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    with replacing(path, "xb") as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
+    """A stream, opened in `mode` (xb, or x for text), whose content takes the place of `path` when all is written.
+
+    A new file has the permissions that the umask leaves, and one that takes another's place has that one's. What a link
+    leads to is replaced, never the link. Raises OSError if the file can't be written, or is a device or a pipe.
+    """
+    path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open(mode, **how) as stream:  # not mkstemp's, which nobody else may read whatever the umask
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
