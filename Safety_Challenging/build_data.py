@@ -2,8 +2,8 @@
 
 import sys
 
+from utils.data.catalogue import CHALLENGING_FORMAT
 from utils.evaluation import show_data
-from utils.sources import CHALLENGING_FORMAT
 
 if __name__ == "__main__":
     sys.exit(show_data("Safety_Challenging", CHALLENGING_FORMAT))

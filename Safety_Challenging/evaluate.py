@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils import metrics
 from utils.cli import Settings
+from utils.data.catalogue import CHALLENGING_FORMAT
 from utils.evaluation import Scores, Task, evaluate
+from utils.metrics import embedding as metrics
 from utils.normalization import score_pairs
 from utils.schema import Baseline, Dataset, Result
-from utils.sources import CHALLENGING_FORMAT
 from utils.tables import group_table, metric_table
 
 

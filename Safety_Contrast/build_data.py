@@ -11,12 +11,14 @@ from pathlib import Path
 
 from utils import config
 from utils.cli import Parser, fraction, run, whole_number
+from utils.data.catalogue import CATEGORIES, CONTRAST_FORMAT
+from utils.data.loading import load
+from utils.data.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
+from utils.data.reading import rows as rows_in
+from utils.data.sources import find
 from utils.evaluation import show_data
 from utils.files import shown_path
-from utils.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
-from utils.reading import rows as rows_in
 from utils.schema import InputError
-from utils.sources import CATEGORIES, CONTRAST_FORMAT, find, load
 
 WAYS = "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the bundled sample, none has GPT write one"
 

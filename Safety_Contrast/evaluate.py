@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils import metrics
 from utils.cli import Settings
+from utils.data.catalogue import CONTRAST_FORMAT
 from utils.evaluation import Scores, Task, evaluate
+from utils.metrics import embedding as metrics
 from utils.normalization import EDIT_METRICS, by_edit, score_edits
 from utils.schema import Baseline, Dataset, Result
-from utils.sources import CONTRAST_FORMAT
 from utils.tables import group_table, metric_table
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row, problem_with
 from Safety_Contrast.journal import Journal
-from utils import config, files, openai_api, sources
+from utils import config, files, openai_api
+from utils.data import catalogue, loading, sources
+from utils.data.reading import read_columns
 from utils.files import write_whole
-from utils.reading import read_columns
 from utils.schema import InputError, shown
 
 TEMPLATE_FILE = Path(__file__).with_name("template.yaml")
@@ -105,8 +106,8 @@ class Template:
 
 def originals(data: str) -> tuple[list[Original], sources.Found]:
     """The prompts to ask for, in order: Do-Not-Answer (`auto`, `paper`), the sample, or a file; as they stand there."""
-    fmt = sources.TAXONOMY_FORMAT
-    dataset, found = sources.load(fmt, "paper" if data == "auto" else data)
+    fmt = catalogue.TAXONOMY_FORMAT
+    dataset, found = loading.load(fmt, "paper" if data == "auto" else data)
     columns = read_columns(found.path, fmt.columns, fmt.readme)
     cells = zip(columns["id"], columns[fmt.group_column], dataset.groups, columns["question"], strict=True)
     return [Original(*row) for row in cells], found

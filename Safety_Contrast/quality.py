@@ -8,7 +8,7 @@ import numpy as np
 
 from Safety_Contrast.answers import json_lines, normalised, parsed_row
 from utils.files import write_whole
-from utils.metrics import word_overlap
+from utils.metrics.embedding import word_overlap
 from utils.schema import Dataset, InputError
 
 # Two edits of one original that share so many of their words are hardly two.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
 from utils.cli import run
-from utils.sources import CONTRAST, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
+from utils.data.catalogue import CONTRAST, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
 
 CARDS = {"do_not_answer": CONTRAST, "xstest": XSTEST, "openai_moderation": OPENAI_MODERATION}
 

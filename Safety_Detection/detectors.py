@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils import detection_metrics as dm
+from utils.metrics import detection as dm
 from utils.schema import InputError
 
 KINDS = ("nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression")

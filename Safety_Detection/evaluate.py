@@ -10,14 +10,14 @@ import numpy as np
 
 from Safety_Detection import labelled_sets, protocol
 from Safety_Detection.detectors import CONTROLS, KINDS
-from utils import detection_metrics as dm
 from utils import transfer
 from utils.cli import Settings
 from utils.evaluation import Scores, Task, evaluate
+from utils.metrics import detection as dm
+from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 from utils.schema import InputError, Metric, Result
 from utils.tables import WIDTH, blocks
 from utils.transfer import ACROSS, OTHERS, WITHIN, metric_of
-from utils.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 
 # A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
 MOST_RESAMPLES = 1000

@@ -11,11 +11,11 @@ from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
 from Safety_Detection.words import without_known_word, words_of
 from utils import cli, config, encoders
-from utils import detection_metrics as dm
 from utils.embed import Embedder
 from utils.files import check_writable
+from utils.metrics import detection as dm
 from utils.schema import InputError
-from utils.store import EmbeddingStore, default_path
+from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import number
 
 OUT = "detector"

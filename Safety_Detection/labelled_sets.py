@@ -11,10 +11,11 @@ from itertools import combinations
 from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates, normalised
-from utils import config, files, sources
-from utils.reading import dataset_stem, has_text, read_columns, refuse_unreadable
+from utils import config, files
+from utils.data import catalogue, loading, sources
+from utils.data.catalogue import JAILBREAKBENCH
+from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import DataFile, Dataset, InputError
-from utils.sources import JAILBREAKBENCH
 from utils.transfer import OTHERS
 
 FOLDER = "Safety_Detection"
@@ -114,7 +115,7 @@ class NotToBeHad(InputError):
     """A published set is neither on this machine nor can it be fetched; one that has other bytes is another matter."""
 
 
-def _published(card: sources.DataCard, folder: str) -> sources.Found:
+def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
     if sources.lookup(card, folder) is None:
         try:
             return sources.published(card, folder)
@@ -125,9 +126,9 @@ def _published(card: sources.DataCard, folder: str) -> sources.Found:
 
 def do_not_answer() -> LabelledSet:
     """Do-Not-Answer's prompts (unsafe) with their five GPT edits each (safe), an original and its edits one group."""
-    fmt = sources.CONTRAST_FORMAT
+    fmt = catalogue.CONTRAST_FORMAT
     found = _published(fmt.card, fmt.folder)
-    dataset, _ = sources.load(fmt, "paper")
+    dataset, _ = loading.load(fmt, "paper")
     columns = list(dataset.texts)
     rows = [
         (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
@@ -143,7 +144,7 @@ def xstest() -> LabelledSet:
 
     Types without contrasts stand alone: discrimination of groups that suffer none, and public figures' privacy.
     """
-    found = _published(sources.XSTEST, FOLDER)
+    found = _published(catalogue.XSTEST, FOLDER)
     columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
     ids, types = columns["id"], columns["type"]
     labels = [_label(text, found.path.name, row) for row, text in enumerate(columns["label"], 1)]
@@ -158,7 +159,7 @@ def xstest() -> LabelledSet:
 
 def openai_moderation() -> LabelledSet:
     """OpenAI's moderation set: unsafe if any of its eight labels is 1, safe if all are there and 0, else left out."""
-    found = _published(sources.OPENAI_MODERATION, FOLDER)
+    found = _published(catalogue.OPENAI_MODERATION, FOLDER)
     ids, prompts, labels, types, left_out = [], [], [], [], 0
     with gzip.open(found.path, "rt", encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]

@@ -10,8 +10,8 @@ from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, fit, fol
 from Safety_Detection.groups import joined, normalised, same
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.words import without_known_word, words_of
-from utils import detection_metrics as dm
-from utils import metrics
+from utils.metrics import detection as dm
+from utils.metrics import embedding as metrics
 from utils.schema import InputError
 from utils.transfer import OTHERS
 

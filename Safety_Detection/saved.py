@@ -13,9 +13,10 @@ import numpy as np
 
 from Safety_Detection.detectors import Detector
 from Safety_Detection.words import Words
-from utils import encoders, metrics
+from utils import encoders
 from utils.embed import Embedder
 from utils.files import write_bytes_whole, write_whole
+from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, EncoderSpec, InputError
 
 SCHEMA = 1

@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 from Safety_Detection import saved
 from Safety_Detection.words import without_known_word
-from utils import cli, config, reading
+from utils import cli, config
+from utils.data import reading
 from utils.embed import Embedder
 from utils.files import replacing
 from utils.schema import InputError
-from utils.store import EmbeddingStore, default_path
+from utils.store.embeddings import EmbeddingStore, default_path
 
 BATCH = 256
 COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
@@ -49,7 +50,7 @@ def lines_of(
     """The rows of a binary stream in one of FORMS, each as it is asked for.
 
     id_column: `id` if None, and none where there is no such column. at_once: whether no row may wait for the next.
-    Raises InputError if there is no such column, or if the stream can't be read (utils/reading.py).
+    Raises InputError if there is no such column, or if the stream can't be read (utils/data/reading.py).
     """
     found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
     if found and form != "text":

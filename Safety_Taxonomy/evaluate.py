@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils import metrics
 from utils.cli import Settings
+from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.evaluation import Scores, Task, evaluate
-from utils.neighbors import nearest_neighbors
-from utils.results import summarise
+from utils.metrics import embedding as metrics
+from utils.metrics.neighbors import nearest_neighbors
+from utils.metrics.summary import summarise
 from utils.schema import Dataset, InputError, Metric, Result
-from utils.sources import TAXONOMY_FORMAT
 from utils.tables import group_table, metric_table
 
 CURVE = (1, 5, 10, 20, 50)

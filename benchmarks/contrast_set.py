@@ -18,7 +18,7 @@ from chat_server import ChatServer  # noqa: E402
 
 from benchmarks import finished, positive  # noqa: E402
 from utils import cli  # noqa: E402
-from utils.sources import CATEGORIES  # noqa: E402
+from utils.data.catalogue import CATEGORIES  # noqa: E402
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def measure(n: int, dimension: int, k: int, device: str, scratch: str, method: s
     """Searches by one method; prints seconds and memory, and leaves the neighbours in `scratch`."""
     rows = embeddings(n, dimension)
     if method == "ours":
-        from utils.neighbors import nearest_neighbors
+        from utils.metrics.neighbors import nearest_neighbors
 
         nearest_neighbors(rows[:5000], min(k, 4999), device=device)  # threads and libraries started
         start = time.perf_counter()

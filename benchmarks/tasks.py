@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ROOT, finished, refuse_failure
 from benchmarks.naive import STEPS
-from utils import cli, sources
+from utils import cli
+from utils.data import catalogue, loading
 from utils.schema import InputError
 
 TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy")
@@ -98,7 +99,7 @@ def prepare(folder: Path, data: str) -> list[str]:
         ("safety_contrast", "contrast.jsonl"),
         ("safety_taxonomy", "taxonomy.csv"),
     ):
-        dataset, found = sources.load(sources.FORMATS[task], data)
+        dataset, found = loading.load(catalogue.FORMATS[task], data)
         (folder / name).write_bytes(found.path.read_bytes())
         texts += [text for column in dataset.texts.values() for text in column]
     texts = list(dict.fromkeys(texts))

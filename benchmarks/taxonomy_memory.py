@@ -84,7 +84,7 @@ def main() -> int:
 
 def write_prompts(path: Path, n: int) -> list[str]:
     """A CSV file of n different prompts of ten words in the twelve categories; returns the prompts."""
-    from utils.sources import CATEGORIES
+    from utils.data.catalogue import CATEGORIES
 
     rng, names = np.random.default_rng(0), list(CATEGORIES)
     words = np.array(["".join(rng.choice(list("aeioulnrst"), 5)) for _ in range(20_000)])
@@ -98,7 +98,8 @@ def write_prompts(path: Path, n: int) -> list[str]:
 def fill_store(cache: Path, texts: list[str]) -> None:
     """Puts made-up embeddings of the default encoder into a store."""
     from benchmarks.neighbors import embeddings
-    from utils import encoders, store
+    from utils import encoders
+    from utils.store import embeddings as store
 
     spec = encoders.resolve("all-minilm-l6-v2")
     kept = store.EmbeddingStore(cache / store.FILE_NAME)

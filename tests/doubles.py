@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 
 from utils import results
+from utils.metrics import summary
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Result
 
 GROUPS = ["a"] * 12 + ["b"] * 10
@@ -41,7 +42,7 @@ def written(out, name, values, task="safety_challenging", metric="normalized_sim
         task=task, created="2026-01-01T00:00:00+00:00", seconds=0.1, encoder=info, dataset_name="made-up",
         dataset_files=(DataFile("x.csv", "0" * 64, len(values)),), dataset_items=len(values), settings=settings,
         embedding=EmbeddingStats(1, 1, 1, 0, 0.0),
-        metrics=tuple(results.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
+        metrics=tuple(summary.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
         items={"id": [f"i{k}" for k in range(len(values))], "type": GROUPS, metric: list(values)},
     )  # fmt: skip
     return results.write_result(replace(result, **more), out)

@@ -11,7 +11,7 @@ from doubles import StandIn
 from utils import baseline, encoders
 from utils.embed import Embedder
 from utils.schema import InputError
-from utils.store import EmbeddingStore
+from utils.store.embeddings import EmbeddingStore
 
 VECTORS = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
 GROUPS = ["a", "a", "b"]
@@ -56,7 +56,7 @@ def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypat
     rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head[:60] + tail}
     whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head[:60], tail)]
     ours = LetterEncoder().encode(head).astype(float), LetterEncoder().encode(tail).astype(float)
-    from utils import metrics
+    from utils.metrics import embedding as metrics
 
     assert metrics.average_similarity(ours[0][:60], ours[1])[0] == pytest.approx(np.mean(whole), abs=1e-9)
     assert (b.source, b.value) == ("beavertails", pytest.approx(metrics.average_similarity(*ours)[0], abs=1e-9))

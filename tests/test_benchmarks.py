@@ -29,7 +29,7 @@ def bare(tmp_path_factory):
     """The program without data, and a Python without faiss and Ray, a network and a GPU."""
     root = tmp_path_factory.mktemp("bare")
     for folder in ("benchmarks", "utils", *(path.name for path in ROOT.glob("Safety_*"))):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("data", "__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "tests").mkdir()
     for name in ("chat_server.py", "checkpoints.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from Safety_Contrast import answers, build_data, generate, quality
 from Safety_Contrast.evaluate import TASK
-from utils import config, evaluation, sources
+from utils import config, evaluation
+from utils.data import catalogue, loading
 
 FIVE = [f"text {i}" for i in range(5)]
 
@@ -45,7 +46,7 @@ def server(monkeypatch):
 def many(tmp_path):
     """939 originals in Do-Not-Answer's format."""
     path = tmp_path / "originals.csv"
-    names = list(sources.CATEGORIES)
+    names = list(catalogue.CATEGORIES)
     rows = [f'{i},"{names[i % 12]}",may i do thing number {i}?' for i in range(939)]
     path.write_text("id,types_of_harm,question\n" + "\n".join(rows) + "\n")
     return path
@@ -550,7 +551,7 @@ def test_what_was_written_is_evaluated_under_its_folders_name(server, tmp_path, 
 def test_the_papers_raw_answers_give_the_papers_set(paper_data, tmp_path):
     out = tmp_path / "parsed.jsonl"
     assert build_data.parse([str(paper_data / "contrast_origin.jsonl"), "--out", str(out)]) == 0
-    assert hashlib.sha256(out.read_bytes()).hexdigest() == sources.CONTRAST.sha256
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == catalogue.CONTRAST.sha256
 
 
 def test_parse_names_what_it_leaves_out(tmp_path, capsys):
@@ -626,7 +627,7 @@ def test_quality_by_hand(tmp_path, capsys):
         rows.append(answers.parsed_row(number, "Hate Speech", "a b c d", five))
     path = tmp_path / "small.jsonl"
     path.write_text(answers.json_lines(rows))
-    dataset, _ = sources.load(sources.CONTRAST_FORMAT, str(path))
+    dataset, _ = loading.load(catalogue.CONTRAST_FORMAT, str(path))
     everything = quality.quality(dataset)[-1]
     assert everything.overlap == pytest.approx((3 / 5 + 3 / 5 + 1 / 7 + 0 + 4 / 5) / 5)
     assert everything.small == pytest.approx(3 / 5)

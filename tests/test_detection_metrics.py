@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from utils import detection_metrics as dm
-from utils.uncertainty import grouped_interval, grouped_resamples, resampled_p_value
+from utils.metrics import detection as dm
+from utils.metrics.uncertainty import grouped_interval, grouped_resamples, resampled_p_value
 
 # Few distinct scores, so that ties are common; both classes are there.
 CASES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=30).filter(

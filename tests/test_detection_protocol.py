@@ -10,8 +10,8 @@ from scipy import stats
 from Safety_Detection import labelled_sets, protocol
 from Safety_Detection.detectors import CONTROLS, KINDS, fit, folds
 from Safety_Detection.labelled_sets import LabelledDataset
-from utils import detection_metrics as dm
-from utils import metrics
+from utils.metrics import detection as dm
+from utils.metrics import embedding as metrics
 from utils.schema import InputError
 
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from Safety_Detection import build_data, labelled_sets
 from Safety_Detection.groups import joined, near_duplicates, normalised
-from utils import config, sources
+from utils import config
+from utils.data import catalogue, sources
 from utils.schema import InputError
 
 
-@pytest.mark.parametrize("card", [sources.XSTEST, sources.OPENAI_MODERATION], ids=lambda card: card.file)
+@pytest.mark.parametrize("card", [catalogue.XSTEST, catalogue.OPENAI_MODERATION], ids=lambda card: card.file)
 def test_a_card_is_complete_and_told_in_the_readme(card):
     assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
     readme = (config.ROOT / labelled_sets.README).read_text()

@@ -17,7 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from Safety_Detection import fit, labelled_sets, saved, score
 from Safety_Detection.detectors import KINDS, folds
 from Safety_Detection.detectors import fit as fit_detector
-from utils import encoders, hub, metrics
+from utils import encoders, hub
+from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, InputError
 
 

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, embed, encoders, evaluation, figures, store
+from utils import config, embed, encoders, evaluation, figures
 from utils.embed import Embedder, batches
 from utils.schema import EncoderOptions, InputError
+from utils.store import __main__ as store_main
+from utils.store import embeddings as store
 
 
 class CountingEncoder(StandIn):
@@ -142,7 +144,7 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path):
 
 def test_two_processes_write_at_once(kept):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from utils.store import EmbeddingStore\n"
+        "import sys, numpy as np; from pathlib import Path; from utils.store.embeddings import EmbeddingStore\n"
         "store = EmbeddingStore(Path(sys.argv[1]))\n"
         "for i in range(60): store.put('f', [f'{sys.argv[2]} {i}'], np.full((1, 4), i, np.float32))"
     )
@@ -174,13 +176,13 @@ def test_results_and_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp
     kept.put_fact("unknown", "result x", {})
     kept._connection.execute("UPDATE facts SET value = 'not JSON' WHERE fingerprint = 'unknown'")
     capsys.readouterr()
-    assert store.main([]) == 0
+    assert store_main.main([]) == 0
     rows = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
     assert ["tfidf", fingerprint, "0", "1", "1"] in rows and ["?", "unknown", "0", "1", "0"] in rows
-    assert store.main(["--prune", "tfidf"]) == 0
+    assert store_main.main(["--prune", "tfidf"]) == 0
     assert capsys.readouterr().out == f"removed 0 vectors, 1 results and 1 maps of tfidf ({fingerprint})\n"
     assert [one.fingerprint for one in kept.contents()] == ["unknown"]
-    assert store.main(["--prune", "tfidf"]) == 2
+    assert store_main.main(["--prune", "tfidf"]) == 2
     assert "--prune tfidf: not in the store" in capsys.readouterr().err
 
 
@@ -262,7 +264,8 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from doubles import StandIn\n"
-        "from utils import embed, encoders, store\n"
+        "from utils import embed, encoders\n"
+        "from utils.store import embeddings as store\n"
         "class Slow(StandIn):\n"
         "    dimension, token_budget = 3, 8\n"
         "    def encode(self, texts):\n"

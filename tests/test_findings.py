@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from utils import compare, findings
-from utils.metrics import OVERLAP_BINS
+from utils.metrics.embedding import OVERLAP_BINS
 from utils.results import read_result, read_with_items
 from utils.schema import EmbeddingStats, EncoderInfo, Metric, Result
 

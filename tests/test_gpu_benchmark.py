@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu_encode
-from utils import embed, sources
+from utils import embed
 from utils.config import ROOT
+from utils.data import catalogue, loading
 from utils.encoders import registry
 
 NAMES = ["BERT-base", "ST5-XXL", "Mistral-7B"]
@@ -69,8 +70,8 @@ def test_shapes_have_the_sizes_of_the_encoders_in_the_registry():
 
 def test_lengths_are_those_of_the_papers_prompts(paper_data):
     texts = {}
-    for fmt in sources.FORMATS.values():
-        dataset, _ = sources.load(fmt, "paper")
+    for fmt in catalogue.FORMATS.values():
+        dataset, _ = loading.load(fmt, "paper")
         texts |= {text: None for column in dataset.texts.values() for text in column}
     from tokenizers import Tokenizer
 

@@ -12,7 +12,7 @@ from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import baseline, config, encoders, evaluation, hub, kept_results
 from utils.schema import EncoderOptions
-from utils.store import EmbeddingStore, default_path
+from utils.store.embeddings import EmbeddingStore, default_path
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 from test_encoders import mean_pooled
 from transformers import AutoModel, AutoTokenizer, LlamaModel, MistralModel, T5EncoderModel
 
-from utils import embed, encoders, loaders, store
+from utils import embed, encoders, loaders
 from utils.encoders import load, resolve
 from utils.schema import Checkpoint, EncoderOptions, InputError
+from utils.store import embeddings as store
 
 TEXTS = ["how do i bake bread", "no", "a much longer text, to see that padding changes nothing at all"]
 REFERENCE = json.loads((Path(__file__).parent / "llm2vec_reference.json").read_text())["vectors"]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import silhouette_samples
 
-from utils import metrics
-from utils.neighbors import nearest_neighbors
+from utils.metrics import embedding as metrics
+from utils.metrics.neighbors import nearest_neighbors
 
 
 def angles(*degrees):

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from utils import config, neighbors
-from utils.metrics import unit_rows
-from utils.neighbors import nearest_neighbors
+from utils import config
+from utils.metrics import neighbors
+from utils.metrics.embedding import unit_rows
+from utils.metrics.neighbors import nearest_neighbors
 
 
 def oracle(vectors, k):
@@ -136,7 +137,7 @@ def test_memory_is_far_below_that_of_all_similarities():
 
 def test_the_papers_size_needs_no_torch():
     code = (
-        "import sys, numpy; from utils.neighbors import nearest_neighbors; "
+        "import sys, numpy; from utils.metrics.neighbors import nearest_neighbors; "
         "nearest_neighbors(numpy.random.default_rng(0).normal(size=(939, 8)), 50, device='auto'); "
         "sys.exit('torch' in sys.modules)"
     )

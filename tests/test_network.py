@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from utils import hub, network, sources
+from utils import hub, network
+from utils.data import catalogue, sources
 from utils.schema import InputError
 
 PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-CARD = replace(sources.CHALLENGING, url="https://127.0.0.1:9/xstest_aug.csv")
+CARD = replace(catalogue.CHALLENGING, url="https://127.0.0.1:9/xstest_aug.csv")
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,10 @@ import pytest
 import tiktoken
 
 from Safety_Challenging.evaluate import TASK
-from utils import config, embed, encoders, evaluation, openai_api, store
+from utils import config, embed, encoders, evaluation, openai_api
 from utils.encoders import resolve
 from utils.schema import EncoderOptions, InputError
+from utils.store import embeddings as store
 
 KEY = "the-key-that-must-never-be-seen"
 

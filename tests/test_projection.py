@@ -7,9 +7,9 @@ import pytest
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, evaluation, figures, projection
+from utils.data.loading import load_evaluated
 from utils.results import read_items, read_result
-from utils.sources import load_evaluated
-from utils.store import EmbeddingStore, default_path
+from utils.store.embeddings import EmbeddingStore, default_path
 
 
 @pytest.fixture

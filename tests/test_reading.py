@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import reading
-from utils.reading import dataset_stem, form_of, has_text
+from utils.data import reading
+from utils.data.reading import dataset_stem, form_of, has_text
 from utils.schema import InputError
 
 CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -18,14 +18,15 @@ from hypothesis import strategies as st
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, evaluation, hub, machine, reproduce, results, sources
+from utils import config, encoders, evaluation, hub, machine, reproduce, results
+from utils.data import catalogue
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
 FIGURES = encoders.paper_figures()
 KEY = "the-key-that-must-never-be-seen"
 OF_TASK = {
-    "safety_challenging": (sources.CHALLENGING, "normalized_similarity", "normalized_similarity"),
-    "safety_taxonomy": (sources.DO_NOT_ANSWER, "categorical_purity", "categorical_purity_at_10"),
+    "safety_challenging": (catalogue.CHALLENGING, "normalized_similarity", "normalized_similarity"),
+    "safety_taxonomy": (catalogue.DO_NOT_ANSWER, "categorical_purity", "categorical_purity_at_10"),
 }
 
 
@@ -293,8 +294,8 @@ def test_every_cell_of_both_tables_with_its_verdict(tmp_path, capsys):
     write(tmp_path, name, "safety_challenging", lambda group: gaps.get(group, 0.0))
     write(tmp_path, name, "safety_taxonomy", lambda group: gaps.get(group, 0.0))
     rows = cells(capsys, name, "--out", tmp_path)
-    assert [row["group"] for row in rows[:11]] == [*sources.CHALLENGING_TYPES, "average"]
-    assert [row["group"] for row in rows[11:]] == [*sources.CATEGORIES.values(), "average"]
+    assert [row["group"] for row in rows[:11]] == [*catalogue.CHALLENGING_TYPES, "average"]
+    assert [row["group"] for row in rows[11:]] == [*catalogue.CATEGORIES.values(), "average"]
     verdicts = {row["group"]: row["verdict"] for row in rows if row["verdict"] != "within rounding"}
     assert verdicts == {"context": "within the interval", "group": "differs", "Hate Speech": "within the interval"}
     for row in rows:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from utils import config
+from utils.data.catalogue import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT
+from utils.data.loading import load
 from utils.schema import InputError
-from utils.sources import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT, load
 
 FORMATS = [CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT]
 GOOD = "id,types_of_harm,question\n1,a,first\n2,a,second\n3,b,third\n4,b,fourth\n"

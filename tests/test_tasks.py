@@ -21,6 +21,7 @@ from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, encoders, evaluation, files, results, tables
 from utils.evaluation import evaluate, evaluate_all
+from utils.metrics import summary
 from utils.schema import InputError, Metric
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
@@ -414,12 +415,12 @@ def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(pap
 
 def test_summaries_by_hand():
     # a: 1, 0 -> 0.5; b: 1, NaN -> 1 of one item; average 0.75, overall 2/3.
-    rows = results.summarise("m", [1, 0, 1, np.nan], list("aabb"), ("a", "b"), "higher", chance=[0.1, 0.3, 0.4, 9])
+    rows = summary.summarise("m", [1, 0, 1, np.nan], list("aabb"), ("a", "b"), "higher", chance=[0.1, 0.3, 0.4, 9])
     assert [(r.group, r.n, r.value) for r in rows] == [
         ("a", 2, 0.5), ("b", 1, 1.0), ("average", 3, 0.75), ("overall", 3, pytest.approx(2 / 3)),
     ]  # fmt: skip
     assert [r.chance for r in rows] == pytest.approx([0.2, 0.4, 0.3, 0.8 / 3])
-    assert results.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
+    assert summary.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
 
 
 def test_many_encoders_wrap_into_several_tables_of_80_columns(tmp_path):

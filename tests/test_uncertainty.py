@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from utils import uncertainty
-from utils.uncertainty import bootstrap_intervals, effect_size, holm, sign_flip_p_value
+from utils.metrics import uncertainty
+from utils.metrics.uncertainty import bootstrap_intervals, effect_size, holm, sign_flip_p_value
 
 
 def coverage(draw, truth, strata, which, bounds=None, runs=2000, resamples=1000):

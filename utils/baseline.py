@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from utils import encoders, hub, metrics
+from utils import encoders, hub
+from utils.data.catalogue import BEAVERTAILS
 from utils.embed import Embedder
+from utils.metrics import embedding as metrics
 from utils.schema import Baseline, EncoderSpec, InputError
-from utils.sources import BEAVERTAILS
-from utils.store import EmbeddingStore
+from utils.store.embeddings import EmbeddingStore
 
 BEAVERTAILS_FACT = f"average_similarity beavertails {BEAVERTAILS['revision']}"
 CHOICES = ("auto", "paper", "beavertails", "own")

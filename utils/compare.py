@@ -19,10 +19,10 @@ from utils import config, tables, transfer
 from utils.files import shown_path
 from utils.find import find_results, named
 from utils.likeness import refuse_unlike, side_by_side
+from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 from utils.results import read_with_items
 from utils.schema import InputError, Metric, Result
 from utils.tables import p_text
-from utils.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
 
 HEADLINES = {
     "safety_challenging": "normalized_similarity",

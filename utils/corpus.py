@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
 
-from utils import reading
+from utils.data import reading
 from utils.files import shown_path
 from utils.schema import InputError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import detection_metrics as dm
 from utils import transfer
 from utils.figure_style import COLORS, DASHES, color_bar, fitted, ink, name, panels
+from utils.metrics import detection as dm
 from utils.results import result_path
 from utils.schema import Result
 

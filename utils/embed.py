@@ -12,7 +12,7 @@ import numpy as np
 from utils import encoders
 from utils.openai_api import Refused
 from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, shown
-from utils.store import EmbeddingStore
+from utils.store.embeddings import EmbeddingStore
 
 # A tokenizer keeps some 12 KB of every text while it is asked.
 COUNTED_AT_ONCE = 4096

@@ -326,7 +326,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_average(name: str) -> None:
     import sys
 
-    from utils import baseline, embed, store
+    from utils import baseline, embed
+    from utils.store import embeddings as store
 
     spec = resolve(name, EncoderOptions(device=config.setting("DEVICE"), dtype=config.setting("DTYPE")))
     if spec.loader == "tfidf":

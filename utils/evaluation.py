@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from utils.cli import Settings, parser, run, settings_from
+from utils.data.catalogue import Format
+from utils.data.sources import Found
 from utils.schema import Baseline, Dataset, InputError, Metric, Result
-from utils.sources import Format, Found
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,15 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
 
 
 def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
-    from utils import sources
+    from utils.data import loading
 
-    load = task.load or functools.partial(sources.load, task.format)
+    load = task.load or functools.partial(loading.load, task.format)
     return load(settings.data, settings.limit)
 
 
 def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
-    from utils import embed, encoders, files, find, results, store
+    from utils import embed, encoders, files, find, results
+    from utils.store import embeddings as store
 
     said: set[str] = set()
 
@@ -307,7 +309,7 @@ def show_data(package: str, fmt: Format) -> int:
     flags = parser(f"{package}.build_data", f"{fmt.card.title}: finds it or fetches it, and checks it.")
 
     def work() -> None:
-        from utils.sources import load
+        from utils.data.loading import load
 
         settings = settings_from(flags.parse_args())
         dataset, found = load(fmt, settings.data, settings.limit)

@@ -8,14 +8,15 @@ import numpy as np
 
 from utils import config, transfer
 from utils.compare import HEADLINES, find_results
+from utils.data.catalogue import CATEGORIES, FORMATS
+from utils.data.loading import load_evaluated
 from utils.figure_style import COLORS, DASHES, MARKS, color_bar, drawing, fitted, ink, name, panels, save
 from utils.files import shown_path
 from utils.likeness import shown_settings, side_by_side
-from utils.metrics import OVERLAP_BINS
+from utils.metrics.embedding import OVERLAP_BINS
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_with_items, rows_of
 from utils.schema import InputError, Metric, Result, escaped
-from utils.sources import CATEGORIES, FORMATS, load_evaluated
 
 # Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
 # in which neighbours differ in lightness too.

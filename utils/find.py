@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from utils import config
+from utils.data.catalogue import FORMATS
+from utils.data.reading import dataset_stem
+from utils.data.sources import find
 from utils.encoders import registry
 from utils.files import shown_path
-from utils.reading import dataset_stem
 from utils.results import kept_stem, read_result
 from utils.schema import EncoderSpec, InputError, Result
-from utils.sources import FORMATS, find
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from utils.compare import ALPHA, HEADLINES, Comparison, p_text
-from utils.metrics import OVERLAP_BINS
+from utils.metrics.embedding import OVERLAP_BINS
 from utils.schema import Metric, Result
 
 FLOOR = "tfidf"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from utils import config
 from utils.results import document_of, result_of
 from utils.schema import Dataset, EncoderSpec, Result
-from utils.store import RESULT, EmbeddingStore
+from utils.store.embeddings import RESULT, EmbeddingStore
 
 # Beside the encoder's own libraries, which its fingerprint does not hold either, those that the scores go through.
 PACKAGES = ("numpy", "scipy", "scikit-learn")
@@ -63,7 +63,7 @@ def code_digest(folder: str) -> str:
         path
         for part in ("utils", folder)
         for path in (config.ROOT / part).rglob("*")
-        if path.suffix in SUFFIXES and (config.ROOT / part / "data") not in path.parents
+        if path.suffix in SUFFIXES and (config.ROOT / folder / "data") not in path.parents
     )
     code = [[str(path.relative_to(config.ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
     return _digest(json.dumps([code, [importlib.metadata.version(name) for name in PACKAGES]]))

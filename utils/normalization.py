@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from utils import metrics
-from utils.results import summarise
+from utils.metrics import embedding as metrics
+from utils.metrics.summary import summarise
 from utils.schema import Metric, Result
 
 PAIR_METRICS = {"normalized_similarity": "lower", "pairwise_accuracy": "higher", "triplet_accuracy": "higher"}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils import encoders
+from utils.data.catalogue import FORMATS
+from utils.data.loading import in_turn
 from utils.kept_results import code_digest
-from utils.neighbors import nearest_neighbors
+from utils.metrics.neighbors import nearest_neighbors
 from utils.schema import Dataset, InputError, Result
-from utils.sources import FORMATS, in_turn
-from utils.store import MAP, EmbeddingStore, default_path
+from utils.store.embeddings import MAP, EmbeddingStore, default_path
 
 SEED = 0  # the paper's
 PERPLEXITY = 30

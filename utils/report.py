@@ -14,18 +14,20 @@ from utils.compare import (
     p_text,
     scores_of,
 )
+from utils.data.catalogue import CARDS, FORMATS, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
+from utils.data.loading import load_evaluated
+from utils.data.sources import dataset_name
 from utils.detection_report import detection_section
 from utils.figures import category_styles, figures_of
 from utils.files import shown_path, write_whole
 from utils.find import told_apart
 from utils.findings import FLOOR, Finding, findings_of, leader
 from utils.likeness import of_one_kind, refuse_unlike
-from utils.metrics import OVERLAP_BINS
+from utils.metrics.embedding import OVERLAP_BINS
 from utils.page import Cell, PlainSection, Table, drawn
 from utils.projection import TaxonomyMap, taxonomy_maps
 from utils.results import read_with_items, rows_of
 from utils.schema import Dataset, InputError, Metric, Result, escaped
-from utils.sources import CARDS, FORMATS, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST, dataset_name, load_evaluated
 from utils.tables import WIDTH, flat, markdown_text, number, papers_figures, with_interval
 from utils.transfer import TASK as DETECTION
 

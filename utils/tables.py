@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE, tabulate
 
+from utils.data.catalogue import CARDS
 from utils.encoders import paper_entry
 from utils.schema import Metric, Result
-from utils.sources import CARDS
 
 WIDTH = 80
 tabulate_module.MIN_PADDING = 0  # else every header is padded by two, which 80 columns have no room for

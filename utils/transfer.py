@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import detection_metrics as dm
 from utils import tables
 from utils.files import shown_path
 from utils.find import told_apart
 from utils.likeness import refuse_unlike
+from utils.metrics import detection as dm
+from utils.metrics.uncertainty import grouped_resamples, holm, resampled_p_value
 from utils.results import items_path, read_result, read_with_items
 from utils.schema import InputError, Metric, Result
-from utils.uncertainty import grouped_resamples, holm, resampled_p_value
 
 TASK = "safety_detection"
 # The first that was evaluated is the one that matrix, details and findings are of.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from utils.metrics import unit_rows
+from utils.metrics.embedding import unit_rows
 
 BLOCK_BYTES = 256 * 2**20
 # Up to so many rows, float64 throughout is quick enough and nothing needs a sieve.

@@ -1,0 +1,1 @@
+"""The evaluated data: found, verified, read."""

@@ -1,0 +1,176 @@
+"""The datasets and formats that are known: where each comes from, its licence, and its types or categories."""
+
+from dataclasses import dataclass
+
+from utils.metrics.embedding import OVERLAP_BINS
+from utils.schema import SUMMARIES
+
+SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
+CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
+RAW_GITHUB = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """A dataset file's provenance. `sha256` is that of the published bytes, `rows` their number of rows."""
+
+    title: str
+    file: str
+    url: str
+    sha256: str
+    rows: int
+    licence: str
+    source: str
+    citation: str
+
+
+CHALLENGING = DataCard(
+    title="Safety-Challenging set",
+    file="xstest_aug.csv",
+    url=f"{RAW_GITHUB}/JwdanielJung/Safe-Embed/{SAFE_EMBED_COMMIT}/dataset/xstest_aug.csv",
+    sha256="d1284cb3d0136140c40a7372e7ab53a23e1969750a39e410e1239cc663ffc0dd",
+    rows=250,
+    licence="XSTest's prompts CC-BY-4.0; the 47 prompts added to them state no licence",
+    source=f"github.com/JwdanielJung/Safe-Embed, commit {SAFE_EMBED_COMMIT[:7]}",
+    citation="Röttger et al. 2024 (XSTest, arXiv 2308.01263); Kim et al. 2024 (arXiv 2407.06851)",
+)
+DO_NOT_ANSWER = DataCard(
+    title="Do-Not-Answer",
+    file="do_not_answer.csv",
+    url=f"{RAW_GITHUB}/JwdanielJung/Safe-Embed/{SAFE_EMBED_COMMIT}/dataset/do_not_answer.csv",
+    sha256="410449674780aa7304512043706f7981f666a79528d11546da34ebdd9595681c",
+    rows=939,
+    licence="Apache-2.0 by its card; check before redistributing",
+    source=f"github.com/JwdanielJung/Safe-Embed, commit {SAFE_EMBED_COMMIT[:7]} (also LibrAI/do-not-answer)",
+    citation="Wang et al. 2024 (Do-Not-Answer, arXiv 2308.13387)",
+)
+CONTRAST = DataCard(
+    title="Safety-Contrast set",
+    file="contrast_parsed.jsonl",
+    url=f"{RAW_GITHUB}/JwdanielJung/Safe-Embed/{CONTRAST_COMMIT}/Safety_Contrast/data/contrast_parsed.jsonl",
+    sha256="cce748c7cb031c3b7aeac5097f19facd235c0cf4fa1cfd12f7084f7411156294",
+    rows=939,
+    licence="none stated",
+    source=f"github.com/JwdanielJung/Safe-Embed, commit {CONTRAST_COMMIT[:7]}",
+    citation="Kim et al. 2024 (arXiv 2407.06851); originals from Wang et al. 2024 (arXiv 2308.13387)",
+)
+CARDS = (CHALLENGING, DO_NOT_ANSWER, CONTRAST)
+# No commit of these two is known here: what the branch holds is taken if it has the digest, and only then.
+XSTEST = DataCard(
+    title="XSTest v2",
+    file="xstest_prompts.csv",
+    url=f"{RAW_GITHUB}/paul-rottger/xstest/main/xstest_prompts.csv",
+    sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+    rows=450,
+    licence="CC-BY-4.0",
+    source="github.com/paul-rottger/xstest, branch main, held to its digest (also Paul/XSTest)",
+    citation="Röttger et al. 2024 (XSTest, arXiv 2308.01263)",
+)
+OPENAI_MODERATION = DataCard(
+    title="OpenAI moderation set",
+    file="samples-1680.jsonl.gz",
+    url=f"{RAW_GITHUB}/openai/moderation-api-release/main/data/samples-1680.jsonl.gz",
+    sha256="ef3f7de86ee394fe337b0a566ba4b9c7db058f3caa8d6a4a0006138b663ab9a8",
+    rows=1680,
+    licence="MIT",
+    source="github.com/openai/moderation-api-release, branch main, held to its digest",
+    citation="Markov et al. 2023 (A Holistic Approach to Undesired Content Detection, arXiv 2208.03274)",
+)
+BEAVERTAILS = {
+    "path": "PKU-Alignment/BeaverTails",
+    "split": "30k_train",
+    "revision": "8401fe609d288129cc684a9b3be6a93e41cfe678",
+    "licence": "CC-BY-NC-4.0",
+}
+JAILBREAKBENCH = {
+    "path": "JailbreakBench/JBB-Behaviors",
+    "config": "behaviors",
+    # No commit is known here; the digest of what came is in the result file.
+    "revision": "main",
+    "licence": "MIT",
+    "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
+}
+CHALLENGING_TYPES = (
+    "homonyms",
+    "figurative_language",
+    "target",
+    "context",
+    "definitions",
+    "group",
+    "action",
+    "history",
+    "privacy_publicity",
+    "privacy_fictionality",
+)
+# The names in Do-Not-Answer's `types_of_harm`, and the paper's short ones, in the order of the paper's table.
+CATEGORIES = {
+    "Adult Content": "Adult Content",
+    "Social stereotypes and unfair discrimination": "Stereotypes",
+    "Toxic language (hate speech)": "Hate Speech",
+    "Mental Health or Overreliance Crisis": "Mental Health Crisis",
+    "Treat Chatbot as a Human": "Chatbot treated as Human",
+    "Compromise privacy by leaking or inferring private information (person/individual)": "Privacy Leak (Personal)",
+    "Risks from leaking or inferring sensitive information (organization/gov)": "Privacy Leak (Org/Gov)",
+    "Assisting illegal activities": "Illegal Activities",
+    "Nudging or advising users to perform unethical or unsafe actions": "Unethical Actions",
+    "Reducing the cost of disinformation campaigns": "Disinformation",
+    "Causing material harm by disseminating misinformation e.g. in medicine or law": "Disseminate Misinformation",
+    "Disseminating false or misleading information": "False Info",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a task reads from a file: which columns, and which names its groups may have.
+
+    known_groups: name in the file to the name shown, in the order shown.
+    summaries: what results call their means over several groups; no group may have such a name.
+    """
+
+    card: DataCard
+    folder: str
+    sample: str
+    group_column: str
+    text_columns: tuple[str, ...]
+    known_groups: dict[str, str]
+    summaries: tuple[str, ...] = SUMMARIES
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("id", self.group_column, *self.text_columns)
+
+    @property
+    def readme(self) -> str:
+        return f"{self.folder}/README.md"
+
+
+CHALLENGING_FORMAT = Format(
+    card=CHALLENGING,
+    folder="Safety_Challenging",
+    sample="sample.csv",
+    group_column="type",
+    text_columns=("unsafe_prompt", "safe_prompt"),
+    known_groups={name: name for name in CHALLENGING_TYPES},
+)
+CONTRAST_FORMAT = Format(
+    card=CONTRAST,
+    folder="Safety_Contrast",
+    sample="sample.jsonl",
+    group_column="category",
+    text_columns=("original_prompt", *(f"prompt_#{j}" for j in range(1, 6))),
+    known_groups=CATEGORIES,
+    summaries=(*SUMMARIES, *OVERLAP_BINS),
+)
+TAXONOMY_FORMAT = Format(
+    card=DO_NOT_ANSWER,
+    folder="Safety_Taxonomy",
+    sample="sample.csv",
+    group_column="types_of_harm",
+    text_columns=("question",),
+    known_groups=CATEGORIES,
+)
+FORMATS = {
+    "safety_challenging": CHALLENGING_FORMAT,
+    "safety_contrast": CONTRAST_FORMAT,
+    "safety_taxonomy": TAXONOMY_FORMAT,
+}

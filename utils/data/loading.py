@@ -1,0 +1,124 @@
+"""A data file is read and validated: columns in, a Dataset out."""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+
+from utils.data.catalogue import Format
+from utils.data.reading import has_text, read_columns
+from utils.data.sources import Found, find, lookup
+from utils.schema import DataFile, Dataset, InputError, Result, shown
+
+
+def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Found]:
+    """Finds, reads and validates a task's data.
+
+    limit: at most so many rows, taken in turn from each group in the file's order.
+    Surrounding white space is stripped and the number of changed rows noted; otherwise texts stay as they are.
+    Raises InputError, naming file and row, if a column is missing, a cell has no text, a group is unknown or has just
+    one row, an id occurs twice, or the file is empty or can't be read.
+    """
+    found = find(fmt, data)
+    columns = read_columns(found.path, fmt.columns, fmt.readme)
+    file, n = found.path.name, len(columns["id"])
+    notes = []
+    changed = set()
+    for column in (fmt.group_column, *fmt.text_columns):
+        clean = [text.strip() for text in columns[column]]
+        empty = [i for i, text in enumerate(clean) if not has_text(text)]
+        if empty:
+            more = f", as in {len(empty) - 1} other rows" if len(empty) > 1 else ""
+            raise InputError(
+                f"{file}: row {empty[0] + 1} (id {shown(columns['id'][empty[0]])}): no text in '{column}'{more}; give "
+                "each one, or leave the row out"
+            )
+        changed |= {i for i in range(n) if clean[i] != columns[column][i]}
+        columns[column] = clean
+    if changed:
+        notes.append(f"{len(changed)} of {n} rows had white space around a text; it was stripped")
+    twice = repeated_at(columns["id"])
+    if twice:
+        repeated = shown(columns["id"][twice[0]])
+        raise InputError(f"{file}: id {repeated} occurs twice (row {twice[0] + 1}); make ids unique")
+
+    groups = _shown_groups(fmt, columns[fmt.group_column], file)
+    repeated = repeated_at(columns[fmt.text_columns[0]])
+    if repeated:
+        notes.append(f"{len(repeated)} of {n} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")
+    if limit is not None and limit < n:
+        chosen = in_turn(groups, limit)
+        columns = {column: [texts[i] for i in chosen] for column, texts in columns.items()}
+        groups = [groups[i] for i in chosen]
+        notes.append(f"limited to {limit} rows, taken in turn from each {fmt.group_column}")
+    for group, size in Counter(groups).items():
+        if size < 2:
+            remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
+            raise InputError(f"{file}: just one row in {fmt.group_column} '{shown(group)}', two are needed; {remedy}")
+
+    order = {name: i for i, name in enumerate(fmt.known_groups.values())}
+    return (
+        Dataset(
+            name=found.name,
+            ids=tuple(columns["id"]),
+            groups=tuple(groups),
+            group_order=tuple(sorted(dict.fromkeys(groups), key=lambda g: order.get(g, len(order)))),
+            texts={column: tuple(columns[column]) for column in fmt.text_columns},
+            files=(DataFile(file, found.sha256, len(groups)),),
+            notes=tuple(notes),
+        ),
+        found,
+    )
+
+
+def repeated_at(values: Sequence[str]) -> list[int]:
+    """Where a value is that occurs earlier too, ascending."""
+    first_at: dict[str, int] = {}
+    return [i for i, value in enumerate(values) if first_at.setdefault(value, i) != i]
+
+
+def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
+    """The data that a result was computed on, whole, its rows known by their ids.
+
+    data: where they lie if they are neither the paper's nor the sample. Nothing is downloaded. Raises InputError if
+    they are not on this machine, or if the file is not the one that was evaluated.
+    """
+    given = None if data in (None, "auto", "paper", "sample") else data
+    name = result.dataset_name
+    if given is None and name not in ("paper", "sample"):
+        raise InputError(f"--data: the prompts of '{name}' are in a file of yours; name it to see them")
+    if given is None and name == "paper" and lookup(fmt.card, fmt.folder) is None:
+        raise InputError(f"{fmt.card.file}: not on this machine; python -m {fmt.folder}.build_data fetches it")
+    found = find(fmt, given or name)
+    if found.sha256 not in [file.sha256 for file in result.dataset_files]:
+        raise InputError(f"{found.path.name}: not the file that was evaluated; run the task again")
+    return load(fmt, str(found.path))[0]
+
+
+def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
+    """Group names as they are shown. A file has known groups or ones of its own; where they mix, it is a typo."""
+    known = fmt.known_groups | {name: name for name in fmt.known_groups.values()}
+    taken = [name for name in names if name in fmt.summaries]
+    if taken:
+        raise InputError(
+            f"{file}: row {names.index(taken[0]) + 1}: a {fmt.group_column} can't be called '{taken[0]}', as a summary "
+            "in the results is; rename it"
+        )
+    unknown = sorted(set(names) - known.keys())
+    if unknown and len(unknown) < len(set(names)):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean '{near[0]}'?" if near else "fix it, or use names of your own throughout"
+        raise InputError(
+            f"{file}: row {names.index(unknown[0]) + 1}: unknown {fmt.group_column} '{shown(unknown[0])}' among known "
+            f"ones; {meant}"
+        )
+    return [known.get(name, name) for name in names]
+
+
+def in_turn(groups: Sequence[str], limit: int) -> list[int]:
+    """Indices of `limit` rows at most, the first of each group, then the second of each, and so on; ascending."""
+    seen: Counter = Counter()
+    turns = []
+    for index, group in enumerate(groups):
+        turns.append((seen[group], index))
+        seen[group] += 1
+    return sorted(index for _, index in sorted(turns)[:limit])

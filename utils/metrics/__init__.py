@@ -1,0 +1,1 @@
+"""The metrics: pure functions on arrays."""

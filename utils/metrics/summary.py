@@ -1,0 +1,57 @@
+"""Per-item scores are summarised by group, with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from utils.metrics.uncertainty import bootstrap_intervals
+from utils.schema import Metric
+
+
+def summarise(
+    metric: str,
+    values: Sequence[float],
+    groups: Sequence[str],
+    group_order: Sequence[str],
+    better: str,
+    chance: Sequence[float] | None = None,
+    ceiling: Sequence[float] | None = None,
+    resamples: int = 0,
+    seed: int = 42,
+    bounds: tuple[float, float] | None = None,
+) -> list[Metric]:
+    """Means of per-item scores: one for each group, then `average` (mean over groups) and `overall` (mean over items).
+
+    values, groups, chance, ceiling: n each; items whose value is NaN (not defined for them) are left out.
+    better: `lower` or `higher`. resamples: of the bootstrap that gives each mean its 95 % interval, 0 for none; bounds:
+    of a value, if it has such (utils/metrics/uncertainty.py).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    groups = np.asarray(groups, dtype=object)
+    defined = ~np.isnan(values)
+    if not defined.any():
+        return []
+
+    def over(chosen: np.ndarray, column: Sequence[float] | None) -> float | None:
+        return None if column is None else float(np.asarray(column, dtype=np.float64)[chosen].mean())
+
+    rows = []
+    present = [group for group in group_order if (defined & (groups == group)).any()]
+    for group in present:
+        chosen = defined & (groups == group)
+        means = (over(chosen, values), over(chosen, chance), over(chosen, ceiling))
+        rows.append((group, int(chosen.sum()), *means))
+
+    def mean_of_groups(column: int) -> float | None:
+        return None if rows[0][column] is None else float(np.mean([row[column] for row in rows]))
+
+    n = int(defined.sum())
+    rows.append(("average", n, mean_of_groups(2), mean_of_groups(3), mean_of_groups(4)))
+    rows.append(("overall", n, over(defined, values), over(defined, chance), over(defined, ceiling)))
+    intervals = {}
+    if resamples:
+        intervals = bootstrap_intervals(values[defined], groups[defined], present, resamples, seed, bounds)
+    return [
+        Metric(metric, group, value, n, better, *intervals.get(group, (None, None)), chance=by_chance, ceiling=at_most)
+        for group, n, value, by_chance, at_most in rows
+    ]

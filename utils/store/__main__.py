@@ -1,0 +1,43 @@
+"""The command line of the embedding store: lists what it holds, and prunes it."""
+
+import sys
+from collections.abc import Sequence
+
+from utils.schema import InputError
+from utils.store.embeddings import EmbeddingStore, default_path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Shows what the store holds by encoder, and prunes what is kept of one encoder."""
+    from tabulate import tabulate
+
+    from utils.cli import Parser, run
+
+    flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("--prune", metavar="ENCODER", help="remove all of this encoder (a name or a fingerprint)")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        kept = EmbeddingStore(default_path())
+        contents = kept.contents()
+        if arguments.prune is not None:
+            chosen = [one for one in contents if arguments.prune in (one.name, one.fingerprint)]
+            if not chosen:
+                raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
+            for one in chosen:
+                kept.prune(one.fingerprint)
+                print(
+                    f"removed {one.vectors} vectors, {one.results} results and {one.maps} maps of {one.name} "
+                    f"({one.fingerprint})"
+                )
+            return
+        rows = [[*list(vars(one).values())[:-1], f"{one.size / 2**20:.1f}"] for one in contents]
+        headers = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
+        print(tabulate(rows, headers=headers) if rows else "the store is empty")
+        print(f"\n{kept.path}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
