@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.cli import Settings
 from utils.data.catalogue import CHALLENGING_FORMAT
-from utils.evaluation import Scores, Task, evaluate
+from utils.evaluation.run import evaluate
+from utils.evaluation.settings import Settings
+from utils.evaluation.task import Scores, Task
 from utils.metrics import embedding as metrics
-from utils.normalization import score_pairs
+from utils.results.normalization import score_pairs
+from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
-from utils.tables import group_table, metric_table
 
 
 def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:

@@ -16,7 +16,7 @@ from utils.data.loading import load
 from utils.data.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
 from utils.data.reading import rows as rows_in
 from utils.data.sources import find
-from utils.evaluation import show_data
+from utils.evaluation.data_sheet import show_data
 from utils.files import shown_path
 from utils.schema import InputError
 

@@ -10,14 +10,18 @@ import numpy as np
 
 from Safety_Detection import labelled_sets, protocol
 from Safety_Detection.detectors import CONTROLS, KINDS
-from utils import transfer
-from utils.cli import Settings
-from utils.evaluation import Scores, Task, evaluate
+from utils.evaluation.run import evaluate
+from utils.evaluation.settings import Settings
+from utils.evaluation.task import Scores, Task
 from utils.metrics import detection as dm
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 from utils.schema import InputError, Metric, Result
 from utils.tables import WIDTH, blocks
-from utils.transfer import ACROSS, OTHERS, WITHIN, metric_of
+from utils.transfer import results as transfer
+from utils.transfer import tables as transfer_tables
+from utils.transfer.differences import detector_differences, encoder_differences
+from utils.transfer.finding import finding as transfer_finding
+from utils.transfer.results import ACROSS, OTHERS, WITHIN, metric_of
 
 # A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
 MOST_RESAMPLES = 1000
@@ -195,27 +199,30 @@ def table(results: Sequence[Result]) -> str:
     kind = transfer.headline_kind(first).replace("_", " ")
     parts = []
     for result in results:
-        parts += [f"AUROC of {kind} on {result.encoder.label} (columns: tested on)", transfer.matrix_table(result)]
+        parts += [
+            f"AUROC of {kind} on {result.encoder.label} (columns: tested on)",
+            transfer_tables.matrix_table(result),
+        ]
     label = first.encoder.label
     parts += [
         f"mean AUROC of each detector on {label}, within sets and elsewhere",
-        transfer.detectors_table(first),
+        transfer_tables.detectors_table(first),
         f"{kind} on {label}, the other metrics",
-        f"{transfer.details_table(first)}\n\n{transfer.DETAILS_NOTE}",
+        f"{transfer_tables.details_table(first)}\n\n{transfer_tables.DETAILS_NOTE}",
     ]
-    by_type = transfer.types_table(first)
+    by_type = transfer_tables.types_table(first)
     if by_type:
         parts += ["the same FPR@t by type of safe prompt (columns: trained on)", by_type]
     seed = first.settings["seed"]
     for what, differences in (
-        ("encoders", transfer.encoder_differences(results, seed=seed)),
-        ("detectors", transfer.detector_differences(first, seed=seed)),
+        ("encoders", encoder_differences(results, seed=seed)),
+        ("detectors", detector_differences(first, seed=seed)),
     ):
         if differences:
             title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
-            parts += [title, transfer.differences_table(differences, first)]
+            parts += [title, transfer_tables.differences_table(differences, first)]
     parts += [part for result in results for part in _without_known_word(result)]
-    parts += [transfer.finding(result) for result in results]
+    parts += [transfer_finding.finding(result) for result in results]
     return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts)
 
 

@@ -10,8 +10,9 @@ from Safety_Detection import labelled_sets, protocol, saved
 from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
 from Safety_Detection.words import without_known_word, words_of
-from utils import cli, config, encoders
-from utils.embed import Embedder
+from utils import cli, config
+from utils.embed.embedder import Embedder
+from utils.encoders import registry
 from utils.files import check_writable
 from utils.metrics import detection as dm
 from utils.schema import InputError
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, where = cli.chosen(arguments, "model")
         if "," in model:
             raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
-        spec = encoders.resolve(model, cli.encoder_options(arguments))
+        spec = registry.resolve(model, cli.encoder_options(arguments))
         dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], limit)
         folder = config.callers_path(arguments.out)
         check_writable(folder)

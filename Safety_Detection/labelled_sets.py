@@ -16,7 +16,7 @@ from utils.data import catalogue, loading, sources
 from utils.data.catalogue import JAILBREAKBENCH
 from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
 from utils.schema import DataFile, Dataset, InputError
-from utils.transfer import OTHERS
+from utils.transfer.results import OTHERS
 
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"

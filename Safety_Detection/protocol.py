@@ -13,7 +13,7 @@ from Safety_Detection.words import without_known_word, words_of
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
-from utils.transfer import OTHERS
+from utils.transfer.results import OTHERS
 
 FALSE_POSITIVE_RATE = 0.05
 SHUFFLES = 100

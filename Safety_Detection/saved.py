@@ -13,8 +13,8 @@ import numpy as np
 
 from Safety_Detection.detectors import Detector
 from Safety_Detection.words import Words
-from utils import encoders
-from utils.embed import Embedder
+from utils.embed.embedder import Embedder
+from utils.encoders import registry
 from utils.files import write_bytes_whole, write_whole
 from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, EncoderSpec, InputError
@@ -158,7 +158,7 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
         raise InputError(
             f"{what}: its encoder may run code of its own; read it, then allow it with --trust-remote-code"
         )
-    spec = encoders.resolve(model or card["model"], EncoderOptions(device=device, **options))
+    spec = registry.resolve(model or card["model"], EncoderOptions(device=device, **options))
     if spec.fingerprint != card["encoder"]["fingerprint"]:
         raise InputError(
             f"{what}: was fitted with {card['encoder']['name']} at {card['encoder']['revision'][:12]}, and "

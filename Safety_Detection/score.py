@@ -13,7 +13,7 @@ from Safety_Detection import saved
 from Safety_Detection.words import without_known_word
 from utils import cli, config
 from utils.data import reading
-from utils.embed import Embedder
+from utils.embed.embedder import Embedder
 from utils.files import replacing
 from utils.schema import InputError
 from utils.store.embeddings import EmbeddingStore, default_path

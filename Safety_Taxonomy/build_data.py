@@ -3,7 +3,7 @@
 import sys
 
 from utils.data.catalogue import TAXONOMY_FORMAT
-from utils.evaluation import show_data
+from utils.evaluation.data_sheet import show_data
 
 if __name__ == "__main__":
     sys.exit(show_data("Safety_Taxonomy", TAXONOMY_FORMAT))

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.cli import Settings
 from utils.data.catalogue import TAXONOMY_FORMAT
-from utils.evaluation import Scores, Task, evaluate
+from utils.evaluation.run import evaluate
+from utils.evaluation.settings import Settings
+from utils.evaluation.task import Scores, Task
 from utils.metrics import embedding as metrics
 from utils.metrics.neighbors import nearest_neighbors
 from utils.metrics.summary import summarise
+from utils.results.tables import group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
-from utils.tables import group_table, metric_table
 
 CURVE = (1, 5, 10, 20, 50)
 

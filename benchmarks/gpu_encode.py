@@ -5,10 +5,11 @@
     python benchmarks/gpu_encode.py --device cpu --tiny     # only whether the script works, in seconds
 
 Models have the shapes of the paper's encoders and random weights in bfloat16, texts the lengths of the paper's prompts
-and random tokens, so nothing is downloaded. Batches are those of utils/embed.py; those of sentence-transformers, 32
-texts sorted by length, are the reference. Prints for each model what a batch must do at least, a row for each budget,
-and in the end the least budget that does for all of them, which is to be TOKEN_BUDGET of utils/loaders.py. Only the
-forward pass is timed: no tokenizer, no copying to the card, no pooling.
+and random tokens, so nothing is downloaded. Batches are those of utils/embed/embedder.py; those of
+sentence-transformers, 32 texts sorted by length, are the reference. Prints for each model what a batch must do at
+least, a row for each budget, and at the end the least budget that is enough for all of them, which is what TOKEN_BUDGET
+of utils/encoders/loaders.py should be. Only the forward pass is timed: no tokenizer, no copying to the card, no
+pooling.
 
 Exit status 3 if a model could not be measured, 2 where there is no such GPU.
 """
@@ -27,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import positive  # noqa: E402
-from utils import cli, embed, loaders  # noqa: E402
+from utils import cli  # noqa: E402
+from utils.embed import embedder  # noqa: E402
+from utils.encoders import loaders  # noqa: E402
 from utils.schema import InputError  # noqa: E402
 
 # How many of the 6056 distinct texts of the paper's three sets have 6, 7, ... 50 of MiniLM's tokens, the two special
@@ -240,9 +243,9 @@ def measure(build: Callable, lengths: np.ndarray, budgets: Sequence[int], repeat
     reference = None
     for budget in (None, *budgets):
         if budget is None:
-            batches = embed.batches(lengths, REFERENCE_BATCH * int(lengths.max()), REFERENCE_BATCH)
+            batches = embedder.batches(lengths, REFERENCE_BATCH * int(lengths.max()), REFERENCE_BATCH)
         else:
-            batches = embed.batches(lengths, budget)
+            batches = embedder.batches(lengths, budget)
         label = f"{REFERENCE_BATCH} texts" if budget is None else str(budget)
         if on_gpu:
             torch.cuda.empty_cache()

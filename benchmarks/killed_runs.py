@@ -24,7 +24,7 @@ from utils import cli
 # The evaluation as it is, but for a line that is written when a batch has been encoded.
 EVALUATION = """
 import json, sys
-from utils import loaders
+from utils.encoders import loaders
 from Safety_Contrast.evaluate import TASK, evaluate
 
 encode = loaders.SentenceTransformerEncoder.encode

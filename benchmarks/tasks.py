@@ -39,10 +39,10 @@ NUMBERS = {
 # The evaluation as all.sh runs it, with the made-up texts in BeaverTails' place, and a line on what it imported.
 EVALUATION = """
 import importlib, json, os, sys
-from utils import baseline
-from utils.evaluation import evaluate_all
+from utils.embed import average_similarity
+from utils.evaluation.run import evaluate_all
 texts = json.load(open(os.environ["UNRELATED"]))
-baseline.beavertails_head_and_tail = lambda: (texts["head"], texts["tail"])
+average_similarity.beavertails_head_and_tail = lambda: (texts["head"], texts["tail"])
 tasks = [importlib.import_module(name + ".evaluate").TASK for name in sys.argv[1].split(",")]
 status = evaluate_all(tasks, "scripts.all_tasks", sys.argv[2:])
 print("torch" in sys.modules, file=sys.stderr)
@@ -50,11 +50,12 @@ sys.exit(status)
 """
 ENCODING = """
 import json, sys, time
-from utils import embed, encoders
+from utils.embed.embedder import Embedder
+from utils.encoders.registry import resolve
 from utils.schema import EncoderOptions
 texts = json.load(open(sys.argv[1]))
-spec = encoders.resolve("all-minilm-l6-v2", EncoderOptions(device="cpu", dtype=sys.argv[2]))
-embedder = embed.Embedder(spec)
+spec = resolve("all-minilm-l6-v2", EncoderOptions(device="cpu", dtype=sys.argv[2]))
+embedder = Embedder(spec)
 embedder.embed(texts[:64], texts[:64])
 bare, ours = [], []
 for _ in range(int(sys.argv[3])):

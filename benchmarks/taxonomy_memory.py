@@ -19,13 +19,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from utils import cli  # noqa: E402
+from utils.encoders import registry  # noqa: E402
 
 # The evaluation as it is, but for the account of its steps.
 EVALUATION = """
 import functools, importlib, sys, time
 start = time.perf_counter()
 from benchmarks.neighbors import peak_mib
-from utils import embed, metrics, results, sources
+from utils.data import loading
+from utils.embed.embedder import Embedder
+from utils.evaluation import run
+from utils.metrics import embedding as metrics
+from utils.results import result_file
 
 module = importlib.import_module("Safety_Taxonomy.evaluate")
 steps = {}
@@ -43,14 +48,14 @@ def account(owner, name, step):
 
     setattr(owner, name, counted)
 
-account(sources, "load", "load the file")
-account(embed.Embedder, "embed", "embed")
+account(loading, "load", "load the file")
+account(Embedder, "embed", "embed")
 account(module, "nearest_neighbors", "nearest neighbours")
 account(module, "summarise", "means and intervals")
 account(metrics, "silhouette", "silhouette")
 account(metrics, "normalized_mutual_information", "k-means and NMI")
-account(results, "write_result", "write the result")
-status = module.evaluate(module.TASK, sys.argv[1:])
+account(result_file, "write_result", "write the result")
+status = run.evaluate(module.TASK, sys.argv[1:])
 steps["all"] = (time.perf_counter() - start, 1, peak_mib())
 for step, (seconds, times, peak) in steps.items():
     print(f"{step:20} {seconds:8.1f} s {times:3} x {peak:7.0f} MiB", file=sys.stderr)
@@ -98,10 +103,9 @@ def write_prompts(path: Path, n: int) -> list[str]:
 def fill_store(cache: Path, texts: list[str]) -> None:
     """Puts made-up embeddings of the default encoder into a store."""
     from benchmarks.neighbors import embeddings
-    from utils import encoders
     from utils.store import embeddings as store
 
-    spec = encoders.resolve("all-minilm-l6-v2")
+    spec = registry.resolve("all-minilm-l6-v2")
     kept = store.EmbeddingStore(cache / store.FILE_NAME)
     kept.put_encoder_info(spec.info(dimension=384, max_tokens=256))
     vectors = embeddings(len(texts), 384)

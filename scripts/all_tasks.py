@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import report
-from utils.cli import parser
-from utils.evaluation import evaluate_all
+from utils.evaluation.run import evaluate_all
+from utils.evaluation.settings import parser
+from utils.report import __main__ as report_main
 
 PROGRAM = "scripts.all_tasks"
 
@@ -16,10 +16,10 @@ PROGRAM = "scripts.all_tasks"
 def of_report(argv: Sequence[str]) -> list[str]:
     """Those of the evaluations' arguments that the report takes."""
     given = vars(parser(PROGRAM, "").parse_args(argv))
-    values = [f"--{name}={given[name]}" for name in report.TAKES if isinstance(given.get(name), str)]
+    values = [f"--{name}={given[name]}" for name in report_main.TAKES if isinstance(given.get(name), str)]
     return [value.removeprefix("--encoder=") for value in values] + ["--quiet"] * given["quiet"]
 
 
 if __name__ == "__main__":
     tasks = (CHALLENGING, CONTRAST, TAXONOMY)
-    sys.exit(evaluate_all(tasks, PROGRAM) or report.main(of_report(sys.argv[1:])))
+    sys.exit(evaluate_all(tasks, PROGRAM) or report_main.main(of_report(sys.argv[1:])))

@@ -40,7 +40,7 @@ def sample_results(tmp_path_factory):
     from Safety_Challenging.evaluate import TASK as CHALLENGING
     from Safety_Contrast.evaluate import TASK as CONTRAST
     from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-    from utils import evaluation
+    from utils.evaluation import run as evaluation_run
 
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +51,7 @@ def sample_results(tmp_path_factory):
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
         for task in (CHALLENGING, CONTRAST, TAXONOMY):
             arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
-            assert evaluation.evaluate(task, [*arguments, "--model", "all-minilm-l6-v2,tfidf"]) == 0
+            assert evaluation_run.evaluate(task, [*arguments, "--model", "all-minilm-l6-v2,tfidf"]) == 0
     return folder
 
 

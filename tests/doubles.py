@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from utils import results
 from utils.metrics import summary
+from utils.results import result_file
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Result
 
 GROUPS = ["a"] * 12 + ["b"] * 10
@@ -45,7 +45,7 @@ def written(out, name, values, task="safety_challenging", metric="normalized_sim
         metrics=tuple(summary.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
         items={"id": [f"i{k}" for k in range(len(values))], "type": GROUPS, metric: list(values)},
     )  # fmt: skip
-    return results.write_result(replace(result, **more), out)
+    return result_file.write_result(replace(result, **more), out)
 
 
 def tie(path):

@@ -12,8 +12,9 @@ from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import cli, config, encoders
-from utils.evaluation import evaluate
+from utils import cli, config
+from utils.encoders import loading
+from utils.evaluation.run import evaluate
 
 
 def fails(capsys, tmp_path, task, *flags):
@@ -106,7 +107,7 @@ def test_an_encoder_that_gives_nan(capsys, tmp_path, monkeypatch):
         def encode(self, texts):
             return np.full((len(texts), 2), np.nan, dtype=np.float32)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Broken())
+    monkeypatch.setattr(loading, "load", lambda spec: Broken())
     line = fails(capsys, tmp_path, CHALLENGING, "--model", "all-minilm-l6-v2")
     assert re.search(r"gave NaN or infinity for id \d+ \((un)?safe_prompt\)", line)
 

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 from doubles import StandIn
 
-from utils import baseline, encoders
-from utils.embed import Embedder
-from utils.schema import InputError
+from utils.embed import average_similarity
+from utils.embed.embedder import Embedder
+from utils.encoders import __main__ as encoders_main
+from utils.encoders import loading, registry
+from utils.evaluation import baseline, settings
+from utils.schema import Baseline, InputError
 from utils.store.embeddings import EmbeddingStore
 
 VECTORS = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
@@ -27,7 +30,7 @@ def frame():
 
 
 def test_beavertails_prompts_are_drawn_as_the_paper_says(frame):
-    head, tail = baseline.beavertails_head_and_tail(frame)
+    head, tail = average_similarity.beavertails_head_and_tail(frame)
     assert len(head) == len(tail) == 500 and not set(head) & set(tail)
     first = frame.iloc[:1250]  # the first row of each prompt
     parts = [first[first.is_safe == label].sample(n=500, random_state=42) for label in (True, False)]
@@ -47,12 +50,12 @@ class LetterEncoder(StandIn):
 
 
 def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypatch, tmp_path):
-    monkeypatch.setattr(encoders, "load", lambda spec: LetterEncoder())
-    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: frame)
+    monkeypatch.setattr(loading, "load", lambda spec: LetterEncoder())
+    monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: frame)
     kept = EmbeddingStore(tmp_path / "embeddings.sqlite")
-    embedder = Embedder(encoders.resolve("all-minilm-l6-v2"), kept)
+    embedder = Embedder(registry.resolve("all-minilm-l6-v2"), kept)
     b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS)
-    head, tail = baseline.beavertails_head_and_tail(frame)
+    head, tail = average_similarity.beavertails_head_and_tail(frame)
     rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head[:60] + tail}
     whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head[:60], tail)]
     ours = LetterEncoder().encode(head).astype(float), LetterEncoder().encode(tail).astype(float)
@@ -60,17 +63,17 @@ def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypat
 
     assert metrics.average_similarity(ours[0][:60], ours[1])[0] == pytest.approx(np.mean(whole), abs=1e-9)
     assert (b.source, b.value) == ("beavertails", pytest.approx(metrics.average_similarity(*ours)[0], abs=1e-9))
-    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: pytest.fail("was asked for again"))
+    monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: pytest.fail("was asked for again"))
     assert baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS) == b
 
 
 def test_auto_takes_own_where_beavertails_cannot_be_had(monkeypatch):
-    embedder = Embedder(encoders.resolve("all-minilm-l6-v2"))
+    embedder = Embedder(registry.resolve("all-minilm-l6-v2"))
 
     def cannot():
         raise InputError("BeaverTails: the Hugging Face hub can't be reached")
 
-    monkeypatch.setattr(baseline, "_beavertails_frame", cannot)
+    monkeypatch.setattr(average_similarity, "_beavertails_frame", cannot)
     notes = []
     b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS, notes.append)
     assert (b.source, b.value) == ("own", pytest.approx(OWN))
@@ -80,9 +83,9 @@ def test_auto_takes_own_where_beavertails_cannot_be_had(monkeypatch):
 
 
 def test_tfidf_takes_own_and_a_number_is_taken_as_given():
-    embedder = Embedder(encoders.resolve("tfidf"))
+    embedder = Embedder(registry.resolve("tfidf"))
     assert baseline.choose_baseline("auto", embedder, VECTORS, GROUPS).source == "own"
-    assert baseline.choose_baseline(0.25, embedder, VECTORS, GROUPS) == baseline.Baseline(0.25, "given")
+    assert baseline.choose_baseline(0.25, embedder, VECTORS, GROUPS) == Baseline(0.25, "given")
     for choice in ("paper", "beavertails"):
         with pytest.raises(InputError, match=f"--baseline {choice}"):
             baseline.choose_baseline(choice, embedder, VECTORS, GROUPS)
@@ -93,19 +96,19 @@ def test_tfidf_takes_own_and_a_number_is_taken_as_given():
 @pytest.mark.parametrize("text", ["1", "1.5", "nan", "papers", "-2"])
 def test_a_baseline_out_of_range_is_refused(text):
     with pytest.raises(InputError, match=f"--baseline {text}"):
-        baseline.parse_baseline(text)
+        settings.parse_baseline(text)
 
 
 def test_the_average_command_prints_the_double_loops_value(frame, monkeypatch, capsys):
-    monkeypatch.setattr(encoders, "load", lambda spec: LetterEncoder())
-    monkeypatch.setattr(baseline, "_beavertails_frame", lambda: frame)
-    assert encoders.main(["average", "all-minilm-l6-v2"]) == 0
+    monkeypatch.setattr(loading, "load", lambda spec: LetterEncoder())
+    monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: frame)
+    assert encoders_main.main(["average", "all-minilm-l6-v2"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    head, tail = baseline.beavertails_head_and_tail(frame)
+    head, tail = average_similarity.beavertails_head_and_tail(frame)
     vectors = [LetterEncoder().encode(texts).tolist() for texts in (head, tail)]
     cosines = sorted(oracles.cosine(a, b) for a in vectors[0] for b in vectors[1])
     mean = sum(cosines) / len(cosines)
     deviation = (sum((cosine - mean) ** 2 for cosine in cosines) / len(cosines)) ** 0.5
     middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
     assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
-    assert encoders.main(["average", "tfidf"]) == 2
+    assert encoders_main.main(["average", "tfidf"]) == 2

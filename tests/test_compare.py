@@ -12,12 +12,15 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import compare, evaluation, tables
+from utils import tables, transfer
+from utils.compare import __main__ as compare_main
+from utils.evaluation import run as evaluation_run
 from utils.schema import DataFile, EncoderInfo, Metric
+from utils.tables import p_text
 
 
 def table(capsys, *arguments):
-    assert compare.main([*map(str, arguments), "--format", "csv"]) == 0
+    assert compare_main.main([*map(str, arguments), "--format", "csv"]) == 0
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
@@ -147,7 +150,7 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
 def test_what_is_not_alike_is_not_compared(tmp_path, capsys, change, message):
     written(tmp_path, "one", np.linspace(0, 1, 22))
     written(tmp_path, "two", np.linspace(0, 0.9, 22), **change)
-    assert compare.main(["--out", str(tmp_path)]) == 2
+    assert compare_main.main(["--out", str(tmp_path)]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: one and two on safety_challenging: ") and message in line
 
@@ -161,7 +164,7 @@ def test_bad_input_is_one_line(three, capsys):
         (["--reference", "four"], "--reference four: no result of safety_challenging"),
         (["--data", "nothing"], "no task has results of two encoders"),
     ):
-        assert compare.main(["--out", str(out), *arguments]) == 2
+        assert compare_main.main(["--out", str(out), *arguments]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1, line
 
@@ -169,11 +172,11 @@ def test_bad_input_is_one_line(three, capsys):
 def test_real_results_in_every_format(tmp_path, capsys):
     for task in (CHALLENGING, TAXONOMY):
         arguments = ["--data", "sample", "--model", "all-minilm-l6-v2,tfidf", "--out", str(tmp_path), "--quiet"]
-        assert evaluation.evaluate(task, arguments) == 0
+        assert evaluation_run.evaluate(task, arguments) == 0
     capsys.readouterr()
     printed = {}
-    for form in compare.FORMATS:
-        assert compare.main(["tfidf", "all-minilm-l6-v2", "--out", str(tmp_path), "--format", form]) == 0
+    for form in compare_main.FORMATS:
+        assert compare_main.main(["tfidf", "all-minilm-l6-v2", "--out", str(tmp_path), "--format", form]) == 0
         printed[form] = capsys.readouterr().out
     assert max(len(line) for line in printed["text"].splitlines()) <= 80
     assert printed["markdown"].count("| average ") == 2 + 2
@@ -231,10 +234,10 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
     assert {e: of[e, "across"]["rank"] for e in ("none", "first", "both")} == {"none": "2", "first": "2", "both": "1"}
     assert all(row["rank"] == "" for (_, group), row in of.items() if group != "across")
     for form in ("text", "markdown", "latex"):
-        assert compare.main(["--out", str(detectors), "--format", form]) == 0
+        assert compare_main.main(["--out", str(detectors), "--format", form]) == 0
         said = capsys.readouterr().out
         assert "paired bootstrap of groups" in said and "Cohen" not in said and "sign-flip" not in said
-    assert compare.main(["--out", str(detectors)]) == 0
+    assert compare_main.main(["--out", str(detectors)]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
@@ -246,10 +249,10 @@ def test_results_of_a_labelled_file_are_found_by_its_path(detectors, capsys):
     (detectors / "made-up.v3.csv").write_text("prompt,label\n")
     arguments = ["--out", detectors, "--task", "safety_detection"]
     assert len(table(capsys, *arguments, "--data", path)) == 3 * 6
-    assert compare.main([*map(str, arguments), "--data", str(detectors / "made-up.v3.csv")]) == 2
+    assert compare_main.main([*map(str, arguments), "--data", str(detectors / "made-up.v3.csv")]) == 2
     assert "made-up.v3.csv (there are some on made-up.v2)" in capsys.readouterr().err, "another dataset"
     (detectors / "made-up.v2").rename(detectors / "made-up.v2+xstest")
-    assert compare.main([*map(str, arguments), "--data", str(path)]) == 2
+    assert compare_main.main([*map(str, arguments), "--data", str(path)]) == 2
     said = capsys.readouterr().err
     assert "no task has results of two encoders on " in said
     assert "made-up.v2.csv (there are some on made-up.v2+xstest)" in said
@@ -271,7 +274,7 @@ def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
 
 def test_detectors_are_resampled_as_often_as_their_correction_needs(detectors, capsys, monkeypatch):
     # Of 2 encoders in 5 groups: 50 resamples for each difference, so that the least p-value is 10 of 501.
-    monkeypatch.setattr(compare.transfer, "LEAST_RESAMPLES", 10)
+    monkeypatch.setattr(transfer, "LEAST_RESAMPLES", 10)
     rows = table(capsys, "none", "first", "both", "--out", detectors)
     assert min(float(r["p_holm"]) for r in rows if r["p_holm"] and r["group"] != "across") == pytest.approx(10 / 501)
 
@@ -282,7 +285,7 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     for name, label in labels.items():
         encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
         written(detectors, name, np.linspace(0, 1, 22), encoder=encoder)
-    assert compare.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
+    assert compare_main.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80 and all(label in said for label in labels.values())
     # A row's name of 38 and columns of 30, 6 and 6, with two blanks between each, are 86.
@@ -297,7 +300,7 @@ def test_a_label_is_text_in_markdown(tmp_path, capsys):
     for name, label in (("one", "a|b <i>"), ("two", "c")):
         encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
         written(tmp_path, name, np.linspace(0, 0.9, 22), encoder=encoder)
-    assert compare.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
+    assert compare_main.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
     assert capsys.readouterr().out.count("a\\|b &lt;i>") == 2, "a row of the ranking and a heading"
 
 
@@ -305,7 +308,7 @@ def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
     for name, label, least in (("one", "MiniLM-L6", 0.2), ("two", "gte-Qwen2-1.5B", 0.1)):
         encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
         written(tmp_path, name, np.linspace(least, 0.9, 22), encoder=encoder)
-    assert compare.main(["one", "two", "--out", str(tmp_path), "--format", "latex"]) == 0
+    assert compare_main.main(["one", "two", "--out", str(tmp_path), "--format", "latex"]) == 0
     said = capsys.readouterr().out
     assert "gte-Qwen2-1.5B" in said and "$-$0.050" in said  # linspace: the mean is that of its ends, 0.55 and 0.5
 
@@ -313,11 +316,11 @@ def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
     for name in ("both", "new"):
         written(detectors, name, np.linspace(0, 1, 22))
-    assert compare.main(["both", "new", "--out", str(detectors)]) == 0
+    assert compare_main.main(["both", "new", "--out", str(detectors)]) == 0
     said = capsys.readouterr()
     assert "safety-challenging: " in said.out and "safety-detection" not in said.out
     assert "without safety_detection: new: no result in" in said.err
-    assert compare.main(["both", "new", "--out", str(detectors), "--task", "safety_detection"]) == 2
+    assert compare_main.main(["both", "new", "--out", str(detectors), "--task", "safety_detection"]) == 2
 
 
 def test_detectors_that_cannot_be_compared(detectors, capsys):
@@ -325,21 +328,21 @@ def test_detectors_that_cannot_be_compared(detectors, capsys):
         (["--metric", "auroc/svm"], "--metric auroc/svm: "),
         (["--task", "safety_detection", "one"], "one: no result in"),
     ):
-        assert compare.main(["--out", str(detectors), *arguments]) == 2
+        assert compare_main.main(["--out", str(detectors), *arguments]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1
     path = detectors / "made-up" / "safety_detection" / "none.json"
     before = path.read_text()
     path.write_text(before.replace('"seed": 42', '"seed": 7'))
-    assert compare.main(["--out", str(detectors)]) == 2
+    assert compare_main.main(["--out", str(detectors)]) == 2
     assert "both and none on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
     path.write_text(before)
     items = path.with_name("none.items.csv")
     items.write_text(items.read_text().replace("i3,a,1", "i3,b,1"))
     tie(path)
-    assert compare.main(["--out", str(detectors)]) == 2
+    assert compare_main.main(["--out", str(detectors)]) == 2
     assert "both and none on safety_detection: other items" in capsys.readouterr().err
 
 
 def test_p_values_are_never_printed_as_nought():
-    assert [compare.p_text(p) for p in (None, 0.00004, 0.0123, 1.0)] == ["-", "<0.001", "0.012", "1.000"]
+    assert [p_text(p) for p in (None, 0.00004, 0.0123, 1.0)] == ["-", "<0.001", "0.012", "1.000"]

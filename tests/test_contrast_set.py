@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from Safety_Contrast import answers, build_data, generate, quality
 from Safety_Contrast.evaluate import TASK
-from utils import config, evaluation
+from utils import config
 from utils.data import catalogue, loading
+from utils.evaluation import run as evaluation_run
 
 FIVE = [f"text {i}" for i in range(5)]
 
@@ -544,7 +545,7 @@ def test_what_was_written_is_evaluated_under_its_folders_name(server, tmp_path, 
     assert write_set("sample", tmp_path / "my-set", "--limit", "24") == 0
     data = str(tmp_path / "my-set" / "contrast_parsed.jsonl")
     where = ["--out", str(tmp_path / "out"), "--quiet"]
-    assert evaluation.evaluate(TASK, ["--data", data, "--model", "tfidf", *where]) == 0
+    assert evaluation_run.evaluate(TASK, ["--data", data, "--model", "tfidf", *where]) == 0
     assert (tmp_path / "out" / "my-set" / "safety_contrast" / "tfidf.json").is_file()
 
 

@@ -24,8 +24,11 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import cluster, config, corpus, embed, encoders, shards
-from utils.embed import Embedder
+from utils import config
+from utils.embed import __main__ as embed_main
+from utils.embed import cluster, corpus, shards
+from utils.embed.embedder import Embedder
+from utils.encoders import loading, registry
 
 WORDS = ["stone", "river", 'a "quoted" word', "two\nlines", "a, comma", "naïve", "NA", "007"]
 TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them stand twice
@@ -46,7 +49,7 @@ def write(path: Path, texts=TEXTS, ids=IDS) -> Path:
 
 
 def run(source, output, *flags):
-    return embed.main(["--input", str(source), "--output", str(output), "--shard-rows", "10", *flags])
+    return embed_main.main(["--input", str(source), "--output", str(output), "--shard-rows", "10", *flags])
 
 
 def fails(capsys, status, source, output, *flags):
@@ -135,7 +138,7 @@ def test_vectors_are_those_of_the_embedder_and_of_sentence_transformers(made, be
     from sentence_transformers import SentenceTransformer
 
     got = vectors(made[1])
-    np.testing.assert_allclose(got, Embedder(encoders.resolve(bert)).embed(TEXTS, IDS).matrix, atol=1e-6)
+    np.testing.assert_allclose(got, Embedder(registry.resolve(bert)).embed(TEXTS, IDS).matrix, atol=1e-6)
     np.testing.assert_allclose(got, SentenceTransformer(bert, device="cpu").encode(TEXTS), atol=1e-6)
 
 
@@ -166,7 +169,7 @@ def test_a_restart_makes_what_is_missing_or_damaged_and_nothing_else(tmp_path, m
     (output / "part-00003.parquet").write_bytes(before["part-00003.parquet"][:-100])
     shutil.copy(output / "part-00005.parquet", output / "part-00004.parquet")  # three rows where ten belong
     (output / ".part-00002.parquet.killed").write_text("half a shard")
-    encoded, load = [], encoders.load
+    encoded, load = [], loading.load
 
     def logged(spec):
         encoder = load(spec)
@@ -175,7 +178,7 @@ def test_a_restart_makes_what_is_missing_or_damaged_and_nothing_else(tmp_path, m
         )
         return encoder
 
-    monkeypatch.setattr(encoders, "load", logged)
+    monkeypatch.setattr(loading, "load", logged)
     assert run(source, output, "--model", bert) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("embedded 30 rows with tiny, reused 23: 6 shards")
@@ -191,13 +194,14 @@ def test_a_restart_makes_what_is_missing_or_damaged_and_nothing_else(tmp_path, m
 SLOW = (
     "import sys, time; sys.path.insert(0, 'tests')\n"
     "from workers import Lengths\n"
-    "from utils import encoders, embed\n"
+    "from utils.embed.__main__ import main\n"
+    "from utils.encoders import loading\n"
     "class Slow(Lengths):\n"
     "    def encode(self, texts):\n"
     "        time.sleep(0.02)\n"
     "        return super().encode(texts)\n"
-    "encoders.load = lambda spec: Slow()\n"
-    "sys.exit(embed.main(sys.argv[1:]))\n"
+    "loading.load = lambda spec: Slow()\n"
+    "sys.exit(main(sys.argv[1:]))\n"
 )
 
 
@@ -366,7 +370,7 @@ def test_another_corpus_is_not_mixed_with(tmp_path, made, bert, capsys):
 def test_a_run_that_made_no_shard_leaves_the_folder_free(tmp_path, made, bert, monkeypatch, capsys):
     output = tmp_path / "shards"
     with monkeypatch.context() as broken:
-        broken.setattr(encoders, "load", lambda spec: StandIn())  # which can't encode
+        broken.setattr(loading, "load", lambda spec: StandIn())  # which can't encode
         with pytest.raises(AttributeError):
             run(made[0], output, "--quiet")
     assert json.loads((output / "_manifest.json").read_text())["encoder"]["name"] == "all-minilm-l6-v2"
@@ -398,7 +402,7 @@ def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkey
                 stream.write("054,another,7\n")
             return np.ones((len(texts), 2), dtype=np.float32)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Appending())
+    monkeypatch.setattr(loading, "load", lambda spec: Appending())
     assert "prompts.csv: changed while it was embedded" in fails(capsys, 2, source, tmp_path / "shards")
     assert json.loads((tmp_path / "shards" / "_manifest.json").read_text())["done"] is None
 
@@ -410,7 +414,7 @@ def test_an_encoder_that_gives_nan_names_the_row(tmp_path, monkeypatch, capsys):
         def encode(self, texts):
             return np.array([[np.nan if text == TEXTS[33] else 1, 1] for text in texts], dtype=np.float32)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Broken())
+    monkeypatch.setattr(loading, "load", lambda spec: Broken())
     line = fails(capsys, 2, write(tmp_path / "prompts.csv"), tmp_path / "shards")
     assert "gave NaN or infinity for row 34; leave that row out" in line
     assert len(contents(tmp_path / "shards")) == 3
@@ -453,7 +457,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeyp
     last = captured.err.splitlines()[-1]
     assert "4 workers died over rows 31 to 40, often for want of memory; the shards that are finished stay" in last
     assert 0 < finished < 6
-    monkeypatch.setattr(encoders, "load", lambda spec: workers.Lengths())
+    monkeypatch.setattr(loading, "load", lambda spec: workers.Lengths())
     assert run(made[0], output) == 0
     assert vectors(output).tolist() == workers.Lengths().encode(TEXTS).tolist()
 

@@ -13,10 +13,15 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
-from utils import evaluation, figures, report, transfer
-from utils.detection_figures import roc_curves, transfer_heatmap
-from utils.figure_style import FORMS, drawing
-from utils.results import read_items, read_result
+from utils.evaluation import run as evaluation_run
+from utils.figures import __main__ as figures_main
+from utils.figures.detection import roc_curves, transfer_heatmap
+from utils.figures.style import FORMS, drawing
+from utils.report import __main__ as report_main
+from utils.report import gather
+from utils.results.result_file import read_items, read_result
+from utils.transfer import results as transfer
+from utils.transfer.finding import finding as transfer_finding
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +31,10 @@ def out(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
         flags = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
-        assert evaluation.evaluate(TASK, ["tfidf", *flags, "--detectors", "nearest_unsafe,centroid_difference"]) == 0
-    assert report.main(["--out", str(folder), "--quiet"]) == 0
+        assert (
+            evaluation_run.evaluate(TASK, ["tfidf", *flags, "--detectors", "nearest_unsafe,centroid_difference"]) == 0
+        )
+    assert report_main.main(["--out", str(folder), "--quiet"]) == 0
     return folder
 
 
@@ -69,7 +76,7 @@ def test_tables_show_the_result_file(out):
 def test_the_finding_is_in_page_and_markdown_and_no_prompt_is(out):
     result, _ = read(out)
     page, twin = ((out / "sample" / f"report.{kind}").read_text() for kind in ("html", "md"))
-    finding = transfer.finding(result)
+    finding = transfer_finding.finding(result)
     text = html.fromstring(page).text_content()
     assert finding in text and finding in twin and "Safety-Detection" in text
     assert result.dataset_files[0].sha256 in text and result.encoder.fingerprint in text
@@ -112,13 +119,13 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
         stem = name.replace("/", "--")
         (folder / f"{stem}.json").write_text(json.dumps(old))
         shutil.copy(folder / "tfidf.items.csv", folder / f"{stem}.items.csv")
-    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "sample" / "figures").iterdir()}
     stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
     assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in FORMS}
     (folder / "tfidf.items.csv").write_text((folder / "tfidf.items.csv").read_text().replace(",edits,", ",,"))
-    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert "Left out: " in (said := capsys.readouterr().err)
     assert "tfidf.items.csv: not of the run that wrote tfidf.json, or changed since; run the task again." in said
 
@@ -166,7 +173,7 @@ def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys)
     old["settings"]["seed"], old["created"], old["encoder"]["name"] = 7, "2020-01-01T00:00:00+00:00", "other"
     (folder / "other.json").write_text(json.dumps(old))
     shutil.copy(folder / "tfidf.items.csv", folder / "other.items.csv")
-    assert report.main(["--out", str(tmp_path)]) == 0
+    assert report_main.main(["--out", str(tmp_path)]) == 0
     assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
 
 
@@ -189,24 +196,24 @@ def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results,
     folder = tmp_path / "sample" / "safety_detection"
     shutil.copytree(out / "sample" / "safety_detection", folder)
     (folder / "broken.json").write_text("{")
-    assert report.main(["--out", str(tmp_path)]) == 0
+    assert report_main.main(["--out", str(tmp_path)]) == 0
     assert "Left out: " in capsys.readouterr().err
     assert transfer.alike([folder / "broken.json"])[0] == []
     (folder / "tfidf.items.csv").unlink()
-    assert report.main(["--out", str(tmp_path)]) == 2
+    assert report_main.main(["--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "no results to report (Left out: " in said and said.count("\n") == 1
     shutil.copytree(sample_results / "sample" / "safety_taxonomy", tmp_path / "sample" / "safety_taxonomy")
-    assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
     page = (tmp_path / "sample" / "report.html").read_text()
     assert "broken.json: not a result file" in page and "tfidf.items.csv: can&#39;t be read" in page
 
 
 def test_it_stands_after_the_other_tasks(out, sample_results, sample_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
+    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
     shutil.copytree(sample_results / "sample", tmp_path / "sample")
     shutil.copytree(out / "sample" / "safety_detection", tmp_path / "sample" / "safety_detection")
-    assert report.main(["--out", str(tmp_path), "--data", "sample", "--quiet"]) == 0
+    assert report_main.main(["--out", str(tmp_path), "--data", "sample", "--quiet"]) == 0
     tree = html.parse(tmp_path / "sample" / "report.html")
     tasks = [i for i in tree.xpath("//section/@id") if i.startswith("safety_")]
     assert tasks == ["safety_challenging", "safety_contrast", "safety_taxonomy", "safety_detection"]

@@ -12,9 +12,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK, Resampling
-from utils import encoders, results, transfer
-from utils.evaluation import evaluate
+from utils.encoders import loading
+from utils.evaluation.run import evaluate
+from utils.results import result_file
 from utils.schema import EncoderInfo, Metric
+from utils.transfer import tables as transfer_tables
+from utils.transfer.differences import areas, encoder_differences
+from utils.transfer.finding import finding as transfer_finding
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
 
@@ -45,7 +49,7 @@ def done(tmp_path_factory):
     folder, said = tmp_path_factory.mktemp("results"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
-        patch.setattr("utils.evaluation.sys.stdout", said, raising=False)
+        patch.setattr("utils.evaluation.run.sys.stdout", said, raising=False)
         said.reconfigure = lambda **more: None
         assert run(folder, "tfidf", "--data", "sample", "--quiet") == 0
     return folder, said.getvalue()
@@ -102,10 +106,10 @@ def test_it_prints_the_matrix_within_80_columns(done):
 
 def made_up(rows):
     """A result that says these metrics and nothing else."""
-    return results.result_of(
+    return result_file.result_of(
         {
             "schema": 1, "task": "safety_detection", "created": "", "seconds": 0,
-            "settings": dict.fromkeys(results.SETTINGS),
+            "settings": dict.fromkeys(result_file.SETTINGS),
             "encoder": dict.fromkeys((field.name for field in fields(EncoderInfo)), "x"),
             "dataset": {"name": "paper", "files": [], "items": 5},
             "embedding": {"prompts": 1, "unique": 1, "computed": 1, "reused": 0, "seconds": 0},
@@ -117,12 +121,17 @@ def made_up(rows):
 def test_names_of_the_published_sets_fit_80_columns():
     sets, kind = list(labelled_sets.PUBLISHED), "logistic_regression"
     pairs = [f"{a} -> {b}" for a in (*sets, "others") for b in sets]
-    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer.DETAILS)]
+    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer_tables.DETAILS)]
     names += [("fpr_at_threshold", f"{pair}: figurative_language") for pair in pairs]
     rows = [Metric(f"{name}/{kind}", group, 0.5, 5, "higher", 0.4, 0.6, 0.5) for name, group in names]
     rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
     result = made_up(rows)
-    for table in (transfer.matrix_table, transfer.detectors_table, transfer.details_table, transfer.types_table):
+    for table in (
+        transfer_tables.matrix_table,
+        transfer_tables.detectors_table,
+        transfer_tables.details_table,
+        transfer_tables.types_table,
+    ):
         assert max(map(len, table(result).splitlines())) <= 80, table
 
 
@@ -188,7 +197,7 @@ class World(StandIn):
 
 
 def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encoders, "load", lambda spec: World())
+    monkeypatch.setattr(loading, "load", lambda spec: World())
     path = tmp_path / "worlds.csv"
     with path.open("w") as stream:
         print("prompt,label,set,type", file=stream)
@@ -216,13 +225,13 @@ def test_what_is_not_to_be_trusted():
     def m(value, low, high):
         return Metric("auroc/x", "g", value, 9, "higher", low, high)
 
-    assert transfer.distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
-    assert not transfer.distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
-    assert transfer.distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
-    assert transfer.distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
+    assert transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
+    assert not transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
+    assert transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
+    assert transfer_finding.distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
     # Without intervals 0.05 either way: 0.90 to 1.00 within.
-    assert transfer.distrust(m(0.95, None, None), m(0.84, None, None), 0.05)
-    assert not transfer.distrust(m(0.95, None, None), m(0.86, None, None), 0.05)
+    assert transfer_finding.distrust(m(0.95, None, None), m(0.84, None, None), 0.05)
+    assert not transfer_finding.distrust(m(0.95, None, None), m(0.86, None, None), 0.05)
 
 
 def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
@@ -236,7 +245,7 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
             rows.append(m("auroc", f"{train} -> {test}", 0.88 if test == "b" else 0.9))
             rows.append(m("fpr_at_threshold", f"{train} -> {test}", 0.3 if test == "c" else 0.05))
             rows.append(m("tpr_at_threshold", f"{train} -> {test}", 0.6))
-    said = transfer.finding(made_up(rows))
+    said = transfer_finding.finding(made_up(rows))
     assert (
         "Trained on a: 0.90 within, 0.90 on c, where its threshold for 5 % false alarms flags 30 % of the safe" in said
     )
@@ -250,7 +259,7 @@ def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
     rows = [m("auroc", "within", 0.9)]
     for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
         rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
-    said = transfer.finding(made_up(rows))
+    said = transfer_finding.finding(made_up(rows))
     assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
     assert "holds" not in said
 
@@ -286,7 +295,7 @@ def test_many_differences_can_still_be_told_apart():
         scores = {f"knn_vote/{t}": [label * 9 * knows + generator.normal() for label in labels] for t in trains}
         items = {"id": list(range(160)), "set": sets, "label": labels, "group": list(range(160)), **scores}
         found.append(replace(made_up(rows), items=items))
-    differences = transfer.encoder_differences(found)
+    differences = encoder_differences(found)
     assert len(differences) == 60 and max(d.p for d in differences) <= 0.05
 
 
@@ -301,7 +310,7 @@ def test_sets_are_resampled_each_in_its_own_way():
     items = {"set": ["a"] * 80 + ["b"] * 80, "label": labels * 2, "group": list(range(160))}
     items |= {f"knn_vote/{train}": scores * 2 for train in "ab"}
     rows = [Metric("auroc/knn_vote", f"{t} -> {s}", 0.5, 9, "higher") for s in "ab" for t in "ab"]
-    (of,) = transfer.areas([(replace(made_up(rows), items=items), "knn_vote")], 2000)
+    (of,) = areas([(replace(made_up(rows), items=items), "knn_vote")], 2000)
     spread = {group: float(drawn.std()) for group, (_, drawn) in of.items()}
     assert spread["within"] == pytest.approx(spread["a -> a"] / np.sqrt(2), rel=0.1)
     assert spread["a -> b"] == pytest.approx(spread["a -> a"], rel=0.1)
@@ -349,7 +358,7 @@ def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):
         def encode(self, texts):
             return super().encode([f"a {text.split(' ', 1)[1]}" for text in texts])
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Honest())
+    monkeypatch.setattr(loading, "load", lambda spec: Honest())
     path = tmp_path / "honest.csv"
     path.write_text(
         "prompt,label,set\n"

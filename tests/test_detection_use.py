@@ -17,7 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from Safety_Detection import fit, labelled_sets, saved, score
 from Safety_Detection.detectors import KINDS, folds
 from Safety_Detection.detectors import fit as fit_detector
-from utils import encoders, hub
+from utils import hub
+from utils.encoders import loading, registry
 from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, InputError
 
@@ -41,7 +42,7 @@ class World(StandIn):
 
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
-    monkeypatch.setattr(encoders, "load", lambda spec: World())
+    monkeypatch.setattr(loading, "load", lambda spec: World())
     monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
 
 
@@ -223,7 +224,7 @@ def test_an_encoder_that_takes_nothing_any_more_ends_the_run(tmp_path, labelled,
                 raise InputError("the server can't be reached")
             return super().encode(texts)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Gone())
+    monkeypatch.setattr(loading, "load", lambda spec: Gone())
     status, rows = scored(tmp_path, folder, "in.txt", "good\n" * 100 + "bad\n" * 100, "--quiet")
     assert status == 2 and rows is None and asked == [1, 2, 1], "the batch of two texts, and the probe text again"
     assert capsys.readouterr().err == "error: the server can't be reached\n"
@@ -245,7 +246,7 @@ def test_what_an_api_was_paid_for_is_not_paid_for_again(tmp_path, labelled, monk
                 raise InputError("the server can't be reached")
             return super().encode(texts)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Paid())
+    monkeypatch.setattr(loading, "load", lambda spec: Paid())
     lines = [f"{'bad' if i % 2 else 'good'} {i}" for i in range(8)]
     status, rows = scored(tmp_path, folder, "in.txt", "\n".join(lines) + "\n", "--quiet")
     assert status == 2 and rows is None and asked == lines[:4]
@@ -291,7 +292,7 @@ def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkey
         def token_counts(self, texts):
             return np.array([len(text.split()) for text in texts])
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Short())
+    monkeypatch.setattr(loading, "load", lambda spec: Short())
     folder = fitted(tmp_path, labelled, "--no-cache")
     capsys.readouterr()
     monkeypatch.setattr(score, "BATCH", 2)
@@ -463,7 +464,7 @@ def test_another_encoder_is_refused(tmp_path, labelled, capsys, monkeypatch):
     assert "tfidf at" in refused(capsys, "--detector", folder, "--input", text, "--model", "tfidf")
     other = World()
     other.shift = 0.2
-    monkeypatch.setattr(encoders, "load", lambda spec: other)
+    monkeypatch.setattr(loading, "load", lambda spec: other)
     assert "gives the probe text another vector" in refused(capsys, "--detector", folder, "--input", text)
     # 0.003 times (0, 1, ..., 5) moves a vector of length 2 by a hundredth: 5e-5 or so of cosine distance.
     other.shift = 0.003
@@ -541,4 +542,4 @@ def test_code_of_an_encoders_own_is_allowed_by_the_fit_and_by_the_use(tmp_path, 
 def test_options_that_change_a_vector_come_back(tmp_path, labelled):
     folder = fitted(tmp_path, labelled, "--prompt", "query: ", "--dtype", "float16")
     again = saved.load(folder)
-    assert again.spec == encoders.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: ", dtype="float16"))
+    assert again.spec == registry.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: ", dtype="float16"))

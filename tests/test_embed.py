@@ -14,8 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, embed, encoders, evaluation, figures
-from utils.embed import Embedder, batches
+from utils import config
+from utils.embed import embedder
+from utils.embed.embedder import Embedder, batches
+from utils.encoders import loading, registry
+from utils.evaluation import run as evaluation_run
+from utils.figures import __main__ as figures_main
 from utils.schema import EncoderOptions, InputError
 from utils.store import __main__ as store_main
 from utils.store import embeddings as store
@@ -40,7 +44,7 @@ class CountingEncoder(StandIn):
 @pytest.fixture
 def encoder(monkeypatch):
     counting = CountingEncoder()
-    monkeypatch.setattr(encoders, "load", lambda spec: counting)
+    monkeypatch.setattr(loading, "load", lambda spec: counting)
     return counting
 
 
@@ -49,7 +53,7 @@ def kept(tmp_path):
     return store.EmbeddingStore(tmp_path / "store" / "embeddings.sqlite")
 
 
-SPEC = encoders.resolve("all-minilm-l6-v2")
+SPEC = registry.resolve("all-minilm-l6-v2")
 TEXTS = ["b", "a", "ccc", "a", "dd", "b"]
 IDS = [f"id {i}" for i in range(6)]
 
@@ -68,7 +72,7 @@ def test_rows_are_in_order_and_each_text_is_computed_once(encoder, kept):
 
 def test_tokens_are_counted_a_part_of_the_texts_at_a_time(encoder, monkeypatch):
     whole, count = [], encoder.token_counts
-    monkeypatch.setattr(embed, "COUNTED_AT_ONCE", 3)
+    monkeypatch.setattr(embedder, "COUNTED_AT_ONCE", 3)
     monkeypatch.setattr(encoder, "token_counts", lambda texts: whole.append(len(texts)) or count(texts))
     long = "x" * 65
     embedded = Embedder(SPEC).embed([*TEXTS, long], [*IDS, "id 6"])
@@ -81,7 +85,7 @@ def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, mo
     again = Embedder(SPEC, kept).embed([*TEXTS, "new"], [*IDS, "id 6"])
     assert encoder.asked.count("a") == 1 and encoder.asked[-1] == "new"
     assert (again.stats.computed, again.stats.reused, again.info.dimension) == (1, 4, 3)
-    monkeypatch.setattr(encoders, "load", lambda spec: pytest.fail("the encoder was loaded"))
+    monkeypatch.setattr(loading, "load", lambda spec: pytest.fail("the encoder was loaded"))
     third = Embedder(SPEC, kept).embed(TEXTS, IDS)
     assert third.matrix.tolist() == expected(TEXTS) and third.device is None
     assert (third.info.dimension, third.info.max_tokens) == (3, 64)
@@ -89,7 +93,7 @@ def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, mo
 
 def test_another_fingerprint_shares_nothing(encoder, kept):
     Embedder(SPEC, kept).embed(TEXTS, IDS)
-    prompted = encoders.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: "))
+    prompted = registry.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: "))
     assert Embedder(prompted, kept).embed(TEXTS, IDS).stats.computed == 4
 
 
@@ -104,7 +108,7 @@ def test_vectors_without_direction_are_refused_with_the_items_id_and_not_stored(
 
 def test_a_text_without_a_word_is_named_by_tfidf():
     with pytest.raises(InputError, match="tfidf: gave a zero vector for id 1"):
-        Embedder(encoders.resolve("tfidf")).embed(["two words", "?!"], ["id 0", "id 1"])
+        Embedder(registry.resolve("tfidf")).embed(["two words", "?!"], ["id 0", "id 1"])
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000), st.sampled_from([None, 1, 7]))
@@ -169,10 +173,10 @@ def test_contents_and_prune(encoder, kept):
 
 def test_results_and_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp_path, capsys):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), "--model", "tfidf"]
-    assert evaluation.evaluate(TAXONOMY, arguments) == 0
-    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
+    assert figures_main.main(["--out", str(tmp_path)]) == 0
     kept = store.EmbeddingStore(store.default_path())
-    fingerprint = encoders.resolve("tfidf").fingerprint
+    fingerprint = registry.resolve("tfidf").fingerprint
     kept.put_fact("unknown", "result x", {})
     kept._connection.execute("UPDATE facts SET value = 'not JSON' WHERE fingerprint = 'unknown'")
     capsys.readouterr()
@@ -241,7 +245,7 @@ class SmallMemory(CountingEncoder):
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, kept):
     small = SmallMemory()
-    monkeypatch.setattr(encoders, "load", lambda spec: small)
+    monkeypatch.setattr(loading, "load", lambda spec: small)
     texts = ["x" * (1 + i % 20) + str(i) for i in range(50)]
     embedded = Embedder(SPEC, kept).embed(texts, [str(i) for i in range(50)])
     assert embedded.matrix.tolist() == expected(texts)
@@ -250,7 +254,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, kept):
 
 def test_a_text_that_does_not_fit_alone_is_named(monkeypatch, kept):
     small = SmallMemory()
-    monkeypatch.setattr(encoders, "load", lambda spec: small)
+    monkeypatch.setattr(loading, "load", lambda spec: small)
     small.room = 5
     texts = ["a", "b" * 3, "c" * 6]
     with pytest.raises(InputError, match=r"no memory on cpu for id 2 alone \(6 tokens\); try --dtype bfloat16"):
@@ -264,7 +268,8 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from doubles import StandIn\n"
-        "from utils import embed, encoders\n"
+        "from utils.embed.embedder import Embedder\n"
+        "from utils.encoders import loading, registry\n"
         "from utils.store import embeddings as store\n"
         "class Slow(StandIn):\n"
         "    dimension, token_budget = 3, 8\n"
@@ -272,10 +277,10 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
         "        time.sleep(0.01)\n"
         "        with open(sys.argv[2], 'a') as log: log.write(''.join(f'{text}\\n' for text in texts))\n"
         "        return np.array([[len(t), sum(map(ord, t)), 1] for t in texts], dtype=np.float32)\n"
-        "encoders.load = lambda spec: Slow()\n"
+        "loading.load = lambda spec: Slow()\n"
         "texts = [f'text {i}' for i in range(800)]\n"
         "kept = store.EmbeddingStore(Path(sys.argv[1]))\n"
-        "matrix = embed.Embedder(encoders.resolve('all-minilm-l6-v2'), kept).embed(texts, texts).matrix\n"
+        "matrix = Embedder(registry.resolve('all-minilm-l6-v2'), kept).embed(texts, texts).matrix\n"
         "np.save(sys.argv[3], matrix)\n"
     )
     log, out = tmp_path / "log", tmp_path / "matrix.npy"

@@ -14,8 +14,11 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from utils import config, encoders, hub, schema
-from utils.encoders import load, resolve
+from utils import config, hub, schema
+from utils.encoders import __main__ as encoders_main
+from utils.encoders import loading, paper, registry, tfidf
+from utils.encoders.loading import load
+from utils.encoders.registry import resolve
 from utils.schema import EncoderOptions, InputError
 
 
@@ -34,9 +37,9 @@ def mean_pooled(folder, texts):
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("name", encoders.registry())
+@pytest.mark.parametrize("name", registry.known_encoders())
 def test_a_registry_entry_is_complete(name):
-    entry = encoders.registry()[name]
+    entry = registry.known_encoders()[name]
     for key in ("label", "family", "loader", "source", "revision", "licence", "parameters", "dtype"):
         assert entry[key], key
     assert {"dimension", "max_tokens", "prompt"} <= entry.keys()
@@ -49,21 +52,23 @@ def test_a_registry_entry_is_complete(name):
 
 
 def test_the_registry_has_the_papers_eleven_under_their_labels():
-    for name, figures in encoders.paper_figures().items():
-        entry = encoders.registry()[name]
+    for name, figures in paper.paper_figures().items():
+        entry = registry.known_encoders()[name]
         assert entry["label"] == figures["label"]
         assert all(source in figures["checkpoint"] for source in entry["source"].split(" + ")[-2:])
 
 
 def test_the_registry_table_fits_a_terminal_and_lists_every_encoder(capsys):
-    assert encoders.main([]) == 0
+    assert encoders_main.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines[2 : 2 + len(encoders.registry())]] == list(encoders.registry())
+    assert [line.split()[0] for line in lines[2 : 2 + len(registry.known_encoders())]] == list(
+        registry.known_encoders()
+    )
 
 
 def test_paper_figures_are_those_of_the_paper():
-    figures = encoders.paper_figures()
+    figures = paper.paper_figures()
     assert len(figures) == 11
     for entry in figures.values():
         assert len(entry["normalized_similarity"]) == 10 and len(entry["categorical_purity_at_10"]) == 12
@@ -73,7 +78,7 @@ def test_paper_figures_are_those_of_the_paper():
 
 def test_resolving_and_help_import_no_heavy_library():
     code = (
-        "import sys; from utils import encoders; encoders.resolve('all-minilm-l6-v2').fingerprint;"
+        "import sys; from utils.encoders.registry import resolve; resolve('all-minilm-l6-v2').fingerprint;"
         "import Safety_Taxonomy.evaluate, Safety_Contrast.evaluate, Safety_Challenging.evaluate;"
         "print([m for m in ('torch', 'transformers', 'sentence_transformers', 'pandas', 'sklearn', 'datasets')"
         " if m in sys.modules])"
@@ -88,7 +93,7 @@ def test_packaged_minilm_gives_its_modules_vectors():
     vectors = encoder.encode(["That is a happy person", "That is a happy dog", "Today is a sunny day"])
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     # By the model's own modules, one text at a time and no sentence-transformers: mean over tokens, length 1.
-    packaged = encoders._packaged_folder(resolve("all-minilm-l6-v2"))
+    packaged = loading._packaged_folder(resolve("all-minilm-l6-v2"))
     expected = mean_pooled(packaged, ["That is a happy person", "That is a happy dog", "Today is a sunny day"])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors == pytest.approx(expected, abs=1e-5)
@@ -97,11 +102,11 @@ def test_packaged_minilm_gives_its_modules_vectors():
 def test_an_altered_package_is_refused(tmp_path, monkeypatch):
     spec = resolve("all-minilm-l6-v2")
     model = tmp_path / "altered_package" / "model"
-    shutil.copytree(encoders._packaged_folder(spec), model)
+    shutil.copytree(loading._packaged_folder(spec), model)
     (tmp_path / "altered_package" / "__init__.py").write_text("raise RuntimeError('this package must not be imported')")
     monkeypatch.syspath_prepend(tmp_path)
     altered = replace(spec, package="altered_package")
-    assert encoders._packaged_folder(altered) == model, "located without being imported"
+    assert loading._packaged_folder(altered) == model, "located without being imported"
     with (model / "model.safetensors").open("r+b") as stream:
         stream.seek(-1, 2)
         stream.write(b"\xff")
@@ -153,7 +158,7 @@ def pinned(monkeypatch):
 def test_every_registry_encoder_keeps_its_fingerprint(pinned):
     """A fingerprint that moves takes every vector that people have stored with it."""
     kept = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
-    assert {name: resolve(name).fingerprint for name in encoders.registry()} == kept
+    assert {name: resolve(name).fingerprint for name in registry.known_encoders()} == kept
 
 
 ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
@@ -177,12 +182,12 @@ ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
 def test_the_papers_figures_are_those_of_its_own_weights(pinned, name, options, paper):
     spec = resolve(name, EncoderOptions(**options))
     for encoder in (spec, spec.info()):
-        found = encoders.paper_entry(encoder)
+        found = paper.paper_entry(encoder)
         assert (found and found["name"]) == paper
 
 
 def test_a_name_alone_gets_none_of_the_papers_figures(pinned):
-    assert encoders.paper_entry(replace(resolve("st5-base"), source="folder st5-base")) is None
+    assert paper.paper_entry(replace(resolve("st5-base"), source="folder st5-base")) is None
 
 
 def test_dtype_is_the_models(folder):
@@ -197,21 +202,21 @@ def test_tfidf_by_hand():
     # Words: cat (1 text), dog (2 of 2). idf = ln((1 + n) / (1 + df)) + 1: cat ln(3/2) + 1, dog ln(3/3) + 1 = 1.
     cat = np.log(1.5) + 1
     length = np.hypot(cat, 1)
-    assert encoders.tfidf_vectors(["Cat dog", "dog"]) == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
+    assert tfidf.tfidf_vectors(["Cat dog", "dog"]) == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
 
 
 def test_tfidf_of_texts_without_a_word_is_refused():
     with pytest.raises(InputError, match="no text has a word of two letters or more"):
-        encoders.tfidf_vectors(["a b", "?"])
+        tfidf.tfidf_vectors(["a b", "?"])
 
 
 def test_tfidf_of_more_words_than_memory_is_kept_for_is_refused(monkeypatch):
     texts = ["aa bb", "cc dd", "aa cc"]  # 3 texts x 4 words x 4 bytes = 48
-    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 48)
-    assert encoders.tfidf_vectors(texts).shape == (3, 4)
-    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 47)
+    monkeypatch.setattr(tfidf, "TFIDF_MOST_BYTES", 48)
+    assert tfidf.tfidf_vectors(texts).shape == (3, 4)
+    monkeypatch.setattr(tfidf, "TFIDF_MOST_BYTES", 47)
     with pytest.raises(InputError, match=r"3 texts with 4 different words take .*--limit"):
-        encoders.tfidf_vectors(texts)
+        tfidf.tfidf_vectors(texts)
 
 
 def test_an_unknown_name_gets_the_nearest_ones():
@@ -230,7 +235,7 @@ def test_an_unknown_name_gets_the_nearest_ones():
     ],
 )
 def test_the_nearest_name_is_found_by_label_and_weights_too(text, first):
-    assert encoders.nearest_names(text)[0] == first
+    assert registry.nearest_names(text)[0] == first
 
 
 def test_the_label_says_what_makes_it_another_encoder_than_the_name_alone():
@@ -247,9 +252,10 @@ def test_the_label_says_what_makes_it_another_encoder_than_the_name_alone():
 
 def test_a_hub_that_cannot_be_reached_says_what_works_offline(monkeypatch, tmp_path):
     code = (
-        "from utils import encoders, hub\n"
+        "from utils import hub\n"
+        "from utils.encoders.registry import resolve\n"
         "from utils.schema import InputError\n"
-        "try: encoders.resolve('somebody/some-model')\n"
+        "try: resolve('somebody/some-model')\n"
         "except InputError as error: print(error)\n"
         "print(hub.reachable())"
     )

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from figure_checks import cut_off, drawn_texts, overlapping
 
-from utils import figures
-from utils.figure_style import FORMS, drawing, rendered
-from utils.projection import TaxonomyMap
-from utils.results import read_items, read_result
+from utils.figures import __main__ as figures_main
+from utils.figures import tasks as task_figures
+from utils.figures.projection import TaxonomyMap
+from utils.figures.style import FORMS, drawing, panels, rendered
+from utils.metrics.embedding import OVERLAP_BINS
+from utils.results.result_file import read_items, read_result
+from utils.tasks import HEADLINES
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
@@ -29,7 +32,7 @@ def value(document, metric, group, key="value"):
 
 def test_a_heatmap_shows_every_groups_value(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = figures.heatmap(results, "categorical_purity", "a title").axes[0]
+    axes = task_figures.heatmap(results, "categorical_purity", "a title").axes[0]
     groups = [label.get_text() for label in axes.get_xticklabels()]
     assert len(set(groups)) == 13 and groups[-1] == "average"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["MiniLM-L6", "TF-IDF"]
@@ -44,7 +47,7 @@ def test_a_heatmap_shows_every_groups_value(sample_results):
 )
 def test_averages_stand_best_first_with_their_intervals(sample_results, task, metric, best):
     _, results, documents = read(sample_results, task)
-    axes = figures.averages(results, metric, "a title").axes[0]
+    axes = task_figures.averages(results, metric, "a title").axes[0]
     values = [value(document, metric, "average") for document in documents]
     points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert sorted(points) == pytest.approx(sorted(values)) and points[0] == best(values)
@@ -55,7 +58,7 @@ def test_averages_stand_best_first_with_their_intervals(sample_results, task, me
 
 def test_purity_against_k_and_chance(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = figures.purity_against_k(results, "a title").axes[0]
+    axes = task_figures.purity_against_k(results, "a title").axes[0]
     for line, document in zip(axes.lines, documents, strict=False):
         expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
         assert line.get_ydata() == pytest.approx(expected)
@@ -69,7 +72,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
     for path in paths:
         with path.with_name(f"{path.stem}.items.csv").open() as stream:
             items.append([float(row["normalized_similarity"]) for row in csv.DictReader(stream)])
-    axes = figures.accuracy_curve(results, items, "a title").axes[0]
+    axes = task_figures.accuracy_curve(results, items, "a title").axes[0]
     for line, values, document in zip(axes.lines, items, documents, strict=True):
         thresholds = line.get_xdata()
         for at in (0, 37, 100, 200):
@@ -79,7 +82,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
 
 def test_boundary_by_overlap_shows_the_bins(sample_results):
     _, results, documents = read(sample_results, "safety_contrast")
-    axes = figures.boundary_by_overlap(results, "a title").axes[0]
+    axes = task_figures.boundary_by_overlap(results, "a title").axes[0]
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
@@ -89,7 +92,7 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     categories = ["a", "b", "a", "c", "b"]
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
-    figure = figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
+    figure = task_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
     assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
@@ -102,7 +105,7 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
     drawn = {}
     for dark in (False, True):
         with drawing(dark):
-            figure = figures.averages(results, "categorical_purity", "a title")
+            figure = task_figures.averages(results, "categorical_purity", "a title")
             drawn[dark] = rendered(figure, "svg").decode()
     assert "#1b1d22" in drawn[True] and "#1b1d22" not in drawn[False]
     texts = [re.findall(r">([^<]*)</text>", svg) for svg in drawn.values()]
@@ -112,33 +115,33 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
 def test_all_are_written_in_every_form(sample_results, capsys):
     folder = sample_results / "sample" / "figures"
     heatmaps = [folder / f"safety_taxonomy_heatmap.{form}" for form in FORMS]
-    assert figures.main(["--out", str(sample_results), "--no-titles"]) == 0
+    assert figures_main.main(["--out", str(sample_results), "--no-titles"]) == 0
     assert b"categorical purity" not in heatmaps[1].read_bytes() and b"MiniLM-L6" in heatmaps[1].read_bytes()
     assert "without a map: all-minilm-l6-v2" in capsys.readouterr().err, "its vectors are in another store"
-    assert figures.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
+    assert figures_main.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
     assert "without safety_detection: all-minilm-l6-v2: no result in" in capsys.readouterr().err
-    assert figures.main(["--out", str(sample_results)]) == 0
+    assert figures_main.main(["--out", str(sample_results)]) == 0
     names = {path.stem for path in folder.iterdir()}
     assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".pdf"}
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
     first = [path.read_bytes() for path in heatmaps]
-    assert figures.main(["--out", str(sample_results)]) == 0
+    assert figures_main.main(["--out", str(sample_results)]) == 0
     assert [path.read_bytes() for path in heatmaps] == first, "the same figure, the same bytes"
     assert b"Safety-Taxonomy: categorical purity" in first[1]
 
 
 def test_no_results_is_one_line(tmp_path, capsys):
-    assert figures.main(["--out", str(tmp_path)]) == 2
+    assert figures_main.main(["--out", str(tmp_path)]) == 2
     assert "no results to draw; run a task first" in capsys.readouterr().err
 
 
 def long_named(sample_results, task, encoders, groups):
     """Results of so many encoders with names of 55 letters and so many groups with names of 70, and their items."""
     paths, results, _ = read(sample_results, task)
-    first, metric = results[0], figures.HEADLINES[task]
+    first, metric = results[0], HEADLINES[task]
     average = first.metric(metric, "average")
-    kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *figures.OVERLAP_BINS)]
+    kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *OVERLAP_BINS)]
     rows = [replace(average, group=f"group {i} ".ljust(70, "g"), value=i % 10 / 10) for i in range(groups)]
     made = []
     for i in range(encoders):
@@ -152,16 +155,16 @@ def long_named(sample_results, task, encoders, groups):
 
 
 @pytest.mark.parametrize(("encoders", "groups"), [(1, 1), (5, 61), (30, 12)])
-@pytest.mark.parametrize("task", figures.HEADLINES)
+@pytest.mark.parametrize("task", HEADLINES)
 def test_nothing_is_cut_off(sample_results, task, encoders, groups):
     results, items, maps = long_named(sample_results, task, encoders, groups)
     with warnings.catch_warnings(), drawing():
         warnings.simplefilter("error")
-        for stem, figure in figures.figures_of(results, items, maps).items():
+        for stem, figure in task_figures.figures_of(results, items, maps).items():
             assert cut_off(figure) == [] and overlapping(figure) == [], stem
             shown = "".join("".join(text.get_text() for text in drawn_texts(figure)).split())
             assert figure.get_suptitle().replace("\n", "").count("data") > 30, "a title is whole"
-            heads = maps[: figures.MAPS_DRAWN] if stem.endswith("tsne") else results
+            heads = maps[: task_figures.MAPS_DRAWN] if stem.endswith("tsne") else results
             assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
             if stem.endswith(("heatmap", "tsne")):
                 assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
@@ -171,14 +174,14 @@ def test_nothing_is_cut_off(sample_results, task, encoders, groups):
 
 def test_every_encoder_stands_by_its_bin(sample_results):
     results, _, _ = long_named(sample_results, "safety_contrast", 30, 2)
-    for container in figures.boundary_by_overlap(results, "").axes[0].containers:
+    for container in task_figures.boundary_by_overlap(results, "").axes[0].containers:
         assert np.abs(container.lines[0].get_xdata() - np.arange(3)).max() < 0.5
 
 
 def test_a_cut_label_is_found():
     """What the tests above look with sees what they look for."""
     with drawing():
-        figure, [axes] = figures.panels(1, 1)
+        figure, [axes] = panels(1, 1)
         figure.set_size_inches(2, 2)
         axes.set_title("a title that is longer than two inches")
         axes.set_yticks([0.5, 0.51], ["one", "two"])
@@ -191,16 +194,16 @@ def test_no_zero_has_a_sign(sample_results):
     rows = [replace(results[0].metrics[0], value=-0.0004), *results[0].metrics[1:]]
     rows = [replace(m, value=-0.0004, low=-0.1, high=0.1) if m.group == "average" else m for m in rows]
     changed = [replace(results[0], metrics=tuple(rows))]
-    assert [text.get_text() for text in figures.heatmap(changed, "categorical_purity", "").axes[0].texts] == [
+    assert [text.get_text() for text in task_figures.heatmap(changed, "categorical_purity", "").axes[0].texts] == [
         "0.00", "0.10", "0.00"  # the first group, the second with 1 / 10, the average
     ]  # fmt: skip
-    shown = drawn_texts(figures.averages(changed, "categorical_purity", ""))
+    shown = drawn_texts(task_figures.averages(changed, "categorical_purity", ""))
     assert "0.000" in [text.get_text() for text in shown]
 
 
 def test_many_groups_are_the_rows_of_a_heatmap(sample_results):
     results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 61)
-    axes = figures.heatmap(results, "categorical_purity", "").axes[0]
+    axes = task_figures.heatmap(results, "categorical_purity", "").axes[0]
     assert np.asarray(axes.images[0].get_array()).shape == (62, 2)
     # The third group has the value 2 / 10, the last row is the average.
     assert axes.texts[4].get_text() == "0.20" and axes.get_yticklabels()[61].get_text() == "average"
@@ -213,7 +216,7 @@ def test_many_groups_are_the_rows_of_a_heatmap(sample_results):
     (4, 3, [[(0, 2), (2, 4), (4, 6)], [(2, 4)]]),
 ])  # fmt: skip
 def test_panels_leave_no_hole(n, across, columns):
-    _, made = figures.panels(n, across)
+    _, made = panels(n, across)
     places = [panel.get_subplotspec() for panel in made]
     rows = [[] for _ in columns]
     for place in places:
@@ -226,6 +229,6 @@ def test_a_name_in_letters_that_no_font_has_gives_no_raw_warning(sample_results)
     rows = tuple(replace(m, group=f"\U00012000 {m.group}") if m.n else m for m in results[0].metrics)
     named = [replace(result, metrics=rows) for result in results]
     with warnings.catch_warnings(record=True) as said, drawing():
-        figure = figures.heatmap(named, "categorical_purity", "a title")
+        figure = task_figures.heatmap(named, "categorical_purity", "a title")
         assert "\U00012000" in rendered(figure, "svg").decode() and rendered(figure, "png")
     assert said == []

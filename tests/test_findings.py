@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from utils import compare, findings
+from utils import tasks
+from utils.compare import paired
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.results import read_result, read_with_items
+from utils.report import findings
+from utils.results.result_file import read_result, read_with_items
 from utils.schema import EmbeddingStats, EncoderInfo, Metric, Result
 
 OVERLAPS = tuple(OVERLAP_BINS)
@@ -34,15 +36,15 @@ def taxonomy(value, name="model", low=0.6, high=0.7):
 
 def against(reference, other, p, ranks=None):
     """A comparison of `other` with `reference`."""
-    metric = compare.HEADLINES[other.task]
+    metric = tasks.HEADLINES[other.task]
     cells = [
-        compare.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
-        compare.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, p),
+        paired.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
+        paired.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, p),
     ]
     labels = {r.encoder.name: r.encoder.label for r in (reference, other)}
     pair = (reference.encoder.name, other.encoder.name)
     ranks = ranks or {reference.encoder.name: 2, other.encoder.name: 1}
-    return compare.Comparison(other.task, metric, "paper", pair[0], labels, cells, ranks, {pair: p})
+    return paired.Comparison(other.task, metric, "paper", pair[0], labels, cells, ranks, {pair: p})
 
 
 def texts(results, comparison=None):
@@ -161,7 +163,7 @@ def test_the_ranking_is_given_where_there_is_more_than_one_encoder_beside_the_fl
     comparison = against(floor, model, 0.01)
     assert not any(heading.startswith("Ranking") for heading in texts([floor, model], comparison))
     labels = {"tfidf": "TF-IDF", "model": "Model", "other": "Other"}
-    other = compare.Cell("average", "other", taxonomy(0.7).metric("categorical_purity", "average"))
+    other = paired.Cell("average", "other", taxonomy(0.7).metric("categorical_purity", "average"))
     ranks = {"tfidf": 3, "model": 1, "other": 1}
     comparison = replace(comparison, labels=labels, cells=[*comparison.cells, other], ranks=ranks)
     assert texts([floor, model], comparison)["Ranking by categorical purity"].startswith(
@@ -173,10 +175,10 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
     """Each decimal number in the sentences stands in a result file or is a difference of two of its averages."""
     import re
 
-    for task in compare.HEADLINES:
+    for task in tasks.HEADLINES:
         paths = [sample_results / "sample" / task / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
-        scores = [compare.scores_of(read_with_items(path), compare.HEADLINES[task]) for path in paths]
-        comparison = compare.compare(scores, compare.HEADLINES[task], "tfidf")
+        scores = [paired.scores_of(read_with_items(path), tasks.HEADLINES[task]) for path in paths]
+        comparison = paired.compare(scores, tasks.HEADLINES[task], "tfidf")
         said = " ".join(texts([read_result(path) for path in paths], comparison).values())
         known = {f"{abs(comparison.cells[-1].difference or 0):.3f}"}
         for path in paths:

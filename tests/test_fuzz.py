@@ -13,8 +13,9 @@ from Safety_Contrast import build_data
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Detection import fit, labelled_sets, score
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import embed, encoders
-from utils.evaluation import evaluate
+from utils.embed import __main__ as embed_main
+from utils.encoders import loading
+from utils.evaluation.run import evaluate
 
 SEED = 0
 LONGEST_LINE = 600
@@ -189,7 +190,7 @@ def detector(tmp_path_factory):
 def commands(detector, monkeypatch):
     """By name, every command that reads a file, as a function of the file and of a folder to write into."""
     monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
-    monkeypatch.setattr(encoders, "load", lambda spec: Lengths())
+    monkeypatch.setattr(loading, "load", lambda spec: Lengths())
 
     def flags(path, out, *more):
         return ["--data", str(path), "--out", str(out), "--model", "tfidf", "--no-cache", "--quiet", *more]
@@ -206,7 +207,7 @@ def commands(detector, monkeypatch):
         "contrast": of_task(CONTRAST),
         "fit": lambda path, out: fit.main(flags(path, out, "--detector", "centroid_difference")),
         "score": to(score, "--detector", str(detector)),
-        "embed": to(embed, "--model", "all-minilm-l6-v2"),
+        "embed": to(embed_main, "--model", "all-minilm-l6-v2"),
         "check": lambda path, out: build_data.check([str(path), "--out", str(out)]),
         "parse": lambda path, out: build_data.parse([str(path), "--out", f"{out}/parsed.jsonl"]),
     }

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from Safety_Detection.evaluate import TASK as DETECTION
-from utils.evaluation import evaluate
-from utils.results import read_result
+from utils.evaluation.run import evaluate
+from utils.results.result_file import read_result
 
 GOLDEN = Path(__file__).with_name("golden_sample.csv")
 

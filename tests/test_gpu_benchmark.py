@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu_encode
-from utils import embed
 from utils.config import ROOT
 from utils.data import catalogue, loading
-from utils.encoders import registry
+from utils.embed import embedder
+from utils.encoders.registry import known_encoders
 
 NAMES = ["BERT-base", "ST5-XXL", "Mistral-7B"]
 
@@ -56,16 +56,16 @@ def test_weights_and_operations_by_hand():
     assert gpu_encode.Shape(10, 2, 4).flops(np.array([3, 5])) == 160 + 1088
 
 
-def test_shapes_have_the_sizes_of_the_encoders_in_the_registry():
+def test_shapes_have_the_sizes_of_the_encoders_in_the_known_encoders():
     parameters = {}
     for name, build in gpu_encode.builders().items():
         with torch.device("meta"):
             parameters[name] = sum(one.numel() for one in build().parameters())
     # BERT's pooler is left out (768 x 768 + 768), Sentence-T5's last dense layer (1024 x 768), Mistral's output
     # (32000 x 4096).
-    assert f"{(parameters['BERT-base'] + 590592) / 1e6:.0f}M" == registry()["sup-simcse"]["parameters"]
-    assert f"{(parameters['ST5-XXL'] + 786432) / 1e9:.2f}B" == registry()["st5-xxl"]["parameters"]
-    assert f"{(parameters['Mistral-7B'] + 131072000) / 1e9:.1f}B" == registry()["llm2vec-mistral"]["parameters"]
+    assert f"{(parameters['BERT-base'] + 590592) / 1e6:.0f}M" == known_encoders()["sup-simcse"]["parameters"]
+    assert f"{(parameters['ST5-XXL'] + 786432) / 1e9:.2f}B" == known_encoders()["st5-xxl"]["parameters"]
+    assert f"{(parameters['Mistral-7B'] + 131072000) / 1e9:.1f}B" == known_encoders()["llm2vec-mistral"]["parameters"]
 
 
 def test_lengths_are_those_of_the_papers_prompts(paper_data):
@@ -75,7 +75,8 @@ def test_lengths_are_those_of_the_papers_prompts(paper_data):
         texts |= {text: None for column in dataset.texts.values() for text in column}
     from tokenizers import Tokenizer
 
-    from utils.encoders import load, resolve
+    from utils.encoders.loading import load
+    from utils.encoders.registry import resolve
 
     encoder = load(resolve("all-minilm-l6-v2"))
     tokenizer = Tokenizer.from_str(encoder.model.tokenizer.backend_tokenizer.to_str())
@@ -96,9 +97,9 @@ def test_lengths_are_quantiles(texts):
 @given(st.integers(1, 500), st.integers(1, 4096))
 def test_batches_of_32_hold_every_text_once(texts, budget):
     lengths = gpu_encode.lengths_of(texts)
-    reference = embed.batches(lengths, gpu_encode.REFERENCE_BATCH * int(lengths.max()), gpu_encode.REFERENCE_BATCH)
+    reference = embedder.batches(lengths, gpu_encode.REFERENCE_BATCH * int(lengths.max()), gpu_encode.REFERENCE_BATCH)
     assert [len(one) for one in reference] == [32] * (texts // 32) + ([texts % 32] if texts % 32 else [])
-    for batches in (reference, embed.batches(lengths, budget)):
+    for batches in (reference, embedder.batches(lengths, budget)):
         assert sorted(np.concatenate(batches)) == list(range(texts))
         in_turn = lengths[np.concatenate(batches)]
         assert (np.diff(in_turn) <= 0).all()

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from test_encoders import mean_pooled
 
-from utils import config, encoders
+from utils import config
+from utils.encoders import registry
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "the-token-that-must-never-be-seen"
@@ -103,12 +104,13 @@ def vectors(hub, tmp_path):
     """Vectors of a list of texts by the encoder of a name, in a process whose hub is ours; or its error."""
     code = (
         "import json, sys\n"
-        "from utils import encoders\n"
+        "from utils.encoders.loading import load\n"
+        "from utils.encoders.registry import resolve\n"
         "from utils.schema import EncoderOptions, InputError\n"
         "name, texts, options = json.loads(sys.argv[1])\n"
         "try:\n"
-        "    spec = encoders.resolve(name, EncoderOptions(**options))\n"
-        "    print(json.dumps([spec.revision, encoders.load(spec).encode(texts).tolist()]))\n"
+        "    spec = resolve(name, EncoderOptions(**options))\n"
+        "    print(json.dumps([spec.revision, load(spec).encode(texts).tolist()]))\n"
         "except InputError as error:\n"
         "    print(json.dumps(str(error)))\n"
     )
@@ -191,7 +193,7 @@ def test_what_another_program_left_in_the_cache_is_completed(hub, vectors, tmp_p
 )
 def test_a_registered_encoder_whose_cache_has_no_list_of_files(vectors, tmp_path, without, missing):
     """Taken offline if what the registry says of its layout is there; 2_Normalize is a folder without a file."""
-    entry = encoders.registry()["sentence-bert-all"]
+    entry = registry.known_encoders()["sentence-bert-all"]
     folder = checkpoints.sentence_mpnet(tmp_path / "model")
     expected = mean_pooled(folder, TEXTS)
     if without is not None:
@@ -209,7 +211,7 @@ def test_a_registered_encoder_whose_cache_has_no_list_of_files(vectors, tmp_path
 
 
 def test_simcse_which_has_no_layout_is_taken_from_such_a_cache(vectors, tmp_path):
-    entry = encoders.registry()["sup-simcse"]
+    entry = registry.known_encoders()["sup-simcse"]
     folder = checkpoints.bert(tmp_path / "simcse")
     left_in_cache(tmp_path / "home", entry["source"], folder, PLAIN, entry["commit"].ljust(40, "0"))
     refs = tmp_path / "home" / "hub" / f"models--{entry['source'].replace('/', '--')}" / "refs"
@@ -261,7 +263,8 @@ def test_such_a_setting_does_not_matter_where_the_hub_is_not_needed(vectors, tmp
 
 
 def test_a_plan_names_the_setting_too(monkeypatch, tmp_path):
-    from utils import hub, machine
+    from utils import hub
+    from utils.reproduce import machine
 
     for name, answer in {"is_offline": False, "reachable": False, "unusable_setting": "SSL_CERT_FILE is stale"}.items():
         monkeypatch.setattr(hub, name, lambda answer=answer: answer)
@@ -301,7 +304,7 @@ def test_simcse_comes_from_its_conversion_and_only_from_the_pinned_one(hub, vect
 
 def test_llm2vec_fetches_its_three_checkpoints_through_the_gate(hub, vectors, tmp_path):
     folders = decoders.llm2vec(tmp_path, "mistral")
-    parts = encoders.registry()["llm2vec-mistral"]["checkpoints"]
+    parts = registry.known_encoders()["llm2vec-mistral"]["checkpoints"]
     for part, folder in zip(parts, folders.values(), strict=True):
         commit = part["revision"] if part["revision"] != "main" else COMMIT
         hub.serve(part["source"], folder, commit)

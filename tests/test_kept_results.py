@@ -10,7 +10,11 @@ import pytest
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import baseline, config, encoders, evaluation, hub, kept_results
+from utils import config, hub
+from utils.embed import average_similarity
+from utils.encoders import paper, registry
+from utils.evaluation import baseline, kept_results
+from utils.evaluation import run as evaluation_run
 from utils.schema import EncoderOptions
 from utils.store.embeddings import EmbeddingStore, default_path
 
@@ -28,7 +32,7 @@ def scored():
         common = ["--quiet", "--bootstrap", "1000", "--baseline", "own", "--out", str(out)]
         flags = [*common, *([] if "--data" in flags else ["--data", "sample"]), *flags]
         calls.clear()
-        assert evaluation.evaluate(replace(task, score=score), flags) == 0
+        assert evaluation_run.evaluate(replace(task, score=score), flags) == 0
         return len(calls)
 
     return run
@@ -86,7 +90,7 @@ def test_what_the_floor_has_no_part_in_is_scored_anew_for_the_encoder_alone(scor
     assert json.loads(given.read_text())["settings"]["baseline"]["source"] == "given"
     assert document(tmp_path, CHALLENGING, "tfidf")["settings"]["baseline"]["source"] == "own"
     assert scored(CHALLENGING, "--prompt", "query: ", out=tmp_path) == 1
-    name = f"all-minilm-l6-v2@{encoders.resolve('all-minilm-l6-v2', EncoderOptions(prompt='query: ')).fingerprint[:8]}"
+    name = f"all-minilm-l6-v2@{registry.resolve('all-minilm-l6-v2', EncoderOptions(prompt='query: ')).fingerprint[:8]}"
     assert document(tmp_path, CHALLENGING, name)["encoder"]["prompt"] == "query: "
 
 
@@ -122,8 +126,8 @@ def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
 
 
 def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
-    names = ["utils/one.py", "utils/encoders.yaml", "utils/paper_figures.json", "utils/metrics/sub.py",
-             "Safety_X/one.py", "Safety_X/parts/two.py"]  # fmt: skip
+    names = ["utils/one.py", "utils/encoders/encoders.yaml", "utils/encoders/paper_figures.json",
+             "utils/metrics/sub.py", "Safety_X/one.py", "Safety_X/parts/two.py"]  # fmt: skip
     without = ["Safety_X/data/one.json", "Safety_X/README.md", "Safety_Y/one.py"]
     for name in [*names, *without]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -152,9 +156,9 @@ def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
 def test_an_average_similarity_that_has_become_known_is_added_to_a_kept_result(scored, tmp_path):
     assert scored(CHALLENGING, out=tmp_path) == 2
     assert document(tmp_path, CHALLENGING)["average_similarities"].keys() == {"own"}
-    fingerprint = encoders.resolve("all-minilm-l6-v2").fingerprint
+    fingerprint = registry.resolve("all-minilm-l6-v2").fingerprint
     fact = {"value": 0.125, "median": 0.1, "standard_deviation": 0.1}
-    EmbeddingStore(default_path()).put_fact(fingerprint, baseline.BEAVERTAILS_FACT, fact)
+    EmbeddingStore(default_path()).put_fact(fingerprint, average_similarity.BEAVERTAILS_FACT, fact)
     assert scored(CHALLENGING, out=tmp_path) == 0
     known = document(tmp_path, CHALLENGING)["average_similarities"]
     assert known.keys() == {"own", "beavertails"} and known["beavertails"] == 0.125
@@ -170,7 +174,7 @@ def test_a_damaged_result_is_scored_anew(scored, tmp_path):
 
 def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tmp_path, monkeypatch):
     store = EmbeddingStore(tmp_path / "store.sqlite")
-    minilm, floor = encoders.resolve("all-minilm-l6-v2"), encoders.resolve("tfidf")
+    minilm, floor = registry.resolve("all-minilm-l6-v2"), registry.resolve("tfidf")
     monkeypatch.setattr(hub, "is_offline", lambda: False)
     monkeypatch.setattr(hub, "reachable", lambda: False)
     assert baseline.settled_source(0.25, minilm, store) == "given 0.25"
@@ -180,10 +184,10 @@ def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tm
     assert baseline.settled_source("auto", floor, store) == "own"
     monkeypatch.setattr(hub, "reachable", lambda: True)
     assert baseline.settled_source("auto", minilm, store) is None, "BeaverTails can be had now"
-    store.put_fact(minilm.fingerprint, baseline.BEAVERTAILS_FACT, {"value": 0.1})
+    store.put_fact(minilm.fingerprint, average_similarity.BEAVERTAILS_FACT, {"value": 0.1})
     assert {baseline.settled_source(choice, minilm, store) for choice in ("auto", "beavertails")} == {"beavertails"}
-    name = next(iter(encoders.paper_figures()))
+    name = next(iter(paper.paper_figures()))
     papers = replace(
-        minilm, name=name, **{key: encoders.registry()[name][key] for key in ("source", "revision", "prompt")}
+        minilm, name=name, **{key: registry.known_encoders()[name][key] for key in ("source", "revision", "prompt")}
     )
     assert {baseline.settled_source(choice, papers, store) for choice in ("auto", "paper")} == {"paper"}

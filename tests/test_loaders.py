@@ -17,8 +17,10 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 from test_encoders import mean_pooled
 from transformers import AutoModel, AutoTokenizer, LlamaModel, MistralModel, T5EncoderModel
 
-from utils import embed, encoders, loaders
-from utils.encoders import load, resolve
+from utils.embed.embedder import Embedder
+from utils.encoders import loaders, registry
+from utils.encoders.loading import load
+from utils.encoders.registry import resolve
 from utils.schema import Checkpoint, EncoderOptions, InputError
 from utils.store import embeddings as store
 
@@ -29,10 +31,10 @@ INSTRUCTION = "Tell what the text asks for:"
 
 def registered(name, *folders, **options):
     """A registry entry's spec whose checkpoints are folders here."""
-    entry = dict(encoders.registry()[name])
+    entry = dict(registry.known_encoders()[name])
     parts = tuple(Checkpoint("a folder", "0" * 40, folder) for folder in folders)
     entry.pop("checkpoints", None)
-    spec = encoders._registered(name, {**entry, "revision": "0" * 40, "commit": None}, EncoderOptions(**options))
+    spec = registry._registered(name, {**entry, "revision": "0" * 40, "commit": None}, EncoderOptions(**options))
     return replace(spec, checkpoints=parts)
 
 
@@ -156,7 +158,7 @@ def test_vectors_do_not_depend_on_order_or_batch(tmp_path, kind):
         spec = registered("llm2vec-mistral", *decoders.llm2vec(tmp_path, "mistral").values(), dtype="float32")
     texts = [f"{'why ' * (i % 7)}question {i}" for i in range(60)]
     ids = [str(i) for i in range(60)]
-    embedder = embed.Embedder(spec)
+    embedder = Embedder(spec)
     together = embedder.embed(texts, ids).matrix
     order = np.random.default_rng(0).permutation(60)
     shuffled = embedder.embed([texts[i] for i in order], ids).matrix
@@ -224,7 +226,7 @@ def test_texts_that_are_cut_off_are_counted_and_remembered(tmp_path):
     texts, ids = ["x" * 62, "y" * 63, "short", "z" * 100], list("abcd")  # 64 tokens are read, two of them [CLS], [SEP]
     kept, said = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), []
     for computed in (4, 0):
-        embedded = embed.Embedder(resolve(str(folder)), kept, note=said.append).embed(texts, ids)
+        embedded = Embedder(resolve(str(folder)), kept, note=said.append).embed(texts, ids)
         assert embedded.stats.computed == computed
         assert embedded.truncated.tolist() == [False, True, False, True]
         assert embedded.stats.truncated == 2
@@ -320,7 +322,7 @@ def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tmp_path):
     rows = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in ["bake bread", text]]
     kept = store.EmbeddingStore(tmp_path / "embeddings.sqlite")
     for computed in (2, 0):
-        embedded = embed.Embedder(resolve(str(folder)), kept).embed(["bake bread", text], ["a", "b"])
+        embedded = Embedder(resolve(str(folder)), kept).embed(["bake bread", text], ["a", "b"])
         assert embedded.matrix == pytest.approx(np.stack([table[ids].mean(dim=0) for ids in rows]), abs=1e-5)
         assert (embedded.stats.computed, embedded.stats.truncated, embedded.info.max_tokens) == (computed, 0, None)
     assert load(resolve(str(folder))).token_counts([text]).tolist() == [1200]
@@ -338,7 +340,7 @@ def test_a_model_without_a_limit_reads_texts_of_any_length(tmp_path):
     folder = checkpoints.sentence_t5(tmp_path / "t5")
     edited(folder, "sentence_bert_config.json", max_seq_length=None)
     edited(folder, "tokenizer_config.json", model_max_length=int(1e30))
-    embedder = embed.Embedder(resolve(str(folder)), store.EmbeddingStore(tmp_path / "embeddings.sqlite"))
+    embedder = Embedder(resolve(str(folder)), store.EmbeddingStore(tmp_path / "embeddings.sqlite"))
     embedded = embedder.embed(["bread " * 100, "no"], ["a", "b"])
     assert (embedded.stats.truncated, embedded.info.max_tokens) == (0, None)
     alone = mean_of_t5(folder, "bread " * 100)

@@ -10,7 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, AutoTokenizer
 
-from utils.encoders import load, resolve
+from utils.encoders.loading import load
+from utils.encoders.registry import resolve
 from utils.schema import EncoderOptions, InputError
 
 

@@ -9,9 +9,10 @@ from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
-from utils import encoders, evaluation
-from utils.normalization import EDIT_METRICS, PAIR_METRICS, renormalized
-from utils.results import read_with_items
+from utils.encoders import loading
+from utils.evaluation import run as evaluation_run
+from utils.results.normalization import EDIT_METRICS, PAIR_METRICS, renormalized
+from utils.results.result_file import read_with_items
 
 PAIRS = "id,type,unsafe_prompt,safe_prompt\n" + "".join(
     # Type c has one unsafe text only, so that its triplet accuracies are not defined.
@@ -38,14 +39,14 @@ def results(request, tmp_path, monkeypatch):
             seeds = [sum(i * ord(letter) for i, letter in enumerate(text, 1)) for text in texts]
             return np.stack([np.random.default_rng(s).normal(0.6, 1, 4) for s in seeds]).astype(np.float32)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary())
+    monkeypatch.setattr(loading, "load", lambda spec: Arbitrary())
     task = request.param
     path = tmp_path / ("own.csv" if task is CHALLENGING else "own.jsonl")
     path.write_text(PAIRS if task is CHALLENGING else "\n".join(map(json.dumps, EDITS)))
 
     def by(baseline):
         flags = ["--data", str(path), "--out", str(tmp_path), "--quiet", "--bootstrap", "1000", "--threshold", "0.3"]
-        assert evaluation.evaluate(task, [*flags, "--baseline", baseline]) == 0
+        assert evaluation_run.evaluate(task, [*flags, "--baseline", baseline]) == 0
         return read_with_items(tmp_path / "own" / task.name / f"all-minilm-l6-v2+{baseline}.json")
 
     return by

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from concurrent.futures import wait
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,8 +13,12 @@ import pytest
 import tiktoken
 
 from Safety_Challenging.evaluate import TASK
-from utils import config, embed, encoders, evaluation, openai_api
-from utils.encoders import resolve
+from utils import config
+from utils.embed import embedder as embedder_module
+from utils.embed.embedder import Embedder
+from utils.encoders import loading, openai_encoder, paper
+from utils.encoders.registry import resolve
+from utils.evaluation import run as evaluation_run
 from utils.schema import EncoderOptions, InputError
 from utils.store import embeddings as store
 
@@ -103,7 +108,7 @@ IDS = [f"id {i}" for i in range(700)]
 def test_vectors_batches_and_headers(server):
     server.seconds = 0.05
     server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), backwards=True) or True
-    embedded = embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+    embedded = Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
     assert embedded.matrix.tolist() == [vector(text) for text in TEXTS], "by index, whatever the order of the answer"
     assert sorted(server.texts) == sorted(TEXTS), "each text is sent once"
     assert all(len(request["input"]) <= 256 for request in server.requests)
@@ -115,7 +120,7 @@ def test_vectors_batches_and_headers(server):
 
 
 def test_a_prompt_is_sent_before_every_text(server):
-    encoders.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
+    loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
     assert server.texts == ["query: bread"]
 
 
@@ -124,7 +129,7 @@ def test_retry_after_is_waited_for(server):
     server.misbehave = lambda number, inputs, handler: (
         number == 1 and (handler.reply(429, limited, Retry_After="2") or True)
     )
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     assert encoder.encode(["bread"]).tolist() == [vector("bread")]
     assert server.times[1] - server.times[0] >= 2, "the SDK alone would have waited half a second"
 
@@ -138,7 +143,7 @@ def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
         return number <= 2
 
     server.misbehave = misbehave
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     assert encoder.encode(["bread"]).tolist() == [vector("bread")] and len(server.requests) == 3
 
 
@@ -153,12 +158,12 @@ def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
 def test_an_answer_of_the_wrong_length_is_refused(server, answer, message):
     server.misbehave = lambda number, inputs, handler: handler.answer(answer(inputs)) or True
     with pytest.raises(InputError, match=message):
-        encoders.load(resolve("openai:some-model")).encode(["a", "b"])
+        loading.load(resolve("openai:some-model")).encode(["a", "b"])
 
 
 def test_wrong_dimensions_are_refused(server):
     with pytest.raises(InputError, match=r"length 4, 1536 was expected; is it the right model\?"):
-        encoders.load(resolve("text-embedding-3-small")).encode(["a"])
+        loading.load(resolve("text-embedding-3-small")).encode(["a"])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_a_refusal_is_one_line_without_the_servers_words(server, monkeypatch, st
     document = {"error": {"message": f"key {KEY} and the prompt", **error}}
     server.misbehave = lambda number, inputs, handler: handler.reply(status, document) or True
     with pytest.raises(InputError, match=message) as caught:
-        encoders.load(resolve("openai:some-model")).encode(["a"])
+        loading.load(resolve("openai:some-model")).encode(["a"])
     assert KEY not in str(caught.value) and "the prompt" not in str(caught.value)
 
 
@@ -198,13 +203,13 @@ def test_what_was_paid_for_is_kept_when_a_request_fails(server, tmp_path):
     spec = resolve("openai:some-model")
     texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
     with pytest.raises(InputError, match="refused the key"):
-        embed.Embedder(spec, kept).embed(texts, ids)
+        Embedder(spec, kept).embed(texts, ids)
     answered = [text for i, request in enumerate(server.requests) if i != 1 for text in request["input"]]
     assert len(server.requests) == 4, "after the failure nothing more is sent"
     assert set(kept.get(spec.fingerprint, texts)) == set(answered)
     server.misbehave = lambda number, inputs, handler: False
     before = len(server.requests)
-    again = embed.Embedder(spec, kept).embed(texts, ids)
+    again = Embedder(spec, kept).embed(texts, ids)
     assert again.stats.reused == len(answered)
     sent = [text for request in server.requests[before:] for text in request["input"]]
     assert sorted(sent) == sorted(set(texts) - set(answered)), "nothing is paid for twice"
@@ -212,7 +217,7 @@ def test_what_was_paid_for_is_kept_when_a_request_fails(server, tmp_path):
 
 def test_what_was_paid_for_is_kept_on_interrupt(server, tmp_path, monkeypatch):
     kept = store.EmbeddingStore(tmp_path / "embeddings.sqlite")
-    server.seconds, real, calls = 0.3, embed.wait, []
+    server.seconds, real, calls = 0.3, wait, []
 
     def interrupted(*arguments, **more):
         calls.append(1)
@@ -220,11 +225,11 @@ def test_what_was_paid_for_is_kept_on_interrupt(server, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments, **more)
 
-    monkeypatch.setattr(embed, "wait", interrupted)
+    monkeypatch.setattr(embedder_module, "wait", interrupted)
     spec = resolve("openai:some-model")
     texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
     with pytest.raises(KeyboardInterrupt):
-        embed.Embedder(spec, kept).embed(texts, ids)
+        Embedder(spec, kept).embed(texts, ids)
     assert len(server.requests) == 4
     assert set(kept.get(spec.fingerprint, texts)) == set(server.texts)
 
@@ -245,7 +250,7 @@ def raw(item):
 def test_an_answer_that_is_none_is_one_line(server, document):
     server.misbehave = raw(document)
     with pytest.raises(InputError, match=r"gave an answer without embeddings|gave 0 embeddings for 1 texts"):
-        encoders.load(resolve("openai:some-model")).encode(["a"])
+        loading.load(resolve("openai:some-model")).encode(["a"])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +271,7 @@ def test_the_order_of_an_answer(server, indices, order):
         for row, index in zip(rows, indices, strict=True)
     ]
     server.misbehave = raw({"data": data})
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     if order is None:
         with pytest.raises(InputError, match="numbers its embeddings wrongly"):
             encoder.encode(["a", "b"])
@@ -277,7 +282,7 @@ def test_the_order_of_an_answer(server, indices, order):
 def test_nan_names_the_text(server):
     server.misbehave = raw({"data": [{"embedding": [float("nan"), 1.0]}]})
     with pytest.raises(InputError, match="gave NaN or infinity for id 7"):
-        embed.Embedder(resolve("openai:some-model")).embed(["a"], ["id 7"])
+        Embedder(resolve("openai:some-model")).embed(["a"], ["id 7"])
 
 
 @pytest.mark.parametrize(
@@ -297,7 +302,7 @@ def test_nan_names_the_text(server):
 )
 def test_another_model_behind_the_name_is_noticed(server, served, taken):
     server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), model=served) or True
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     if taken:
         assert encoder.encode(["a"]).tolist() == [vector("a")]
     else:
@@ -311,11 +316,11 @@ def test_vectors_of_two_served_models_are_not_mixed(server, tmp_path):
     kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
     served = ["some-model-2024-01-01"]
     server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), model=served[0]) or True
-    embed.Embedder(spec, kept).embed(["a"], ["1"])
-    embed.Embedder(spec, kept).embed(["a", "b"], ["1", "2"])
+    Embedder(spec, kept).embed(["a"], ["1"])
+    Embedder(spec, kept).embed(["a", "b"], ["1", "2"])
     served[0] = "some-model-2025-01-01"
     with pytest.raises(InputError, match=r"answers with some-model-2025-01-01 now, .* are of some-model-2024-01-01"):
-        embed.Embedder(spec, kept).embed(["a", "c"], ["1", "3"])
+        Embedder(spec, kept).embed(["a", "c"], ["1", "3"])
     assert kept.get(spec.fingerprint, ["a", "b", "c"]).keys() == {"a", "b"}
 
 
@@ -328,7 +333,7 @@ def test_a_server_of_small_requests_gets_small_ones(server, status, most):
         return len(inputs) > most
 
     server.misbehave = misbehave
-    embedded = embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+    embedded = Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
     assert embedded.matrix.tolist() == [vector(text) for text in TEXTS]
     taken = [request["input"] for request in server.requests if len(request["input"]) <= most]
     assert sorted(text for texts in taken for text in texts) == sorted(TEXTS), "each is answered once"
@@ -343,7 +348,7 @@ def test_what_a_server_takes_is_learnt_once(server):
         return len(inputs) > 10
 
     server.misbehave = misbehave
-    embedder = embed.Embedder(resolve("openai:some-model"))
+    embedder = Embedder(resolve("openai:some-model"))
     embedder.embed(TEXTS[:256], IDS[:256])
     before = len(server.requests)
     embedder.embed(TEXTS[256:], IDS[256:])
@@ -358,14 +363,14 @@ def test_a_model_that_changes_within_a_run_is_noticed(server):
 
     server.misbehave = misbehave
     with pytest.raises(InputError, match=r"answered with some-model-202\d-01-01 first and with some-model-202\d-01-01"):
-        embed.Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+        Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
 
 
 def test_a_query_of_the_address_stays_behind_the_path(server, monkeypatch):
     paths = []
     server.misbehave = lambda number, inputs, handler: paths.append(handler.path)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/?api-version=1")
-    encoders.load(resolve("openai:some-model")).encode(["a"])
+    loading.load(resolve("openai:some-model")).encode(["a"])
     assert paths == ["/v1/embeddings?api-version=1"]
 
 
@@ -374,13 +379,13 @@ def test_an_encoding_that_cannot_be_fetched_whole_is_done_without(monkeypatch):
         raise ValueError("Hash mismatch for data downloaded")
 
     monkeypatch.setattr(tiktoken, "encoding_for_model", altered)
-    assert openai_api._encoding("some-model") is None
+    assert openai_encoder._encoding("some-model") is None
 
 
 def test_a_host_that_no_request_can_be_sent_to_is_one_line(server, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://x..y/v1")
     with pytest.raises(InputError, match=r"x\.\.y/v1 can't be sent a request; check OPENAI_BASE_URL"):
-        encoders.load(resolve("openai:some-model")).encode(["a"])
+        loading.load(resolve("openai:some-model")).encode(["a"])
 
 
 def test_a_text_that_a_server_refuses_is_named(server, tmp_path):
@@ -392,7 +397,7 @@ def test_a_text_that_a_server_refuses_is_named(server, tmp_path):
     server.misbehave = misbehave
     kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
     with pytest.raises(InputError, match=r"refused a request \(status 400, context_length\); it was id 300$"):
-        embed.Embedder(spec, kept).embed(TEXTS, IDS)
+        Embedder(spec, kept).embed(TEXTS, IDS)
     assert len(kept.get(spec.fingerprint, TEXTS)) > 400, "what came is kept"
 
 
@@ -406,17 +411,17 @@ def test_a_server_without_base64_is_asked_for_numbers(server):
         return True
 
     server.misbehave = misbehave
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     assert encoder.encode(["a", "b"]).tolist() == [vector("a"), vector("b")]
     encoder.encode(["c"])
     assert [request["encoding_format"] for request in server.requests] == ["base64", "float", "float"]
 
 
 def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatch):
-    monkeypatch.setattr(openai_api, "SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr(openai_encoder, "SECONDS_TO_ANSWER", 0.2)
     server.seconds = 1.0
     with pytest.raises(InputError, match=r"did not answer within 0.2 s, 2 times; what came is kept, run again"):
-        encoders.load(resolve("openai:some-model")).encode(["a"])
+        loading.load(resolve("openai:some-model")).encode(["a"])
     assert len(server.requests) == 2
 
 
@@ -453,14 +458,14 @@ def test_an_address_is_the_same_however_it_is_written_and_another_where_it_is(mo
 def test_a_setting_that_no_request_can_be_made_with_is_named(server, monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=f"^{message}") as caught:
-        encoders.load(resolve("openai:some-model"))
+        loading.load(resolve("openai:some-model"))
     assert "secret" not in str(caught.value)
 
 
 def test_white_space_around_a_key_is_dropped(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     config.load_environment()
-    encoders.load(resolve("openai:some-model")).encode(["a"])
+    loading.load(resolve("openai:some-model")).encode(["a"])
     assert server.authorizations == {f"Bearer {KEY}"}
 
 
@@ -474,14 +479,14 @@ def test_another_server_or_model_shares_no_vectors(server, monkeypatch):
     specs = [here, there, official, resolve("openai:other-model"), resolve("openai:text-embedding-3-large")]
     assert len({spec.fingerprint for spec in specs}) == 5
     assert specs[-1].fingerprint == resolve("text-embedding-v3").fingerprint
-    assert encoders.paper_entry(specs[-1])["name"] == "text-embedding-v3"
+    assert paper.paper_entry(specs[-1])["name"] == "text-embedding-v3"
     elsewhere = replace(specs[-1], name="text-embedding-v3", source=here.source)
-    assert encoders.paper_entry(elsewhere) is None, "another server's is not the paper's"
+    assert paper.paper_entry(elsewhere) is None, "another server's is not the paper's"
 
 
 def test_no_key_is_one_line(monkeypatch):
     with pytest.raises(InputError, match=r"needs a key; put OPENAI_API_KEY=\.\.\. into \.env"):
-        encoders.load(resolve("text-embedding-3-small"))
+        loading.load(resolve("text-embedding-3-small"))
 
 
 @pytest.mark.parametrize(
@@ -506,16 +511,16 @@ def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
     one_a_byte = tiktoken.Encoding(
         "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
     )
-    monkeypatch.setattr(openai_api, "_encoding", lambda model: one_a_byte)
+    monkeypatch.setattr(openai_encoder, "_encoding", lambda model: one_a_byte)
     tokens = sum(len(text) for text in TEXTS)
-    embed.Embedder(resolve("text-embedding-3-small"), note=said.append).embed(TEXTS, IDS)
+    Embedder(resolve("text-embedding-3-small"), note=said.append).embed(TEXTS, IDS)
     host = server.url.removeprefix("http://")
     assert said[1] == f"sending 700 distinct texts to {host}: {tokens} tokens, about ${tokens * 0.02 / 1e6:.4f}"
     assert said[2] == "a request"
 
 
 def test_without_its_encoding_tokens_are_estimated(server):
-    encoder = encoders.load(resolve("openai:some-model"))
+    encoder = loading.load(resolve("openai:some-model"))
     assert encoder.token_counts(["12345678", "123456789"]).tolist() == [2, 3]
     assert encoder.plan(np.array([2, 3])).endswith("about 5 tokens, price unknown")
 
@@ -525,17 +530,17 @@ def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, monkeypat
     one_a_byte = tiktoken.Encoding(
         "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
     )
-    monkeypatch.setattr(openai_api, "_encoding", lambda model: one_a_byte)
-    embedded = embed.Embedder(resolve("text-embedding-3-small")).embed(["x" * 9000, "y"], ["0", "1"])
+    monkeypatch.setattr(openai_encoder, "_encoding", lambda model: one_a_byte)
+    embedded = Embedder(resolve("text-embedding-3-small")).embed(["x" * 9000, "y"], ["0", "1"])
     assert embedded.truncated.tolist() == [True, False] and server.requests[0]["input"][0] == "x" * 8191
 
 
 def test_the_key_appears_nowhere(server, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OPENAI_LOG", "debug")
     arguments = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
-    assert evaluation.evaluate(TASK, arguments) == 0
+    assert evaluation_run.evaluate(TASK, arguments) == 0
     server.misbehave = lambda number, inputs, handler: handler.reply(401, {"error": {"message": KEY}}) or True
-    assert evaluation.evaluate(TASK, [*arguments, "--prompt", "other: "]) == 2
+    assert evaluation_run.evaluate(TASK, [*arguments, "--prompt", "other: "]) == 2
     captured = capfd.readouterr()
     written = [p for folder in (tmp_path, config.cache_directory()) for p in folder.rglob("*") if p.is_file()]
     assert len(written) >= 3

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, evaluation, figures, projection
+from utils import config
 from utils.data.loading import load_evaluated
-from utils.results import read_items, read_result
+from utils.evaluation import run as evaluation_run
+from utils.figures import projection
+from utils.figures import tasks as task_figures
+from utils.results.result_file import read_items, read_result
 from utils.store.embeddings import EmbeddingStore, default_path
 
 
@@ -46,7 +49,7 @@ def test_four_prompts_are_enough():
 
 def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
-    assert evaluation.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
+    assert evaluation_run.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
     paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
     dataset = load_evaluated(TAXONOMY.format, results[0], None)
@@ -106,15 +109,15 @@ def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
 
 def written_result(folder):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(folder), "--model", "tfidf"]
-    assert evaluation.evaluate(TAXONOMY, arguments) == 0
+    assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
     return read_result(folder / "sample" / "safety_taxonomy" / "tfidf.json")
 
 
 def test_a_category_has_one_colour_and_mark_everywhere():
     twelve = list(TAXONOMY.format.known_groups.values())
-    styles = figures.category_styles(twelve)
+    styles = task_figures.category_styles(twelve)
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
-    assert figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
-    assert len(set(figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144
-    styles = {(style["marker"], style["linestyle"]) for style in map(figures._style, range(35))}
+    assert task_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
+    assert len(set(task_figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144
+    styles = {(style["marker"], style["linestyle"]) for style in map(task_figures._style, range(35))}
     assert len(styles) == 35, "so many encoders are told apart without colour"

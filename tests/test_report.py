@@ -9,7 +9,13 @@ import pytest
 from lxml import html
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from utils import compare, evaluation, report
+from utils import tasks
+from utils.compare import __main__ as compare_main
+from utils.evaluation import run as evaluation_run
+from utils.report import __main__ as report_main
+from utils.report import gather, render
+from utils.report import tables as report_tables
+from utils.tables import p_text
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 
@@ -17,7 +23,7 @@ TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 @pytest.fixture
 def page(sample_results, sample_store):
     """The page of the sample's results, parsed, and the folder that it lies in."""
-    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     folder = sample_results / "sample"
     return html.fromstring((folder / "report.html").read_bytes()), folder
 
@@ -47,14 +53,14 @@ def shown(m):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
     tree, folder = page
-    metric = compare.HEADLINES[task]
+    metric = tasks.HEADLINES[task]
     name = metric.replace("_", " ").capitalize()
     direction = "higher" if task == "safety_taxonomy" else "lower"
     rows = [dict(row) for row in table(tree, f"{name}, {direction} is better")]
     ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
     capsys.readouterr()
     flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
-    assert compare.main(["tfidf", "all-minilm-l6-v2", *flags]) == 0
+    assert compare_main.main(["tfidf", "all-minilm-l6-v2", *flags]) == 0
     compared = {
         row["group"].replace("_", " "): row
         for row in csv.DictReader(capsys.readouterr().out.splitlines())
@@ -69,7 +75,7 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
         assert row["n"] == str(ours[group]["n"])
         assert row["difference"] == f"{float(compared[group]['difference']):+.3f}"
         assert float(row["difference"]) == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=0.0006)
-        assert row["p"] == compare.p_text(float(compared[group]["p_holm"]))
+        assert row["p"] == p_text(float(compared[group]["p_holm"]))
 
 
 def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, monkeypatch):
@@ -79,9 +85,9 @@ def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_sto
         known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
         return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
 
-    monkeypatch.setattr(report, "papers_figures", figures)
-    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
-    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    monkeypatch.setattr(report_tables, "papers_figures", figures)
+    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
+    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     tree = html.fromstring((sample_results / "sample" / "report.html").read_bytes())
     floor = by_group(document(sample_results / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
     rows = [dict(row) for row in table(tree, "Categorical purity, higher is better")]
@@ -99,7 +105,7 @@ def test_the_summary_has_every_encoder_and_task(page):
     rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
     assert [row[0] for row in rows] == [("encoder", "MiniLM-L6"), ("encoder", "TF-IDF")]
     for row, encoder in zip(rows, ("all-minilm-l6-v2", "tfidf"), strict=True):
-        scores = [by_group(document(folder, task, encoder), compare.HEADLINES[task])["average"] for task in TASKS]
+        scores = [by_group(document(folder, task, encoder), tasks.HEADLINES[task])["average"] for task in TASKS]
         assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
         assert {heading for heading, _ in row[2::2]} == {"rank"}
 
@@ -132,10 +138,10 @@ def test_no_prompt_is_shown_until_it_is_asked_for_and_the_right_one_is_then(page
     assert cells and all(cell.get("data-prompt") in prompts and cell.text_content() == "hidden" for cell in cells)
     sample = {}
     for task, name in (("safety_challenging", "Safety_Challenging"), ("safety_taxonomy", "Safety_Taxonomy")):
-        with (report.PAGE.parents[1] / name / "sample.csv").open(encoding="utf-8") as stream:
+        with (render.PAGE.parents[1] / name / "sample.csv").open(encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 sample |= {f"{task} {row['id']} {column}": text for column, text in row.items()}
-    with (report.PAGE.parents[1] / "Safety_Contrast" / "sample.jsonl").open(encoding="utf-8") as stream:
+    with (render.PAGE.parents[1] / "Safety_Contrast" / "sample.jsonl").open(encoding="utf-8") as stream:
         for row in map(json.loads, stream):
             sample |= {f"safety_contrast {row['id']} {column}": text for column, text in row.items()}
     assert all(sample[key] == text for key, text in prompts.items())
@@ -175,7 +181,7 @@ def test_the_markdown_twin_has_the_same_numbers(page):
         strong = item.find("strong")
         assert f"- **{strong.text}** {strong.tail.strip()}".replace("<", "&lt;") in twin
     for task in TASKS:
-        for m in by_group(document(folder, task, "all-minilm-l6-v2"), compare.HEADLINES[task]).values():
+        for m in by_group(document(folder, task, "all-minilm-l6-v2"), tasks.HEADLINES[task]).values():
             assert shown(m) in twin
     for heading in ("chance", "ceiling", "difference"):
         assert f" {heading} " in twin
@@ -190,7 +196,7 @@ def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample
     old["settings"]["top_k"], old["created"] = 5, "2020-01-01T00:00:00+00:00"
     old["encoder"]["name"] = "tfidf\x1b[31m"
     path.write_text(json.dumps(old))
-    assert report.main(["--out", str(out)]) == 0
+    assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "tfidf\\x1b[31m" in said.err and "\x1b" not in said.err
     assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
@@ -210,7 +216,7 @@ def test_the_floor_never_takes_the_place_of_what_was_asked_for(sample_results, s
             changed = json.loads(path.read_text())
             changed["settings"]["baseline"]["source"], changed["created"] = source, when
             path.write_text(json.dumps(changed))
-    assert report.main(["--out", str(out)]) == 0
+    assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "Left out" not in said.err and "is of beavertails and own; see Provenance" in said.err
     assert " ".join(said.out.split()).count("for MiniLM-L6") == 4
@@ -235,7 +241,7 @@ def test_a_damaged_result_is_left_out_and_named(sample_results, sample_store, tm
     out = tmp_path / "results"
     shutil.copytree(sample_results / "sample" / TASKS[0], out / "sample" / TASKS[0])
     damage(out / "sample" / TASKS[0] / name)
-    assert report.main(["--out", str(out)]) == 0
+    assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "Left out: " in said.err and message in said.err and "Safe twins" in said.out
 
@@ -246,11 +252,11 @@ def test_a_task_none_of_whose_results_can_be_read_is_named(sample_results, sampl
         shutil.copytree(sample_results / "sample" / task, out / "sample" / task)
     for path in (out / "sample" / TASKS[1]).glob("*.json"):
         path.write_text("{")
-    assert report.main(["--out", str(out)]) == 0
+    assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert said.err.count("not a result file") == 2 and "Safe twins" in said.out
     shutil.rmtree(out / "sample" / TASKS[0])
-    assert report.main(["--out", str(out)]) == 2
+    assert report_main.main(["--out", str(out)]) == 2
     line = capsys.readouterr().err
     assert "no results to report (Left out: " in line and line.count("\n") == 1
 
@@ -262,7 +268,7 @@ def test_types_of_any_name(tmp_path, capsys):
     rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
     path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
     common = ["--quiet", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
-    assert evaluation.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report.main(common) == 0
+    assert evaluation_run.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report_main.main(common) == 0
     tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
     shown = [row[0][1] for row in table(tree, "Normalized similarity, lower is better")]
     assert set(shown) == {*names, "average", "overall"}
@@ -273,15 +279,15 @@ def test_types_of_any_name(tmp_path, capsys):
 
 def test_help_lists_what_is_taken_and_no_more(capsys):
     with pytest.raises(SystemExit) as ended:
-        report.main(["--help"])
+        report_main.main(["--help"])
     given = ("model", "data", "baseline", "out", "quiet", "reference")
     listed = set(re.findall(r"^  (--[a-z-]+|ENCODER)", capsys.readouterr().out, re.M))
     assert ended.value.code == 0 and listed == {"ENCODER", *(f"--{name}" for name in given)}
 
 
 def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
-    monkeypatch.setattr(report, "taxonomy_maps", lambda *arguments: [])
-    assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
+    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     assert capsys.readouterr().out.startswith("report on sample: ")
 
 
@@ -293,7 +299,7 @@ def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
         (["--top-k=5"], "unrecognized arguments: --top-k=5 (see --help)"),
         (["--no-cache"], "unrecognized arguments: --no-cache (see --help)"),
     ):
-        assert report.main(arguments) == 2
+        assert report_main.main(arguments) == 2
         line = capsys.readouterr().err
         assert message in line and line.startswith("error: ") and line.count("\n") == 1
     assert not list(tmp_path.rglob("report.*"))

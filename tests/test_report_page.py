@@ -7,7 +7,9 @@ import pytest
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import evaluation, report
+from utils.evaluation import run as evaluation_run
+from utils.report import __main__ as report_main
+from utils.report import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
@@ -30,7 +32,7 @@ def browser():
 def sample_page(sample_results):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
-        assert report.main(["--out", str(sample_results), "--quiet"]) == 0
+        assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     return sample_results / "sample" / "report.html"
 
 
@@ -90,7 +92,7 @@ def test_prompts_are_hidden_until_the_warning_is_accepted_and_can_be_hidden_agai
     page = opened(sample_page)
     table = page.locator("table", has=page.get_by_text("The 15 prompts that MiniLM-L6 misplaces most")).first
     row = table.locator("tbody tr").first.locator(":scope > *").all_inner_texts()
-    with (report.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+    with (render.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {r["id"]: r["question"] for r in csv.DictReader(stream)}
     assert row[4] == "hidden" and question[row[0]] not in page.inner_text("body")
     page.click("#accept")
@@ -115,7 +117,7 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     assert f"id {chosen} {category}" in detail and category in hovered.replace("\xa0", " ")
     assert page.locator("#map-detail li").count() == 5 and "text hidden" in detail
     page.locator("#accept").press("Enter")
-    with (report.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+    with (render.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {r["id"]: r["question"] for r in csv.DictReader(stream)}
     assert question[chosen] in page.inner_text("#map-detail")
     page.fill("#map-id", "5")
@@ -167,7 +169,7 @@ def page_of_long_names(sample_results, tmp_path_factory):
         path.write_text(path.read_text().replace('"MiniLM-L6"', f'"{"minilm" * 10}"').replace("TF-IDF", "T" * 55))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
-        assert report.main(["--out", str(out), "--quiet"]) == 0
+        assert report_main.main(["--out", str(out), "--quiet"]) == 0
     return out / "sample" / "report.html"
 
 
@@ -229,9 +231,9 @@ def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
             rows.writerow([i, "ab"[i % 2], f"{MARKUP} unsafe {i}", f"{MARKUP} safe {i}"])
     common = ["--quiet", "--out", str(tmp_path / "results"), "--model", "tfidf"]
     flags = [*common, "--bootstrap", "0", "--top-k", "3"]
-    assert evaluation.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *flags]) == 0
-    assert evaluation.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *flags]) == 0
-    assert report.main(["--data", str(folder / "own.csv"), *common]) == 0
+    assert evaluation_run.evaluate(TAXONOMY, ["--data", str(folder / "own.csv"), *flags]) == 0
+    assert evaluation_run.evaluate(CHALLENGING, ["--data", str(tmp_path / "own.csv"), *flags]) == 0
+    assert report_main.main(["--data", str(folder / "own.csv"), *common]) == 0
     page = opened(tmp_path / "results" / "own" / "report.html")
     assert "Without the prompts' texts: own.csv: not the file that was evaluated" in page.inner_text("#findings")
     page.click("#accept")

@@ -18,11 +18,18 @@ from hypothesis import strategies as st
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, evaluation, hub, machine, reproduce, results
+from utils import config, hub
 from utils.data import catalogue
+from utils.encoders import loading, paper, registry
+from utils.evaluation import run as evaluation_run
+from utils.reproduce import __main__ as reproduce_main
+from utils.reproduce import machine
+from utils.reproduce import tables as reproduce_tables
+from utils.reproduce.cells import rounding_of
+from utils.results import result_file
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
-FIGURES = encoders.paper_figures()
+FIGURES = paper.paper_figures()
 KEY = "the-key-that-must-never-be-seen"
 OF_TASK = {
     "safety_challenging": (catalogue.CHALLENGING, "normalized_similarity", "normalized_similarity"),
@@ -47,7 +54,7 @@ def able(monkeypatch):
 
 def plan(capsys, *arguments):
     """(names that can run, the table's rows by name, the whole of what is printed)."""
-    assert reproduce.main(["plan", *arguments]) == 0
+    assert reproduce_main.main(["plan", *arguments]) == 0
     captured = capsys.readouterr()
     assert max(map(len, captured.err.splitlines())) <= 80, captured.err
     assert KEY not in captured.out + captured.err
@@ -179,7 +186,7 @@ def test_an_api_that_is_not_the_papers_or_a_dtype_it_lacks(able, capsys):
 
 def test_a_plan_that_ends_at_the_hub_imports_no_torch():
     code = (
-        "import sys; from utils import reproduce; status = reproduce.main(['plan'])\n"
+        "import sys; from utils.reproduce.__main__ import main; status = main(['plan'])\n"
         "print(status, [m for m in ('torch', 'transformers', 'pandas', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True)
@@ -200,7 +207,7 @@ def test_a_plan_that_ends_at_the_hub_imports_no_torch():
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, message):
-    assert reproduce.main(arguments) == 2
+    assert reproduce_main.main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err and captured.err.count("\n") == 1
 
@@ -221,11 +228,11 @@ def test_the_papers_figures_have_three_decimals():
 
 def test_rounding_by_hand():
     # Of purity: the printed figure alone, half of 0.001.
-    assert reproduce.rounding_of("categorical_purity", 0.4, None) == 0.0005
+    assert rounding_of("categorical_purity", 0.4, None) == 0.0005
     # Of similarity, norm = (x - b) / (1 - b): 1 - norm = (1 - x) / (1 - b), so between b and b* it moves by
     # (1 - x) |1/(1 - b) - 1/(1 - b*)| = (1 - norm) |b - b*| / (1 - b*). With norm 0.4, b 0.721 and b* up to 0.7215:
     # 0.6 * 0.0005 / 0.2785 = 0.00107720, and 0.0005 for the printed figure.
-    assert reproduce.rounding_of("normalized_similarity", 0.4, 0.721) == pytest.approx(0.00157720, abs=1e-8)
+    assert rounding_of("normalized_similarity", 0.4, 0.721) == pytest.approx(0.00157720, abs=1e-8)
 
 
 @given(st.floats(-0.2, 0.9), st.lists(st.floats(-1, 1), min_size=1, max_size=10))
@@ -235,11 +242,11 @@ def test_what_the_paper_prints_of_the_same_cosines_is_within_rounding_and_no_fur
     printed = [round((x - true_b) / (1 - true_b), 3) for x in cosines]
     ours = [(x - b) / (1 - b) for x in cosines]
     value = sum(ours) / len(ours)
-    bound = reproduce.rounding_of("normalized_similarity", value, b)
+    bound = rounding_of("normalized_similarity", value, b)
     assert abs(value - sum(printed) / len(printed)) <= bound + 1e-9
     # Just as far, with both roundings at their worst: b* half a unit above b, the figure half a unit below its own.
     worst = (cosines[0] - b - 0.0005) / (1 - b - 0.0005) - 0.0005
-    assert ours[0] - worst == pytest.approx(reproduce.rounding_of("normalized_similarity", ours[0], b), abs=1e-9)
+    assert ours[0] - worst == pytest.approx(rounding_of("normalized_similarity", ours[0], b), abs=1e-9)
 
 
 # --- Ours beside the paper's -----------------------------------------------------------------------------------------
@@ -248,14 +255,14 @@ def test_what_the_paper_prints_of_the_same_cosines_is_within_rounding_and_no_fur
 def write(out, name, task, gap=lambda group: 0.0, reach=0.05, **more):
     """A result file of a paper's encoder in the paper's setting: the paper's figures plus gap(group), ± reach."""
     card, metric, key = OF_TASK[task]
-    figures, entry = FIGURES[name], encoders.registry()[name]
+    figures, entry = FIGURES[name], registry.known_encoders()[name]
     values = {group: figure + gap(group) for group, figure in figures[key].items()}
     papers_average = sum(figures[key].values()) / len(values)
     if metric == "categorical_purity":
         papers_average = figures["average_categorical_purity"]
     values |= {"average": papers_average + gap("average"), "overall": 0.5}
     source = FIGURES[name]["checkpoint"] if entry["loader"] == "openai" else entry["source"]
-    revision = " + ".join(named.replace("refs/pr/5", commit) for _, named, commit in encoders.listed_checkpoints(entry))
+    revision = " + ".join(named.replace("refs/pr/5", commit) for _, named, commit in registry.listed_checkpoints(entry))
     info = EncoderInfo(name, entry["label"], source, revision, 3, entry["dtype"], None, "", "torch", name)
     baseline = {"value": figures["average_similarity"], "source": "paper"} if task == "safety_challenging" else None
     top_k = 10 if task == "safety_taxonomy" else None
@@ -270,7 +277,7 @@ def write(out, name, task, gap=lambda group: 0.0, reach=0.05, **more):
         ),
         environment={}, items={"id": [], "type": []},
     )  # fmt: skip
-    return results.write_result(replace(result, **more), out)
+    return result_file.write_result(replace(result, **more), out)
 
 
 def both(out, name, **more):
@@ -279,7 +286,7 @@ def both(out, name, **more):
 
 
 def cells(capsys, *arguments, status=0):
-    assert reproduce.main(["table", *map(str, arguments), "--format", "csv"]) == status
+    assert reproduce_main.main(["table", *map(str, arguments), "--format", "csv"]) == status
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
@@ -310,7 +317,7 @@ def test_the_summary_has_averages_counts_and_the_worst_verdict(tmp_path, capsys)
     both(tmp_path, "st5-xl")
     write(tmp_path, "st5-large", "safety_challenging", lambda group: {"average": -0.012, "action": 0.07}.get(group, 0))
     write(tmp_path, "st5-large", "safety_taxonomy", lambda group: 0.01 if group == "average" else 0)
-    assert reproduce.main(["table", "st5-xl", "st5-large", "--out", str(tmp_path)]) == 0
+    assert reproduce_main.main(["table", "st5-xl", "st5-large", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.split("averages, and the verdicts of the 24 cells")[1].splitlines()
     rows = [line.split() for line in lines if line.startswith("ST5-")]
     # ST5-XL's mean of the ten printed types is 0.4566, its printed average purity 0.753; ST5-Large's 0.479 and 0.749.
@@ -325,8 +332,8 @@ def test_all_eleven_in_every_format(tmp_path, capsys):
     for name in FIGURES:
         both(tmp_path, name, gap=lambda group: -0.01)
     printed = {}
-    for form in reproduce.FORMATS:
-        assert reproduce.main(["table", "--out", str(tmp_path), "--format", form]) == 0
+    for form in reproduce_tables.FORMATS:
+        assert reproduce_main.main(["table", "--out", str(tmp_path), "--format", form]) == 0
         captured = capsys.readouterr()
         assert captured.err == ""
         printed[form] = captured.out
@@ -347,15 +354,15 @@ def test_a_result_without_intervals_is_within_rounding_or_differs(tmp_path, caps
 
 
 def test_a_dtype_that_is_not_the_registrys_is_named(tmp_path, capsys):
-    [(source, revision, _)] = encoders.listed_checkpoints(encoders.registry()["st5-xl"])
+    [(source, revision, _)] = registry.listed_checkpoints(registry.known_encoders()["st5-xl"])
     info = EncoderInfo("st5-xl", "ST5-XL", source, revision, 3, "bfloat16", None, "", "torch", "x")
     both(tmp_path, "st5-xl", encoder=info)
-    assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path)]) == 0
+    assert reproduce_main.main(["table", "st5-xl", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("ST5-XL (st5-xl), bfloat16 (not float32), 2026-01-02\n")
 
 
 def test_the_dtype_asked_for_is_taken_from_the_variants(tmp_path, capsys):
-    [(source, revision, _)] = encoders.listed_checkpoints(encoders.registry()["st5-xl"])
+    [(source, revision, _)] = registry.listed_checkpoints(registry.known_encoders()["st5-xl"])
     info = EncoderInfo("st5-xl", "ST5-XL (bfloat16)", source, revision, 3, "bfloat16", None, "", "torch", "x")
     both(tmp_path, "st5-xl", encoder=info)
     for task in OF_TASK:
@@ -365,9 +372,9 @@ def test_the_dtype_asked_for_is_taken_from_the_variants(tmp_path, capsys):
     both(tmp_path, "st5-xl", gap=lambda group: 0.01)
     for dtype, heading in (("auto", "ST5-XL (st5-xl), float32,"), ("float32", "ST5-XL (st5-xl), float32,"),
                            ("bfloat16", "ST5-XL (bfloat16) (st5-xl), bfloat16 (not float32),")):  # fmt: skip
-        assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", dtype]) == 0
+        assert reproduce_main.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", dtype]) == 0
         assert capsys.readouterr().out.startswith(heading)
-    assert reproduce.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", "float16"]) == 3
+    assert reproduce_main.main(["table", "st5-xl", "--out", str(tmp_path), "--dtype", "float16"]) == 3
 
 
 def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, capsys):
@@ -379,7 +386,7 @@ def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, ca
     both(tmp_path, "st5-xxl")
     (tmp_path / "paper" / "safety_taxonomy" / "st5-xxl.json").write_text("{")
     names = ["st5-base", "st5-large", "st5-xl", "st5-xxl"]
-    assert reproduce.main(["table", *names, "--out", str(tmp_path)]) == 3
+    assert reproduce_main.main(["table", *names, "--out", str(tmp_path)]) == 3
     captured = capsys.readouterr()
     assert captured.out.count("(st5-") == 1 and captured.out.startswith("ST5-Base (st5-base)")
     reasons = captured.err.splitlines()
@@ -394,7 +401,7 @@ def test_what_the_script_ran_and_what_it_could_not(tmp_path, capsys):
     journal = tmp_path / "ran"
     journal.write_text("st5-base\t\nst5-large\t--model st5-large: no memory\n")
     names = ["st5-base", "st5-large", "st5-xl", "st5-xxl"]
-    assert reproduce.main(["table", "--ran", str(journal), *names, "--out", str(tmp_path)]) == 3
+    assert reproduce_main.main(["table", "--ran", str(journal), *names, "--out", str(tmp_path)]) == 3
     captured = capsys.readouterr()
     assert "ST5-Base (st5-base), float32, 2026-01-02\n" in captured.out
     for name in ("ST5-Large (st5-large)", "ST5-XL (st5-xl)"):
@@ -403,8 +410,10 @@ def test_what_the_script_ran_and_what_it_could_not(tmp_path, capsys):
         "st5-large failed: --model st5-large: no memory",
         "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); the reasons stand above",
     ]
-    assert reproduce.main(["table", "--ran", str(journal), "st5-base", "--out", str(tmp_path)]) == 0
-    assert reproduce.main(["table", "--ran", str(tmp_path / "none"), "st5-base", "--out", str(tmp_path / "no")]) == 3
+    assert reproduce_main.main(["table", "--ran", str(journal), "st5-base", "--out", str(tmp_path)]) == 0
+    assert (
+        reproduce_main.main(["table", "--ran", str(tmp_path / "none"), "st5-base", "--out", str(tmp_path / "no")]) == 3
+    )
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -418,16 +427,16 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
             return np.array([list(sha256(text.encode()).digest()[:8]) for text in texts], dtype=np.float32) + 1
 
     name = "sentence-bert-all"
-    monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary())
+    monkeypatch.setattr(loading, "load", lambda spec: Arbitrary())
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
     for task in (CHALLENGING, TAXONOMY):
-        assert evaluation.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
+        assert evaluation_run.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
     capsys.readouterr()
     rows = cells(capsys, name, "--out", tmp_path)
     assert len(rows) == 24
     for row in rows:
-        result = results.read_result(results.result_path(tmp_path, "paper", row["task"], name))
+        result = result_file.read_result(result_file.result_path(tmp_path, "paper", row["task"], name))
         assert float(row["ours"]) == result.value(row["metric"], row["group"])
         if row["group"] != "average":
             assert float(row["paper"]) == FIGURES[name][OF_TASK[row["task"]][2]][row["group"]]

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from utils import config, reproduce
+from utils import config
+from utils.reproduce import __main__ as reproduce_main
 
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is not installed"))
@@ -358,7 +359,7 @@ def test_help_of_the_tests_installs_nothing(house, name, flag):
 
 def test_reproduce_shows_what_it_takes_and_no_more(capsys):
     with pytest.raises(SystemExit) as ended:
-        reproduce.main(["--help"])
+        reproduce_main.main(["--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and said.startswith("usage: scripts/reproduce.sh [ENCODER ...] ")
     assert set(re.findall(r"--[a-z-]+", said)) == {"--help", "--device", "--dtype", "--out", "--no-cache", "--format"}

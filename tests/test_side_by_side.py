@@ -14,8 +14,16 @@ from matplotlib import pyplot
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import compare, encoders, evaluation, figures, find, hub, report, results
-from utils.find import kept_as
+from utils import hub, tasks
+from utils.compare import __main__ as compare_main
+from utils.encoders import loading, registry
+from utils.evaluation import run as evaluation_run
+from utils.figures import __main__ as figures_main
+from utils.figures import tasks as task_figures
+from utils.figures.style import drawing
+from utils.report import __main__ as report_main
+from utils.results import find, result_file
+from utils.results.find import kept_as
 from utils.schema import EncoderInfo, EncoderOptions
 
 SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42}
@@ -32,7 +40,7 @@ def by_source(out, name, cosines, source, averages, **more):
 
 
 def averages_of(capsys, *arguments):
-    assert compare.main([*map(str, arguments), "--format", "csv"]) == 0
+    assert compare_main.main([*map(str, arguments), "--format", "csv"]) == 0
     said = capsys.readouterr()
     rows = csv.DictReader(io.StringIO(said.out))
     return {row["encoder"]: float(row["value"]) for row in rows if row["group"] == "overall"}, said.err
@@ -56,7 +64,7 @@ def test_a_task_is_compared_by_what_enters_it(task, metric, change, message, tmp
     for name, settings in (("one", {}), ("two", change)):
         settings = {**SETTINGS, "baseline": baseline, **settings}
         written(tmp_path, name, np.linspace(0, 1, 22), task, metric, settings=settings)
-    assert compare.main(["--out", str(tmp_path)]) == (0 if message is None else 2)
+    assert compare_main.main(["--out", str(tmp_path)]) == (0 if message is None else 2)
     said = capsys.readouterr().err
     assert said == "" if message is None else f"error: one and two on {task}: {message}; run both again" in said
 
@@ -69,13 +77,13 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
         ):
             baseline = {"value": 0, "source": source} if task == "safety_challenging" else None
             written(tmp_path, name, np.linspace(0, 1, 22), task, metric, settings={**SETTINGS, "baseline": baseline})
-    assert compare.main(["--out", str(tmp_path)]) == 3
+    assert compare_main.main(["--out", str(tmp_path)]) == 3
     said = capsys.readouterr()
     assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
     message = "without safety_challenging: one and two on safety_challenging: other kind of baseline"
     assert message in said.err
-    monkeypatch.setattr(figures, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
-    assert figures.main(["--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(task_figures, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
+    assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert message in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "made-up" / "figures").iterdir()} == {"safety_taxonomy"}
 
@@ -99,21 +107,21 @@ def test_figures_compare_and_report_refuse_the_same(
     (folder / "other.json").write_text(json.dumps(changed))
     shutil.copy(folder / "all-minilm-l6-v2.items.csv", folder / "other.items.csv")
     lines = []
-    for command in (compare, figures):
+    for command in (compare_main, figures_main):
         assert command.main(["all-minilm-l6-v2", "other", "--out", str(tmp_path)]) == 2
         lines.append(capsys.readouterr().err)
     assert lines[0] == lines[1] and f"error: all-minilm-l6-v2 and other on {task}: {message}" in lines[0]
     assert not list(tmp_path.rglob("*.png"))
-    assert report.main(["--out", str(tmp_path)]) == 0
+    assert report_main.main(["--out", str(tmp_path)]) == 0
     assert f"Left out: {lines[0].removeprefix('error: ').strip()}." in capsys.readouterr().err
 
 
 def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
     titles = {}
-    for task in compare.HEADLINES:
-        read = [results.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
-        with figures.drawing():
-            drawn = figures.figures_of(read, [results.rows_of(one) for one in read])
+    for task in tasks.HEADLINES:
+        read = [result_file.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
+        with drawing():
+            drawn = task_figures.figures_of(read, [result_file.rows_of(one) for one in read])
         titles[task] = {figure.get_suptitle().replace("\n", " ") for figure in drawn.values()}
         pyplot.close("all")
     assert all("144 items, data: sample, k = 10" in title for title in titles["safety_taxonomy"])
@@ -140,14 +148,14 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55}, abs=1e-12)
     assert said == "average similarity: beavertails for all; normalized again from the cosines kept: ONE\n"
     for form in ("text", "markdown", "latex"):
-        assert compare.main(["--out", str(tmp_path), "--format", form]) == 0
+        assert compare_main.main(["--out", str(tmp_path), "--format", form]) == 0
         printed = capsys.readouterr().out
         assert "beavertails for all; normalized again from the" in printed
         assert max(map(len, printed.splitlines())) <= 80 or form != "text"
         assert "from the cosines kept: ONE" in printed or form != "markdown"
-    assert figures.main(["--out", str(tmp_path)]) == 0
+    assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert "normalized again from the cosines kept: ONE" in capsys.readouterr().err
-    assert report.main(["--out", str(tmp_path)]) == 0
+    assert report_main.main(["--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "Average similarity: beavertails for all; normalized again" in said.err and "Left out" not in said.err
     page = (tmp_path / "made-up" / "report.md").read_text()
@@ -169,29 +177,29 @@ def test_an_encoder_of_the_papers_beside_another_without_the_hub(tmp_path, capsy
             return np.array([[len(text), text.count("e"), ord(text[0]), 9] for text in texts], dtype=np.float32)
 
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
-    load = encoders.load
-    monkeypatch.setattr(encoders, "load", lambda spec: Arbitrary() if spec.name == "st5-base" else load(spec))
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda spec: Arbitrary() if spec.name == "st5-base" else load(spec))
     flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
-    assert evaluation.evaluate_all([CHALLENGING, CONTRAST, TAXONOMY], "all", flags) == 0
+    assert evaluation_run.evaluate_all([CHALLENGING, CONTRAST, TAXONOMY], "all", flags) == 0
     for task in (CHALLENGING, TAXONOMY):
-        assert evaluation.evaluate(task, [*flags, "--model", "st5-base", "--baseline", "auto"]) == 0
+        assert evaluation_run.evaluate(task, [*flags, "--model", "st5-base", "--baseline", "auto"]) == 0
     path = tmp_path / "sample" / CHALLENGING.name / "st5-base.json"
     before = path.read_bytes()
     assert json.loads(before)["settings"]["baseline"]["source"] == "paper"
     capsys.readouterr()
-    assert compare.main(["all-minilm-l6-v2", "st5-base", "--out", str(tmp_path), "--format", "csv"]) == 0
+    assert compare_main.main(["all-minilm-l6-v2", "st5-base", "--out", str(tmp_path), "--format", "csv"]) == 0
     said = capsys.readouterr()
     rows = {(row["task"], row["encoder"], row["group"]): row for row in csv.DictReader(io.StringIO(said.out))}
     assert {task for task, *_ in rows} == {CHALLENGING.name, TAXONOMY.name}
     assert "own for all; normalized again from the cosines kept: ST5-Base" in said.err
     assert "without safety_contrast: st5-base: no result in" in said.err
-    assert evaluation.evaluate(CHALLENGING, [*flags, "--model", "st5-base", "--baseline", "own"]) == 0
+    assert evaluation_run.evaluate(CHALLENGING, [*flags, "--model", "st5-base", "--baseline", "own"]) == 0
     assert path.read_bytes() == before
-    by_own = results.read_result(path.with_name("st5-base+own.json"))
+    by_own = result_file.read_result(path.with_name("st5-base+own.json"))
     for group in ("homonyms", "average", "overall"):
         wanted = by_own.value("normalized_similarity", group)
         assert float(rows[CHALLENGING.name, "st5-base", group]["value"]) == pytest.approx(wanted, abs=1e-12)
-    assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
     assert "Left out" not in capsys.readouterr().err
 
 
@@ -210,7 +218,7 @@ def test_results_without_what_is_needed_are_refused_as_before(tmp_path, capsys):
     cosines = np.linspace(0.2, 0.9, 22)
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1})
     written(tmp_path, "two", cosines, settings={**SETTINGS, "baseline": {"value": 0.4, "source": "paper"}})
-    assert compare.main(["--out", str(tmp_path)]) == 2
+    assert compare_main.main(["--out", str(tmp_path)]) == 2
     assert "one and two on safety_challenging: other kind of baseline (own and beavertails)" in capsys.readouterr().err
 
 
@@ -220,7 +228,7 @@ def test_results_without_what_is_needed_are_refused_as_before(tmp_path, capsys):
 def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp_path, capsys, monkeypatch):
     def run(*flags):
         flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--model", "tfidf", *flags]
-        return evaluation.evaluate(TAXONOMY, [*flags, "--out", str(tmp_path), "--no-cache"])
+        return evaluation_run.evaluate(TAXONOMY, [*flags, "--out", str(tmp_path), "--no-cache"])
 
     assert run() == 0
 
@@ -231,22 +239,22 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
     shutil.copy(sample_results / "sample" / TAXONOMY.name / "all-minilm-l6-v2.json", folder)
     shutil.copy(sample_results / "sample" / TAXONOMY.name / "all-minilm-l6-v2.items.csv", folder)
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_whole", killed)
+        patch.setattr(result_file, "write_whole", killed)
         assert run("--top-k", "5") == 130
     capsys.readouterr()
     message = "tfidf.items.csv: not of the run that wrote tfidf.json, or changed since; run the task again"
-    for command in (compare, figures):
+    for command in (compare_main, figures_main):
         assert command.main(["--out", str(tmp_path)]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1
-    assert report.main(["--out", str(tmp_path)]) == 0
+    assert report_main.main(["--out", str(tmp_path)]) == 0
     assert message in capsys.readouterr().err
     # One of a version that did not tie them is read as it was.
     path = folder / "tfidf.json"
     document = json.loads(path.read_text())
     del document["items"]
     path.write_text(json.dumps(document))
-    assert compare.main(["--out", str(tmp_path)]) == 0
+    assert compare_main.main(["--out", str(tmp_path)]) == 0
 
 
 # --- Encoders of one name --------------------------------------------------------------------------------------------
@@ -275,13 +283,13 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
 )
 def test_what_a_result_is_kept_as(asked, options, baseline, name, monkeypatch):
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
-    spec = encoders.resolve(asked, EncoderOptions(**options))
+    spec = registry.resolve(asked, EncoderOptions(**options))
     assert kept_as(spec, baseline) == name.replace("FINGERPR", spec.fingerprint[:8])
 
 
 def test_another_servers_model_is_not_the_registrys(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
-    spec = encoders.resolve("text-embedding-v3")
+    spec = registry.resolve("text-embedding-v3")
     assert kept_as(spec, "auto") == f"text-embedding-v3@{spec.fingerprint[:8]}"
 
 
@@ -296,7 +304,7 @@ def test_two_checkpoints_of_one_basename_and_prompt_variants_stand_beside_one_an
             seeds = [[self.seed, *text.encode()] for text in texts]
             return np.stack([np.random.default_rng(seed).normal(0.3, 1, 4) for seed in seeds]).astype(np.float32)
 
-    monkeypatch.setattr(encoders, "load", Folder)
+    monkeypatch.setattr(loading, "load", Folder)
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
     for name in ("exp1", "exp2"):
         (tmp_path / name / "checkpoint-500").mkdir(parents=True)
@@ -304,28 +312,28 @@ def test_two_checkpoints_of_one_basename_and_prompt_variants_stand_beside_one_an
         (tmp_path / name / "checkpoint-500" / "model.safetensors").write_bytes(b"")
     common = ["--data", "sample", "--bootstrap", "0", "--out", str(tmp_path / "o"), "--quiet"]
     both = "exp1/checkpoint-500,exp2/checkpoint-500"
-    assert evaluation.evaluate(CHALLENGING, [*common, "--model", both]) == 0
+    assert evaluation_run.evaluate(CHALLENGING, [*common, "--model", both]) == 0
     printed = capsys.readouterr().out
     assert "exp1/checkpoint-500" in printed and "exp2/checkpoint-500" in printed
     folder = tmp_path / "o" / "sample" / CHALLENGING.name
     assert len(list(folder.glob("checkpoint-500@*.json"))) == 2
-    assert compare.main(["--out", str(tmp_path / "o"), *both.split(",")]) == 0
+    assert compare_main.main(["--out", str(tmp_path / "o"), *both.split(",")]) == 0
     printed = capsys.readouterr().out
     assert "exp1/checkpoint-500" in printed and "exp2/checkpoint-500" in printed and "TF-IDF" not in printed
     for prompt in ("query: ", "passage: "):
         arguments = ["--model", "exp1/checkpoint-500", "--prompt", prompt]
-        assert evaluation.evaluate(CHALLENGING, [*common, *arguments]) == 0
+        assert evaluation_run.evaluate(CHALLENGING, [*common, *arguments]) == 0
     assert len(list(folder.glob("checkpoint-500@*.json"))) == 4
     capsys.readouterr()
-    assert compare.main(["--out", str(tmp_path / "o"), "checkpoint-500", "tfidf", "--format", "csv"]) == 0
+    assert compare_main.main(["--out", str(tmp_path / "o"), "checkpoint-500", "tfidf", "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len({row["encoder"] for row in rows}) == 5
-    assert compare.main(["--out", str(tmp_path / "o"), "checkpoint-500"]) == 0
+    assert compare_main.main(["--out", str(tmp_path / "o"), "checkpoint-500"]) == 0
     printed = capsys.readouterr().out
     assert "'query: ')" in printed and "'passage: ')" in printed
-    assert compare.main(["--out", str(tmp_path / "o"), "--reference", "checkpoint-500"]) == 2
+    assert compare_main.main(["--out", str(tmp_path / "o"), "--reference", "checkpoint-500"]) == 2
     assert "--reference checkpoint-500: several results of safety_challenging" in capsys.readouterr().err
-    for command in (figures, report):
+    for command in (figures_main, report_main):
         assert command.main(["--out", str(tmp_path / "o"), "--data", "sample"]) == 0
     page = (tmp_path / "o" / "sample" / "report.md").read_text()
     assert all(f"| exp{i}/checkpoint-500" in page for i in (1, 2))
@@ -334,7 +342,7 @@ def test_two_checkpoints_of_one_basename_and_prompt_variants_stand_beside_one_an
 def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, capsys, monkeypatch):
     def run(*flags):
         flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), *flags]
-        assert evaluation.evaluate(CHALLENGING, flags) == 0
+        assert evaluation_run.evaluate(CHALLENGING, flags) == 0
 
     folder = tmp_path / "sample" / CHALLENGING.name
     run()
@@ -354,9 +362,9 @@ def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, 
     assert [path.stem for path in asked] == ["all-minilm-l6-v2+0.3", "tfidf"]
     for choice, given in (("auto", False), ("0.3", True)):
         monkeypatch.setenv("BASELINE", choice)
-        assert report.main(["--out", str(tmp_path), "--quiet"]) == 0
+        assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
         assert ("0.300 (given)" in (tmp_path / "sample" / "report.html").read_text()) == given
-    evaluation.evaluate(TAXONOMY, ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path),
+    evaluation_run.evaluate(TAXONOMY, ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path),
                                    "--baseline", "own", "--model", "tfidf"])  # fmt: skip
     assert [path.stem for path in (tmp_path / "sample" / TAXONOMY.name).glob("*.json")] == ["tfidf"]
     (folder / "all-minilm-l6-v2.json").unlink()
@@ -373,9 +381,9 @@ def test_results_of_several_folders_are_compared(flags, tmp_path, capsys, monkey
     values, _ = averages_of(capsys, *flags)
     names = [f"{out}/made-up/safety_challenging/one.json" for out in "AB"]
     assert values == pytest.approx({names[0]: 0.5, names[1]: 0.25, "two": 0.125})
-    assert compare.main([*flags, "--reference", "two"]) == 0
+    assert compare_main.main([*flags, "--reference", "two"]) == 0
     printed = capsys.readouterr().out
     assert "ONE (A)" in printed and "ONE (B)" in printed and "diff: minus TWO" in printed
-    assert compare.main([*flags, "three"]) == 2
+    assert compare_main.main([*flags, "three"]) == 2
     said = capsys.readouterr().err
     assert "A/made-up/safety_challenging, B/made-up/safety_challenging (there are: one, one, two)" in said

@@ -19,9 +19,14 @@ from scipy import stats
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import config, encoders, evaluation, files, results, tables
-from utils.evaluation import evaluate, evaluate_all
+from utils import config, files
+from utils.encoders import loading, registry, tfidf
+from utils.encoders.paper import paper_figures
+from utils.evaluation import run as evaluation_run
+from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
+from utils.results import result_file
+from utils.results import tables as result_tables
 from utils.schema import InputError, Metric
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
@@ -64,7 +69,7 @@ def compass(monkeypatch):
             radians = np.radians([ANGLES.get(text) if text in ANGLES else float(text) for text in texts])
             return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
-    monkeypatch.setattr(encoders, "load", lambda spec: Compass())
+    monkeypatch.setattr(loading, "load", lambda spec: Compass())
 
 
 def test_safety_challenging_by_hand(compass, tmp_path):
@@ -171,10 +176,10 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
 
 def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
     path = written(tmp_path, "one", np.linspace(0, 1, 22))
-    result = results.read_result(path)
+    result = result_file.read_result(path)
 
     def other(encoder, **more):
-        return evaluation._other_than(path, replace(result, encoder=replace(result.encoder, **encoder), **more))
+        return evaluation_run._other_than(path, replace(result, encoder=replace(result.encoder, **encoder), **more))
 
     assert other({}) == ""
     assert other({"label": "ONE (no prompt)", "fingerprint": "f"}) == "encoder ONE"
@@ -238,7 +243,7 @@ def test_a_python_without_the_packages_says_so(module):
 def test_a_floor_that_is_too_large_is_left_out_and_told(compass, tmp_path, monkeypatch, capsys):
     path = tmp_path / "circle.csv"
     path.write_text("id,types_of_harm,question\n1,a,00\n2,a,10\n3,b,20\n4,b,25\n")
-    monkeypatch.setattr(encoders, "TFIDF_MOST_BYTES", 1)
+    monkeypatch.setattr(tfidf, "TFIDF_MOST_BYTES", 1)
     assert run(TAXONOMY, tmp_path, "--data", str(path), "--top-k", "2") == 0
     captured = capsys.readouterr()
     assert "without the TF-IDF floor: --model tfidf: 4 texts with 4 different words" in captured.err
@@ -252,7 +257,7 @@ def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tm
     """All three tasks on the paper's data; headline numbers again from the vectors by plain numpy."""
     for task in TASKS:
         assert run(task, tmp_path, "--data", "paper") == 0
-    encoder = encoders.load(encoders.resolve("all-minilm-l6-v2"))
+    encoder = loading.load(registry.resolve("all-minilm-l6-v2"))
 
     def read(name):
         with (paper_data / name).open(encoding="utf-8-sig") as stream:
@@ -306,8 +311,8 @@ def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
 
 
 def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(tmp_path, capsys, monkeypatch):
-    loads, load = [], encoders.load
-    monkeypatch.setattr(encoders, "load", lambda spec: loads.append(spec.name) or load(spec))
+    loads, load = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda spec: loads.append(spec.name) or load(spec))
     flags = ["--data", "sample", "--bootstrap", "1000", "--out", str(tmp_path / "results"), "--limit", "40"]
     assert evaluate_all(TASKS, "scripts.all_tasks", flags) == 0
     assert loads == ["all-minilm-l6-v2"]
@@ -381,27 +386,27 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
 def test_a_result_file_is_read_back_as_written(tmp_path):
     assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample") == 0
     path = tmp_path / "results" / "sample" / "safety_challenging" / "tfidf.json"
-    result = results.read_result(path)
+    result = result_file.read_result(path)
     assert result.value("triplet_accuracy", "overall") == value(
         json.loads(path.read_text()), "triplet_accuracy", "overall"
     )
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(InputError, match="schema 99, this version reads 1"):
-        results.read_result(path)
+        result_file.read_result(path)
     for broken in ("{", "[" * 100_000, '{"schema": 1, "settings": []}'):
         path.write_text(broken)
         with pytest.raises(InputError, match="not a result file"):
-            results.read_result(path)
+            result_file.read_result(path)
 
 
 def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(paper_data, tmp_path, capsys, monkeypatch):
     """MiniLM under a paper encoder's name: the columns and the arithmetic are looked at, not the agreement."""
-    name = next(iter(encoders.paper_figures()))
-    entry = encoders.registry()["all-minilm-l6-v2"]
-    monkeypatch.setitem(encoders.registry(), name, entry | {"label": "ours"})
+    name = next(iter(paper_figures()))
+    entry = registry.known_encoders()["all-minilm-l6-v2"]
+    monkeypatch.setitem(registry.known_encoders(), name, entry | {"label": "ours"})
     assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", name) == 0
     printed = capsys.readouterr().out
-    figures = encoders.paper_figures()[name]
+    figures = paper_figures()[name]
     ours = value(document(tmp_path, TAXONOMY, name, "paper"), "categorical_purity", "Adult Content")
     paper = figures["categorical_purity_at_10"]["Adult Content"]
     row = next(line for line in printed.splitlines() if line.startswith("Adult Content"))
@@ -425,8 +430,8 @@ def test_summaries_by_hand():
 
 def test_many_encoders_wrap_into_several_tables_of_80_columns(tmp_path):
     assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample") == 0
-    result = results.read_result(tmp_path / "results" / "sample" / "safety_challenging" / "tfidf.json")
-    text = tables.group_table([result] * 12, "normalized_similarity")
+    result = result_file.read_result(tmp_path / "results" / "sample" / "safety_challenging" / "tfidf.json")
+    text = result_tables.group_table([result] * 12, "normalized_similarity")
     assert max(map(len, text.splitlines())) <= 80 and text.count("homonyms") > 1 and text.count("TF-IDF") == 12
     assert isinstance(result.metrics[0], Metric)
 
@@ -438,7 +443,7 @@ def test_sample_scores_equal_the_slow_oracles(tmp_path):
     assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample") == 0
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    vectors = encoders.tfidf_vectors([row["question"] for row in rows]).astype(float)
+    vectors = tfidf.tfidf_vectors([row["question"] for row in rows]).astype(float)
     purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
     assert [float(row["categorical_purity"]) for row in items(tmp_path, TAXONOMY)] == pytest.approx(purity)
 

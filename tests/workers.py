@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from doubles import StandIn
 
-from utils import encoders
-from utils.cluster import Worker
+from utils.embed.cluster import Worker
+from utils.encoders import loading
 
 
 class Lengths(StandIn):
@@ -49,7 +49,7 @@ class KilledAlways(Logged):
     """The same whenever a process comes to it; without a model."""
 
     def write(self, shard):
-        encoders.load = lambda spec: Lengths()
+        loading.load = lambda spec: Lengths()
         if shard == 3:
             with Path(f"{self.job.output}.log").open("a") as log:
                 log.write(f"{os.getpid()} 3\n")
@@ -61,7 +61,7 @@ class FullDisk(Worker):
     """The disk is full when it comes to shard 3; without a model."""
 
     def write(self, shard):
-        encoders.load = lambda spec: Lengths()
+        loading.load = lambda spec: Lengths()
         if shard == 3:
             os.fsync = no_space
         return super().write(shard)

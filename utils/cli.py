@@ -1,12 +1,10 @@
-"""The command line that the evaluations share: flags, what they may say, and how a run ends."""
+"""What the command lines share: flags, checked numbers, and how a run ends."""
 
 import argparse
 import errno
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from utils import config
 from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, shown
@@ -18,29 +16,6 @@ OF_A_PATH = {
     errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
     errno.EACCES: "you may not read or enter it; change its permissions or name something else",
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a person chose, checked. own: what a task's own flags say, as it stands in the result file."""
-
-    models: tuple[str, ...]
-    data: str
-    top_k: int
-    threshold: float
-    baseline: str | float
-    out: Path
-    limit: int | None
-    bootstrap: int
-    seed: int
-    quiet: bool
-    use_store: bool
-    encoder: EncoderOptions
-    own: dict = field(default_factory=dict)
-
-    def intervals(self, bounds: tuple[float, float] | None) -> dict:
-        """How `summarise` is to draw its intervals for values within `bounds`."""
-        return {"resamples": self.bootstrap, "seed": self.seed, "bounds": bounds}
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,43 +44,18 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
-def parser(program: str, description: str, takes: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """The flags of an evaluation, or those in `takes` alone. Their defaults are the documented variables."""
-    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
-    flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
-
-    def add(flag: str, variable: str, text: str, metavar: str) -> None:
-        flags.add_argument(flag, help=_with_variable(text, variable), metavar=metavar)
-
-    add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
-    add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
-    add("--top-k", "TOP_K", "neighbours counted by Categorical Purity and by knn_vote", metavar="K")
-    add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
-    add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
-    add("--out", "OUT", "folder of the result files", metavar="FOLDER")
-    add_encoder_options(flags)
-    flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
-    flags.add_argument(
-        "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
-    )
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
-    flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
-    flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
-    return flags
-
-
 def add_encoder_options(flags: argparse.ArgumentParser) -> None:
     """Adds the flags that `encoder_options` reads."""
     several = "auto, cuda, mps or cpu, several with commas between"
-    flags.add_argument("--device", metavar="DEVICE", help=_with_variable(several, "DEVICE"))
-    flags.add_argument("--dtype", metavar="DTYPE", help=_with_variable("auto, float32, bfloat16 or float16", "DTYPE"))
+    flags.add_argument("--device", metavar="DEVICE", help=with_variable(several, "DEVICE"))
+    flags.add_argument("--dtype", metavar="DTYPE", help=with_variable("auto, float32, bfloat16 or float16", "DTYPE"))
     flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
     flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
     flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
 
 
-def _with_variable(text: str, variable: str) -> str:
+def with_variable(text: str, variable: str) -> str:
     return f"{text} (variable {variable}; default {config.VARIABLES[variable][0]})"
 
 
@@ -141,45 +91,6 @@ def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
     )
-
-
-def settings_from(arguments: argparse.Namespace) -> Settings:
-    """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
-
-    if arguments.encoder is not None:
-        if arguments.model is not None and arguments.model != arguments.encoder:
-            raise InputError(f"--model {arguments.model}: {arguments.encoder} was named too; give one of them")
-        arguments.model = arguments.encoder
-    model, where = chosen(arguments, "model")
-    models = tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
-    if not models:
-        raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
-
-    options = encoder_options(arguments)
-    baseline = chosen(arguments, "baseline")[0]
-    from utils.baseline import parse_baseline
-
-    return Settings(
-        models=models,
-        data=chosen(arguments, "data")[0],
-        top_k=whole_number(*chosen(arguments, "top_k"), least=1),
-        threshold=fraction(*chosen(arguments, "threshold")),
-        baseline=parse_baseline(baseline),
-        out=config.results_directory(chosen(arguments, "out")[0]),
-        limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
-        bootstrap=_resamples(arguments.bootstrap),
-        seed=whole_number(arguments.seed, "--seed", least=0),
-        quiet=arguments.quiet,
-        use_store=not arguments.no_cache,
-        encoder=options,
-    )
-
-
-def _resamples(text: str) -> int:
-    resamples = whole_number(text, "--bootstrap", least=0)
-    if 0 < resamples < 1000 or resamples > 1_000_000:
-        raise InputError(f"--bootstrap {text}: give 0 for no intervals, or 1000 to 1000000 resamples")
-    return resamples
 
 
 def whole_number(text: str, where: str, least: int) -> int:

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Raised when a change of utils/loaders.py changes the vectors of an encoder that is otherwise the same.
+# Raised when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
 LOADER_VERSION = 1
 
 # The groups of a metric that are means over several: over the means of the groups, and over all items.

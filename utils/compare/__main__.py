@@ -1,0 +1,96 @@
+"""The command line of the comparison."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils import config
+from utils.compare.paired import compare_files
+from utils.compare.rendered import rendered
+from utils.files import shown_path
+from utils.results.find import find_results
+from utils.schema import InputError
+from utils.tasks import HEADLINES
+from utils.transfer import results as transfer
+
+TASKS = (*HEADLINES, transfer.TASK)
+FORMATS = ("text", "markdown", "csv", "latex")
+
+
+def _datasets(outs: Sequence[Path]) -> str:
+    names = {path.parent.parent.name for out in outs for task in TASKS for path in out.glob(f"*/{task}/*.json")}
+    return ", ".join(sorted(names)) or "none"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compares encoders that have been evaluated, task by task."""
+    from utils.cli import Parser, run, whole_number
+
+    flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
+    flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
+    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
+    flags.add_argument("--task", metavar="TASK", choices=TASKS, help="one task only: %(choices)s")
+    flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
+    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument(
+        "--out",
+        metavar="FOLDER",
+        action="append",
+        help="folder of the result files, several with commas between or one flag each (variable OUT)",
+    )
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
+
+    def work() -> int:
+        arguments = flags.parse_args(argv)
+        if arguments.format not in FORMATS:
+            raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
+        seed = whole_number(arguments.seed, "--seed", least=0)
+        outs = _folders(arguments.out)
+        parts, refused, absent = [], [], []
+        for task in [arguments.task] if arguments.task else TASKS:
+            wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
+            try:
+                files = find_results(outs, arguments.data, task, wanted if arguments.encoders else [])
+            except InputError as error:
+                absent.append((task, error))
+                continue
+            if len(files) < 2:
+                continue
+            try:
+                comparison = compare_files(files, arguments.metric, arguments.reference, seed)
+            except InputError as error:
+                refused.append((task, error))
+                continue
+            parts.append(rendered(comparison, arguments.format))
+            if arguments.format == "csv" and comparison.note:
+                print(comparison.note, file=sys.stderr)
+        if not parts:
+            for _, error in (*refused, *absent):
+                raise error
+            on = f" on {arguments.data} (there are some on {_datasets(outs)})" if arguments.data else ""
+            raise InputError(
+                f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
+                "--model A,B first"
+            )
+        if arguments.format == "csv":
+            parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
+        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
+        for task, error in (*absent, *refused):
+            print(f"without {task}: {error}", file=sys.stderr)
+        # An encoder need not have been evaluated on every task; what is there and can't be compared is incomplete.
+        return 3 if refused else 0
+
+    return run(work)
+
+
+def _folders(texts: Sequence[str] | None) -> list[Path]:
+    """The folders that `--out` names, each once."""
+    if not texts:
+        return [config.results_directory()]
+    parts = [part for text in texts for part in ([text] if config.callers_path(text).is_dir() else text.split(","))]
+    return list(dict.fromkeys(config.results_directory(part.strip()) for part in parts if part.strip()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Encoders beside one another: each score with its interval, differences with p-values, and a ranking that ties.
+
+Reads result files and the items beside them; computes no embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
+from utils.results.find import named
+from utils.results.likeness import refuse_unlike, side_by_side
+from utils.results.result_file import read_with_items
+from utils.schema import InputError, Metric, Result
+from utils.tasks import HEADLINES
+from utils.transfer import differences
+from utils.transfer import results as transfer
+
+FLIPS = 20_000
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An encoder's result, with its items, and the values of one metric, n for n items; none of detection."""
+
+    result: Result
+    values: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder and one group: its score, and its difference to the reference's on the same items.
+
+    difference, effect_size, p: None for the reference itself. p of averages is corrected by Holm over all pairs of
+    encoders, as the ranks are, and that of other groups over all other differences to the reference.
+    """
+
+    group: str
+    encoder: str
+    metric: Metric
+    difference: float | None = None
+    effect_size: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A task's encoders compared by one metric.
+
+    ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
+    test of their averages.
+    average_p: the p-values of that test, by pair of encoders in the order of `labels`, Holm-corrected over all pairs.
+    note: what else is to be said under the table.
+    """
+
+    task: str
+    metric: str
+    dataset: str
+    reference: str
+    labels: dict[str, str]
+    cells: list[Cell]
+    ranks: dict[str, int]
+    average_p: dict[tuple[str, str], float]
+    ranked_by: str = "average"
+    note: str = ""
+
+
+def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
+    """Compares results of one task with a reference, by paired sign-flip permutation tests on the same items.
+
+    An encoder's rank is one more than the number of encoders that are better than it by the test of their averages,
+    Holm-corrected over all pairs; the other p-values are corrected over all differences to the reference but those of
+    the averages. Raises InputError, naming the reason, if the results can't be compared.
+    """
+    refuse_unlike([one.result for one in scores])
+    names = [s.result.encoder.name for s in scores]
+    by_name = dict(zip(names, scores, strict=True))
+    first = scores[0]
+    groups = np.array(list(first.result.items.values())[1], dtype=object)
+    values = {name: np.array(by_name[name].values) for name in names}
+    shown = [m.group for m in first.result.metrics if m.metric == metric and _weights(groups, m.group) is not None]
+
+    def test(one: str, other: str, group: str) -> tuple[float, float, float]:
+        weights = _weights(groups, group)
+        chosen = weights > 0
+        differences = values[one][chosen] - values[other][chosen]
+        p = sign_flip_p_value(differences, weights[chosen], FLIPS, seed)
+        return float(differences @ weights[chosen]), effect_size(differences), p
+
+    return _compared(scores, metric, reference, shown, "average", test)
+
+
+def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
+    """Compares the areas under the ROC curve of one detector on several encoders, by paired bootstrap of whole groups.
+
+    scores: results with their items. Ranks are by the mean over pairs of different sets, of one set by that set.
+    Otherwise as `compare` does.
+    """
+    refuse_unlike([one.result for one in scores])
+    kind = metric.split("/")[1]
+    groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
+    ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
+    n = len(scores)
+    resamples = differences.resamples_for(max((len(groups) - 1) * (n - 1), n * (n - 1) // 2))
+    areas = differences.areas([(one.result, kind) for one in scores], resamples, seed)
+    by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
+
+    def test(one: str, other: str, group: str) -> tuple[float, None, float]:
+        (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
+        return a - b, None, resampled_p_value(a - b, drawn - others)
+
+    return _compared(scores, metric, reference, groups, ranked_by, test)
+
+
+def _compared(
+    scores: Sequence[Scores], metric: str, reference: str, shown: Sequence[str], ranked_by: str, test: Callable
+) -> Comparison:
+    """The comparison by `test`: two encoders and a group to their difference, its effect size or None, and p-value."""
+    first = scores[0]
+    by_name = {one.result.encoder.name: one for one in scores}
+    names = list(by_name)
+    better = next(m.better for m in first.result.metrics if m.metric == metric)
+    others = [name for name in names if name != reference]
+    tested = {(name, group): test(name, reference, group) for name in others for group in shown}
+    secondary = [key for key in tested if key[1] != ranked_by]
+    corrected = dict(zip(secondary, holm([tested[key][2] for key in secondary]), strict=True))
+    pairs = {pair: test(*pair, ranked_by) for pair in combinations(names, 2)}
+    average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
+    for name in others:
+        corrected[name, ranked_by] = next(p for pair, p in average_p.items() if set(pair) == {name, reference})
+    cells = []
+    for group in shown:
+        for name in names:
+            row = by_name[name].result.metric(metric, group)
+            if name == reference:
+                cells.append(Cell(group, name, row))
+            else:
+                difference, effect, _ = tested[name, group]
+                cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
+    worse_than = dict.fromkeys(names, 0)
+    for pair, p in average_p.items():
+        if p <= ALPHA:
+            one_is_better = (pairs[pair][0] < 0) == (better == "lower")
+            worse_than[pair[1] if one_is_better else pair[0]] += 1
+    return Comparison(
+        task=first.result.task,
+        metric=metric,
+        dataset=first.result.dataset_name,
+        reference=reference,
+        labels={name: by_name[name].result.encoder.label for name in names},
+        cells=cells,
+        ranks={name: 1 + number for name, number in worse_than.items()},
+        average_p=average_p,
+        ranked_by=ranked_by,
+    )
+
+
+def compare_files(files: Sequence[Path], metric: str | None, reference: str | None, seed: int = 42) -> Comparison:
+    """Compares the results in files of one task.
+
+    metric: the task's headline if None. reference: an encoder as `find_results` takes it, the first if None.
+    Raises InputError if a file is missing or none of ours, or if the results can't be compared.
+    """
+    of_detection = files[0].parent.name == transfer.TASK
+    results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
+    results, note = side_by_side(results, files)
+    first = results[0]
+    names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
+    chosen = first.encoder.name
+    if reference is not None:
+        matching = [reference] if reference in names.values() else [names[path] for path in named(files, reference)]
+        if len(matching) != 1:
+            raise InputError(
+                f"--reference {reference}: {'several results' if matching else 'no result'} of {first.task} (there "
+                f"are: {', '.join(matching or names.values())}); name one"
+            )
+        chosen = matching[0]
+    if metric is None and of_detection:
+        metric = transfer.metric_of("auroc", transfer.headline_kind(first))
+    metric = metric or HEADLINES[first.task]
+    scores = [scores_of(result, metric) for result in results]
+    compared = (compare_detectors if of_detection else compare)(scores, metric, chosen, seed)
+    return replace(compared, note=note)
+
+
+def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
+    """What each item counts in a group's mean, (n,); None for a group that is none of these items'."""
+    if group == "overall":
+        return np.full(len(groups), 1 / len(groups))
+    if group == "average":
+        names, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+        return 1 / len(names) / sizes[inverse]
+    chosen = groups == group
+    return chosen / chosen.sum() if chosen.any() else None
+
+
+def scores_of(result: Result, metric: str) -> Scores:
+    """A result, with its items, and its items' values of `metric`. Raises InputError if it has no such scores."""
+    name = f"{result.encoder.name} on {result.task}"
+    if result.task == transfer.TASK:
+        kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
+        has = [transfer.metric_of("auroc", kind) for kind in kinds]
+    else:
+        has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
+    if metric not in has:
+        raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
+    if result.task == transfer.TASK:
+        return Scores(result)
+    try:
+        return Scores(result, [float(value) for value in result.items[metric]])
+    except ValueError:
+        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None

@@ -1,0 +1,243 @@
+"""Makes the shards of a corpus on a Ray cluster: workers that hold the model, on one machine or many."""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils import config
+from utils.embed.shards import MANIFEST, Job, ShardWriter, Unfinished, missing_shards, no_room
+from utils.files import shown_path
+from utils.schema import EncoderInfo, EncoderSpec, InputError
+
+# How often a shard is begun on workers that die over it before the run ends.
+ATTEMPTS = 4
+# Longer than the slowest encoder takes for a shard on a CPU. Nothing at all happens for that long only if machines
+# were lost and none came in their place.
+_IDLE_SECONDS = 12 * 3600.0
+# A cluster that runs tells its status in a few seconds.
+_ANSWER_SECONDS = 60
+# What goes through Ray is a line for each shard, so its store needs no more than the least that Ray takes.
+_OBJECT_STORE_BYTES = 80 * 2**20
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where `ray` embeds. address: of a running cluster; None starts one here that ends with the run.
+
+    workers: how many models are held at a time; None takes one for each GPU, else for each machine.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+
+
+class Worker(ShardWriter):
+    """A shard writer in a process of Ray's, as Ray Data calls it."""
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
+        """Shard numbers in (column item); each with its exit status and what went wrong, out.
+
+        Ray begins a shard again for as long as its workers die, so each beginning is noted in the folder, and after
+        ATTEMPTS of them there is no other. A mistake comes back as a value, to reach the person as the line that it is.
+        """
+        done = {"shard": [], "status": [], "message": [], "info": []}
+        for shard in batch["item"].tolist():
+            status, message, info = 0, "", None
+            begun = self.job.output / f".part-{shard:05}.begun"
+            try:
+                self._begin(shard, begun)
+                info = self.write(shard)
+                begun.unlink(missing_ok=True)
+            except InputError as error:
+                status, message = 2, str(error)
+            except Unfinished as error:
+                status, message = 3, str(error)
+            row = (shard, status, message, "" if info is None else json.dumps(vars(info)))
+            for column, cell in zip(done.values(), row, strict=True):
+                column.append(cell)
+        return done
+
+    def _begin(self, shard: int, begun: Path) -> None:
+        _check_shared(self.job)
+        try:
+            with begun.open("ab") as stream:
+                stream.write(b".")
+                attempts = stream.tell()
+        except OSError as error:
+            raise no_room(begun, error) from None
+        if attempts > ATTEMPTS:
+            start, stop = self.job.bounds(shard)
+            raise Unfinished(
+                f"--executor ray: {ATTEMPTS} workers died over rows {start + 1} to {stop}, often for want of memory; "
+                "the shards that are finished stay, so run the same command again, with fewer --workers perhaps"
+            )
+
+
+def check(spec: EncoderSpec, cluster: Cluster) -> None:
+    """Raises InputError for what can't be done on a Ray cluster, or where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            "--executor ray: needs Ray, which is an extra: pip install -r requirements-ray.txt; or use --executor local"
+        )
+    if spec.options.device not in ("auto", "cuda", "mps", "cpu"):
+        raise InputError(
+            f"--device {spec.options.device}: Ray gives each worker its device; give auto, cuda or cpu, and --workers"
+        )
+    if cluster.address is not None and cluster.address.startswith("ray://"):
+        raise InputError(
+            f"--address {cluster.address}: Ray's client can't do it; run this on one of the cluster's machines with "
+            "--address auto"
+        )
+
+
+def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
+    """Makes shards with Ray Data: their numbers go to a pool of workers, which hold the model and write the files.
+
+    Gives the number of each as it is made, and what the encoder turned out to be. Ray itself is not heard meanwhile.
+    """
+    with _silence():
+        yield from _made(job, missing, cluster)
+
+
+def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
+    config.set_library_defaults(RAY_USAGE_STATS_ENABLED="0")
+    if cluster.address is None:
+        # Despite its name: a cluster of this machine alone, which listens on the loopback interface and nowhere else.
+        config.set_library_defaults(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
+    import ray
+    import ray.data
+    from ray.data.exceptions import ExecutionTimeoutError
+    from ray.exceptions import RayError, UserCodeException
+
+    warnings.simplefilter("ignore")  # after the import, which sets filters of its own
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
+    _join(cluster)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = _IDLE_SECONDS
+        context.max_consecutive_actor_init_deaths = ATTEMPTS - 1
+        made = (
+            # A task for each shard: what a lost worker had in hand is one shard, and is begun again elsewhere.
+            ray.data.from_items(list(missing), override_num_blocks=len(missing))
+            .map_batches(Worker, fn_constructor_args=(job,), batch_size=None, **_pool(job, cluster))
+            .iter_batches(batch_size=None, prefetch_batches=0)
+        )
+        for batch in made:
+            for shard, status, message, info in zip(*(column.tolist() for column in batch.values()), strict=True):
+                if status:
+                    raise (InputError if status == 2 else Unfinished)(message)
+                yield shard, EncoderInfo(**json.loads(info))
+    except UserCodeException:
+        raise
+    except (RayError, ExecutionTimeoutError) as error:
+        finished = job.shards - len(missing_shards(job))
+        raise Unfinished(
+            f"--executor ray: {_why(error)}; {finished} of {job.shards} shards are finished and stay; see Ray's logs, "
+            "then run the same command"
+        ) from None
+    finally:
+        ray.shutdown()
+
+
+def _why(error: Exception) -> str:
+    from ray.exceptions import RayActorError
+
+    if not isinstance(error, RayActorError):
+        return f"the cluster failed ({type(error).__name__})"
+    if error.actor_init_failed:
+        return f"workers could not start ({str(error).strip().splitlines()[-1][:200]})"
+    return f"its workers died ({type(error).__name__})"
+
+
+def _join(cluster: Cluster) -> None:
+    """Starts a cluster in this machine, or joins one that runs."""
+    import ray
+
+    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if cluster.address is None:
+        processors = os.cpu_count() or 1
+        options |= {"address": "local", "num_cpus": max(processors, cluster.workers or 1), "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+    else:
+        _check_answers(cluster.address)
+        # Other machines need the packages and the two folders, but no copy of this program.
+        options |= {"address": cluster.address, "runtime_env": {"py_modules": [str(config.ROOT / "utils")]}}
+    try:
+        ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+        where = "--executor ray" if cluster.address is None else f"--address {cluster.address}"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{where}: no cluster to be had ({reason}); ray status shows one that runs") from None
+
+
+def _check_answers(address: str) -> None:
+    """Raises InputError where a cluster does not answer, such as one that is gone and still on record here.
+
+    `ray.init` would wait for it for more than ten minutes, without a word.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"--address {address}: no cluster answers in {_ANSWER_SECONDS} s; start one (ray start --head); if the one "
+            "on record here is gone, ray stop forgets it"
+        ) from None
+
+
+def _pool(job: Job, cluster: Cluster) -> dict:
+    """How many workers, and what each takes of its machine: one GPU, or an equal share of the CPUs."""
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(machine.get("GPU", 0) for machine in machines))
+    cpus = [int(machine.get("CPU", 0)) for machine in machines if machine.get("CPU", 0) >= 1]
+    device = job.encoder.options.device
+    on_gpus = device == "cuda" or (device == "auto" and gpus > 0)
+    workers = cluster.workers or (gpus if on_gpus else len(cpus)) or 1
+    share = max((n for n in range(1, max(cpus, default=0) + 1) if sum(cpu // n for cpu in cpus) >= workers), default=0)
+    if not share or (on_gpus and workers > gpus):
+        there = f"{gpus} GPUs" if on_gpus else f"{sum(cpus)} CPUs"
+        raise InputError(f"--workers {workers}: the cluster has {there}, and each worker needs one; give fewer")
+    pool = ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers, max_tasks_in_flight_per_actor=1)
+    return {"compute": pool, "num_cpus": share, "num_gpus": 1 if on_gpus else None}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what Ray writes off the terminal.
+
+    Ray writes past its own logging: its native part straight to the file descriptor, its notes on lost workers to
+    standard output. All of it stands in Ray's log files.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_shared(job: Job) -> None:
+    """A worker's own look at the two folders: on a machine that does not share them it would write into nowhere."""
+    for flag, path in (("--input", job.path), ("--output", job.output / MANIFEST)):
+        if not path.is_file():
+            raise InputError(
+                f"{flag} {shown_path(path)}: not on machine {platform.node()}; every machine needs it at the same place"
+            )

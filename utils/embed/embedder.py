@@ -1,0 +1,243 @@
+"""Prompts in, float32 matrix out: deduplicates, asks the store, batches, shows progress."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.encoders import loading, tfidf
+from utils.encoders.openai_encoder import Refused
+from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, shown
+from utils.store.embeddings import EmbeddingStore
+
+# A tokenizer keeps some 12 KB of every text while it is asked.
+COUNTED_AT_ONCE = 4096
+SERVED = "served model"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """matrix: float32 (n, d), row i of text i; None where a task is to make the rows. stats: where they came from.
+
+    truncated: bool (n,), which texts are longer than what the encoder reads.
+    device: where vectors were computed, None if none had to be.
+    """
+
+    matrix: np.ndarray | None
+    truncated: np.ndarray
+    info: EncoderInfo
+    stats: EmbeddingStats
+    device: str | None
+
+
+class Embedder:
+    """One encoder, loaded when a text first needs it.
+
+    store: where vectors are kept; None keeps none.
+    show_progress: whether a progress bar may be drawn on standard error.
+    note: called with each sentence a person should read.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        store: EmbeddingStore | None = None,
+        show_progress: bool = False,
+        note: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.spec, self.store, self.show_progress, self.note = spec, store, show_progress, note
+        self._encoder = None
+
+    def embed(self, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
+        """The vectors of `texts`, in their order, each distinct text computed once.
+
+        ids: what to call each text in an error. Raises InputError if an encoder gives NaN, infinity or a zero vector,
+        or if one text alone does not fit the device's memory.
+        """
+        start = time.perf_counter()
+        distinct = list(dict.fromkeys(texts))
+        id_of = dict(zip(reversed(texts), reversed(ids), strict=True))
+        if self.spec.loader == "tfidf":
+            matrix = tfidf.tfidf_vectors(texts)
+            self._check(matrix, ids)
+            computed, info, device = len(distinct), self.spec.info(dimension=matrix.shape[1]), "cpu"
+            cut: set[str] = set()
+        else:
+            known = self.store.encoder_info(self.spec.fingerprint) if self.store else None
+            stored = self.store.get(self.spec.fingerprint, distinct, known.dimension) if known else {}
+            missing = [text for text in distinct if text not in stored]
+            fresh, cut = self._compute(missing, id_of) if missing else ({}, set())
+            if stored:
+                cut |= self.store.truncated(self.spec.fingerprint, list(stored))
+            computed = len(missing)
+            info = self._info() if missing else self.spec.info(known.dimension, known.max_tokens)
+            device = self._encoder.device if missing else None
+            by_text = {**stored, **fresh}
+            matrix = np.empty((len(texts), info.dimension), dtype=np.float32)
+            for row, text in enumerate(texts):
+                matrix[row] = by_text[text]
+        stats = EmbeddingStats(
+            prompts=len(texts),
+            unique=len(distinct),
+            computed=computed,
+            reused=len(distinct) - computed,
+            seconds=time.perf_counter() - start,
+            truncated=len(cut),
+        )
+        if cut:
+            self.note(truncation(stats, info))
+        return Embeddings(matrix, np.array([text in cut for text in texts]), info, stats, device)
+
+    def close(self) -> None:
+        """Ends what a loaded encoder keeps running."""
+        if self._encoder is not None:
+            self._encoder.close()
+            self._encoder = None
+
+    def _info(self) -> EncoderInfo:
+        return self.spec.info(self._encoder.dimension, self._encoder.max_tokens)
+
+    def _compute(self, texts: list[str], id_of: dict[str, str]) -> tuple[dict[str, np.ndarray], set[str]]:
+        from tqdm import tqdm
+
+        if self._encoder is None:
+            self.note(f"loading {self.spec.name}")
+            self._encoder = loading.load(self.spec)
+        encoder = self._encoder
+        parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
+        counts = np.concatenate([encoder.token_counts(part) for part in parts])
+        self.note(encoder.plan(counts))
+        read = np.minimum(counts, encoder.max_tokens) if encoder.max_tokens else counts
+        vectors: dict[str, np.ndarray] = {}
+        with tqdm(total=len(texts), unit="text", disable=not self.show_progress, leave=False) as bar:
+
+            def keep(batch: np.ndarray, rows: np.ndarray) -> None:
+                part = [texts[i] for i in batch]
+                self._check(rows, [id_of[text] for text in part])
+                if self.store:
+                    if not vectors:
+                        self._refuse_another_model(encoder)
+                        self.store.put_encoder_info(self._info())
+                    self.store.put(self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]])
+                vectors.update(zip(part, rows, strict=True))
+                bar.update(len(part))
+
+            if encoder.concurrency == 1:
+                self._in_turn(texts, read, id_of, keep)
+            else:
+                self._at_once(texts, read, id_of, keep)
+        return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
+
+    def _refuse_another_model(self, encoder) -> None:
+        """Raises InputError if a server gives an API's model by another name than the one whose vectors are stored."""
+        served = getattr(encoder, "served", None)
+        if served is None:
+            return
+        kept = self.store.fact(self.spec.fingerprint, SERVED)
+        if kept is None:
+            self.store.put_fact(self.spec.fingerprint, SERVED, {"name": served})
+        elif kept["name"] != served:
+            raise InputError(
+                f"--model {self.spec.name}: the server answers with {shown(served)} now, and the vectors that are "
+                f"stored are of {shown(kept['name'])}; name the one that you want, or remove them with python -m "
+                f"utils.store --prune {self.spec.fingerprint}"
+            )
+
+    def _in_turn(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
+        """Encodes batch after batch. One that does not fit the memory is halved, and so are those after it."""
+        encoder, budget = self._encoder, self._encoder.token_budget
+        pending = batches(lengths, budget, encoder.max_batch)
+        while pending:
+            batch = pending.pop(0)
+            try:
+                rows = encoder.encode([texts[i] for i in batch])
+            except MemoryError:
+                if len(batch) == 1:
+                    raise InputError(
+                        f"--model {self.spec.name}: no memory on {encoder.device} for {id_of[texts[batch[0]]]} alone "
+                        f"({lengths[batch[0]]} tokens); try --dtype bfloat16, another --device or a smaller encoder"
+                    ) from None
+                budget = len(batch) // 2 * int(lengths[batch].max())
+                left = np.concatenate([batch, *pending])
+                pending = [left[chosen] for chosen in batches(lengths[left], budget, encoder.max_batch)]
+            else:
+                keep(batch, rows)
+
+    def _at_once(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
+        """Encodes several batches at a time, and keeps each as it comes. One that is refused is halved, and so are all.
+
+        After an error, or Ctrl-C, nothing more is sent, but what is under way is waited for: it has been paid for.
+        """
+        encoder, failure = self._encoder, None
+        pending = batches(lengths, encoder.token_budget, encoder.max_batch)
+        running: dict[Future, np.ndarray] = {}
+        with ThreadPoolExecutor(encoder.concurrency) as pool:
+            while running or (pending and failure is None):
+                try:
+                    while pending and failure is None and len(running) < encoder.concurrency:
+                        batch = pending.pop(0)
+                        running[pool.submit(encoder.encode, [texts[i] for i in batch])] = batch
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        batch = running.pop(future)
+                        try:
+                            keep(batch, future.result())
+                        except Refused as error:
+                            if len(batch) == 1:
+                                failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
+                            else:
+                                most = encoder.max_batch = min(encoder.max_batch, len(batch) // 2)
+                                pending = [part for one in (batch, *pending) for part in _parts(one, most)]
+                        except Exception as error:
+                            failure = failure or error
+                except KeyboardInterrupt as interrupt:
+                    if failure is None:
+                        self.note(f"interrupted; waiting for {len(running)} requests that have been sent")
+                    failure = failure or interrupt
+        if failure is not None:
+            raise failure
+
+    def _check(self, rows: np.ndarray, ids: Sequence[str]) -> None:
+        bad = ~np.isfinite(rows).all(axis=1)
+        what = "NaN or infinity"
+        if not bad.any():
+            bad, what = ~rows.any(axis=1), "a zero vector"
+        if bad.any():
+            remedy = "leave that row out" if self.spec.dtype == "float32" else "try --dtype float32"
+            raise InputError(f"--model {self.spec.name}: gave {what} for {ids[int(bad.argmax())]}; {remedy}")
+
+
+def fitted_later(spec: EncoderSpec, texts: Sequence[str]) -> Embeddings:
+    """What is to be said of n texts whose vectors a task makes itself, from words that it fits on a part of them."""
+    unique = len(set(texts))
+    stats = EmbeddingStats(len(texts), unique, computed=unique, reused=0, seconds=0.0, truncated=0)
+    return Embeddings(None, np.zeros(len(texts), dtype=bool), spec.info(), stats, "cpu")
+
+
+def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
+    """A sentence on the texts that are longer than what the encoder reads."""
+    return (
+        f"{stats.truncated} of {stats.unique} distinct texts are longer than the {info.max_tokens} tokens that "
+        f"{info.name} reads and were cut off"
+    )
+
+
+def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[np.ndarray]:
+    """Indices of the texts of each batch, longest texts first, so that a batch pads little.
+
+    lengths: int (n,), the tokens read of each text. budget: the most padded tokens in a batch; a longer text is a
+    batch of its own. most: the most texts in a batch, None if unbounded. Every index stands in just one batch.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    parts, start = [], 0
+    while start < len(order):
+        size = max(1, budget // max(1, int(lengths[order[start]])))
+        size = size if most is None else min(size, most)
+        parts.append(order[start : start + size])
+        start += size
+    return parts
+
+
+def _parts(batch: np.ndarray, most: int) -> list[np.ndarray]:
+    return [batch[start : start + most] for start in range(0, len(batch), most)]

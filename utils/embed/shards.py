@@ -1,0 +1,320 @@
+"""A corpus to a folder of Parquet shards, each whole or not there; a restart makes those that are missing.
+
+A folder of shards is one table: row (from 0), id where the corpus has ids, truncated (longer than the encoder reads)
+and vector, never a text. Names that begin with _ or . are left out by whatever reads a folder of Parquet files.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from utils import files
+from utils.embed.corpus import Corpus
+from utils.embed.embedder import Embedder
+from utils.files import sha256_of, shown_path
+from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError
+
+MANIFEST = "_manifest.json"
+SCHEMA = 1
+_ENTRIES = {"input", "column", "id_column", "shard_rows", "encoder", "done"}
+
+
+class Unfinished(Exception):
+    """What ended a run early, in one line; the shards that are finished stay. The program ends with status 3."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is embedded, with what, and how the rows are cut: all that a worker has to know.
+
+    corpus: the input file, its digest and rows. encoder: the resolved weights. output: the folder of the shards.
+    """
+
+    path: Path
+    corpus: DataFile
+    column: str
+    id_column: str | None
+    encoder: EncoderSpec
+    output: Path
+    shard_rows: int
+
+    @property
+    def shards(self) -> int:
+        return -(-self.corpus.rows // self.shard_rows)
+
+    def bounds(self, shard: int) -> tuple[int, int]:
+        """The first row of a shard and the one after its last."""
+        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.corpus.rows)
+
+    def rows(self, shards: Sequence[int]) -> int:
+        """How many rows some shards have together."""
+        return sum(stop - start for start, stop in map(self.bounds, shards))
+
+    def shard_path(self, shard: int) -> Path:
+        return self.output / f"part-{shard:05}.parquet"
+
+
+class ShardWriter:
+    """Embeds shards of a job and writes each whole or not at all. Holds the model from the first one on."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._corpus = self._embedder = None
+
+    def write(self, shard: int) -> EncoderInfo:
+        """Makes a shard's file. Raises InputError if the corpus or encoder is at fault, Unfinished if the disk is."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        job = self.job
+        if self._corpus is None:
+            self._corpus = Corpus(job.path, job.column, job.id_column)
+            self._embedder = Embedder(job.encoder)
+        start, stop = job.bounds(shard)
+        texts, ids = self._corpus.rows(start, stop)
+        embedded = self._embedder.embed(texts, [f"row {row + 1}" for row in range(start, stop)])
+        columns = {"row": pa.array(np.arange(start, stop, dtype=np.int64))}
+        if ids is not None:
+            columns["id"] = ids
+        columns["truncated"] = pa.array(embedded.truncated)
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(embedded.matrix.reshape(-1)), embedded.info.dimension
+        )
+        content = pa.BufferOutputStream()
+        # Vectors of floats do not become smaller, only slower.
+        pq.write_table(pa.table(columns), content, compression="none", use_dictionary=False)
+        _write(job.shard_path(shard), content.getvalue())
+        return embedded.info
+
+    def close(self) -> None:
+        if self._embedder is not None:
+            self._embedder.close()
+
+
+# Makes the shards that it is given, and says so of each.
+Executor = Callable[[Job, Sequence[int]], Iterator[tuple[int, EncoderInfo]]]
+
+
+def in_process(job: Job, missing: Sequence[int]) -> Iterator[tuple[int, EncoderInfo]]:
+    """Makes shards one after another; gives the number of each, and what the encoder turned out to be."""
+    writer = ShardWriter(job)
+    try:
+        for shard in missing:
+            yield shard, writer.write(shard)
+    finally:
+        writer.close()
+
+
+def embed_corpus(
+    path: Path,
+    output: Path,
+    spec: EncoderSpec,
+    column: str = "prompt",
+    id_column: str | None = None,
+    shard_rows: int = 10_000,
+    executor: Executor = in_process,
+    note: Callable[[str], None] = lambda sentence: None,
+    show_progress: bool = False,
+) -> str:
+    """Embeds `column` of the file `path` into Parquet shards in the folder `output`; returns a sentence on what it did.
+
+    executor: makes the shards it is given, in any order; whichever it is, they hold the same vectors.
+    Shards of an earlier run of the same corpus, encoder and settings are kept. Raises InputError if the input, the
+    encoder, or a folder of another run forbids it, and Unfinished where a run ends early.
+    """
+    if spec.loader in ("tfidf", "openai"):
+        why = "is fitted on all texts at once" if spec.loader == "tfidf" else "is an API, paid for by the text"
+        raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
+    corpus = Corpus(path, column, id_column)
+    is_new = not output.exists()
+    files.check_writable(output, "--output")
+    with _only_run(output):
+        kept, state = _manifest(output), path.stat()
+        digest = sha256_of(path)
+        if kept is not None and (kept["input"]["sha256"], kept["column"]) == (digest, column):
+            rows = kept["input"]["rows"]
+        else:
+            note(f"checking {path.name}")
+            try:
+                rows = corpus.count()
+            except InputError:
+                if is_new:
+                    output.rmdir()
+                raise
+        file = DataFile(path.name, digest, rows)
+        job = Job(path.resolve(), file, column, corpus.id_column, spec, output.resolve(), shard_rows)
+        _claim(job, kept)
+        missing = missing_shards(job, note)
+        reused = rows - job.rows(missing)
+        note(f"{rows} rows, shards of {shard_rows}: {job.shards - len(missing)} of {job.shards} finished")
+        if missing:
+            note(f"loading {spec.name}")
+            _embed(job, missing, executor, show_progress)
+        changed = path.stat()
+        if (changed.st_size, changed.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+            raise InputError(f"--input {path.name}: changed while it was embedded; start again with a new --output")
+        cut = _finish(job)
+    if cut:
+        note(f"{cut} of {rows} texts are longer than what {spec.name} reads and were cut off (column truncated)")
+    shards = f"{job.shards} shard{'s' if job.shards > 1 else ''}"
+    return f"embedded {rows - reused} rows with {spec.name}, reused {reused}: {shards} in {shown_path(output)}"
+
+
+def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool) -> None:
+    from tqdm import tqdm
+
+    rows = job.rows(missing)
+    with (
+        os.fdopen(os.dup(2), "w") as terminal,  # an executor may silence standard error
+        tqdm(total=rows, unit="row", disable=not show_progress, leave=False, file=terminal) as bar,
+        contextlib.closing(executor(job, missing)) as made,
+    ):
+        for n, (shard, info) in enumerate(made):
+            if n == 0:
+                _write_manifest(job, encoder=vars(info), done=None)
+            bar.update(job.rows([shard]))
+
+
+def _finish(job: Job) -> int:
+    """Marks the folder as complete, and returns how many of its texts were cut off."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    missing = missing_shards(job)
+    if missing:
+        raise Unfinished(
+            f"{shown_path(job.shard_path(missing[0]))}: not there, though it was made; run the same command to go on"
+        )
+    columns = (pq.read_table(job.shard_path(shard), columns=["truncated"]) for shard in range(job.shards))
+    cut = sum(pc.sum(column["truncated"]).as_py() for column in columns)
+    if not _manifest(job.output)["done"]:
+        _write_manifest(job, done={"rows": job.corpus.rows, "truncated": cut, "ended": _now()})
+    _sweep(job.output)
+    return cut
+
+
+@contextlib.contextmanager
+def _only_run(output: Path) -> Iterator[None]:
+    """Keeps a second run out of the folder; the system lifts the lock however this one ends."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    folder = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--output {shown_path(output)}: another run writes there; wait for it to end") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(folder)
+
+
+def _manifest(output: Path) -> dict | None:
+    """What an earlier run wrote of itself, or None in an empty folder. Raises InputError for anything else."""
+    path = output / MANIFEST
+    if not path.exists():
+        if any(not entry.name.startswith(".") for entry in output.iterdir()):
+            raise InputError(f"--output {shown_path(output)}: holds other files; give an empty or a new folder")
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["schema"] == SCHEMA and kept.keys() >= _ENTRIES and kept["input"]["rows"]:
+            return kept
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise InputError(f"{shown_path(path)}: not a manifest that this version reads; give a new --output")
+
+
+def _claim(job: Job, kept: dict | None) -> None:
+    """Writes the manifest of a new run, or refuses a folder that another one has begun."""
+    _sweep(job.output)
+    if kept is None or not any(job.output.glob("part-*")):
+        _write_manifest(
+            job,
+            schema=SCHEMA,
+            begun=_now(),
+            input=vars(job.corpus),
+            column=job.column,
+            id_column=job.id_column,
+            shard_rows=job.shard_rows,
+            encoder=vars(job.encoder.info()),
+            done=None,
+        )
+        return
+    differs = [
+        flag
+        for flag, made, asked in (
+            ("--input", kept["input"]["sha256"], job.corpus.sha256),
+            ("--column", kept["column"], job.column),
+            ("--id-column", kept["id_column"], job.id_column),
+            ("--shard-rows", kept["shard_rows"], job.shard_rows),
+            ("encoder", kept["encoder"]["fingerprint"], job.encoder.fingerprint),
+        )
+        if made != asked
+    ]
+    if differs:
+        raise InputError(
+            f"--output {shown_path(job.output)}: holds shards made with another {', '.join(differs)}; give another "
+            f"--output, or the settings in its {MANIFEST}"
+        )
+
+
+def _sweep(output: Path) -> None:
+    """Removes the half-written files of killed workers."""
+    for left_over in (*output.glob(".part-*"), *output.glob(f".{MANIFEST}.*")):
+        left_over.unlink(missing_ok=True)
+
+
+def _write_manifest(job: Job, **entries) -> None:
+    manifest = {**(_manifest(job.output) or {}), **entries}
+    _write(job.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def missing_shards(job: Job, note: Callable[[str], None] = lambda sentence: None) -> list[int]:
+    """The shards that are not there, or are not whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    missing = []
+    for shard in range(job.shards):
+        path = job.shard_path(shard)
+        try:
+            if pq.read_metadata(path).num_rows == job.rows([shard]):
+                continue
+            note(f"{path.name} is not whole; it is made again")
+        except FileNotFoundError:
+            pass
+        except (OSError, pa.ArrowException):
+            note(f"{path.name} is damaged; it is made again")
+        missing.append(shard)
+    return missing
+
+
+def _write(path: Path, content) -> None:
+    try:
+        files.replace_whole(path, content)
+    except OSError as error:
+        raise no_room(path, error) from None
+
+
+def no_room(path: Path, error: OSError) -> Unfinished:
+    """What to say of a file that can't be written."""
+    return Unfinished(
+        f"{shown_path(path)}: can't be written ({error.strerror}); the shards that are finished stay, so free some "
+        "space and run the same command"
+    )

@@ -1,0 +1,87 @@
+"""The command line of the registry: its table, and an encoder's average similarity."""
+
+from collections.abc import Sequence
+
+from utils import config
+from utils.encoders.paper import paper_entry, paper_figures
+from utils.encoders.registry import known_encoders, resolve
+from utils.schema import EncoderOptions, InputError
+
+
+def _needs(entry: dict) -> str:
+    """What a person has to do before an encoder can be used."""
+    if entry["loader"] == "openai":
+        return "API key"
+    return "HF token" if entry.get("gated") else ""
+
+
+def registry_table() -> str:
+    """The registry, a line for each encoder; b is the paper's average similarity."""
+    from tabulate import tabulate
+
+    rows = []
+    for name, entry in known_encoders().items():
+        paper = paper_figures().get(name, {}).get("average_similarity")
+        size = entry["parameters"] if entry["loader"] != "openai" else "-"
+        b = "" if paper is None else f"{paper:.3f}"
+        rows.append([name, size, entry["dimension"] or "-", entry["licence"], _needs(entry), b])
+    table = tabulate(
+        rows,
+        headers=["encoder", "size", "dim", "licence", "needs", "b"],
+        colalign=("left", "right", "right", "left", "left", "right"),
+        disable_numparse=True,
+    )
+    return (
+        f"{table}\n\nb: the paper's average similarity of two unrelated prompts. Also accepted:\n"
+        "any Hugging Face id (organisation/name), openai:MODEL, a folder with a model."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Lists the registry, or computes an encoder's average similarity."""
+    from utils.cli import Parser, run
+
+    flags = Parser(prog="python -m utils.encoders", description=main.__doc__, allow_abbrev=False)
+    commands = flags.add_subparsers(dest="command", metavar="COMMAND")
+    average = commands.add_parser(
+        "average", help="average similarity over BeaverTails, as the paper defines it (kept once computed)"
+    )
+    average.add_argument(
+        "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, a folder"
+    )
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        if arguments.command is None:
+            print(registry_table())
+            return
+        _print_average(arguments.name)
+
+    return run(work)
+
+
+def _print_average(name: str) -> None:
+    import sys
+
+    from utils.embed.average_similarity import beavertails_average_similarity
+    from utils.embed.embedder import Embedder
+    from utils.store import embeddings as store
+
+    spec = resolve(name, EncoderOptions(device=config.setting("DEVICE"), dtype=config.setting("DTYPE")))
+    if spec.loader == "tfidf":
+        raise InputError("tfidf: knows the words of the evaluated prompts only, so it has no average of its own")
+    kept = store.EmbeddingStore(store.default_path())
+    embedder = Embedder(spec, kept, sys.stderr.isatty(), lambda sentence: print(sentence, file=sys.stderr))
+    average = beavertails_average_similarity(embedder)
+    embedder.close()
+    print(f"average similarity of {spec.name} over BeaverTails, 250,000 pairs of prompts")
+    print(f"  mean                {average.value:.4f}")
+    print(f"  median              {average.median:.4f}")
+    print(f"  standard deviation  {average.standard_deviation:.4f}")
+    paper = paper_entry(spec)
+    if paper is not None:
+        print(f"  paper's mean        {paper['average_similarity']:.3f}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

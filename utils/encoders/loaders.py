@@ -1,0 +1,349 @@
+"""The encoders that run here: weights on a device that turn a batch of texts into vectors.
+
+Each has `device`, `dimension` (length of a vector), `max_tokens` (what it reads of a text at most, None if unbounded),
+`token_budget` (padded tokens of a batch), `max_batch` (texts of a batch), `concurrency` (batches at once),
+`token_counts(texts)`, `encode(texts)`, `plan(token_counts)` and `close()`. `encode` raises MemoryError where a batch
+does not fit the device.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.encoders.made_up_weights import refuse_made_up, weights_found
+from utils.schema import EncoderSpec, InputError
+
+# Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do; a GPU wants
+# thousands, how many is worked out and not measured yet (benchmarks/README.md). What does not fit is halved until it
+# does.
+TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+# Libraries write 1e30 or infinity for a model that reads texts of any length.
+UNBOUNDED = 10**9
+
+
+def choose_devices(requested: str) -> list[str]:
+    """The devices to load on: cuda, else mps, else cpu for `auto`; otherwise those asked for, commas between.
+
+    Raises InputError if this machine lacks one.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if requested == "auto":
+        return [next(kind for kind, number in there.items() if number)]
+    devices = [device.strip() for device in requested.split(",")]
+    for device in devices:
+        kind, _, index = device.partition(":")
+        if not there[kind] or (kind != "cpu" and index and int(index) >= there[kind]):
+            available = ", ".join(
+                kind if number == 1 else f"{kind}:0 to {kind}:{number - 1}" for kind, number in there.items() if number
+            )
+            raise InputError(f"--device {device}: not on this machine (there is: {available}); leave the flag out")
+    return devices
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model on one device or, a process for each, on several.
+
+    A recipe with pooling `pooler_output` takes BERT's pooler (the first token through a dense layer and tanh) in
+    place of what the checkpoint says; SimCSE's published vectors are those.
+    """
+
+    max_batch, concurrency = None, 1
+
+    def __init__(self, folder: Path, spec: EncoderSpec, devices: list[str]) -> None:
+        _quiet_libraries()
+        _settle_vector_math()
+        self.device, self.name = ", ".join(devices), spec.name
+        self.prompt = spec.prompt
+        self.model = _loaded(spec, lambda: self._build(folder, spec, devices[0]))
+        # In inference only: a checkpoint that defines a default prompt must not add it where ours says none.
+        self.model.default_prompt_name = None
+        self.model.eval()
+        self.dimension = self.model.get_embedding_dimension() or spec.dimension
+        self.max_tokens = _settled_limit(self.model)
+        _settle_padding(self.model, spec.name)
+        self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
+        self._parts = len(devices)
+        self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None
+
+    @staticmethod
+    def _build(folder: Path, spec: EncoderSpec, device: str):
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Transformer
+
+        weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)} if spec.backend == "torch" else {}
+        own_code = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
+        with weights_found() as found:
+            if spec.recipe.get("pooling") == "pooler_output":
+                transformer = Transformer(
+                    str(folder),
+                    model_kwargs=weights | own_code,
+                    config_kwargs=dict(own_code),
+                    processor_kwargs=dict(own_code),
+                    modality_config={"text": {"method": "forward", "method_output_name": "pooler_output"}},
+                    module_output_name="sentence_embedding",
+                )
+                model = SentenceTransformer(modules=[transformer], device=device)
+            else:
+                model = SentenceTransformer(
+                    str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code
+                )
+        pooler = any("pooler_output" in str(getattr(module, "modality_config", "")) for module in model.modules())
+        for missing, unexpected in found:
+            refuse_made_up(spec.name, [key for key in missing if pooler or "pooler." not in key], unexpected)
+        return model
+
+    def token_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens each text has, prompt included, before any is cut off: int (n,)."""
+        from tokenizers import Tokenizer
+
+        tokenizer, texts = self.model.tokenizer, [self.prompt + text for text in texts]
+        if isinstance(tokenizer, Tokenizer):  # of static embeddings, which take no special tokens
+            ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        elif not callable(tokenizer):  # of word vectors
+            ids = [tokenizer.tokenize(text) for text in texts]
+        else:
+            ids = tokenizer(texts, truncation=False, padding=False)["input_ids"]
+        return np.array(list(map(len, ids)), dtype=np.int64)
+
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence on what is about to be done."""
+        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """One batch of texts to a float32 array (n, d)."""
+        size = -(-len(texts) // self._parts)
+        pool = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
+        return _in_memory(
+            lambda: self.model.encode(list(texts), prompt=self.prompt, batch_size=size, show_progress_bar=False, **pool)
+        )
+
+    def close(self) -> None:
+        """Ends the processes of several devices."""
+        if self._pool is not None:
+            self.model.stop_multi_process_pool(self._pool)
+            self._pool = None
+
+
+class LLM2VecEncoder:
+    """LLM2Vec (arXiv 2404.05961): a decoder that attends in both directions, with two LoRA adapters, mean-pooled.
+
+    base, mntp, adapter: folders of the language model, of the adapter that is merged into it, and of the one on top.
+    Vectors are those of `llm2vec` 0.2.3, which needs a transformers of its own and so can't be used: the text is cut to
+    `max_tokens` tokens by whole words, wrapped in the base's chat turn, and pooled over its own tokens and the closing
+    ones, without the opening of the turn and without the instruction (the spec's prompt).
+    """
+
+    max_batch, concurrency = None, 1
+
+    def __init__(self, base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, devices: list[str]) -> None:
+        _quiet_libraries()
+        _settle_vector_math()
+        if len(devices) > 1:
+            raise InputError(f"--device {','.join(devices)}: {spec.name} runs on one device; name one")
+        self.device, self.name = devices[0], spec.name
+        self.instruction = f"{spec.prompt.strip()} " if spec.prompt.strip() else ""
+        self.before, self.after = spec.recipe["before"], spec.recipe["after"]
+        self.max_length = spec.recipe["max_length"]
+        self.model, self.tokenizer = _loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
+        self.dimension, self.max_tokens = self.model.config.hidden_size, spec.max_tokens
+        self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]]
+
+    @staticmethod
+    def _build(base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, device: str):
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModel, PreTrainedTokenizerFast
+
+        # As tokenizer.json has it: the class that a Llama checkpoint names would rebuild it, and cut words otherwise.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(mntp, local_files_only=True)
+        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.padding_side = "left"
+        model, found = AutoModel.from_pretrained(
+            base,
+            dtype=getattr(torch, spec.dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        refuse_made_up(spec.name, found["missing_keys"], found["unexpected_keys"])
+        model.config.is_causal = False
+
+        def adapted(model, folder: Path):
+            model = PeftModel.from_pretrained(model, folder)
+            found = model.load_adapter(folder, "default")  # once more: only this says which weights were there
+            refuse_made_up(spec.name, found.missing_keys, found.unexpected_keys)
+            return model
+
+        return adapted(adapted(model, mntp).merge_and_unload(), adapter).to(device).eval(), tokenizer
+
+    def _lengths(self, texts: Sequence[str], **more) -> list[int]:
+        return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, **more)["input_ids"]]
+
+    def token_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens each text has by itself, before any is cut off: int (n,)."""
+        return np.array(self._lengths(texts), dtype=np.int64)
+
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence on what is about to be done."""
+        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
+
+    def _shortened(self, text: str) -> str:
+        [length] = self._lengths([text], truncation=True, max_length=self.max_length)
+        while length > self.max_tokens:
+            words = text.split()
+            text = " ".join(words[: int(len(words) * (self.max_tokens / length))])
+            [length] = self._lengths([text], truncation=True, max_length=self.max_length)
+        return text
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """One batch of texts to a float32 array (n, d)."""
+        import torch
+
+        ends = [self._shortened(text).rstrip() + self.after for text in texts]
+        features = self.tokenizer(
+            [self.before + self.instruction + end for end in ends],
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+        pooled = self._lengths(ends, truncation=True, max_length=self.max_length)
+
+        def vectors() -> np.ndarray:
+            with torch.inference_mode():
+                hidden = self.model(
+                    input_ids=features["input_ids"].to(self.device),
+                    attention_mask=features["attention_mask"].to(self.device),
+                    use_cache=False,
+                ).last_hidden_state  # (n, tokens, d), padded on the left
+                rows = [hidden[i, -length:].mean(dim=0) for i, length in enumerate(pooled)]
+                return torch.stack(rows).float().cpu().numpy()
+
+        return _in_memory(vectors)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _loaded(spec: EncoderSpec, build: Callable):
+    """What `build` gives; a checkpoint that can't be loaded becomes one line."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing a person can fix
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # that is an error here
+        return _built(spec, build)
+
+
+def _built(spec: EncoderSpec, build: Callable):
+    if spec.backend != "torch":
+        try:
+            return build()
+        except Exception as error:  # whatever the export or the packages it needs come to
+            reason = _in_one_line(error)
+            if importlib.util.find_spec("optimum") is None:
+                reason = "optimum is not installed; its newest version does not support transformers 5"
+            raise InputError(
+                f"--backend {spec.backend}: can't be used with {spec.name} here ({reason}); use torch"
+            ) from None
+    try:
+        return build()
+    except InputError:
+        raise
+    except Exception as error:  # whatever the files of a checkpoint come to
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
+            ) from None
+        if _is_out_of_memory(error):
+            raise InputError(
+                f"--model {spec.name}: its weights don't fit the device's memory; try --dtype bfloat16, another "
+                "--device or a smaller encoder"
+            ) from None
+        raise InputError(f"--model {spec.name}: can't be loaded ({_in_one_line(error)})") from None
+
+
+def _settled_limit(model) -> int | None:
+    """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
+
+    A limit beyond the positions that the model has learned is lowered to them.
+    """
+    from torch.nn import Embedding
+
+    limit = model.max_seq_length
+    for name, table in model[0].named_modules():
+        if isinstance(table, Embedding) and name.rpartition(".")[2] in (
+            "position_embeddings",
+            "wpe",
+            "embed_positions",
+        ):
+            first = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+            if limit is None or limit > table.num_embeddings - first:
+                model.max_seq_length = limit = table.num_embeddings - first
+    return limit if limit is not None and limit < UNBOUNDED else None
+
+
+def _settle_padding(model, name: str) -> None:
+    """Gives a tokenizer without a padding token one; the attention mask hides it from the model, whichever it is."""
+    tokenizer = model.tokenizer
+    if getattr(tokenizer, "pad_token", "") is None:
+        padding = getattr(model[0].config, "pad_token_id", None)
+        known = None if padding is None else tokenizer.convert_ids_to_tokens(padding)
+        tokenizer.pad_token = known or tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise InputError(
+                f"--model {name}: its tokenizer has no padding token; add pad_token to tokenizer_config.json"
+            )
+
+
+def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `compute` gives, as float32; MemoryError if the device has no room for it."""
+    import torch
+
+    try:
+        return np.asarray(compute(), dtype=np.float32)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise MemoryError
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # CUDA and MPS say the first; the CPU's allocator says the others. From a worker process only the words come.
+    return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))
+
+
+def _settle_vector_math() -> None:
+    """Calls sine and cosine once, on one thread.
+
+    The first call of a process, if several threads make it, now and then comes out coarser on a CPU: rotary positions
+    were seen to be off by 1.5e-4 and vectors by 1e-4, and the store would keep them.
+    """
+    import torch
+
+    torch.zeros(1).sin()
+    torch.zeros(1).cos()
+
+
+def _quiet_libraries() -> None:
+    """Keeps the libraries' own progress bars and advice off the terminal; errors still come."""
+    import logging
+
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    disable_progress_bars()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.CRITICAL)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

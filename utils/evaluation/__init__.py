@@ -1,0 +1,1 @@
+"""A task is run on an encoder."""

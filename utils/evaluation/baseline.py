@@ -1,0 +1,93 @@
+"""Which average similarity b a run uses: what two unrelated prompts score."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from utils import hub
+from utils.embed.average_similarity import BEAVERTAILS_FACT, beavertails_average_similarity
+from utils.embed.embedder import Embedder
+from utils.encoders import paper
+from utils.metrics import embedding as metrics
+from utils.schema import Baseline, EncoderSpec, InputError
+from utils.store.embeddings import EmbeddingStore
+
+
+def choose_baseline(
+    choice: str | float,
+    embedder: Embedder,
+    embeddings: np.ndarray,
+    groups: Sequence[str],
+    note: Callable[[str], None] = lambda sentence: None,
+) -> Baseline:
+    """The average similarity that `choice` asks for; `auto` is the first of paper, beavertails, own that can be had.
+
+    embeddings: (n, d) of the evaluated prompts; groups: their types or categories, for `own`.
+    Raises InputError if what is asked for can't be had.
+    """
+    if not isinstance(choice, str):
+        return Baseline(choice, "given")
+    if choice in ("auto", "paper"):
+        entry = paper.paper_entry(embedder.spec)
+        if entry is not None:
+            return Baseline(entry["average_similarity"], "paper")
+        if choice == "paper":
+            raise InputError(
+                f"--baseline paper: the paper has no figure for {embedder.spec.name}; use own or beavertails"
+            )
+    fitted = embedder.spec.loader == "tfidf"
+    if choice == "beavertails" and fitted:
+        raise InputError("--baseline beavertails: tfidf knows the words of the evaluated prompts only; use own")
+    if choice in ("auto", "beavertails") and not fitted:
+        baseline = beavertails_average_similarity(embedder, required=choice == "beavertails", note=note)
+        if baseline is not None:
+            return baseline
+    own = _own(embeddings, groups)
+    if own is None:
+        raise InputError("--baseline own: needs prompts of two types or categories at least; give a number")
+    return Baseline(own, "own")
+
+
+def _own(embeddings: np.ndarray, groups: Sequence[str]) -> float | None:
+    """The average similarity of the evaluated prompts themselves; None where they are all of one group."""
+    return metrics.own_average_similarity(embeddings, groups) if len(set(groups)) > 1 else None
+
+
+def known_elsewhere(spec: EncoderSpec, store: EmbeddingStore | None) -> dict[str, float]:
+    """The encoder's average similarities that are known without the evaluated prompts, by source."""
+    entry = paper.paper_entry(spec)
+    kept = store.fact(spec.fingerprint, BEAVERTAILS_FACT) if store else None
+    found = {} if entry is None else {"paper": entry["average_similarity"]}
+    return found if kept is None else {**found, "beavertails": kept["value"]}
+
+
+def average_similarities(
+    chosen: Baseline, embedder: Embedder, embeddings: np.ndarray, groups: Sequence[str]
+) -> dict[str, float]:
+    """All of an encoder's average similarities that are known by now, by source.
+
+    chosen: the one that is used. embeddings, groups: as `choose_baseline` takes them.
+    """
+    own = chosen.value if chosen.source == "own" else _own(embeddings, groups)
+    found = known_elsewhere(embedder.spec, embedder.store) | ({} if own is None else {"own": own})
+    return found if chosen.source == "given" else {**found, chosen.source: chosen.value}
+
+
+def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore) -> str | None:
+    """What `choice` comes to for an encoder, as far as that can be told without embedding anything.
+
+    `given` and a number, or the source that choose_baseline would name; None where BeaverTails would have to be
+    fetched or embedded.
+    """
+    if not isinstance(choice, str):
+        return f"given {choice!r}"
+    if choice in ("auto", "paper") and paper.paper_entry(spec) is not None:
+        return "paper"
+    if choice == "own" or (choice == "auto" and spec.loader == "tfidf"):
+        return "own"
+    if choice in ("auto", "beavertails") and spec.loader != "tfidf":
+        if store.fact(spec.fingerprint, BEAVERTAILS_FACT) is not None:
+            return "beavertails"
+        if choice == "auto" and not hub.is_offline() and not hub.reachable():
+            return "own"
+    return None

@@ -1,0 +1,73 @@
+"""Results that were computed before, kept in the embedding store under everything that could change a number of them.
+
+Scoring takes longer than reading stored vectors does: k-means, the bootstrap and the floor. A repeated run need not.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import replace
+
+from utils import config
+from utils.results.result_file import document_of, result_of
+from utils.schema import Dataset, EncoderSpec, Result
+from utils.store.embeddings import RESULT, EmbeddingStore
+
+# Beside the encoder's own libraries, which its fingerprint does not hold either, those that the scores go through.
+PACKAGES = ("numpy", "scipy", "scikit-learn")
+# Of the files of the program that can change a number.
+SUFFIXES = (".py", ".yaml", ".json")
+
+
+def name_of(task: str, dataset: Dataset, choices: dict) -> str:
+    """Under what a result is kept with its encoder.
+
+    choices: the settings that enter a number, the source of the average similarity among them. The data are known by
+    their files' digests and the ids evaluated.
+    """
+    parts = [task, [file.sha256 for file in dataset.files], dataset.ids, choices]
+    return f"{RESULT}{task} {_digest(json.dumps(parts, sort_keys=True))}"
+
+
+def recall(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, dataset: Dataset) -> Result | None:
+    """The result kept under `name`, with its items; None where there is none, or the program has changed since.
+
+    folder: of the task's own code. Everything that only names something is taken from `spec` and `dataset`.
+    """
+    kept = store.fact(spec.fingerprint, name)
+    if kept is None or kept.get("code") != code_digest(folder):
+        return None
+    result = result_of(kept["document"])
+    unique = result.embedding.unique
+    return replace(
+        result,
+        encoder=spec.info(result.encoder.dimension, result.encoder.max_tokens),
+        dataset_name=dataset.name,
+        dataset_files=dataset.files,
+        embedding=replace(result.embedding, computed=0, reused=unique),
+        items=kept["items"],
+    )
+
+
+def remember(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, result: Result) -> None:
+    """Keeps a result under `name`, in place of what was there."""
+    kept = {"code": code_digest(folder), "document": document_of(result), "items": result.items}
+    store.put_fact(spec.fingerprint, name, kept)
+
+
+@functools.cache
+def code_digest(folder: str) -> str:
+    """Digest of the code that makes the numbers: ours, and the versions of the packages it goes through."""
+    files = sorted(
+        path
+        for part in ("utils", folder)
+        for path in (config.ROOT / part).rglob("*")
+        if path.suffix in SUFFIXES and (config.ROOT / folder / "data") not in path.parents
+    )
+    code = [[str(path.relative_to(config.ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    return _digest(json.dumps([code, [importlib.metadata.version(name) for name in PACKAGES]]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

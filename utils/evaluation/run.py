@@ -1,0 +1,252 @@
+"""A task is run: data in, an encoder's vectors, scores, result files and tables out."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from utils.cli import run
+from utils.data.sources import Found
+from utils.encoders import registry
+from utils.evaluation.data_sheet import data_sheet
+from utils.evaluation.settings import Settings, parser, settings_from
+from utils.evaluation.task import Task
+from utils.schema import Baseline, Dataset, InputError, Result
+
+
+def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
+    """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
+
+    def work() -> int:
+        settings = task.settings(argv, "evaluate")
+        dataset, found = _loaded(task, settings)
+        sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
+        for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
+            print(sentence, file=sys.stderr)
+        return _evaluate([task], {task.name: dataset}, settings)
+
+    return run(work)
+
+
+def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
+    """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them."""
+    flags = parser(program, f"{', '.join(task.title for task in tasks)}: one after the other.")
+
+    def work() -> int:
+        settings = settings_from(flags.parse_args(argv))
+        datasets = {}
+        for task in tasks:
+            datasets[task.name], found = _loaded(task, settings)
+            if not settings.quiet:
+                print(data_sheet(task.format, datasets[task.name], found), file=sys.stderr)
+        return _evaluate(tasks, datasets, settings)
+
+    return run(work)
+
+
+def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
+    from utils.data import loading
+
+    load = task.load or functools.partial(loading.load, task.format)
+    return load(settings.data, settings.limit)
+
+
+def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
+    from utils import files
+    from utils.embed.embedder import Embedder
+    from utils.results import find, result_file
+    from utils.store import embeddings as store
+
+    said: set[str] = set()
+
+    def note(sentence: str) -> None:
+        if not settings.quiet and sentence not in said:  # what holds for every task is told once
+            print(sentence, file=sys.stderr)
+        said.add(sentence)
+
+    specs = [find.told_by_folder(registry.resolve(name, settings.encoder), name) for name in settings.models]
+    for task in tasks:
+        dataset = datasets[task.name]
+        task.check(dataset, settings)
+        files.check_writable(result_file.result_path(settings.out, dataset.name, task.name, "x").parent)
+    kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
+
+    done: dict[str, list[Result]] = {task.name: [] for task in tasks}
+    for spec in specs:
+        embedder = Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
+        for task in tasks:
+            result = _result(task, settings, datasets[task.name], embedder, note)
+            name = find.kept_as(spec, settings.baseline if task.uses_baseline else "auto")
+            path = result_file.result_path(settings.out, result.dataset_name, task.name, name)
+            other = _other_than(path, result)
+            result_file.write_result(result, settings.out, name)
+            note(f"wrote {files.shown_path(path)}{f', in place of one with {other}' if other else ''}")
+            done[task.name].append(result)
+        embedder.close()
+    if not any(spec.loader == "tfidf" for spec in specs):
+        # Kept like any other, so that comparison, figures and report have the floor too. A number that was given for an
+        # encoder's average similarity is not the floor's.
+        own = replace(settings, baseline="own")
+        floor = Embedder(registry.resolve("tfidf"), kept)
+        for task in tasks:
+            try:
+                result = _result(task, own, datasets[task.name], floor, lambda sentence: None)
+            except InputError as error:
+                note(f"without the TF-IDF floor: {error}")
+                continue
+            done[task.name].append(result)
+            path = result_file.result_path(settings.out, result.dataset_name, task.name, "tfidf")
+            if _is_of_more(path, result):
+                note("the floor of more items that is there already stays")
+                continue
+            other = _other_than(path, result)
+            if other:
+                note(f"the floor took the place of one with {other}")
+            result_file.write_result(result, settings.out)
+
+    parts = []
+    for task in tasks:
+        dataset = datasets[task.name]
+        parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
+        if dataset.name == "sample":
+            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.published} data."
+    print("\n\n\n".join(parts))
+    return 0
+
+
+def _there(path: Path) -> Result | None:
+    """The result at `path`; None where there is none that this version reads."""
+    from utils.results.result_file import read_result
+
+    try:
+        return read_result(path)
+    except InputError:
+        return None
+
+
+def _is_of_more(path: Path, result: Result) -> bool:
+    """Whether the result file at `path` is of the same data and of more items."""
+    there = _there(path)
+    if there is None:
+        return False
+    same = {file.sha256 for file in there.dataset_files} == {file.sha256 for file in result.dataset_files}
+    return same and there.dataset_items > result.dataset_items
+
+
+def _other_than(path: Path, result: Result) -> str:
+    """What the result file at `path` has that `result`, which takes its place, has not; '' where they are alike."""
+    there = _there(path)
+    if there is None:
+        return ""
+    other = []
+    if there.encoder.label != result.encoder.label:
+        other.append(f"encoder {there.encoder.label}")
+    elif there.encoder.fingerprint != result.encoder.fingerprint:
+        other.append("other weights or another recipe")
+    if [file.sha256 for file in there.dataset_files] != [file.sha256 for file in result.dataset_files]:
+        other.append("other data")
+    if there.dataset_items != result.dataset_items:
+        other.append(f"{there.dataset_items} items")
+
+    def said(value: object) -> object:
+        if isinstance(value, dict):  # an average similarity
+            return value["value"] if value["source"] == "given" else value["source"]
+        return ",".join(value) if isinstance(value, list) else value
+
+    for name, value in there.settings.items():
+        if said(value) != said(result.settings.get(name)):
+            other.append(f"{name} {said(value)}")
+    return ", ".join(other)
+
+
+def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
+    """The result of one encoder: as it was computed before, else from vectors, stored or computed."""
+    from utils.embed.embedder import fitted_later, truncation
+    from utils.evaluation import baseline, kept_results
+    from utils.results import result_file
+
+    start = time.perf_counter()
+    spec, kept = embedder.spec, embedder.store
+    choices = {
+        "top_k": settings.top_k if task.uses_top_k else None,
+        "threshold": settings.threshold if task.uses_baseline else None,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+        **settings.own,
+    }
+
+    def name(source: str | None) -> str:
+        return kept_results.name_of(task.name, dataset, {**choices, "baseline": source})
+
+    source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
+    if kept and (source or not task.uses_baseline):
+        known = kept_results.recall(kept, spec, name(source), task.package, dataset)
+        if known is not None:
+            note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
+            if known.embedding.truncated:
+                note(truncation(known.embedding, known.encoder))
+            seconds = round(time.perf_counter() - start, 3)
+            if task.uses_baseline:  # one may have become known since
+                averages = {**known.average_similarities, **baseline.known_elsewhere(spec, kept)}
+                known = replace(known, average_similarities=averages)
+            return replace(
+                known,
+                created=_now(),
+                seconds=seconds,
+                embedding=replace(known.embedding, seconds=seconds),
+                environment=result_file.environment(None),
+            )
+    columns, n = list(dataset.texts), len(dataset)
+    texts = [text for column in columns for text in dataset.texts[column]]
+    ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
+    embedded = fitted_later(spec, texts) if task.fits_words and spec.loader == "tfidf" else embedder.embed(texts, ids)
+    vectors = {}
+    if embedded.matrix is not None:
+        vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
+    average: Baseline | None = None
+    averages: dict[str, float] = {}
+    if task.uses_baseline:
+        groups = dataset.groups * len(columns)
+        average = baseline.choose_baseline(settings.baseline, embedder, embedded.matrix, groups, note)
+        averages = baseline.average_similarities(average, embedder, embedded.matrix, groups)
+    scores = task.score(dataset, vectors, average, settings)
+    cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
+    result = Result(
+        task=task.name,
+        created=_now(),
+        seconds=round(time.perf_counter() - start, 3),
+        encoder=embedded.info,
+        dataset_name=dataset.name,
+        dataset_files=dataset.files,
+        dataset_items=n,
+        settings={**choices, "baseline": None if average is None else vars(average)},
+        embedding=embedded.stats,
+        metrics=tuple(scores.metrics),
+        environment=result_file.environment(embedded.device),
+        average_similarities=averages,
+        items={**scores.items, "truncated": cut.tolist()},
+    )
+    if kept:
+        if average is not None:
+            source = f"given {settings.baseline!r}" if average.source == "given" else average.source
+        kept_results.remember(kept, spec, name(source), task.package, result)
+    return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
+    name = {"paper": task.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
+    if task.uses_baseline:
+        for result in done:
+            b = result.settings["baseline"]
+            lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
+    if done[0].settings["bootstrap"]:
+        lines.append(f"± half the width of the 95 % interval (bootstrap {task.resampled})")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,112 @@
+"""What a person chooses for an evaluation: its flags, their variables, and checks of both."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils import config
+from utils.cli import Parser, add_encoder_options, chosen, encoder_options, fraction, whole_number, with_variable
+from utils.schema import EncoderOptions, InputError
+
+CHOICES = ("auto", "paper", "beavertails", "own")
+
+
+def parse_baseline(text: str) -> str | float:
+    """One of CHOICES, or a number below 1. Raises InputError otherwise."""
+    if text in CHOICES:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value < 1:
+        raise InputError(f"--baseline {text}: give {', '.join(CHOICES)} or a number of at least -1 and below 1")
+    return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person chose, checked. own: what a task's own flags say, as it stands in the result file."""
+
+    models: tuple[str, ...]
+    data: str
+    top_k: int
+    threshold: float
+    baseline: str | float
+    out: Path
+    limit: int | None
+    bootstrap: int
+    seed: int
+    quiet: bool
+    use_store: bool
+    encoder: EncoderOptions
+    own: dict = field(default_factory=dict)
+
+    def intervals(self, bounds: tuple[float, float] | None) -> dict:
+        """How `summarise` is to draw its intervals for values within `bounds`."""
+        return {"resamples": self.bootstrap, "seed": self.seed, "bounds": bounds}
+
+
+def parser(program: str, description: str, takes: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
+    """The flags of an evaluation, or those in `takes` alone. Their defaults are the documented variables."""
+    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
+    flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
+
+    def add(flag: str, variable: str, text: str, metavar: str) -> None:
+        flags.add_argument(flag, help=with_variable(text, variable), metavar=metavar)
+
+    add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
+    add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
+    add("--top-k", "TOP_K", "neighbours counted by Categorical Purity and by knn_vote", metavar="K")
+    add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
+    add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
+    add("--out", "OUT", "folder of the result files", metavar="FOLDER")
+    add_encoder_options(flags)
+    flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
+    flags.add_argument(
+        "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
+    )
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
+    flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
+    flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
+    return flags
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
+
+    if arguments.encoder is not None:
+        if arguments.model is not None and arguments.model != arguments.encoder:
+            raise InputError(f"--model {arguments.model}: {arguments.encoder} was named too; give one of them")
+        arguments.model = arguments.encoder
+    model, where = chosen(arguments, "model")
+    models = tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    if not models:
+        raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
+
+    options = encoder_options(arguments)
+    baseline = chosen(arguments, "baseline")[0]
+    pass
+
+    return Settings(
+        models=models,
+        data=chosen(arguments, "data")[0],
+        top_k=whole_number(*chosen(arguments, "top_k"), least=1),
+        threshold=fraction(*chosen(arguments, "threshold")),
+        baseline=parse_baseline(baseline),
+        out=config.results_directory(chosen(arguments, "out")[0]),
+        limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
+        bootstrap=_resamples(arguments.bootstrap),
+        seed=whole_number(arguments.seed, "--seed", least=0),
+        quiet=arguments.quiet,
+        use_store=not arguments.no_cache,
+        encoder=options,
+    )
+
+
+def _resamples(text: str) -> int:
+    resamples = whole_number(text, "--bootstrap", least=0)
+    if 0 < resamples < 1000 or resamples > 1_000_000:
+        raise InputError(f"--bootstrap {text}: give 0 for no intervals, or 1000 to 1000000 resamples")
+    return resamples

@@ -1,0 +1,36 @@
+"""The command line of the figures."""
+
+import sys
+from collections.abc import Sequence
+
+from utils import config
+from utils.figures.draw import draw_all
+from utils.files import shown_path
+from utils.schema import escaped
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draws the results there are, as PNG, SVG and PDF."""
+    from utils.cli import Parser, run
+
+    flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, in this order (default: all)")
+    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
+    flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument("--no-titles", action="store_true", help="leave the titles to the captions of a paper")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        out = config.results_directory(arguments.out)
+
+        def note(sentence: str) -> None:
+            print(escaped(sentence), file=sys.stderr)
+
+        for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles):
+            print(f"wrote {shown_path(path)}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The taxonomy as a map: the evaluated prompts of a result, by its encoder's vectors, in two dimensions."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.data.catalogue import FORMATS
+from utils.data.loading import in_turn
+from utils.encoders import tfidf
+from utils.evaluation.kept_results import code_digest
+from utils.metrics.neighbors import nearest_neighbors
+from utils.schema import Dataset, InputError, Result
+from utils.store.embeddings import MAP, EmbeddingStore, default_path
+
+SEED = 0  # the paper's
+PERPLEXITY = 30
+NEIGHBORS = 10
+# Beyond so many prompts a map shows no more and t-SNE takes minutes; they are taken in turn from each category.
+MOST_POINTS = 4000
+
+
+@dataclass(frozen=True)
+class TaxonomyMap:
+    """A t-SNE map of the prompts of a Safety-Taxonomy result.
+
+    ids, categories: n each, of the prompts shown. points: float (n, 2), without unit.
+    nearest: n lists of ids, each prompt's nearest others by cosine among all that were evaluated, nearest first.
+    trustworthiness: in [0, 1], how far neighbours on the map are neighbours in the encoder's space; higher is better.
+    """
+
+    encoder: str
+    label: str
+    ids: tuple[str, ...]
+    categories: tuple[str, ...]
+    points: np.ndarray
+    nearest: tuple[tuple[str, ...], ...]
+    trustworthiness: float
+
+
+def tsne(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings in two dimensions by t-SNE of their standardised columns, as the paper draws them.
+
+    embeddings: (n, d), n at least 4. Returns float32 (n, 2); near means similar, far means nothing.
+    scikit-learn's t-SNE at its defaults, perplexity 30 or a third of n if that is less.
+    Safe-Embed, t-SNE of the taxonomy; van der Maaten and Hinton 2008.
+    """
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
+
+    standardised = StandardScaler().fit_transform(np.asarray(embeddings, dtype=np.float32))
+    perplexity = min(PERPLEXITY, (len(standardised) - 1) / 3)
+    start = "pca" if min(standardised.shape) >= 2 else "random"
+    return TSNE(perplexity=perplexity, init=start, random_state=SEED).fit_transform(standardised)
+
+
+def trustworthiness(embeddings: np.ndarray, points: np.ndarray) -> float:
+    """How far each point's neighbours on a map are neighbours in the encoder's space by cosine (scikit-learn).
+
+    embeddings: (n, d). points: (n, 2). Returns a float in [0, 1], 1 is best. Venna and Kaski 2001, among 5 neighbours.
+    """
+    from sklearn.manifold import trustworthiness as by_scikit_learn
+
+    k = min(5, (len(points) - 1) // 2)
+    return float(by_scikit_learn(embeddings, points, n_neighbors=k, metric="cosine"))
+
+
+def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> np.ndarray:
+    """The vectors that a result was computed from: float32 (n, d), in the order of `texts`; no model is loaded.
+
+    texts: the prompts that were evaluated, all of them where the encoder is TF-IDF, which is fitted on them.
+    Raises InputError if one is not in the store.
+    """
+    encoder = result.encoder
+    if encoder.backend == "scikit-learn":
+        return tfidf.tfidf_vectors(texts)
+    stored = store.get(encoder.fingerprint, list(dict.fromkeys(texts)), encoder.dimension)
+    if any(text not in stored for text in texts):
+        raise InputError(
+            f"{encoder.name}: its vectors are not in the embedding store; run the task again without --no-cache"
+        )
+    return np.stack([stored[text] for text in texts])
+
+
+def taxonomy_map(
+    result: Result, ids: Sequence[str], categories: Sequence[str], texts: Sequence[str], store: EmbeddingStore
+) -> TaxonomyMap:
+    """The map of a Safety-Taxonomy result, from the stored vectors; kept in the store once computed.
+
+    ids, categories, texts: n each, of the evaluated prompts. Raises InputError if a vector is not in the store.
+    """
+    shown = in_turn(categories, MOST_POINTS)
+    data = "\0".join([*texts, *categories]).encode("utf-8", "surrogatepass")
+    name = f"{MAP}{SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
+    kept = store.fact(result.encoder.fingerprint, name)
+    code = code_digest(FORMATS[result.task].folder)
+    if kept is None or kept.get("code") != code:
+        vectors = vectors_of(result, texts, store)
+        neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]
+        points = tsne(vectors[shown])
+        kept = {
+            "code": code,
+            "points": points.tolist(),
+            "nearest": neighbors.tolist(),
+            "trustworthiness": trustworthiness(vectors[shown], points),
+        }
+        store.put_fact(result.encoder.fingerprint, name, kept)
+    return TaxonomyMap(
+        encoder=result.encoder.name,
+        label=result.encoder.label,
+        ids=tuple(ids[i] for i in shown),
+        categories=tuple(categories[i] for i in shown),
+        points=np.array(kept["points"]),
+        nearest=tuple(tuple(ids[j] for j in row) for row in kept["nearest"]),
+        trustworthiness=kept["trustworthiness"],
+    )
+
+
+def taxonomy_maps(
+    results: Sequence[Result],
+    items: Sequence[Sequence[dict]],
+    dataset: Dataset,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> list[TaxonomyMap]:
+    """The maps of those Safety-Taxonomy results that can be mapped; `note` is told why one can't.
+
+    items: those of each result. dataset: the whole of the data that they are of.
+    """
+    text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
+    maps = []
+    with contextlib.closing(EmbeddingStore(default_path())) as kept:
+        for result, rows in zip(results, items, strict=True):
+            ids, categories = [row["id"] for row in rows], [row["category"] for row in rows]
+            try:
+                maps.append(taxonomy_map(result, ids, categories, [text_of[i] for i in ids], kept))
+            except InputError as error:
+                note(f"without a map: {error}")
+            except KeyError as error:
+                note(f"without a map: the items of {result.encoder.name} name id {error}, which the data don't have")
+    return maps

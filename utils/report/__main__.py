@@ -1,0 +1,64 @@
+"""The command line of the report."""
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.data.sources import dataset_name
+from utils.files import shown_path
+from utils.report.gather import gather_all, newest_dataset, section_findings
+from utils.report.render import write_report
+from utils.schema import escaped
+from utils.tables import WIDTH
+from utils.tasks import HEADLINES
+
+# What the report takes of the flags of an evaluation; scripts/all_tasks.py hands them on.
+TAKES = {
+    "encoder": "the same as --model",
+    "model": "encoders that come first, with commas between; the others are those with results like theirs "
+    "(variable MODEL; default all-minilm-l6-v2)",
+    "data": "results on which data, a name or a file (variable DATA; default that of the newest result)",
+    "baseline": "of results by several average similarities, those by this one (variable BASELINE; default auto)",
+    "out": "folder of the result files, and of the report (variable OUT; default results)",
+    "quiet": "print where the report is and nothing else",
+}
+
+
+def has_results(folder: Path) -> bool:
+    return any(next((folder / task).glob("*.json"), None) for task in HEADLINES)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
+    from utils.cli import run
+    from utils.evaluation.settings import parser, settings_from
+
+    takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
+    flags = parser("utils.report", main.__doc__, takes)
+    flags.add_argument("--reference", metavar="ENCODER")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        settings = settings_from(arguments)
+        name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
+        asked = (arguments.reference, settings.data, settings.baseline)
+        sections, plain = gather_all(settings.out, name, settings.models, *asked)
+        page, twin = write_report(settings.out, name, sections, plain)
+        others = sorted(path.name for path in settings.out.iterdir() if path.name != name and has_results(path))
+        if others and settings.data == "auto":
+            print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
+        for section in (*sections, *plain):
+            for sentence in section.notes:
+                print(escaped(sentence), file=sys.stderr)
+        if not settings.quiet:
+            for section in (*sections, *plain):
+                for finding in section_findings(section):
+                    print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
+        print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

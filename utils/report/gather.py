@@ -1,0 +1,155 @@
+"""The results on one dataset are gathered into the sections of a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.compare.paired import Comparison, compare, scores_of
+from utils.data.catalogue import FORMATS
+from utils.data.loading import load_evaluated
+from utils.figures.projection import TaxonomyMap, taxonomy_maps
+from utils.files import shown_path
+from utils.report.detection import detection_section
+from utils.report.findings import FLOOR, Finding, findings_of
+from utils.report.parts import PlainSection
+from utils.results.find import find_results, told_apart
+from utils.results.likeness import of_one_kind, refuse_unlike
+from utils.results.result_file import read_with_items, rows_of
+from utils.schema import Dataset, InputError, Result
+from utils.tasks import HEADLINES, NUMBERS, TITLES
+from utils.transfer.results import TASK as DETECTION
+
+SEED = 42
+
+
+@dataclass(frozen=True)
+class Section:
+    """A task's results, comparable ones only, with all that is made of them.
+
+    dataset: None where the prompts can't be had; notes say why, and which results are left out.
+    """
+
+    task: str
+    results: list[Result]
+    items: list[list[dict]]
+    comparison: Comparison | None
+    dataset: Dataset | None
+    maps: list[TaxonomyMap]
+    notes: list[str]
+
+
+def gather(
+    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
+) -> list[Section]:
+    """The sections of a report on the dataset `name`: of each task the results like the newest; others are noted.
+
+    first: encoders that come first, in that order, and whose results others have to be like. reference: what the others
+    are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
+    choice: of the average similarity, whose results go before others of the same encoder.
+    Raises InputError if there is nothing.
+    """
+    sections: list[Section] = []
+    without: list[str] = []  # what is said of tasks none of whose results can be read
+    for task in HEADLINES:
+        notes: list[str] = []
+        results, paths = [], []
+        for path in find_results([out], name, task, (), choice) if (out / name / task).is_dir() else []:
+            try:
+                results.append(read_with_items(path, [HEADLINES[task], *NUMBERS[task]]))
+                paths.append(path)
+            except InputError as error:
+                notes.append(f"Left out: {error}.")
+        if not results:
+            without += notes
+            continue
+        results = told_apart(results, paths)
+        anchor = max(results, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.created))
+        alike = [anchor]
+        for one in results:
+            try:
+                refuse_unlike([*alike, one])
+                alike += [] if one is anchor else [one]
+            except InputError as error:
+                notes.append(f"Left out: {error}.")
+        alike, again = of_one_kind(alike)
+        if again:
+            notes.append(f"{again[0].upper()}{again[1:]}.")
+        order = {encoder: i for i, encoder in enumerate(first)}
+        alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
+        sections.append(_section(task, alike, notes, reference, data))
+    if not sections:
+        raise _nothing(out / name, without)
+    sections[0].notes.extend(without)
+    return sections
+
+
+def gather_all(
+    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
+) -> tuple[list[Section], list[PlainSection]]:
+    """The sections of the tasks that are compared item by item, and those of tasks that are shown in their own way.
+
+    Raises InputError if there is neither.
+    """
+    section, why = detection_section(out, name, first)
+    plain = [] if section is None else [section]
+    if not any((out / name / task).is_dir() for task in HEADLINES):
+        if plain:
+            return [], plain
+        if why:
+            raise _nothing(out / name, why)
+    sections = gather(out, name, first, reference, data, choice)
+    sections[0].notes.extend(why)
+    return sections, plain
+
+
+def _nothing(folder: Path, why: Sequence[str]) -> InputError:
+    said = f" ({why[0].rstrip('.')})" if why else ""
+    remedy = "run a task first, such as scripts/safety_taxonomy.sh"
+    return InputError(f"{shown_path(folder)}: no results to report{said}; {remedy}")
+
+
+def _name(result: Result) -> str:
+    return result.encoder.name
+
+
+def _section(task: str, results: list[Result], notes: list[str], reference: str | None, data: str | None) -> Section:
+    items = [rows_of(result) for result in results]
+    names = [result.encoder.name for result in results]
+    comparison = None
+    if len(results) > 1:
+        chosen = reference or (FLOOR if FLOOR in names else names[0])
+        if chosen not in names:
+            raise InputError(f"--reference {chosen}: no such result of {task} (there are: {', '.join(names)})")
+        scores = [scores_of(result, HEADLINES[task]) for result in results]
+        comparison = compare(scores, HEADLINES[task], chosen, SEED)
+    baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
+    if len(baselines) > 1:
+        notes.append(
+            f"{TITLES[task][0]}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
+        )
+    dataset = None
+    maps: list[TaxonomyMap] = []
+    try:
+        dataset = load_evaluated(FORMATS[task], results[0], data)
+        if task == "safety_taxonomy":
+            maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
+    except InputError as error:
+        notes.append(f"Without the prompts' texts: {error}.")
+    return Section(task, results, items, comparison, dataset, maps, notes)
+
+
+def newest_dataset(out: Path) -> str:
+    """The dataset of the result that was written last. Raises InputError if there is none."""
+    files = [path for task in (*HEADLINES, DETECTION) for path in out.glob(f"*/{task}/*.json")]
+    if not files:
+        raise InputError(
+            f"{shown_path(out)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
+        )
+    return max(files, key=lambda path: path.stat().st_mtime_ns).parent.parent.name
+
+
+def section_findings(section: Section | PlainSection) -> list[Finding]:
+    """What a section's results say, in words."""
+    if isinstance(section, PlainSection):
+        return section.findings
+    return findings_of(section.results, section.comparison)

@@ -1,0 +1,52 @@
+"""What a report's numbers come from: files, encoders, settings and the environment."""
+
+from collections.abc import Sequence
+
+from utils.data.catalogue import CARDS, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
+from utils.report.gather import Section
+from utils.report.parts import PlainSection
+from utils.tasks import TITLES
+
+
+def title_of(section: Section | PlainSection) -> str:
+    return section.title if isinstance(section, PlainSection) else TITLES[section.task][0]
+
+
+def _origin(file: str, sha256: str, dataset: str) -> dict:
+    """Where an evaluated file comes from, and under which licence, as far as its digest or name tells."""
+    for card in (*CARDS, XSTEST, OPENAI_MODERATION):
+        if card.sha256 == sha256:
+            return {"source": card.source, "licence": card.licence, "citation": card.citation}
+    if file.startswith(JAILBREAKBENCH["path"]):
+        hub = f"Hugging Face {JAILBREAKBENCH['path']}"
+        return {"source": hub, "licence": JAILBREAKBENCH["licence"], "citation": JAILBREAKBENCH["citation"]}
+    if dataset == "sample":
+        return {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
+    return {"source": "given by its user", "licence": "not known here", "citation": ""}
+
+
+def provenance_of(sections: Sequence[Section | PlainSection]) -> dict:
+    """What was evaluated, with what, where: rows of (heading, value) for each data file and each result."""
+    files = []
+    for section in sections:
+        for file in section.results[0].dataset_files:
+            known = _origin(file.name, file.sha256, section.results[0].dataset_name)
+            files.append({"task": title_of(section), **vars(file), **known})
+    encoders = []
+    for section in sections:
+        for result in section.results:
+            b = result.settings["baseline"]
+            encoders.append(
+                {
+                    "task": title_of(section),
+                    "encoder": vars(result.encoder),
+                    "baseline": "-" if b is None else f"{b['value']:.3f} ({b['source']})",
+                    "created": result.created,
+                    "device": result.environment.get("device", "-"),
+                    "truncated": result.embedding.truncated,
+                    "settings": {key: value for key, value in result.settings.items() if key != "baseline"},
+                    "commit": result.environment.get("commit"),
+                }
+            )
+    newest = max((r for section in sections for r in section.results), key=lambda r: r.created)
+    return {"files": files, "encoders": encoders, "environment": newest.environment}

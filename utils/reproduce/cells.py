@@ -1,0 +1,122 @@
+"""The paper's two tables and ours, cell by cell, for its eleven encoders."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.encoders.paper import paper_figures
+from utils.encoders.registry import known_encoders
+from utils.files import shown_path
+from utils.results import tables as result_tables
+from utils.results.result_file import read_result, result_path
+from utils.schema import InputError, Metric, Result
+
+TABLES = tuple(result_tables.PAPER_FIGURES_OF)  # (task, metric)
+VERDICTS = ("within rounding", "within the interval", "differs")
+# The paper prints three decimals, its average similarities too.
+HALF_UNIT = 0.0005
+FLOAT_NOISE = 1e-9
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the paper's tables and ours. rounding: by how much the two may differ if ours is the paper's."""
+
+    task: str
+    metric: str
+    group: str
+    ours: Metric
+    paper: float
+    rounding: float
+
+    @property
+    def difference(self) -> float:
+        """Ours minus the paper's."""
+        return self.ours.value - self.paper
+
+    @property
+    def verdict(self) -> str:
+        """One of VERDICTS; without an interval only the first or the last."""
+        if abs(self.difference) <= self.rounding + FLOAT_NOISE:
+            return VERDICTS[0]
+        if self.ours.low is not None and self.ours.low <= self.paper <= self.ours.high:
+            return VERDICTS[1]
+        return VERDICTS[2]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """An encoder's results of both tasks and the cells they make beside the paper's."""
+
+    name: str
+    results: tuple[Result, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def label(self) -> str:
+        return self.results[0].encoder.label
+
+    @property
+    def verdict(self) -> str:
+        """That of the worst cell."""
+        return max((cell.verdict for cell in self.cells), key=VERDICTS.index)
+
+    def count(self, verdict: str) -> int:
+        """How many cells have this verdict."""
+        return sum(cell.verdict == verdict for cell in self.cells)
+
+
+def rounding_of(metric: str, value: float, baseline: float | None) -> float:
+    """By how much `value` may differ from the paper's figure if the paper's encoder gave the very same cosines.
+
+    value: our mean; baseline: the paper's average similarity, as printed. The figure itself is rounded by half a unit h
+    of its last decimal at most. Normalized similarity also has the paper's b in it, which we know rounded only: with x
+    the mean cosine and b* unrounded, (x - b) / (1 - b) and (x - b*) / (1 - b*) are (1 - value) |b - b*| / (1 - b*)
+    apart, which is h (1 - value) / (1 - b - h) at most. A mean over types has the same bound, as each is linear in x.
+    """
+    if metric == "normalized_similarity":
+        return HALF_UNIT + HALF_UNIT * (1 - value) / (1 - baseline - HALF_UNIT)
+    return HALF_UNIT
+
+
+def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction:
+    """One of the paper's encoders from its result files in `out`: as it is registered, or in the dtype asked for.
+
+    Raises InputError if one is missing, or was computed in another setting than the paper's.
+    """
+    results, cells = [], []
+    again = f"run: source scripts/reproduce.sh {name}"
+    for task, metric in TABLES:
+        path = result_path(out, "paper", task, name)
+        found = [path] if path.is_file() else []
+        if dtype not in ("auto", known_encoders()[name]["dtype"]):
+            found += [one for one in path.parent.glob(f"{path.stem}@*.json") if "+" not in one.stem]
+            found = [one for one in found if read_result(one).encoder.dtype == dtype]
+        if not found:
+            raise InputError(f"{name}: no result in {shown_path(path.parent)}; {again}")
+        path = max(found, key=lambda one: one.stat().st_mtime_ns)
+        result = read_result(path)
+        groups = [row.group for row in result.metrics if row.metric == metric]
+        paper = result_tables.papers_figures(result, metric, groups)
+        if paper is None:
+            raise InputError(
+                f"{shown_path(path)}: not computed as the paper did (weights, data, k, average similarity or "
+                f"instruction); {again}"
+            )
+        b = None if result.settings["baseline"] is None else result.settings["baseline"]["value"]
+        results.append(result)
+        for group, figure in zip(groups, paper, strict=True):
+            if figure is not None:
+                ours = result.metric(metric, group)
+                cells.append(Cell(task, metric, group, ours, figure, rounding_of(metric, ours.value, b)))
+    return Reproduction(name, tuple(results), tuple(cells))
+
+
+def chosen_encoders(names: Sequence[str]) -> list[str]:
+    """Those of the paper's encoders, all of them if none is named. Raises InputError for any other."""
+    for name in names:
+        if name not in paper_figures():
+            near = difflib.get_close_matches(name, paper_figures(), n=3, cutoff=0.4) or list(paper_figures())
+            raise InputError(f"{name}: none of the paper's eleven encoders; nearest: {', '.join(near)}")
+    return list(dict.fromkeys(names)) or list(paper_figures())

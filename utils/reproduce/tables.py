@@ -1,0 +1,121 @@
+"""The cells of a reproduction, and the plan of one, as text."""
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+
+from utils import tables
+from utils.encoders.registry import known_encoders
+from utils.reproduce import machine
+from utils.reproduce.cells import TABLES, VERDICTS, Reproduction
+
+FORMATS = ("text", "markdown", "csv")
+
+
+def plan_table(obstacles: dict[str, list[machine.Obstacle]], dtype: str) -> str:
+    """The encoders, what they need and what keeps them from running, as text of 80 columns."""
+    needed = {name: machine.memory_needed(name, dtype) for name in obstacles}
+    columns = [
+        ("encoder", list(obstacles)),
+        ("size", [known_encoders()[name]["parameters"] if needed[name] else "-" for name in obstacles]),
+        ("memory", [machine.gigabytes(needed[name]) if needed[name] else "-" for name in obstacles]),
+        ("runs here", ["no" if found else "yes" for found in obstacles.values()]),
+        ("why not", [", ".join(one.short for one in found) for found in obstacles.values()]),
+    ]
+    sentences = dict.fromkeys(f"{one.short}: {one.sentence}" for found in obstacles.values() for one in found)
+    lines = [
+        textwrap.fill(line, tables.WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in sentences
+    ]
+    note = "memory: estimated; the weights and a fifth more, and 1 GB for the program"
+    return "\n".join([tables.render(columns, len(columns), None), "", note, *lines])
+
+
+def rendered(reproductions: Sequence[Reproduction], form: str, earlier: Sequence[str] = ()) -> str:
+    """Reproductions as text of 80 columns, as Markdown or as CSV: each encoder's cells, then all of their averages.
+
+    earlier: the names of those whose results are of an earlier run.
+    """
+    if form == "csv":
+        return _csv(reproductions)
+    bold = "**" if form == "markdown" else ""
+    parts = []
+    for one in reproductions:
+        parts.append(f"{bold}{_heading(one)}{', by an earlier run' if one.name in earlier else ''}{bold}")
+        parts.extend(_cells(one, metric, form) for _, metric in TABLES)
+    cells = len(reproductions[0].cells)
+    parts.append(f"{bold}averages, and the verdicts of the {cells} cells of both tables{bold}")
+    parts.append(_summary(reproductions, form))
+    note = (
+        "diff: ours minus the paper's. within rounding: explained by the decimals that\n"
+        "the paper prints; within the interval: the paper's figure lies in our 95 %\n"
+        "interval, which says how a score varies with other prompts; on the same prompts\n"
+        "a faithful run should be within rounding. An encoder's verdict is that of its\n"
+        "worst cell; largest: its largest difference, up or down."
+    )
+    return "\n\n".join([*parts, note])
+
+
+def _heading(one: Reproduction) -> str:
+    dtype, registered = one.results[0].encoder.dtype, known_encoders()[one.name]["dtype"]
+    other = f" (not {registered})" if dtype != registered else ""
+    return f"{one.label} ({one.name}), {dtype}{other}, {max(r.created for r in one.results)[:10]}"
+
+
+def _cells(one: Reproduction, metric: str, form: str) -> str:
+    cells = [cell for cell in one.cells if cell.metric == metric]
+    title = f"{metric.replace('_', ' ')}{' at 10' if metric == 'categorical_purity' else ''}"
+    columns = [
+        (title, [cell.group for cell in cells]),
+        ("ours", [tables.with_interval(cell.ours) for cell in cells]),
+        ("paper", [tables.number(cell.paper) for cell in cells]),
+        ("diff", [f"{cell.difference:+.3f}" for cell in cells]),
+        ("verdict", [cell.verdict for cell in cells]),
+    ]
+    if form == "markdown":
+        return tables.flat(columns, "pipe")
+    return tables.render(columns, 1, rule_before=len(cells) - 1)
+
+
+def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
+    left = [("encoder", [one.label for one in reproductions])]
+    blocks = []
+    for _, metric in TABLES:
+        averages = [
+            next(cell for cell in one.cells if (cell.metric, cell.group) == (metric, "average"))
+            for one in reproductions
+        ]
+        blocks.append(
+            [
+                (metric.split("_")[1], [tables.number(cell.ours.value) for cell in averages]),
+                ("paper", [tables.number(cell.paper) for cell in averages]),
+                ("diff", [f"{cell.difference:+.3f}" for cell in averages]),
+            ]
+        )
+    counts = zip(("rounding", "interval", "differ"), VERDICTS, strict=True)
+    blocks.append(
+        [
+            *((head, [str(one.count(verdict)) for one in reproductions]) for head, verdict in counts),
+            ("largest", [f"{max(abs(cell.difference) for cell in one.cells):.3f}" for one in reproductions]),
+            ("verdict", [one.verdict for one in reproductions]),
+        ]
+    )
+    if form == "markdown":
+        return tables.flat([*left, *(column for block in blocks for column in block)], "pipe")
+    return tables.blocks(left, blocks)
+
+
+def _csv(reproductions: Sequence[Reproduction]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["encoder", "task", "metric", "group", "ours", "low", "high", "paper", "difference", "rounding", "verdict"]
+    )
+    for one in reproductions:
+        for cell in one.cells:
+            writer.writerow(
+                [one.name, cell.task, cell.metric, cell.group, cell.ours.value, cell.ours.low, cell.ours.high,
+                 cell.paper, cell.difference, cell.rounding, cell.verdict]
+            )  # fmt: skip
+    return text.getvalue().rstrip("\n")

@@ -1,0 +1,154 @@
+"""What result files are called, which there are, and how results that are shown together are told apart."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from utils import config
+from utils.data.catalogue import FORMATS
+from utils.data.reading import dataset_stem
+from utils.data.sources import find
+from utils.encoders.registry import known_encoders
+from utils.files import shown_path
+from utils.results.result_file import kept_stem, read_result
+from utils.schema import EncoderSpec, InputError, Result
+
+
+def kept_as(spec: EncoderSpec, choice: str | float) -> str:
+    """What a result is kept as: the encoder's name if it is just as registered, else with its fingerprint too.
+
+    choice: the average similarity that was asked for; one that is not `auto` is in the name, so that the result lies
+    beside that of the default, which it may not replace.
+    """
+    entry = known_encoders().get(spec.name)
+    registered = (
+        entry is not None
+        and spec.source in (entry["source"], f"OpenAI API model {entry['source']}")
+        and (spec.prompt, spec.dtype) == (entry["prompt"], entry["dtype"])
+        and spec.options.backend == "torch"
+        and spec.options.revision is None
+    )
+    name = spec.name if registered else f"{spec.name}@{spec.fingerprint[:8]}"
+    return name if choice == "auto" or (choice == "own" and spec.loader == "tfidf") else f"{name}+{choice}"
+
+
+def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:
+    """The encoder with its label; that of a folder names the folder it is in, as many are called `checkpoint-500`."""
+    if not any(part.location for part in spec.checkpoints):
+        return spec
+    return replace(spec, label=spec.label.replace(spec.name, folder_label(asked) or spec.name, 1))
+
+
+def find_results(
+    outs: Sequence[Path], dataset: str | None, task: str, encoders: Sequence[str], choice: str | float = "auto"
+) -> list[Path]:
+    """Result files of a task in one or several folders: of the encoders named, in that order, or all there are.
+
+    dataset: a name, or a file of the task's format; None takes the paper's, else the only one. Of all there are, those
+    of an encoder by several average similarities count once, that by `choice` before that of the default.
+    Raises InputError if a result is missing.
+    """
+    if dataset is not None and task not in FORMATS:  # sets and files with commas between, as detection takes them
+        parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
+        paths = [config.callers_path(part.strip()) for part in parts]
+        names = [dataset_stem(path) if path.is_file() else path.name for path in paths]
+        dataset = "+".join(dict.fromkeys(names))
+    elif dataset is not None and config.callers_path(dataset).is_file():
+        dataset = find(FORMATS[task], dataset).name
+    if dataset is None:
+        folders = sorted(path for out in outs for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
+        names = list(dict.fromkeys(path.parent.name for path in folders))
+        if not names:
+            return []
+        if "paper" not in names and len(names) > 1:
+            raise InputError(f"--data: there are results on {', '.join(names)}; name one")
+        dataset = "paper" if "paper" in names else names[0]
+    folders = [out / dataset / task for out in outs]
+    found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    files = []
+    for name in encoders:
+        matching = named(found, name)
+        if not matching:
+            there = ", ".join(path.stem for path in found) or "none"
+            where = ", ".join(map(shown_path, folders))
+            raise InputError(f"{name}: no result in {where} (there are: {there}); run the task with it first")
+        files += matching
+    return list(dict.fromkeys(files)) if encoders else _once(found, choice)
+
+
+def _once(files: Sequence[Path], choice: str | float) -> list[Path]:
+    """Of files that differ in the average similarity only, the one by `choice`, else that of the default, else all."""
+    variants: dict[Path, list[Path]] = {}
+    for path in files:
+        variants.setdefault(path.with_name(re.sub(r"\+[^@+]+$", "", path.stem)), []).append(path)
+    return [
+        path
+        for base, paths in variants.items()
+        for path in (
+            [path for path in paths if path.stem == f"{base.name}+{choice}"]
+            or [path for path in paths if path.stem == base.name]
+            or paths
+        )
+    ]
+
+
+def named(files: Sequence[Path], encoder: str) -> list[Path]:
+    """Those of the result files that an encoder's name, or a folder as its label has it, stands for.
+
+    The encoder as it is registered goes before its variants, which have a fingerprint or an average similarity in
+    their name.
+    """
+    stem = kept_stem(encoder)
+    return (
+        [path for path in files if path.stem == stem]
+        or [path for path in files if path.stem.startswith((f"{stem}@", f"{stem}+"))]
+        or [path for path in files if f"{_label(path)} (".startswith(f"{folder_label(encoder)} (")]
+    )
+
+
+def _label(path: Path) -> str:
+    try:
+        return read_result(path).encoder.label
+    except InputError:
+        return ""
+
+
+def folder_label(asked: str) -> str:
+    """What a model's folder is called: its name and that of the folder it is in, as far as both were given."""
+    return "/".join([part for part in Path(asked).parts if part not in ("/", ".", "..", "~")][-2:])
+
+
+def told_apart(results: Sequence[Result], paths: Sequence[Path]) -> list[Result]:
+    """The results with encoders of which no two have the same name or the same label.
+
+    paths: their files. A name that two have becomes that of the file; a label says beside the encoder what differs:
+    the instruction, the dtype, the folder of the results, or all that the file's name says.
+    """
+    names, labels = [], []
+    for result, path in zip(results, paths, strict=True):
+        encoder, out = result.encoder, shown_path(path.parents[2])
+        names.append([encoder.name, path.stem, shown_path(path)])
+        prompt = encoder.prompt if len(encoder.prompt) <= 24 else f"{encoder.prompt[:21]}..."
+        facets = [repr(prompt), encoder.dtype, out, path.stem, shown_path(path)]
+        labels.append([encoder.label, *(_with(encoder.label, facet) for facet in facets)])
+    return [
+        replace(result, encoder=replace(result.encoder, name=name, label=label))
+        for result, name, label in zip(results, _distinct(names), _distinct(labels), strict=True)
+    ]
+
+
+def _with(label: str, facet: str) -> str:
+    return f"{label[:-1]}, {facet})" if label.endswith(")") else f"{label} ({facet})"
+
+
+def _distinct(choices: Sequence[Sequence[str]]) -> list[str]:
+    """One of each row's choices, the first with which all that have the row's first one differ, else the last."""
+    first = Counter(row[0] for row in choices)
+    chosen = []
+    for row in choices:
+        alike = [other for other in choices if other[0] == row[0]]
+        depth = next((i for i in range(len(row)) if len({other[i] for other in alike}) == first[row[0]]), -1)
+        chosen.append(row[depth])
+    return chosen

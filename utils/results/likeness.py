@@ -1,0 +1,119 @@
+"""Which results may stand beside one another, and by which average similarity they do."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.results.find import told_apart
+from utils.results.normalization import renormalized
+from utils.schema import InputError, Result
+
+# The settings that enter a task's numbers, and what they are called. Of detection the seed says who is trained on what.
+ENTERS = {
+    "safety_challenging": {"threshold": "threshold"},
+    "safety_contrast": {"threshold": "threshold"},
+    "safety_taxonomy": {"top_k": "k"},
+    "safety_detection": {"top_k": "k", "seed": "seed", "detectors": "detectors"},
+}
+# What follows each definition of the average similarity; the paper's figures are means over BeaverTails too.
+KINDS = {"beavertails": ("paper", "beavertails"), "own": ("own",)}
+
+
+def refuse_unlike(results: Sequence[Result]) -> None:
+    """Raises InputError, naming the reason, if results of one task can't be compared with the first of them.
+
+    Their items are looked at where they have them.
+    """
+    first = results[0]
+
+    def refuse(other: Result, what: str, one: object, two: object) -> None:
+        if one != two:
+            pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
+            raise InputError(f"{pair}: other {what} ({one} and {two}); run both again with the same")
+
+    for other in results[1:]:
+        both = (first, other)
+        refuse(other, "data", *(", ".join(f"{f.name} {f.sha256[:12]}" for f in r.dataset_files) for r in both))
+        refuse(other, "number of items", *(r.dataset_items for r in both))
+        for setting, shown in ENTERS[first.task].items():
+            refuse(other, shown, *(r.settings.get(setting) for r in both))
+        if _identity(first) != _identity(other):
+            pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
+            raise InputError(f"{pair}: other items; run both again with the same data and --limit")
+    free = [result for result in results if not is_fitted(result)]
+    if free and shared_kind(results) is None:
+        first = free[0]
+        for other in free[1:]:
+            refuse(other, "kind of baseline", kind_of_baseline(first), kind_of_baseline(other))
+
+
+def _identity(result: Result) -> list[tuple]:
+    """What its items are: their ids, groups and, of detection, labels."""
+    columns = [values for name, values in result.items.items() if name in ("id", "type", "category", "set", "label")]
+    return list(zip(*columns, strict=True))
+
+
+def is_fitted(result: Result) -> bool:
+    """Whether an encoder is fitted on the evaluated prompts, as TF-IDF is; its average similarity is always its own."""
+    return result.encoder.backend == "scikit-learn"
+
+
+def kind_of_baseline(result: Result) -> str | None:
+    """Which of the definitions the average similarity follows; None for a task that has none."""
+    baseline = result.settings["baseline"]
+    source = None if baseline is None else baseline["source"]
+    return next((kind for kind, sources in KINDS.items() if source in sources), source)
+
+
+def shared_kind(results: Sequence[Result]) -> str | None:
+    """The kind of average similarity that results have or can be brought to: of several, the one that most have.
+
+    None if there is none. Those that are fitted on the evaluated prompts have their own in any case.
+    """
+    free = [result for result in results if not is_fitted(result)]
+    have = Counter(map(kind_of_baseline, free))
+    if len(have) < 2:
+        return next(iter(have), None)
+    possible = [
+        kind
+        for kind, sources in KINDS.items()
+        if all(kind == kind_of_baseline(r) or r.average_similarities.keys() & set(sources) for r in free)
+    ]
+    return max(possible, key=have.__getitem__, default=None)
+
+
+def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
+    """The results, with their items, by one kind of average similarity, and a sentence on those that were by another.
+
+    Those are normalized again from the cosines among their items.
+    """
+    kind = shared_kind(results)
+    again = [r for r in results if not is_fitted(r) and kind_of_baseline(r) != kind]
+    if not again:
+        return list(results), ""
+    brought = []
+    for result in results:
+        if result in again:
+            source = next(source for source in KINDS[kind] if source in result.average_similarities)
+            result = renormalized(result, source)
+        brought.append(result)
+    labels = ", ".join(result.encoder.label for result in again)
+    return brought, f"average similarity: {kind} for all; normalized again from the cosines kept: {labels}"
+
+
+def shown_settings(results: Sequence[Result]) -> str:
+    """What a title says of the settings of results that are side by side: k, or the kind of average similarity."""
+    first = results[0]
+    if "top_k" in ENTERS[first.task]:
+        return f"k = {first.settings['top_k']}"
+    return f"b: {shared_kind(results) or kind_of_baseline(first)}"
+
+
+def side_by_side(results: Sequence[Result], paths: Sequence[Path]) -> tuple[list[Result], str]:
+    """Results of one task as they are shown together, and a sentence on those that were normalized again, or ''.
+
+    results: with their items; paths: their files. Raises InputError, naming the reason, if they can't be compared.
+    """
+    results = told_apart(results, paths)
+    refuse_unlike(results)
+    return of_one_kind(results)
