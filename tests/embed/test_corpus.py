@@ -424,7 +424,7 @@ def on_ray(monkeypatch, writer, source, output, *flags):
     """A run on a cluster of its own with two workers of the kind `writer`."""
     with monkeypatch.context() as worker:
         worker.setattr(cluster, "Worker", writer)
-        worker.setenv("PYTHONPATH", os.pathsep.join([str(config.ROOT), str(Path(__file__).parent)]))
+        worker.setenv("PYTHONPATH", os.pathsep.join([str(config.ROOT), str(config.ROOT / "tests")]))
         return run(source, output, "--executor", "ray", "--workers", "2", *flags)
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import checkpoints
 import decoders
@@ -17,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 from test_encoders import mean_pooled
 from transformers import AutoModel, AutoTokenizer, LlamaModel, MistralModel, T5EncoderModel
 
+from utils import config
 from utils.embed.embedder import Embedder
 from utils.encoders import loaders, registry
 from utils.encoders.loading import load
@@ -25,7 +25,7 @@ from utils.schema import Checkpoint, EncoderOptions, InputError
 from utils.store import embeddings as store
 
 TEXTS = ["how do i bake bread", "no", "a much longer text, to see that padding changes nothing at all"]
-REFERENCE = json.loads((Path(__file__).parent / "llm2vec_reference.json").read_text())["vectors"]
+REFERENCE = json.loads((config.ROOT / "tests" / "llm2vec_reference.json").read_text())["vectors"]
 INSTRUCTION = "Tell what the text asks for:"
 
 
