@@ -20,7 +20,7 @@ from utils.tables import WIDTH, blocks
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import detector_differences, encoder_differences
-from utils.transfer.finding import finding as transfer_finding
+from utils.transfer.finding import finding
 from utils.transfer.results import ACROSS, OTHERS, WITHIN, metric_of
 
 # A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
@@ -222,7 +222,7 @@ def table(results: Sequence[Result]) -> str:
             title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
             parts += [title, transfer_tables.differences_table(differences, first)]
     parts += [part for result in results for part in _without_known_word(result)]
-    parts += [transfer_finding.finding(result) for result in results]
+    parts += [finding(result) for result in results]
     return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts)
 
 

@@ -18,7 +18,7 @@ from utils.results import result_file
 from utils.schema import EncoderInfo, Metric
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import areas, encoder_differences
-from utils.transfer.finding import finding as transfer_finding
+from utils.transfer.finding import distrust, finding
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
 
@@ -225,13 +225,13 @@ def test_what_is_not_to_be_trusted():
     def m(value, low, high):
         return Metric("auroc/x", "g", value, 9, "higher", low, high)
 
-    assert transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
-    assert not transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
-    assert transfer_finding.distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
-    assert transfer_finding.distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
+    assert distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
+    assert not distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)
+    assert distrust(m(0.95, 0.93, 0.97), m(0.94, 0.91, 0.96), 0.30), "six times the false alarms"
+    assert distrust(m(0.55, 0.45, 0.65), m(0.55, 0.45, 0.65), 0.05), "nothing is known within either"
     # Without intervals 0.05 either way: 0.90 to 1.00 within.
-    assert transfer_finding.distrust(m(0.95, None, None), m(0.84, None, None), 0.05)
-    assert not transfer_finding.distrust(m(0.95, None, None), m(0.86, None, None), 0.05)
+    assert distrust(m(0.95, None, None), m(0.84, None, None), 0.05)
+    assert not distrust(m(0.95, None, None), m(0.86, None, None), 0.05)
 
 
 def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
@@ -245,7 +245,7 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
             rows.append(m("auroc", f"{train} -> {test}", 0.88 if test == "b" else 0.9))
             rows.append(m("fpr_at_threshold", f"{train} -> {test}", 0.3 if test == "c" else 0.05))
             rows.append(m("tpr_at_threshold", f"{train} -> {test}", 0.6))
-    said = transfer_finding.finding(made_up(rows))
+    said = finding(made_up(rows))
     assert (
         "Trained on a: 0.90 within, 0.90 on c, where its threshold for 5 % false alarms flags 30 % of the safe" in said
     )
@@ -259,7 +259,7 @@ def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
     rows = [m("auroc", "within", 0.9)]
     for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
         rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
-    said = transfer_finding.finding(made_up(rows))
+    said = finding(made_up(rows))
     assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
     assert "holds" not in said
 

@@ -21,7 +21,7 @@ from utils.report import __main__ as report_main
 from utils.report import gather
 from utils.results.result_file import read_items, read_result
 from utils.transfer import results as transfer
-from utils.transfer.finding import finding as transfer_finding
+from utils.transfer.finding import finding
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def test_tables_show_the_result_file(out):
 def test_the_finding_is_in_page_and_markdown_and_no_prompt_is(out):
     result, _ = read(out)
     page, twin = ((out / "sample" / f"report.{kind}").read_text() for kind in ("html", "md"))
-    finding = transfer_finding.finding(result)
+    said = finding(result)
     text = html.fromstring(page).text_content()
-    assert finding in text and finding in twin and "Safety-Detection" in text
+    assert said in text and said in twin and "Safety-Detection" in text
     assert result.dataset_files[0].sha256 in text and result.encoder.fingerprint in text
     dataset, _ = labelled_sets.load("sample")
     assert not [prompt for prompt in dataset.texts["prompt"] if prompt in page or prompt in twin]

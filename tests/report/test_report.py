@@ -9,11 +9,11 @@ import pytest
 from lxml import html
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from utils import tasks
+from utils import config, tasks
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
-from utils.report import gather, render
+from utils.report import gather
 from utils.report import tables as report_tables
 from utils.tables import p_text
 
@@ -138,10 +138,10 @@ def test_no_prompt_is_shown_until_it_is_asked_for_and_the_right_one_is_then(page
     assert cells and all(cell.get("data-prompt") in prompts and cell.text_content() == "hidden" for cell in cells)
     sample = {}
     for task, name in (("safety_challenging", "Safety_Challenging"), ("safety_taxonomy", "Safety_Taxonomy")):
-        with (render.PAGE.parents[1] / name / "sample.csv").open(encoding="utf-8") as stream:
+        with (config.ROOT / name / "sample.csv").open(encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 sample |= {f"{task} {row['id']} {column}": text for column, text in row.items()}
-    with (render.PAGE.parents[1] / "Safety_Contrast" / "sample.jsonl").open(encoding="utf-8") as stream:
+    with (config.ROOT / "Safety_Contrast" / "sample.jsonl").open(encoding="utf-8") as stream:
         for row in map(json.loads, stream):
             sample |= {f"safety_contrast {row['id']} {column}": text for column, text in row.items()}
     assert all(sample[key] == text for key, text in prompts.items())

@@ -7,9 +7,9 @@ import pytest
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import config
 from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
-from utils.report import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
@@ -92,7 +92,7 @@ def test_prompts_are_hidden_until_the_warning_is_accepted_and_can_be_hidden_agai
     page = opened(sample_page)
     table = page.locator("table", has=page.get_by_text("The 15 prompts that MiniLM-L6 misplaces most")).first
     row = table.locator("tbody tr").first.locator(":scope > *").all_inner_texts()
-    with (render.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {r["id"]: r["question"] for r in csv.DictReader(stream)}
     assert row[4] == "hidden" and question[row[0]] not in page.inner_text("body")
     page.click("#accept")
@@ -117,7 +117,7 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     assert f"id {chosen} {category}" in detail and category in hovered.replace("\xa0", " ")
     assert page.locator("#map-detail li").count() == 5 and "text hidden" in detail
     page.locator("#accept").press("Enter")
-    with (render.PAGE.parents[1] / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {r["id"]: r["question"] for r in csv.DictReader(stream)}
     assert question[chosen] in page.inner_text("#map-detail")
     page.fill("#map-id", "5")

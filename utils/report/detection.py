@@ -11,7 +11,7 @@ from utils.schema import Metric, Result
 from utils.tables import with_interval
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
-from utils.transfer.finding import finding as transfer_finding
+from utils.transfer.finding import finding
 
 TITLE = "Safety-Detection"
 QUESTION = "What is left of a detector of unsafe prompts when it meets another dataset?"
@@ -52,7 +52,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Plain
         tables=[_matrix(results, kind), _detectors(results), *(_details(result, kind) for result in results)],
         figures=drawn(figures, lambda stem: CAPTIONS[stem]),
         findings=[
-            Finding(f"Detection elsewhere, {result.encoder.label}", transfer_finding.finding(result))
+            Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in results
             if result.encoder.name != FLOOR or len(results) == 1
         ],

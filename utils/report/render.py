@@ -14,7 +14,7 @@ from utils.report.provenance import provenance_of
 from utils.report.tables import has_intervals, headline_table, more_tables, summary_table
 from utils.tasks import FIGURE_CAPTIONS, HEADLINES, TITLES
 
-PAGE = Path(__file__).with_name("report_page")
+PAGE = Path(__file__).with_name("template")
 
 
 def write_report(
