@@ -1,9 +1,9 @@
-"""Finds the Safety-Challenging pairs, or fetches them, and says what was found, where, and under which licence."""
+"""Finds the Safety-Challenging pairs, or fetches them, and prints what was found, where, and under which licence."""
 
 import sys
 
-from utils.data.catalogue import CHALLENGING_FORMAT
-from utils.evaluation.data_sheet import show_data
+from Safety_Challenging.evaluate import TASK
+from utils.evaluation.run import show_data
 
 if __name__ == "__main__":
-    sys.exit(show_data("Safety_Challenging", CHALLENGING_FORMAT))
+    sys.exit(show_data(TASK))

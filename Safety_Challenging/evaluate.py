@@ -8,11 +8,12 @@ import numpy as np
 from utils.data.catalogue import CHALLENGING_FORMAT
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
-from utils.evaluation.task import Scores, Task
+from utils.evaluation.task import Scores, task_of
 from utils.metrics import embedding as metrics
 from utils.results.normalization import score_pairs
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
+from utils.tasks import CHALLENGING
 
 
 def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:
@@ -40,17 +41,7 @@ def table(results: Sequence[Result]) -> str:
     )
 
 
-TASK = Task(
-    name="safety_challenging",
-    title="Safety-Challenging",
-    question="does the encoder tell an unsafe prompt from a safe one that shares its words?",
-    format=CHALLENGING_FORMAT,
-    uses_top_k=False,
-    uses_baseline=True,
-    check=lambda dataset, settings: None,
-    score=score,
-    table=table,
-)
+TASK = task_of(CHALLENGING_FORMAT, CHALLENGING, score=score, table=table)
 
 if __name__ == "__main__":
     sys.exit(evaluate(TASK))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from Safety_Contrast.evaluate import TASK
 from utils import config
 from utils.cli import Parser, fraction, run, whole_number
 from utils.data.catalogue import CATEGORIES, CONTRAST_FORMAT
@@ -16,7 +17,7 @@ from utils.data.loading import load
 from utils.data.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
 from utils.data.reading import rows as rows_in
 from utils.data.sources import find
-from utils.evaluation.data_sheet import show_data
+from utils.evaluation.run import show_data
 from utils.files import shown_path
 from utils.schema import InputError
 
@@ -236,4 +237,4 @@ COMMANDS = {"get": get, "generate": generate, "check": check, "parse": parse}
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
         sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))
-    sys.exit(show_data("Safety_Contrast", CONTRAST_FORMAT))
+    sys.exit(show_data(TASK))

@@ -8,11 +8,12 @@ import numpy as np
 from utils.data.catalogue import CONTRAST_FORMAT
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
-from utils.evaluation.task import Scores, Task
+from utils.evaluation.task import Scores, task_of
 from utils.metrics import embedding as metrics
 from utils.results.normalization import EDIT_METRICS, by_edit, score_edits
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
+from utils.tasks import CONTRAST
 
 
 def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:
@@ -64,17 +65,7 @@ def table(results: Sequence[Result]) -> str:
     )
 
 
-TASK = Task(
-    name="safety_contrast",
-    title="Safety-Contrast",
-    question="how near to an unsafe prompt can a small safe edit stay?",
-    format=CONTRAST_FORMAT,
-    uses_top_k=False,
-    uses_baseline=True,
-    check=lambda dataset, settings: None,
-    score=score,
-    table=table,
-)
+TASK = task_of(CONTRAST_FORMAT, CONTRAST, score=score, table=table)
 
 if __name__ == "__main__":
     sys.exit(evaluate(TASK))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from Safety_Detection import labelled_sets, protocol
+from Safety_Detection.data_sheet import data_sheet
 from Safety_Detection.detectors import CONTROLS, KINDS
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
@@ -17,6 +18,7 @@ from utils.metrics import detection as dm
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 from utils.schema import InputError, Metric, Result
 from utils.tables import WIDTH, blocks
+from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import detector_differences, encoder_differences
@@ -130,7 +132,7 @@ def score(
             drawn = resampled[pairing.test]
             if pairing.kind == CONTROLS[1]:
                 areas_of = [float(dm.auroc(dm.curve(drawn.labels, scores))) for scores in pairing.scores.T]
-                rows.append(_shuffled(pairing.group, np.array(areas_of), len(pairing.rows)))
+                rows.append(_of(pairing, _shuffled(pairing.group, np.array(areas_of), len(pairing.rows))))
                 measured = rows[-1].value, np.array(areas_of), drawn
             else:
                 put(f"{pairing.kind}/{pairing.train}", pairing.rows, pairing.scores)
@@ -143,7 +145,7 @@ def score(
             areas[pairing.kind].setdefault(where, []).append(measured)
             bar.update()
     for kind, by_place in areas.items():
-        rows += [_summary(kind, where, found) for where, found in by_place.items()]
+        rows += [replace(_summary(kind, where, found), detector=kind) for where, found in by_place.items()]
     return Scores(items, rows)
 
 
@@ -168,8 +170,13 @@ def _metrics(
             rate = drawn.of_flags(pairing.flags, chosen)
             clusters = len(set(drawn.clusters[chosen]))
             name = metric_of("fpr_at_threshold", kind)
-            rows.append(_metric(name, f"{group}: {one}", *rate, int(chosen.sum()), "lower", clusters))
-    return rows
+            row = _metric(name, f"{group}: {one}", *rate, int(chosen.sum()), "lower", clusters)
+            rows.append(replace(row, type=one))
+    return [_of(pairing, row) for row in rows]
+
+
+def _of(pairing: protocol.Pairing, metric: Metric) -> Metric:
+    return replace(metric, detector=pairing.kind, train=pairing.train, test=pairing.test)
 
 
 def _shuffled(group: str, areas: np.ndarray, n: int) -> Metric:
@@ -245,22 +252,15 @@ def _without_known_word(result: Result) -> list[str]:
 
 
 TASK = Task(
-    name=transfer.TASK,
-    title="Safety-Detection",
-    question="what is left of a detector of unsafe prompts when it meets another dataset?",
-    format=None,
-    uses_top_k=True,
-    uses_baseline=False,
-    check=lambda dataset, settings: protocol.check(dataset),
+    about=DETECTION,
+    load=labelled_sets.load,
+    data_sheet=data_sheet,
     score=score,
     table=table,
-    folder=labelled_sets.FOLDER,
-    load=labelled_sets.load,
+    check=lambda dataset, settings: protocol.check(dataset),
     fits_words=True,
     add_flags=add_flags,
     choose=choose,
-    published="the published",
-    resampled="of groups of prompts",
 )
 
 if __name__ == "__main__":

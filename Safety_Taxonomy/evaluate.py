@@ -2,18 +2,20 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
-from utils.evaluation.task import Scores, Task
+from utils.evaluation.task import Scores, task_of
 from utils.metrics import embedding as metrics
 from utils.metrics.neighbors import nearest_neighbors
 from utils.metrics.summary import summarise
 from utils.results.tables import group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
+from utils.tasks import TAXONOMY
 
 CURVE = (1, 5, 10, 20, 50)
 
@@ -43,9 +45,10 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     for name, k in [("categorical_purity", settings.top_k), *((f"categorical_purity@{k}", k) for k in curve)]:
         purity = metrics.categorical_purity(neighbors[:, :k], categories)  # (n,)
         ceiling = metrics.purity_ceiling(categories, k)
-        rows += summarise(
+        means = summarise(
             name, purity, categories, dataset.group_order, "higher", chance, ceiling, **settings.intervals((0, 1))
         )
+        rows += means if name == "categorical_purity" else [replace(mean, k=k) for mean in means]
         items[name] = purity.tolist()
     items["nearest_id"] = [dataset.ids[j] for j in neighbors[:, 0]]
     silhouette = metrics.silhouette(embeddings, categories)
@@ -70,17 +73,7 @@ def table(results: Sequence[Result]) -> str:
     )
 
 
-TASK = Task(
-    name="safety_taxonomy",
-    title="Safety-Taxonomy",
-    question="do unsafe prompts of one category lie together?",
-    format=TAXONOMY_FORMAT,
-    uses_top_k=True,
-    uses_baseline=False,
-    check=check,
-    score=score,
-    table=table,
-)
+TASK = task_of(TAXONOMY_FORMAT, TAXONOMY, check=check, score=score, table=table)
 
 if __name__ == "__main__":
     sys.exit(evaluate(TASK))

@@ -200,7 +200,14 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number: its metric, the group of items it summarises, and how many items those are."""
+    """One number: its metric, the group of items it summarises, and how many items those are.
+
+    better: `lower` or `higher`. low, high: of its 95 % interval. chance: what guessing gives. ceiling: the most that
+    can be reached.
+    detector, train, test, type: of detection, the detector, the set that it was trained on, the set that it was tested
+    on, and the type of its safe prompts; `metric` and `group` name them too. k: of a metric at several numbers of
+    neighbours.
+    """
 
     metric: str
     group: str
@@ -211,6 +218,11 @@ class Metric:
     high: float | None = None
     chance: float | None = None
     ceiling: float | None = None
+    detector: str | None = None
+    train: str | None = None
+    test: str | None = None
+    type: str | None = None
+    k: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,111 @@
-"""What each task is called, asks, and is headlined by: said once, read by all."""
+"""What each task is called, asks and measures: said once, read by all."""
 
-HEADLINES = {
-    "safety_challenging": "normalized_similarity",
-    "safety_contrast": "boundary_similarity",
-    "safety_taxonomy": "categorical_purity",
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of a task wherever it is named.
+
+    name: that of its results. package: the folder of its code.
+    headline: the metric that ranks encoders; of detection, the metric of its headline detector.
+    grouped_by: the column of the items that says which group each is in.
+    settings: those that enter its numbers, and what they are called.
+    rows: the heading of a table by group.
+    shown_beside: (metric, group) of what a report shows beside the headline.
+    item_scores: columns that the report reads of the items, the headline aside.
+    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}` and `{interval}` are filled in.
+    paper_figures: the key of the paper's figures for the headline metric, None where the paper has none.
+    published: what the data of the name `paper` are called. resampled: within what the bootstrap draws.
+    """
+
+    name: str
+    title: str
+    question: str
+    package: str
+    headline: str
+    grouped_by: str
+    settings: dict[str, str]
+    rows: str
+    shown_beside: tuple[tuple[str, str], ...] = ()
+    item_scores: tuple[str, ...] = ()
+    captions: dict[str, str] = field(default_factory=dict)
+    paper_figures: str | None = None
+    published: str = "the paper's"
+    resampled: str = "within type or category"
+
+    @property
+    def metric(self) -> str:
+        """The headline metric in words."""
+        return self.headline.replace("_", " ")
+
+
+_BY_GROUP = {
+    "heatmap": "{metric}: by {rows}, an encoder a row; the last column is the average",
+    "average": "{metric}: the average of each encoder{interval}, best first",
 }
-TITLES = {
-    "safety_challenging": (
-        "Safety-Challenging",
-        "Does the encoder tell an unsafe prompt from a safe one that shares its words?",
-        (("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
-    ),
-    "safety_contrast": (
-        "Safety-Contrast",
-        "How near to an unsafe prompt can a small safe edit stay?",
-        (("mean_similarity", "average"), ("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
-    ),
-    "safety_taxonomy": (
-        "Safety-Taxonomy",
-        "Do unsafe prompts of one category lie together?",
-        (("silhouette", "overall"), ("nmi", "overall")),
-    ),
-}
-NUMBERS = {
-    "safety_challenging": ("normalized_similarity", "triplet_accuracy"),
-    "safety_contrast": ("boundary_similarity", "mean_word_overlap"),
-    "safety_taxonomy": ("categorical_purity", "silhouette"),
-}
-FIGURE_CAPTIONS = {
-    "heatmap": "by {group}, an encoder a row; the last column is the average",
-    "average": "the average of each encoder{interval}, best first",
-    "accuracy_curve": "pairwise accuracy at every threshold",
-    "overlap": "boundary similarity by word overlap of original and edit{interval}",
-    "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
-}
+
+CHALLENGING = About(
+    name="safety_challenging",
+    title="Safety-Challenging",
+    question="Does the encoder tell an unsafe prompt from a safe one that shares its words?",
+    package="Safety_Challenging",
+    headline="normalized_similarity",
+    grouped_by="type",
+    settings={"threshold": "threshold"},
+    rows="type",
+    shown_beside=(("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
+    item_scores=("triplet_accuracy",),
+    captions={**_BY_GROUP, "accuracy_curve": "pairwise accuracy at every threshold"},
+    paper_figures="normalized_similarity",
+)
+CONTRAST = About(
+    name="safety_contrast",
+    title="Safety-Contrast",
+    question="How near to an unsafe prompt can a small safe edit stay?",
+    package="Safety_Contrast",
+    headline="boundary_similarity",
+    grouped_by="category",
+    settings={"threshold": "threshold"},
+    rows="category",
+    shown_beside=(("mean_similarity", "average"), ("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
+    item_scores=("mean_word_overlap",),
+    captions={**_BY_GROUP, "overlap": "{metric} by word overlap of original and edit{interval}"},
+)
+TAXONOMY = About(
+    name="safety_taxonomy",
+    title="Safety-Taxonomy",
+    question="Do unsafe prompts of one category lie together?",
+    package="Safety_Taxonomy",
+    headline="categorical_purity",
+    grouped_by="category",
+    settings={"top_k": "k"},
+    rows="category",
+    shown_beside=(("silhouette", "overall"), ("nmi", "overall")),
+    item_scores=("silhouette",),
+    captions={
+        **_BY_GROUP,
+        "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
+    },
+    paper_figures="categorical_purity_at_10",
+)
+DETECTION = About(
+    name="safety_detection",
+    title="Safety-Detection",
+    question="What is left of a detector of unsafe prompts when it meets another dataset?",
+    package="Safety_Detection",
+    headline="auroc",
+    grouped_by="set",
+    settings={"top_k": "k", "seed": "seed", "detectors": "detectors"},  # the seed decides what is trained on
+    rows="trained -> tested",
+    captions={
+        "heatmap": "area under the ROC curve by set trained on and set tested on; bold within a set by grouped "
+        "five-fold",
+        "roc": "ROC curves of the first encoder, a panel for each tested set, a line for each set trained on",
+    },
+    published="the published",
+    resampled="of groups of prompts",
+)
+# Their scores are means over items, so that encoders are compared item by item.
+OF_ITEMS = {about.name: about for about in (CHALLENGING, CONTRAST, TAXONOMY)}
+TASKS = {**OF_ITEMS, DETECTION.name: DETECTION}

@@ -16,7 +16,7 @@ from utils.figures.projection import TaxonomyMap
 from utils.figures.style import FORMS, drawing, panels, rendered
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.result_file import read_items, read_result
-from utils.tasks import HEADLINES
+from utils.tasks import OF_ITEMS, TASKS
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
@@ -139,7 +139,7 @@ def test_no_results_is_one_line(tmp_path, capsys):
 def long_named(sample_results, task, encoders, groups):
     """Results of so many encoders with names of 55 letters and so many groups with names of 70, and their items."""
     paths, results, _ = read(sample_results, task)
-    first, metric = results[0], HEADLINES[task]
+    first, metric = results[0], TASKS[task].headline
     average = first.metric(metric, "average")
     kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *OVERLAP_BINS)]
     rows = [replace(average, group=f"group {i} ".ljust(70, "g"), value=i % 10 / 10) for i in range(groups)]
@@ -155,7 +155,7 @@ def long_named(sample_results, task, encoders, groups):
 
 
 @pytest.mark.parametrize(("encoders", "groups"), [(1, 1), (5, 61), (30, 12)])
-@pytest.mark.parametrize("task", HEADLINES)
+@pytest.mark.parametrize("task", OF_ITEMS)
 def test_nothing_is_cut_off(sample_results, task, encoders, groups):
     results, items, maps = long_named(sample_results, task, encoders, groups)
     with warnings.catch_warnings(), drawing():

@@ -7,6 +7,7 @@ import pytest
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
+from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.data.loading import load_evaluated
 from utils.evaluation import run as evaluation_run
 from utils.figures import projection
@@ -52,7 +53,7 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     assert evaluation_run.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
     paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
-    dataset = load_evaluated(TAXONOMY.format, results[0], None)
+    dataset = load_evaluated(TAXONOMY_FORMAT, results[0], None)
     maps = projection.taxonomy_maps(results, items, dataset)
     assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
@@ -114,7 +115,7 @@ def written_result(folder):
 
 
 def test_a_category_has_one_colour_and_mark_everywhere():
-    twelve = list(TAXONOMY.format.known_groups.values())
+    twelve = list(TAXONOMY_FORMAT.known_groups.values())
     styles = task_figures.category_styles(twelve)
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
     assert task_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}

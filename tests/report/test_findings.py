@@ -36,7 +36,7 @@ def taxonomy(value, name="model", low=0.6, high=0.7):
 
 def against(reference, other, p, ranks=None):
     """A comparison of `other` with `reference`."""
-    metric = tasks.HEADLINES[other.task]
+    metric = tasks.TASKS[other.task].headline
     cells = [
         paired.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
         paired.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, p),
@@ -175,10 +175,10 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
     """Each decimal number in the sentences stands in a result file or is a difference of two of its averages."""
     import re
 
-    for task in tasks.HEADLINES:
+    for task in tasks.OF_ITEMS:
         paths = [sample_results / "sample" / task / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
-        scores = [paired.scores_of(read_with_items(path), tasks.HEADLINES[task]) for path in paths]
-        comparison = paired.compare(scores, tasks.HEADLINES[task], "tfidf")
+        scores = [paired.scores_of(read_with_items(path), tasks.TASKS[task].headline) for path in paths]
+        comparison = paired.compare(scores, tasks.TASKS[task].headline, "tfidf")
         said = " ".join(texts([read_result(path) for path in paths], comparison).values())
         known = {f"{abs(comparison.cells[-1].difference or 0):.3f}"}
         for path in paths:

@@ -53,7 +53,7 @@ def shown(m):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
     tree, folder = page
-    metric = tasks.HEADLINES[task]
+    metric = tasks.TASKS[task].headline
     name = metric.replace("_", " ").capitalize()
     direction = "higher" if task == "safety_taxonomy" else "lower"
     rows = [dict(row) for row in table(tree, f"{name}, {direction} is better")]
@@ -105,7 +105,7 @@ def test_the_summary_has_every_encoder_and_task(page):
     rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
     assert [row[0] for row in rows] == [("encoder", "MiniLM-L6"), ("encoder", "TF-IDF")]
     for row, encoder in zip(rows, ("all-minilm-l6-v2", "tfidf"), strict=True):
-        scores = [by_group(document(folder, task, encoder), tasks.HEADLINES[task])["average"] for task in TASKS]
+        scores = [by_group(document(folder, task, encoder), tasks.TASKS[task].headline)["average"] for task in TASKS]
         assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
         assert {heading for heading, _ in row[2::2]} == {"rank"}
 
@@ -181,7 +181,7 @@ def test_the_markdown_twin_has_the_same_numbers(page):
         strong = item.find("strong")
         assert f"- **{strong.text}** {strong.tail.strip()}".replace("<", "&lt;") in twin
     for task in TASKS:
-        for m in by_group(document(folder, task, "all-minilm-l6-v2"), tasks.HEADLINES[task]).values():
+        for m in by_group(document(folder, task, "all-minilm-l6-v2"), tasks.TASKS[task].headline).values():
             assert shown(m) in twin
     for heading in ("chance", "ceiling", "difference"):
         assert f" {heading} " in twin

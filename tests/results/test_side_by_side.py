@@ -19,6 +19,7 @@ from utils.compare import __main__ as compare_main
 from utils.encoders import loading, registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
+from utils.figures import draw
 from utils.figures import tasks as task_figures
 from utils.figures.style import drawing
 from utils.report import __main__ as report_main
@@ -82,7 +83,7 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
     assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
     message = "without safety_challenging: one and two on safety_challenging: other kind of baseline"
     assert message in said.err
-    monkeypatch.setattr(task_figures, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
+    monkeypatch.setattr(draw, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
     assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert message in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "made-up" / "figures").iterdir()} == {"safety_taxonomy"}
@@ -118,7 +119,7 @@ def test_figures_compare_and_report_refuse_the_same(
 
 def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
     titles = {}
-    for task in tasks.HEADLINES:
+    for task in tasks.OF_ITEMS:
         read = [result_file.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
         with drawing():
             drawn = task_figures.figures_of(read, [result_file.rows_of(one) for one in read])

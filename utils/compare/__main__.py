@@ -10,10 +10,8 @@ from utils.compare.rendered import rendered
 from utils.files import shown_path
 from utils.results.find import find_results
 from utils.schema import InputError
-from utils.tasks import HEADLINES
-from utils.transfer import results as transfer
+from utils.tasks import TASKS
 
-TASKS = (*HEADLINES, transfer.TASK)
 FORMATS = ("text", "markdown", "csv", "latex")
 
 
@@ -30,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
     flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
-    flags.add_argument("--task", metavar="TASK", choices=TASKS, help="one task only: %(choices)s")
+    flags.add_argument("--task", metavar="TASK", choices=tuple(TASKS), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
     flags.add_argument(

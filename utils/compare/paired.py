@@ -15,7 +15,7 @@ from utils.results.find import named
 from utils.results.likeness import refuse_unlike, side_by_side
 from utils.results.result_file import read_with_items
 from utils.schema import InputError, Metric, Result
-from utils.tasks import HEADLINES
+from utils.tasks import DETECTION, TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
 
@@ -101,7 +101,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     Otherwise as `compare` does.
     """
     refuse_unlike([one.result for one in scores])
-    kind = metric.split("/")[1]
+    kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
     ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
     n = len(scores)
@@ -165,7 +165,7 @@ def compare_files(files: Sequence[Path], metric: str | None, reference: str | No
     metric: the task's headline if None. reference: an encoder as `find_results` takes it, the first if None.
     Raises InputError if a file is missing or none of ours, or if the results can't be compared.
     """
-    of_detection = files[0].parent.name == transfer.TASK
+    of_detection = files[0].parent.name == DETECTION.name
     results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
     results, note = side_by_side(results, files)
     first = results[0]
@@ -181,7 +181,7 @@ def compare_files(files: Sequence[Path], metric: str | None, reference: str | No
         chosen = matching[0]
     if metric is None and of_detection:
         metric = transfer.metric_of("auroc", transfer.headline_kind(first))
-    metric = metric or HEADLINES[first.task]
+    metric = metric or TASKS[first.task].headline
     scores = [scores_of(result, metric) for result in results]
     compared = (compare_detectors if of_detection else compare)(scores, metric, chosen, seed)
     return replace(compared, note=note)
@@ -201,14 +201,14 @@ def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
 def scores_of(result: Result, metric: str) -> Scores:
     """A result, with its items, and its items' values of `metric`. Raises InputError if it has no such scores."""
     name = f"{result.encoder.name} on {result.task}"
-    if result.task == transfer.TASK:
+    if result.task == DETECTION.name:
         kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
         has = [transfer.metric_of("auroc", kind) for kind in kinds]
     else:
         has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
     if metric not in has:
         raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
-    if result.task == transfer.TASK:
+    if result.task == DETECTION.name:
         return Scores(result)
     try:
         return Scores(result, [float(value) for value in result.items[metric]])

@@ -7,16 +7,16 @@ import textwrap
 
 from utils import tables
 from utils.compare.paired import Comparison
-from utils.schema import Metric
+from utils.schema import SUMMARIES, Metric
 from utils.tables import p_text
-from utils.transfer import results as transfer
+from utils.tasks import DETECTION, TASKS
 
 
 def rendered(comparison: Comparison, form: str) -> str:
     """A comparison as text of 80 columns, or as Markdown, LaTeX (booktabs) or CSV."""
     if form == "csv":
         return _csv(comparison)
-    of_detectors = comparison.task == transfer.TASK
+    of_detectors = comparison.task == DETECTION.name
     title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ').replace('auroc/', 'AUROC of ')}"
     better = comparison.cells[0].metric.better
     head = f"{title}, {better} is better; data: {comparison.dataset}"
@@ -49,9 +49,9 @@ def rendered(comparison: Comparison, form: str) -> str:
         del headers[5]
         ranking = [[*row[:5], row[6]] for row in ranking]
     groups = list(dict.fromkeys(cell.group for cell in comparison.cells))
-    heading = {"safety_challenging": "type", transfer.TASK: "trained -> tested"}.get(comparison.task, "category")
-    left = [(heading, groups)]
-    summaries = sum(" -> " not in group for group in groups) if of_detectors else 2
+    left = [(TASKS[comparison.task].rows, groups)]
+    pairs = {cell.group for cell in comparison.cells if cell.metric.test is not None}
+    summaries = len(groups) - len(pairs) if of_detectors else len(SUMMARIES)
     columns = []
     for name in comparison.labels:
         mine = {cell.group: cell for cell in comparison.cells if cell.encoder == name}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from utils import tasks
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.schema import SUMMARIES
 
@@ -170,7 +171,7 @@ TAXONOMY_FORMAT = Format(
     known_groups=CATEGORIES,
 )
 FORMATS = {
-    "safety_challenging": CHALLENGING_FORMAT,
-    "safety_contrast": CONTRAST_FORMAT,
-    "safety_taxonomy": TAXONOMY_FORMAT,
+    tasks.CHALLENGING.name: CHALLENGING_FORMAT,
+    tasks.CONTRAST.name: CONTRAST_FORMAT,
+    tasks.TAXONOMY.name: TAXONOMY_FORMAT,
 }

@@ -1,6 +1,5 @@
 """A task is run: data in, an encoder's vectors, scores, result files and tables out."""
 
-import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from utils.cli import run
-from utils.data.sources import Found
 from utils.encoders import registry
-from utils.evaluation.data_sheet import data_sheet
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
 from utils.schema import Baseline, Dataset, InputError, Result
@@ -21,8 +18,8 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
 
     def work() -> int:
-        settings = task.settings(argv, "evaluate")
-        dataset, found = _loaded(task, settings)
+        settings = task.settings("evaluate", f"{task.about.title}: {task.about.question}", argv)
+        dataset, found = task.load(settings.data, settings.limit)
         sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
         for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
             print(sentence, file=sys.stderr)
@@ -33,25 +30,34 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
 
 def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
     """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them."""
-    flags = parser(program, f"{', '.join(task.title for task in tasks)}: one after the other.")
+    flags = parser(program, f"{', '.join(task.about.title for task in tasks)}: one after the other.")
 
     def work() -> int:
         settings = settings_from(flags.parse_args(argv))
         datasets = {}
         for task in tasks:
-            datasets[task.name], found = _loaded(task, settings)
+            datasets[task.name], found = task.load(settings.data, settings.limit)
             if not settings.quiet:
-                print(data_sheet(task.format, datasets[task.name], found), file=sys.stderr)
+                print(task.data_sheet(datasets[task.name], found), file=sys.stderr)
         return _evaluate(tasks, datasets, settings)
 
     return run(work)
 
 
-def _loaded(task: Task, settings: Settings) -> tuple[Dataset, Found]:
-    from utils.data import loading
+def show_data(task: Task, argv: Sequence[str] | None = None) -> int:
+    """Loads a task's data as its evaluation would, and prints what it is, where, and under which licence.
 
-    load = task.load or functools.partial(loading.load, task.format)
-    return load(settings.data, settings.limit)
+    Takes the evaluation's flags, so that a script can hand the same ones to both steps.
+    """
+
+    def work() -> None:
+        about = f"{task.about.title}: finds its data or fetches them, and checks them."
+        settings = task.settings("build_data", about, argv)
+        dataset, found = task.load(settings.data, settings.limit)
+        if not settings.quiet:
+            print(task.data_sheet(dataset, found))
+
+    return run(work)
 
 
 def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Settings) -> int:
@@ -112,7 +118,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
         dataset = datasets[task.name]
         parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
         if dataset.name == "sample":
-            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.published} data."
+            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.about.published} data."
     print("\n\n\n".join(parts))
     return 0
 
@@ -183,7 +189,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
 
     source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
     if kept and (source or not task.uses_baseline):
-        known = kept_results.recall(kept, spec, name(source), task.package, dataset)
+        known = kept_results.recall(kept, spec, name(source), task.about.package, dataset)
         if known is not None:
             note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
             if known.embedding.truncated:
@@ -232,7 +238,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
     if kept:
         if average is not None:
             source = f"given {settings.baseline!r}" if average.source == "given" else average.source
-        kept_results.remember(kept, spec, name(source), task.package, result)
+        kept_results.remember(kept, spec, name(source), task.about.package, result)
     return result
 
 
@@ -241,12 +247,12 @@ def _now() -> str:
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
-    name = {"paper": task.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
-    lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
+    name = {"paper": task.about.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    lines = [task.about.title, task.about.question, f"data: {name}, {len(dataset)} items"]
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]
             lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
-        lines.append(f"± half the width of the 95 % interval (bootstrap {task.resampled})")
+        lines.append(f"± half the width of the 95 % interval (bootstrap {task.about.resampled})")
     return "\n".join([*lines, ""])

@@ -1,13 +1,17 @@
 """What a task is to the code that runs it."""
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from utils.data.catalogue import Format
+from utils.data.loading import load
 from utils.data.sources import Found
 from utils.evaluation.settings import Settings, parser, settings_from
+from utils.files import shown_path
 from utils.schema import Dataset, Metric, Result
+from utils.tasks import About
 
 
 @dataclass(frozen=True)
@@ -22,41 +26,62 @@ class Scores:
 class Task:
     """A task as the command line needs it.
 
-    uses_top_k, uses_baseline: which settings enter its numbers (the threshold goes with the baseline).
-    check: raises InputError if the settings do not fit the data, before anything is embedded.
+    about: what is said of it.
+    load: (data, limit) to the dataset and the file found, as utils.data.loading.load does.
+    data_sheet: (dataset, file found) to the text that build_data prints.
     score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
     table: results of several encoders to the text that is printed.
-    format: None for a task that has its own way to its data: `folder`, its package, and `load`, as sources.load is.
+    check: raises InputError if the settings do not fit the data, before anything is embedded.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts; it gets no vectors for it then.
     add_flags, choose: what the task's own flags are, and the settings with what they say.
-    published: what the data of the name `paper` are called; resampled: within what the bootstrap draws.
     """
 
-    name: str
-    title: str
-    question: str
-    format: Format | None
-    uses_top_k: bool
-    uses_baseline: bool
-    check: Callable[[Dataset, Settings], None]
+    about: About
+    load: Callable[[str, int | None], tuple[Dataset, Found]]
+    data_sheet: Callable[[Dataset, Found], str]
     score: Callable[..., Scores]
     table: Callable[[Sequence[Result]], str]
-    folder: str = ""
-    load: Callable[[str, int | None], tuple[Dataset, Found]] | None = None
+    check: Callable[[Dataset, Settings], None] = lambda dataset, settings: None
     fits_words: bool = False
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
     choose: Callable[[argparse.Namespace, Settings], Settings] = lambda arguments, settings: settings
-    published: str = "the paper's"
-    resampled: str = "within type or category"
 
     @property
-    def package(self) -> str:
-        """The folder of the task's own code."""
-        return self.folder if self.format is None else self.format.folder
+    def name(self) -> str:
+        """The name of its results."""
+        return self.about.name
 
-    def settings(self, argv: Sequence[str] | None, step: str) -> Settings:
+    @property
+    def uses_top_k(self) -> bool:
+        """Whether k enters its numbers."""
+        return "top_k" in self.about.settings
+
+    @property
+    def uses_baseline(self) -> bool:
+        """Whether the average similarity enters its numbers; the threshold is one of normalized similarity."""
+        return "threshold" in self.about.settings
+
+    def settings(self, step: str, description: str, argv: Sequence[str] | None) -> Settings:
         """What a person chose for a step of the task, `build_data` or `evaluate`: both take the same flags."""
-        flags = parser(f"{self.package}.{step}", f"{self.title}: {self.question}")
+        flags = parser(f"{self.about.package}.{step}", description)
         self.add_flags(flags)
         arguments = flags.parse_args(argv)
         return self.choose(arguments, settings_from(arguments))
+
+
+def task_of(fmt: Format, about: About, **parts) -> Task:
+    """A task whose data is one file in the format `fmt`. parts: the other fields of Task."""
+    return Task(about, functools.partial(load, fmt), functools.partial(_data_sheet, fmt), **parts)
+
+
+def _data_sheet(fmt: Format, dataset: Dataset, found: Found) -> str:
+    what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
+    lines = [
+        f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})",
+        f"  file     {shown_path(found.path)} ({found.how})",
+        f"  sha256   {found.sha256}",
+        f"  licence  {found.licence}",
+    ]
+    if found.name == "paper":
+        lines += [f"  source   {fmt.card.source}", f"  cite     {fmt.card.citation}"]
+    return "\n".join([*lines, *(f"  note     {sentence}" for sentence in dataset.notes)])

@@ -9,15 +9,16 @@ from utils.figures.style import COLORS, DASHES, color_bar, fitted, ink, name, pa
 from utils.metrics import detection as dm
 from utils.results.result_file import result_path
 from utils.schema import Result
+from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 
 
 def detection_figures(results: Sequence[Result]) -> dict:
     """The figures of the task by name, made inside `drawing`. results: alike, with their items."""
-    figures = {f"{transfer.TASK}_heatmap": transfer_heatmap(results)}
+    figures = {f"{DETECTION.name}_heatmap": transfer_heatmap(results)}
     for result in results:
-        encoder = result_path(Path(), "", transfer.TASK, result.encoder.name).stem
-        figures[f"{transfer.TASK}_roc_{encoder}"] = roc_curves(result)
+        encoder = result_path(Path(), "", DETECTION.name, result.encoder.name).stem
+        figures[f"{DETECTION.name}_roc_{encoder}"] = roc_curves(result)
     return figures
 
 

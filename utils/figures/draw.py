@@ -13,7 +13,7 @@ from utils.results.find import find_results
 from utils.results.likeness import side_by_side
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import InputError
-from utils.tasks import HEADLINES
+from utils.tasks import DETECTION, OF_ITEMS, TAXONOMY
 from utils.transfer import results as transfer
 
 
@@ -30,12 +30,12 @@ def draw_all(
     """
     written: list[Path] = []
     without: list[tuple[str, InputError]] = []
-    for task in HEADLINES:
+    for task, about in OF_ITEMS.items():
         try:
             files = find_results([out], dataset, task, encoders)
             if not files:
                 continue
-            results, again = side_by_side([read_with_items(path, [HEADLINES[task]]) for path in files], files)
+            results, again = side_by_side([read_with_items(path, [about.headline]) for path in files], files)
         except InputError as error:
             without.append((task, error))
             continue
@@ -43,7 +43,7 @@ def draw_all(
         if again:
             note(again)
         maps: list[TaxonomyMap] = []
-        if task == "safety_taxonomy":
+        if about is TAXONOMY:
             try:
                 maps = taxonomy_maps(results, items, load_evaluated(FORMATS[task], results[0], dataset), note)
             except InputError as error:
@@ -53,10 +53,10 @@ def draw_all(
             for stem, figure in figures_of(results, items, maps).items():
                 written += save(figure, folder / stem, titles)
     try:
-        files = find_results([out], dataset, transfer.TASK, encoders)
+        files = find_results([out], dataset, DETECTION.name, encoders)
     except InputError as error:
         files = []
-        without.append((transfer.TASK, error))
+        without.append((DETECTION.name, error))
     if files:
         from utils.figures.detection import detection_figures
 

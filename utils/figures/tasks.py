@@ -9,8 +9,8 @@ from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLORS, DASHES, MARKS, color_bar, fitted, ink, name, panels
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.likeness import shown_settings
-from utils.schema import Metric, Result
-from utils.tasks import HEADLINES
+from utils.schema import SUMMARIES, Metric, Result
+from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
 
 # Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
 # in which neighbours differ in lightness too.
@@ -105,7 +105,7 @@ def purity_against_k(results: Sequence[Result], title: str):
     """Average Categorical Purity for each k, with its 95 % interval, and chance."""
     figure, axes = _axes()
     for i, result in enumerate(results):
-        rows = {int(m.metric.split("@")[1]): m for m in result.metrics if "@" in m.metric and m.group == "average"}
+        rows = {m.k: m for m in result.metrics if m.k is not None and m.group == "average"}
         k = sorted(rows)
         axes.plot(k, [rows[one].value for one in k], label=name(result.encoder.label), **_style(i))
         if rows[k[0]].low is not None:
@@ -202,23 +202,23 @@ def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps:
     results: of one task, comparable. items: those of each result, as read_items gives them. maps: of the taxonomy.
     """
     first = results[0]
-    task, metric = first.task, HEADLINES[first.task]
+    about = TASKS[first.task]
+    task, title, metric = about.name, about.title, about.headline
     better = first.metric(metric, "average").better
-    title = task.replace("_", " ").title().replace(" ", "-")
     n = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
     figures = {
-        f"{task}_heatmap": heatmap(results, metric, f"{title}: {metric.replace('_', ' ')}, {better} is better ({n})"),
+        f"{task}_heatmap": heatmap(results, metric, f"{title}: {about.metric}, {better} is better ({n})"),
         f"{task}_average": averages(results, metric, f"{title} ({n})"),
     }
-    if task == "safety_taxonomy":
+    if about is TAXONOMY:
         figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})")
         if maps:
-            order = [m.group for m in _means(first, metric) if m.group not in ("average", "overall")]
+            order = [m.group for m in _means(first, metric) if m.group not in SUMMARIES]
             part = f"; the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
             figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n}{part})")
-    if task == "safety_challenging":
+    if about is CHALLENGING:
         similarities = [[float(row[metric]) for row in rows] for rows in items]
         figures[f"{task}_accuracy_curve"] = accuracy_curve(results, similarities, f"{title} ({n})")
-    if task == "safety_contrast":
+    if about is CONTRAST:
         figures[f"{task}_overlap"] = boundary_by_overlap(results, f"{title} ({n})")
     return figures

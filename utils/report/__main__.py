@@ -7,11 +7,12 @@ from pathlib import Path
 
 from utils.data.sources import dataset_name
 from utils.files import shown_path
-from utils.report.gather import gather_all, newest_dataset, section_findings
+from utils.report.gather import newest_dataset
 from utils.report.render import write_report
+from utils.report.sections import sections_of
 from utils.schema import escaped
 from utils.tables import WIDTH
-from utils.tasks import HEADLINES
+from utils.tasks import OF_ITEMS
 
 # What the report takes of the flags of an evaluation; scripts/all_tasks.py hands them on.
 TAKES = {
@@ -26,7 +27,8 @@ TAKES = {
 
 
 def has_results(folder: Path) -> bool:
-    return any(next((folder / task).glob("*.json"), None) for task in HEADLINES)
+    """Whether a folder has results of a task whose encoders are compared item by item."""
+    return any(next((folder / task).glob("*.json"), None) for task in OF_ITEMS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,17 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = settings_from(arguments)
         name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
         asked = (arguments.reference, settings.data, settings.baseline)
-        sections, plain = gather_all(settings.out, name, settings.models, *asked)
-        page, twin = write_report(settings.out, name, sections, plain)
+        sections = sections_of(settings.out, name, settings.models, *asked)
+        page, twin = write_report(settings.out, name, sections)
         others = sorted(path.name for path in settings.out.iterdir() if path.name != name and has_results(path))
         if others and settings.data == "auto":
             print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
-        for section in (*sections, *plain):
+        for section in sections:
             for sentence in section.notes:
                 print(escaped(sentence), file=sys.stderr)
         if not settings.quiet:
-            for section in (*sections, *plain):
-                for finding in section_findings(section):
+            for section in sections:
+                for finding in section.findings:
                     print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
         print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 

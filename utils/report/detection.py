@@ -5,29 +5,23 @@ from pathlib import Path
 
 from utils.figures.detection import roc_curves, transfer_heatmap
 from utils.report.findings import FLOOR, Finding
-from utils.report.parts import Cell, PlainSection, Table, drawn
+from utils.report.parts import Cell, Section, Table, drawn
+from utils.report.tables import metric_cell
 from utils.results.find import find_results
-from utils.schema import Metric, Result
-from utils.tables import with_interval
+from utils.schema import Result
+from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.finding import finding
 
-TITLE = "Safety-Detection"
-QUESTION = "What is left of a detector of unsafe prompts when it meets another dataset?"
-CAPTIONS = {
-    "heatmap": "Area under the ROC curve by set trained on and set tested on; bold within a set by grouped five-fold",
-    "roc": "ROC curves of the first encoder, a panel for each tested set, a line for each set trained on",
-}
 
-
-def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[PlainSection | None, list[str]]:
+def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
     """The section on the dataset `name`, of results like the newest one; None, and why, where none can be read.
 
     first: encoders that come first, in that order; the floor comes last.
     """
-    folder = out / name / transfer.TASK
-    files = find_results([out], name, transfer.TASK, ()) if folder.is_dir() else []
+    folder = out / name / DETECTION.name
+    files = find_results([out], name, DETECTION.name, ()) if folder.is_dir() else []
     results, notes = transfer.alike(files)
     if not results:
         return None, notes
@@ -43,14 +37,12 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Plain
     def figures() -> dict:
         return {"heatmap": transfer_heatmap(results), "roc": roc_curves(results[0])}
 
-    section = PlainSection(
-        task=transfer.TASK,
-        title=TITLE,
-        question=QUESTION,
+    section = Section(
+        about=DETECTION,
         lead=f"{results[0].dataset_items} items of {len(transfer.sets_of(results[0]))} sets; AUROC, higher is better, "
         f"0.5 is chance. Intervals are of {results[0].settings['bootstrap']} resamples of whole groups of prompts.",
         tables=[_matrix(results, kind), _detectors(results), *(_details(result, kind) for result in results)],
-        figures=drawn(figures, lambda stem: CAPTIONS[stem]),
+        figures=drawn(figures, lambda stem: DETECTION.captions[stem][0].upper() + DETECTION.captions[stem][1:]),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in results
@@ -60,10 +52,6 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Plain
         results=results,
     )
     return section, []
-
-
-def _cell(metric: Metric | None) -> Cell:
-    return Cell(with_interval(metric), None if metric is None else metric.value)
 
 
 def _text(text: str) -> Cell:
@@ -77,7 +65,7 @@ def _pairs(result: Result) -> list[tuple[str, str]]:
 def _matrix(results: Sequence[Result], kind: str) -> Table:
     name = transfer.metric_of("auroc", transfer.headline_kind(results[0]))
     rows = [
-        [_text(train), _text(test), *(_cell(r.metric(name, transfer.group_of(train, test))) for r in results)]
+        [_text(train), _text(test), *(metric_cell(r.metric(name, transfer.group_of(train, test))) for r in results)]
         for train, test in _pairs(results[0])
     ]
     headers = [("trained on", False), ("tested on", False), *((r.encoder.label, True) for r in results)]
@@ -87,7 +75,11 @@ def _matrix(results: Sequence[Result], kind: str) -> Table:
 def _detectors(results: Sequence[Result]) -> Table:
     places = [p for p in (transfer.WITHIN, transfer.ACROSS, transfer.OTHERS) if results[0].metric(_first(results), p)]
     rows = [
-        [_text(r.encoder.label), _text(kind.replace("_", " ")), *(_cell(r.metric(f"auroc/{kind}", p)) for p in places)]
+        [
+            _text(r.encoder.label),
+            _text(kind.replace("_", " ")),
+            *(metric_cell(r.metric(transfer.metric_of("auroc", kind), place)) for place in places),
+        ]
         for r in results
         for kind in transfer.kinds_of(r)
     ]
@@ -109,7 +101,7 @@ def _details(result: Result, kind: str) -> Table:
             for m in transfer_tables.DETAILS
         ]
         base = found[0].chance
-        rows.append([_text(train), _text(test), Cell(f"{base:.3f}", base), *map(_cell, found)])
+        rows.append([_text(train), _text(test), Cell(f"{base:.3f}", base), *map(metric_cell, found)])
     titles = ("AUPRC", "FPR at 95 % TPR", "TPR at 1 % FPR", "FPR at the threshold for 5 %", "TPR there")
     headers = [("trained on", False), ("tested on", False), ("base rate", True), *((title, True) for title in titles)]
     return Table(f"Other metrics of {kind} on {result.encoder.label}", headers, rows)

@@ -8,7 +8,7 @@ from utils.compare.paired import ALPHA, Comparison
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.schema import Metric, Result
 from utils.tables import p_text
-from utils.tasks import HEADLINES
+from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
 
 FLOOR = "tfidf"
 
@@ -31,9 +31,9 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
     aside = "" if others == len(results) else " (TF-IDF aside)"
     name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
     sentences = {
-        "safety_challenging": _challenging,
-        "safety_contrast": _contrast,
-        "safety_taxonomy": _taxonomy,
+        CHALLENGING.name: _challenging,
+        CONTRAST.name: _contrast,
+        TAXONOMY.name: _taxonomy,
     }[best.task](best, name, comparison)
     return [*sentences, *_ranking(comparison)]
 
@@ -41,7 +41,7 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
 def leader(results: Sequence[Result]) -> Result:
     """The encoder with the best average by the headline metric; the floor only where there is nothing else."""
     others = [result for result in results if result.encoder.name != FLOOR] or list(results)
-    metric = HEADLINES[others[0].task]
+    metric = TASKS[others[0].task].headline
     sign = 1 if others[0].metric(metric, "average").better == "lower" else -1
     return min(others, key=lambda result: sign * result.value(metric, "average"))
 

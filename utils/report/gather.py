@@ -1,4 +1,4 @@
-"""The results on one dataset are gathered into the sections of a report."""
+"""The results on one dataset that can be compared are gathered, task by task, for a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,27 +9,24 @@ from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.files import shown_path
-from utils.report.detection import detection_section
-from utils.report.findings import FLOOR, Finding, findings_of
-from utils.report.parts import PlainSection
+from utils.report.findings import FLOOR
 from utils.results.find import find_results, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import Dataset, InputError, Result
-from utils.tasks import HEADLINES, NUMBERS, TITLES
-from utils.transfer.results import TASK as DETECTION
+from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
 
 SEED = 42
 
 
 @dataclass(frozen=True)
-class Section:
-    """A task's results, comparable ones only, with all that is made of them.
+class Evidence:
+    """A task's results, comparable ones only, with what a section of the report is made of.
 
     dataset: None where the prompts can't be had; notes say why, and which results are left out.
     """
 
-    task: str
+    about: About
     results: list[Result]
     items: list[list[dict]]
     comparison: Comparison | None
@@ -40,22 +37,22 @@ class Section:
 
 def gather(
     out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
-) -> list[Section]:
-    """The sections of a report on the dataset `name`: of each task the results like the newest; others are noted.
+) -> list[Evidence]:
+    """What a report on the dataset `name` is made of: of each task the results like the newest; others are noted.
 
     first: encoders that come first, in that order, and whose results others have to be like. reference: what the others
     are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
     choice: of the average similarity, whose results go before others of the same encoder.
     Raises InputError if there is nothing.
     """
-    sections: list[Section] = []
+    gathered: list[Evidence] = []
     without: list[str] = []  # what is said of tasks none of whose results can be read
-    for task in HEADLINES:
+    for task, about in OF_ITEMS.items():
         notes: list[str] = []
         results, paths = [], []
         for path in find_results([out], name, task, (), choice) if (out / name / task).is_dir() else []:
             try:
-                results.append(read_with_items(path, [HEADLINES[task], *NUMBERS[task]]))
+                results.append(read_with_items(path, [about.headline, *about.item_scores]))
                 paths.append(path)
             except InputError as error:
                 notes.append(f"Left out: {error}.")
@@ -76,33 +73,14 @@ def gather(
             notes.append(f"{again[0].upper()}{again[1:]}.")
         order = {encoder: i for i, encoder in enumerate(first)}
         alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
-        sections.append(_section(task, alike, notes, reference, data))
-    if not sections:
-        raise _nothing(out / name, without)
-    sections[0].notes.extend(without)
-    return sections
+        gathered.append(_evidence(about, alike, notes, reference, data))
+    if not gathered:
+        raise nothing(out / name, without)
+    gathered[0].notes.extend(without)
+    return gathered
 
 
-def gather_all(
-    out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
-) -> tuple[list[Section], list[PlainSection]]:
-    """The sections of the tasks that are compared item by item, and those of tasks that are shown in their own way.
-
-    Raises InputError if there is neither.
-    """
-    section, why = detection_section(out, name, first)
-    plain = [] if section is None else [section]
-    if not any((out / name / task).is_dir() for task in HEADLINES):
-        if plain:
-            return [], plain
-        if why:
-            raise _nothing(out / name, why)
-    sections = gather(out, name, first, reference, data, choice)
-    sections[0].notes.extend(why)
-    return sections, plain
-
-
-def _nothing(folder: Path, why: Sequence[str]) -> InputError:
+def nothing(folder: Path, why: Sequence[str]) -> InputError:
     said = f" ({why[0].rstrip('.')})" if why else ""
     remedy = "run a task first, such as scripts/safety_taxonomy.sh"
     return InputError(f"{shown_path(folder)}: no results to report{said}; {remedy}")
@@ -112,44 +90,39 @@ def _name(result: Result) -> str:
     return result.encoder.name
 
 
-def _section(task: str, results: list[Result], notes: list[str], reference: str | None, data: str | None) -> Section:
+def _evidence(
+    about: About, results: list[Result], notes: list[str], reference: str | None, data: str | None
+) -> Evidence:
     items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
     comparison = None
     if len(results) > 1:
         chosen = reference or (FLOOR if FLOOR in names else names[0])
         if chosen not in names:
-            raise InputError(f"--reference {chosen}: no such result of {task} (there are: {', '.join(names)})")
-        scores = [scores_of(result, HEADLINES[task]) for result in results]
-        comparison = compare(scores, HEADLINES[task], chosen, SEED)
+            raise InputError(f"--reference {chosen}: no such result of {about.name} (there are: {', '.join(names)})")
+        scores = [scores_of(result, about.headline) for result in results]
+        comparison = compare(scores, about.headline, chosen, SEED)
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:
         notes.append(
-            f"{TITLES[task][0]}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
+            f"{about.title}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
         )
     dataset = None
     maps: list[TaxonomyMap] = []
     try:
-        dataset = load_evaluated(FORMATS[task], results[0], data)
-        if task == "safety_taxonomy":
+        dataset = load_evaluated(FORMATS[about.name], results[0], data)
+        if about is TAXONOMY:
             maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
-    return Section(task, results, items, comparison, dataset, maps, notes)
+    return Evidence(about, results, items, comparison, dataset, maps, notes)
 
 
 def newest_dataset(out: Path) -> str:
     """The dataset of the result that was written last. Raises InputError if there is none."""
-    files = [path for task in (*HEADLINES, DETECTION) for path in out.glob(f"*/{task}/*.json")]
+    files = [path for task in TASKS for path in out.glob(f"*/{task}/*.json")]
     if not files:
         raise InputError(
             f"{shown_path(out)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
         )
     return max(files, key=lambda path: path.stat().st_mtime_ns).parent.parent.name
-
-
-def section_findings(section: Section | PlainSection) -> list[Finding]:
-    """What a section's results say, in words."""
-    if isinstance(section, PlainSection):
-        return section.findings
-    return findings_of(section.results, section.comparison)

@@ -4,39 +4,40 @@ from collections.abc import Callable
 
 from utils.figures.tasks import category_styles
 from utils.report.findings import leader
-from utils.report.gather import Section
+from utils.report.gather import Evidence
 from utils.report.parts import Cell, Table
 from utils.schema import Result
+from utils.tasks import CHALLENGING, CONTRAST, TAXONOMY
 
 WORST = 15
 
 
-def item_views(section: Section, prompts: dict[str, str]) -> list[tuple[str, Table]]:
+def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, Table]]:
     """For each encoder, the items that it gets most wrong. Texts are put into `prompts`, cells hold their keys."""
     view = {
-        "safety_challenging": _worst_pairs,
-        "safety_contrast": _nearest_edits,
-        "safety_taxonomy": _most_misplaced,
-    }[section.task]
+        CHALLENGING.name: _worst_pairs,
+        CONTRAST.name: _nearest_edits,
+        TAXONOMY.name: _most_misplaced,
+    }[evidence.about.name]
 
     def prompt(item: str, column: str) -> Cell:
-        key = f"{section.task} {item} {column}"
-        if section.dataset is None or item not in section.dataset.ids:
+        key = f"{evidence.about.name} {item} {column}"
+        if evidence.dataset is None or item not in evidence.dataset.ids:
             return Cell("not at hand")
         if key not in prompts:
-            prompts[key] = section.dataset.texts[column][section.dataset.ids.index(item)]
+            prompts[key] = evidence.dataset.texts[column][evidence.dataset.ids.index(item)]
         return Cell("", prompt=key)
 
-    best = leader(section.results)
-    pairs = sorted(zip(section.results, section.items, strict=True), key=lambda pair: pair[0] is not best)
-    return [(result.encoder.label, view(section, result, rows, prompt)) for result, rows in pairs]
+    best = leader(evidence.results)
+    pairs = sorted(zip(evidence.results, evidence.items, strict=True), key=lambda pair: pair[0] is not best)
+    return [(result.encoder.label, view(evidence, result, rows, prompt)) for result, rows in pairs]
 
 
 def _number_cell(text: str) -> Cell:
     return Cell("-" if text == "" else f"{float(text):.3f}", None if text == "" else float(text))
 
 
-def _worst_pairs(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+def _worst_pairs(evidence: Evidence, result: Result, rows: list[dict], prompt: Callable) -> Table:
     worst = sorted(rows, key=lambda row: -float(row["normalized_similarity"]))[:WORST]
     body = [
         [
@@ -54,7 +55,7 @@ def _worst_pairs(section: Section, result: Result, rows: list[dict], prompt: Cal
     return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headers, body)
 
 
-def _nearest_edits(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+def _nearest_edits(evidence: Evidence, result: Result, rows: list[dict], prompt: Callable) -> Table:
     worst = sorted(rows, key=lambda row: -float(row["boundary_similarity"]))[:WORST]
     body = [
         [
@@ -72,7 +73,7 @@ def _nearest_edits(section: Section, result: Result, rows: list[dict], prompt: C
     return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headers, body)
 
 
-def _most_misplaced(section: Section, result: Result, rows: list[dict], prompt: Callable) -> Table:
+def _most_misplaced(evidence: Evidence, result: Result, rows: list[dict], prompt: Callable) -> Table:
     worst = sorted(rows, key=lambda row: (float(row["categorical_purity"]), float(row["silhouette"])))[:WORST]
     category = {row["id"]: row["category"] for row in rows}
     body = [
@@ -92,21 +93,22 @@ def _most_misplaced(section: Section, result: Result, rows: list[dict], prompt: 
     return Table(f"The {len(body)} prompts that {result.encoder.label} misplaces most", headers, body)
 
 
-def map_data_of(section: Section, prompts: dict[str, str]) -> dict:
+def map_data_of(evidence: Evidence, prompts: dict[str, str]) -> dict:
     """The maps for the page's script. Neighbours and categories go by position among `ids`."""
-    first = section.maps[0]
+    first = evidence.maps[0]
     place = {item: i for i, item in enumerate(first.ids)}
-    order = [group for group in section.dataset.group_order if group in set(first.categories)]
-    text_of = dict(zip(section.dataset.ids, section.dataset.texts["question"], strict=True))
-    category_of = dict(zip(section.dataset.ids, section.dataset.groups, strict=True))
-    nearest = [[[place.get(j, j) for j in row[:5]] for row in one.nearest] for one in section.maps]
+    order = [group for group in evidence.dataset.group_order if group in set(first.categories)]
+    text_of = dict(zip(evidence.dataset.ids, evidence.dataset.texts["question"], strict=True))
+    category_of = dict(zip(evidence.dataset.ids, evidence.dataset.groups, strict=True))
+    nearest = [[[place.get(j, j) for j in row[:5]] for row in one.nearest] for one in evidence.maps]
     elsewhere = {j for rows in nearest for row in rows for j in row if isinstance(j, str)}
     for item in [*first.ids, *sorted(elsewhere)]:
-        prompts[f"{section.task} {item} question"] = text_of[item]
+        prompts[f"{evidence.about.name} {item} question"] = text_of[item]
     styles = category_styles(order)
     return {
-        "task": section.task,
+        "task": evidence.about.name,
         "ids": first.ids,
+        "is_part": len(first.ids) < evidence.results[0].dataset_items,
         "categories": [{"name": name, "color": styles[name][0], "mark": styles[name][1]} for name in order],
         "category": [order.index(name) for name in first.categories],
         "elsewhere": {item: category_of[item] for item in sorted(elsewhere)},
@@ -117,6 +119,6 @@ def map_data_of(section: Section, prompts: dict[str, str]) -> dict:
                 "points": [[round(float(x), 3), round(float(y), 3)] for x, y in one.points],
                 "nearest": rows,
             }
-            for one, rows in zip(section.maps, nearest, strict=True)
+            for one, rows in zip(evidence.maps, nearest, strict=True)
         ],
     }

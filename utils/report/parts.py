@@ -1,12 +1,14 @@
-"""What a page of the report is made of: cells, tables, figures, and sections that need nothing else."""
+"""What the report is made of: cells, tables, figures and sections."""
 
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from utils.compare.paired import Comparison
 from utils.figures.style import drawing, rendered
 from utils.report.findings import Finding
 from utils.schema import Result
+from utils.tasks import About
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,28 @@ class Table:
 
 
 @dataclass(frozen=True)
-class PlainSection:
-    """A task that is shown by its own tables and figures. lead: what the numbers are, under the question.
+class Section:
+    """What the report shows of a task.
 
-    figures: as `drawn` gives them. results: what it was made of.
+    lead: what the numbers are, under the question. tables: the first stands above the figures, and note says how to
+    read it. figures: as `drawn` gives them. notes: what is left out, and why.
+    results: what it was made of. comparison: of these results, None where they are not compared item by item.
+    views: for each encoder, the items that it gets most wrong. prompts: the texts that the cells refer to.
+    map: the taxonomy's, as the page's script takes it.
     """
 
-    task: str
-    title: str
-    question: str
+    about: About
     lead: str
     tables: list[Table]
     figures: list[dict]
     findings: list[Finding]
     notes: list[str]
     results: list[Result]
+    note: str = ""
+    comparison: Comparison | None = None
+    views: list[tuple[str, Table]] = field(default_factory=list)
+    prompts: dict[str, str] = field(default_factory=dict)
+    map: dict | None = None
 
 
 def drawn(figures: Callable[[], dict], caption: Callable[[str], str]) -> list[dict]:

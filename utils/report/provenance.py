@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 
 from utils.data.catalogue import CARDS, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
-from utils.report.gather import Section
-from utils.report.parts import PlainSection
-from utils.tasks import TITLES
-
-
-def title_of(section: Section | PlainSection) -> str:
-    return section.title if isinstance(section, PlainSection) else TITLES[section.task][0]
+from utils.report.parts import Section
 
 
 def _origin(file: str, sha256: str, dataset: str) -> dict:
@@ -25,20 +19,20 @@ def _origin(file: str, sha256: str, dataset: str) -> dict:
     return {"source": "given by its user", "licence": "not known here", "citation": ""}
 
 
-def provenance_of(sections: Sequence[Section | PlainSection]) -> dict:
+def provenance_of(sections: Sequence[Section]) -> dict:
     """What was evaluated, with what, where: rows of (heading, value) for each data file and each result."""
     files = []
     for section in sections:
         for file in section.results[0].dataset_files:
             known = _origin(file.name, file.sha256, section.results[0].dataset_name)
-            files.append({"task": title_of(section), **vars(file), **known})
+            files.append({"task": section.about.title, **vars(file), **known})
     encoders = []
     for section in sections:
         for result in section.results:
             b = result.settings["baseline"]
             encoders.append(
                 {
-                    "task": title_of(section),
+                    "task": section.about.title,
                     "encoder": vars(result.encoder),
                     "baseline": "-" if b is None else f"{b['value']:.3f} ({b['source']})",
                     "created": result.created,

@@ -3,60 +3,64 @@
 from collections.abc import Sequence
 
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.report.gather import Section
-from utils.report.parts import Cell, Table
+from utils.report.gather import Evidence
+from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
-from utils.schema import Metric
+from utils.schema import Metric, Result
 from utils.tables import number, p_text, with_interval
-from utils.tasks import HEADLINES, TITLES
+from utils.tasks import CONTRAST, OF_ITEMS, TAXONOMY, About
 
 
-def has_intervals(section: Section) -> bool:
-    return all(r.metric(HEADLINES[section.task], "average").low is not None for r in section.results)
+def has_intervals(about: About, results: Sequence[Result]) -> bool:
+    """Whether every encoder's average has an interval."""
+    return all(result.metric(about.headline, "average").low is not None for result in results)
 
 
-def summary_table(sections: Sequence[Section]) -> Table:
-    """Encoders by the headline metrics of all tasks."""
-    columns = [(section, HEADLINES[section.task]) for section in sections]
-    names = list(dict.fromkeys(r.encoder.name for section in sections for r in section.results))
+def summary_table(sections: Sequence[Section]) -> Table | None:
+    """Encoders by the headline metrics of all tasks that compare them item by item; None where there is no such."""
+    sections = [section for section in sections if section.about.name in OF_ITEMS]
+    if not sections:
+        return None
     label = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
     rows = []
-    for name in names:
+    for name in label:
         row = [Cell(label[name], label[name])]
-        for section, metric in columns:
+        for section in sections:
             result = next((r for r in section.results if r.encoder.name == name), None)
-            row.append(metric_cell(None if result is None else result.metric(metric, "average")))
+            row.append(metric_cell(None if result is None else result.metric(section.about.headline, "average")))
             rank = None if section.comparison is None or result is None else section.comparison.ranks[name]
             row.append(Cell("-" if rank is None else str(rank), rank))
         rows.append(row)
     headers = [("encoder", False)]
-    for section, metric in columns:
-        better = "↓" if section.results[0].metric(metric, "average").better == "lower" else "↑"
-        headers += [(f"{metric.replace('_', ' ')} {better}", True), ("rank", True)]
-    interval = ", with half the width of their 95 % intervals" if all(map(has_intervals, sections)) else ""
+    for section in sections:
+        better = "↓" if section.results[0].metric(section.about.headline, "average").better == "lower" else "↑"
+        headers += [(f"{section.about.metric} {better}", True), ("rank", True)]
+    every = all(has_intervals(section.about, section.results) for section in sections)
+    interval = ", with half the width of their 95 % intervals" if every else ""
     return Table(f"Averages over types or categories{interval}", headers, rows)
 
 
 def metric_cell(metric: Metric | None) -> Cell:
+    """A value and half the width of its interval, sorted by the value."""
     return Cell(with_interval(metric), None if metric is None else metric.value)
 
 
-def headline_table(section: Section) -> Table:
+def headline_table(evidence: Evidence) -> Table:
     """The headline metric by type or category: each encoder's score, its difference to the reference, and p.
 
     Beside one of the paper's encoders, computed as the paper did, stand the paper's figure and ours minus it.
     """
-    metric = HEADLINES[section.task]
-    first = section.results[0]
-    bins = OVERLAP_BINS if section.task == "safety_contrast" else ()
+    metric = evidence.about.headline
+    first = evidence.results[0]
+    bins = OVERLAP_BINS if evidence.about is CONTRAST else ()
     rows = [m for m in first.metrics if m.metric == metric and m.group not in bins]
-    cells = {} if section.comparison is None else {(c.encoder, c.group): c for c in section.comparison.cells}
+    cells = {} if evidence.comparison is None else {(c.encoder, c.group): c for c in evidence.comparison.cells}
     groups = [m.group for m in rows]
-    papers = {result.encoder.name: papers_figures(result, metric, groups) for result in section.results}
-    headers = [("type" if section.task == "safety_challenging" else "category", False), ("n", True)]
-    for result in section.results:
+    papers = {result.encoder.name: papers_figures(result, metric, groups) for result in evidence.results}
+    headers = [(evidence.about.rows, False), ("n", True)]
+    for result in evidence.results:
         headers.append((result.encoder.label, True))
-        if section.comparison is not None and result.encoder.name != section.comparison.reference:
+        if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
             headers += [("difference", True), ("p", True)]
         if papers[result.encoder.name] is not None:
             headers += [("paper", True), ("minus paper", True)]
@@ -65,9 +69,9 @@ def headline_table(section: Section) -> Table:
     body, foot = [], []
     for at, m in enumerate(rows):
         row = [Cell(m.group.replace("_", " "), m.group), Cell(str(m.n), m.n)]
-        for result in section.results:
+        for result in evidence.results:
             row.append(metric_cell(result.metric(metric, m.group)))
-            if section.comparison is not None and result.encoder.name != section.comparison.reference:
+            if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
                 cell = cells[result.encoder.name, m.group]
                 row += [Cell(f"{cell.difference:+.3f}", cell.difference), Cell(p_text(cell.p), cell.p)]
             if papers[result.encoder.name] is not None:
@@ -83,30 +87,30 @@ def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
     return [Cell(number(paper), paper), Cell("-" if difference is None else f"{difference:+.3f}", difference)]
 
 
-def more_tables(section: Section) -> list[Table]:
+def more_tables(evidence: Evidence) -> list[Table]:
     """The metrics beside the headline, and for Safety-Contrast the headline by word overlap."""
-    wanted = [(metric, group) for metric, group in TITLES[section.task][2]]
-    if section.task == "safety_taxonomy":
-        names = dict.fromkeys(m.metric for m in section.results[0].metrics if "@" in m.metric)
-        headline = f"categorical_purity@{section.results[0].settings['top_k']}"
+    wanted = list(evidence.about.shown_beside)
+    if evidence.about is TAXONOMY:
+        names = dict.fromkeys(m.metric for m in evidence.results[0].metrics if m.k is not None)
+        headline = f"categorical_purity@{evidence.results[0].settings['top_k']}"
         wanted = [(name, "average") for name in names if name != headline] + wanted
-    tables = [_rows_of(f"Other metrics of {TITLES[section.task][0]}", section, wanted)]
-    if section.task == "safety_contrast":
+    tables = [_rows_of(f"Other metrics of {evidence.about.title}", evidence, wanted)]
+    if evidence.about is CONTRAST:
         by_bin = [(metric, group) for metric in ("boundary_similarity", "mean_similarity") for group in OVERLAP_BINS]
-        tables.insert(0, _rows_of("Similarity by word overlap of original and edit", section, by_bin))
+        tables.insert(0, _rows_of("Similarity by word overlap of original and edit", evidence, by_bin))
     return tables
 
 
-def _rows_of(caption: str, section: Section, wanted: Sequence[tuple[str, str]]) -> Table:
-    first = section.results[0]
+def _rows_of(caption: str, evidence: Evidence, wanted: Sequence[tuple[str, str]]) -> Table:
+    first = evidence.results[0]
     present = [row for row in wanted if first.metric(*row) is not None]
     with_chance = any(first.metric(*row).chance is not None for row in present)
-    headers = [("metric", False), ("better", False), *((r.encoder.label, True) for r in section.results)]
+    headers = [("metric", False), ("better", False), *((r.encoder.label, True) for r in evidence.results)]
     rows = []
     for metric, group in present:
         shown = f"{metric.replace('_', ' ')} ({group})"
         row = [Cell(shown, shown), Cell(first.metric(metric, group).better, first.metric(metric, group).better)]
-        row += [metric_cell(result.metric(metric, group)) for result in section.results]
+        row += [metric_cell(result.metric(metric, group)) for result in evidence.results]
         if with_chance:
             chance = first.metric(metric, group).chance
             row.append(Cell(number(chance), chance))

@@ -11,8 +11,10 @@ from utils.files import shown_path
 from utils.results import tables as result_tables
 from utils.results.result_file import read_result, result_path
 from utils.schema import InputError, Metric, Result
+from utils.tasks import TASKS
 
-TABLES = tuple(result_tables.PAPER_FIGURES_OF)  # (task, metric)
+# (task, metric)
+TABLES = tuple((about.name, about.headline) for about in TASKS.values() if about.paper_figures)
 VERDICTS = ("within rounding", "within the interval", "differs")
 # The paper prints three decimals, its average similarities too.
 HALF_UNIT = 0.0005

@@ -14,6 +14,7 @@ from utils.encoders.registry import known_encoders
 from utils.files import shown_path
 from utils.results.result_file import kept_stem, read_result
 from utils.schema import EncoderSpec, InputError, Result
+from utils.tasks import DETECTION
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:
@@ -50,7 +51,7 @@ def find_results(
     of an encoder by several average similarities count once, that by `choice` before that of the default.
     Raises InputError if a result is missing.
     """
-    if dataset is not None and task not in FORMATS:  # sets and files with commas between, as detection takes them
+    if dataset is not None and task == DETECTION.name:  # sets and files with commas between
         parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
         paths = [config.callers_path(part.strip()) for part in parts]
         names = [dataset_stem(path) if path.is_file() else path.name for path in paths]

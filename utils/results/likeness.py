@@ -7,14 +7,8 @@ from pathlib import Path
 from utils.results.find import told_apart
 from utils.results.normalization import renormalized
 from utils.schema import InputError, Result
+from utils.tasks import TASKS
 
-# The settings that enter a task's numbers, and what they are called. Of detection the seed says who is trained on what.
-ENTERS = {
-    "safety_challenging": {"threshold": "threshold"},
-    "safety_contrast": {"threshold": "threshold"},
-    "safety_taxonomy": {"top_k": "k"},
-    "safety_detection": {"top_k": "k", "seed": "seed", "detectors": "detectors"},
-}
 # What follows each definition of the average similarity; the paper's figures are means over BeaverTails too.
 KINDS = {"beavertails": ("paper", "beavertails"), "own": ("own",)}
 
@@ -35,7 +29,7 @@ def refuse_unlike(results: Sequence[Result]) -> None:
         both = (first, other)
         refuse(other, "data", *(", ".join(f"{f.name} {f.sha256[:12]}" for f in r.dataset_files) for r in both))
         refuse(other, "number of items", *(r.dataset_items for r in both))
-        for setting, shown in ENTERS[first.task].items():
+        for setting, shown in TASKS[first.task].settings.items():
             refuse(other, shown, *(r.settings.get(setting) for r in both))
         if _identity(first) != _identity(other):
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
@@ -49,7 +43,8 @@ def refuse_unlike(results: Sequence[Result]) -> None:
 
 def _identity(result: Result) -> list[tuple]:
     """What its items are: their ids, groups and, of detection, labels."""
-    columns = [values for name, values in result.items.items() if name in ("id", "type", "category", "set", "label")]
+    names = ("id", TASKS[result.task].grouped_by, "label")
+    columns = [values for name, values in result.items.items() if name in names]
     return list(zip(*columns, strict=True))
 
 
@@ -104,7 +99,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
 def shown_settings(results: Sequence[Result]) -> str:
     """What a title says of the settings of results that are side by side: k, or the kind of average similarity."""
     first = results[0]
-    if "top_k" in ENTERS[first.task]:
+    if "top_k" in TASKS[first.task].settings:
         return f"k = {first.settings['top_k']}"
     return f"b: {shared_kind(results) or kind_of_baseline(first)}"
 

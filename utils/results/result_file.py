@@ -16,8 +16,11 @@ from pathlib import Path
 from utils import config
 from utils.files import shown_path, write_bytes_whole, write_whole
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
+from utils.tasks import DETECTION
 
 SCHEMA = 1
+# Of a metric, what every row has.
+ALWAYS = ("metric", "group", "value", "n", "better", "low", "high")
 SETTINGS = {"top_k", "threshold", "bootstrap", "seed", "baseline"}
 PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
 
@@ -90,11 +93,8 @@ def document_of(result: Result) -> dict:
     """The content of a result file (DESIGN.md, section 6)."""
     metrics = []
     for metric in result.metrics:
-        row = vars(metric).copy()
-        for optional in ("chance", "ceiling"):
-            if row[optional] is None:
-                del row[optional]
-        metrics.append(row)
+        row = vars(metric)
+        metrics.append({key: row[key] for key in row if key in ALWAYS or row[key] is not None})
     return {
         "schema": SCHEMA,
         "task": result.task,
@@ -131,10 +131,24 @@ def result_of(document: dict) -> Result:
         dataset_items=document["dataset"]["items"],
         settings=document["settings"],
         embedding=EmbeddingStats(**document["embedding"]),
-        metrics=tuple(Metric(**metric) for metric in document["metrics"]),
+        metrics=tuple(_metric_of(document["task"], row) for row in document["metrics"]),
         environment=document["environment"],
         average_similarities=document.get("average_similarities", {}),
     )
+
+
+def _metric_of(task: str, row: dict) -> Metric:
+    """A metric as a result file has it; files written before it had fields for its parts name them in two strings."""
+    metric = Metric(**row)
+    parts: dict = {}
+    if "@" in metric.metric and metric.k is None:
+        parts["k"] = int(metric.metric.split("@")[1])
+    if task == DETECTION.name and metric.detector is None:
+        pair, _, kind = metric.group.partition(": ")
+        train, arrow, test = pair.partition(" -> ")
+        parts["detector"] = metric.metric.split("/")[1]
+        parts |= {"train": train, "test": test, "type": kind or None} if arrow else {}
+    return replace(metric, **parts) if parts else metric
 
 
 def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:

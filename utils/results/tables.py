@@ -6,11 +6,7 @@ from utils.data.catalogue import CARDS
 from utils.encoders.paper import paper_entry
 from utils.schema import Result
 from utils.tables import blocks, number, with_interval
-
-PAPER_FIGURES_OF = {
-    ("safety_challenging", "normalized_similarity"): "normalized_similarity",
-    ("safety_taxonomy", "categorical_purity"): "categorical_purity_at_10",
-}
+from utils.tasks import TASKS
 
 
 def group_table(
@@ -59,7 +55,8 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
 
 def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
     """The paper's figures for these groups, if the result is of one of its encoders, on all of its data, as it did."""
-    key = PAPER_FIGURES_OF.get((result.task, metric))
+    about = TASKS[result.task]
+    key = about.paper_figures if metric == about.headline else None
     entry = paper_entry(result.encoder)
     if key is None or entry is None or not is_papers_setting(result):
         return None

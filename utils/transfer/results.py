@@ -9,8 +9,8 @@ from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
 from utils.results.result_file import items_path, read_result, read_with_items
 from utils.schema import InputError, Metric, Result
+from utils.tasks import DETECTION
 
-TASK = "safety_detection"
 # The first that was evaluated is the one that matrix, details and findings are of.
 HEADLINE_KINDS = ("logistic_regression", "centroid_difference", "knn_vote", "nearest_unsafe")
 CONTROLS = ("prompt_length", "shuffled_labels")
@@ -30,7 +30,8 @@ def group_of(train: str, test: str) -> str:
 
 def kinds_of(result: Result) -> list[str]:
     """The detectors of a result, controls last, in the order they were evaluated."""
-    return [m.metric.split("/")[1] for m in result.metrics if m.metric.startswith("auroc/") and m.group == WITHIN]
+    within = [m for m in result.metrics if m.group == WITHIN]
+    return [m.detector for m in within if m.metric == metric_of(DETECTION.headline, m.detector)]
 
 
 def headline_kind(result: Result) -> str:
@@ -41,15 +42,13 @@ def headline_kind(result: Result) -> str:
 
 def sets_of(result: Result) -> list[str]:
     """The tested sets in order."""
-    pairs = [m.group.split(" -> ") for m in result.metrics if m.metric.startswith("auroc/") and " -> " in m.group]
-    return list(dict.fromkeys(test for _, test in pairs))
+    return list(dict.fromkeys(m.test for m in result.metrics if m.test is not None))
 
 
 def trains_of(result: Result) -> list[str]:
     """What was trained on, in order, `others` last where it is there."""
-    sets = sets_of(result)
-    has_others = any(m.group.startswith(f"{OTHERS} -> ") for m in result.metrics)
-    return [*sets, *([OTHERS] if has_others else [])]
+    has_others = any(m.train == OTHERS for m in result.metrics)
+    return [*sets_of(result), *([OTHERS] if has_others else [])]
 
 
 def read(path: Path) -> Result:

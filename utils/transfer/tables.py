@@ -65,16 +65,14 @@ def details_table(result: Result) -> str:
 def types_table(result: Result) -> str:
     """False alarms of the headline detector by type of safe prompt; '' where no set has types."""
     name = metric_of("fpr_at_threshold", headline_kind(result))
-    rows: dict[str, dict[str, Metric]] = {}
+    rows: dict[tuple[str, str], dict[str, Metric]] = {}
     for m in result.metrics:
-        if m.metric == name and ": " in m.group:
-            pair, kind = m.group.split(": ", 1)
-            train, test = pair.split(" -> ")
-            rows.setdefault(f"{test}: {kind}", {})[train] = m
+        if m.metric == name and m.type is not None:
+            rows.setdefault((m.test, m.type), {})[m.train] = m
     if not rows:
         return ""
-    several = len({row.split(": ")[0] for row in rows}) > 1
-    titles = [row if several else row.split(": ", 1)[1] for row in rows]
+    several = len({test for test, _ in rows}) > 1
+    titles = [f"{test}: {kind}" if several else kind for test, kind in rows]
     left = [("type", titles), ("n", [str(next(iter(row.values())).n) for row in rows.values()])]
     columns = [
         [(train, [tables.with_interval(row.get(train)) for row in rows.values()])] for train in trains_of(result)
