@@ -1,4 +1,4 @@
-"""What is measured of the program itself, a script for each question. Here: what they share."""
+"""What the benchmarks share."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The three tasks the obvious way, as one would write them in an afternoon; the yardstick of benchmarks/tasks.py.
+"""The three tasks the obvious way, as the yardstick of benchmarks/tasks.py.
 
     python benchmarks/naive.py STEP FOLDER
 

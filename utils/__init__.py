@@ -1,4 +1,4 @@
-"""What the tasks stand on: data, encoders, metrics, results, and how a person sees them."""
+"""The library that the tasks use."""
 
 import importlib.util
 import sys

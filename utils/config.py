@@ -1,4 +1,4 @@
-"""Where things lie and what the environment says: the only reader of os.environ and of .env."""
+"""Paths and settings: the only reader of os.environ and of .env."""
 
 import os
 from pathlib import Path

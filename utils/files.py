@@ -1,4 +1,4 @@
-"""Files on disk: their digests, how paths are shown, and writing each one whole or not at all."""
+"""Digests files, shows their paths, and writes each one whole or not at all."""
 
 import contextlib
 import errno

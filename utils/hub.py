@@ -1,4 +1,4 @@
-"""The Hugging Face hub: a revision to its commit, a commit to a folder of files; no model is loaded here."""
+"""Finds the commit of a Hugging Face repository and fetches its files, without loading a model."""
 
 import re
 from collections.abc import Sequence

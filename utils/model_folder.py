@@ -1,4 +1,4 @@
-"""A model's folder on this machine: its files, the digest of what is loaded from it, and what is refused."""
+"""The files of a model's folder, their digest, and the folders that are refused."""
 
 import hashlib
 import json

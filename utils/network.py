@@ -1,4 +1,4 @@
-"""The network settings of a person's environment that no request can be made with."""
+"""Names the network settings that make every request fail."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit

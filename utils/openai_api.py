@@ -1,4 +1,4 @@
-"""The OpenAI API, or a server that speaks it: its client and its refusals."""
+"""The client of the OpenAI API, or of a server with the same interface, and what its errors mean."""
 
 import hashlib
 import re

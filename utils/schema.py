@@ -1,4 +1,4 @@
-"""The plain values that travel between rooms."""
+"""The plain values that packages exchange."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Columns to text: for a terminal of 80 columns, or in Markdown and LaTeX."""
+"""Lays out columns as text, for a terminal of 80 columns or in Markdown and LaTeX."""
 
 from collections.abc import Sequence
 

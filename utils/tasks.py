@@ -1,4 +1,4 @@
-"""What each task is called, asks and measures: said once, read by all."""
+"""What each task is called, asks and measures."""
 
 from dataclasses import dataclass, field
 

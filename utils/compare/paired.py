@@ -1,4 +1,4 @@
-"""Encoders beside one another: each score with its interval, differences with p-values, and a ranking that ties.
+"""Compares encoders on the same items: intervals, paired tests, and a ranking in which encoders can tie.
 
 Reads result files and the items beside them; computes no embedding.
 """

@@ -1,4 +1,4 @@
-"""A comparison as text, Markdown, LaTeX or CSV."""
+"""Shows a comparison as text, Markdown, LaTeX or CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The datasets and formats that are known: where each comes from, its licence, and its types or categories."""
+"""The known datasets and formats: source, licence, columns, and types or categories."""
 
 from dataclasses import dataclass
 

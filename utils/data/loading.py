@@ -1,4 +1,4 @@
-"""A data file is read and validated: columns in, a Dataset out."""
+"""Reads and validates a data file: columns in, a Dataset out."""
 
 import difflib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The one reader of CSV, JSON lines and plain text: a file to rows, each with what is wrong with it, if anything is."""
+"""Reads CSV, JSON lines and plain text as rows, each with what is wrong with it."""
 
 import bz2
 import codecs

@@ -1,4 +1,4 @@
-"""A data file is found on this machine or downloaded, and verified."""
+"""Finds a data file on this machine, or downloads it, and verifies it."""
 
 from dataclasses import dataclass
 from pathlib import Path

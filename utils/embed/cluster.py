@@ -1,4 +1,4 @@
-"""Makes the shards of a corpus on a Ray cluster: workers that hold the model, on one machine or many."""
+"""Makes the shards of a corpus on a Ray cluster of one machine or many."""
 
 import contextlib
 import importlib.util

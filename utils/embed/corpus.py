@@ -1,4 +1,4 @@
-"""A corpus larger than memory: the texts of a Parquet, CSV or JSON-lines file, read as a stream."""
+"""Reads a corpus larger than memory: the texts of a Parquet, CSV or JSON-lines file, as a stream."""
 
 import bisect
 import contextlib

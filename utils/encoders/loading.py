@@ -1,4 +1,4 @@
-"""A resolved encoder in, a loaded one out."""
+"""Loads an encoder that has been resolved."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights that a checkpoint lacks, in whose place the libraries take random numbers without an error."""
+"""Refuses a checkpoint that lacks weights, in whose place the libraries put random numbers."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""An encoder behind the OpenAI API, or behind a server that speaks it."""
+"""An encoder behind the OpenAI API, or behind a server with the same interface."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The paper's figures, and which encoder they may be shown beside."""
+"""The paper's figures, and the encoders beside which they may be shown."""
 
 import functools
 import json

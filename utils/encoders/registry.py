@@ -1,4 +1,4 @@
-"""The registry: a name in, the exact weights that it stands for out."""
+"""Resolves a name to the exact weights that it stands for."""
 
 import difflib
 import functools

@@ -1,1 +1,1 @@
-"""A task is run on an encoder."""
+"""Runs a task on an encoder."""

@@ -1,4 +1,4 @@
-"""Which average similarity b a run uses: what two unrelated prompts score."""
+"""Chooses the average similarity b of a run: what two unrelated prompts score."""
 
 from collections.abc import Callable, Sequence
 

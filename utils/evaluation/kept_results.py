@@ -1,4 +1,4 @@
-"""Results that were computed before, kept in the embedding store under everything that could change a number of them.
+"""Keeps results in the embedding store under everything that could change a number of them.
 
 Scoring takes longer than reading stored vectors does: k-means, the bootstrap and the floor. A repeated run need not.
 """

@@ -1,4 +1,4 @@
-"""A task is run: data in, an encoder's vectors, scores, result files and tables out."""
+"""Runs a task: data in, scores, result files and tables out."""
 
 import sys
 import time

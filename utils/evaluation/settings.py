@@ -1,4 +1,4 @@
-"""What a person chooses for an evaluation: its flags, their variables, and checks of both."""
+"""The settings of an evaluation: its flags, their variables, and checks of both."""
 
 import argparse
 from collections.abc import Mapping

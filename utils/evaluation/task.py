@@ -1,4 +1,4 @@
-"""What a task is to the code that runs it."""
+"""A task as the code that runs it sees it."""
 
 import argparse
 import functools

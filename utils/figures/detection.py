@@ -1,4 +1,4 @@
-"""Figures of detection: the train x test heatmap and ROC curves, made from results and nothing else."""
+"""Draws the results of detection: heatmaps of training set by tested set, and ROC curves."""
 
 from collections.abc import Sequence
 from pathlib import Path

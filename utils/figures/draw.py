@@ -1,4 +1,4 @@
-"""The figures of all results in a folder are drawn and saved."""
+"""Draws and saves the figures of all results in a folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

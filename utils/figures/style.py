@@ -1,4 +1,4 @@
-"""How every figure looks: its ground and type, panels of a given size, and room for every label."""
+"""The look of every figure: ground, type, panels of a given size, and room for every label."""
 
 import contextlib
 import io

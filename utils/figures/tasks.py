@@ -1,4 +1,4 @@
-"""The figures of the tasks, made from their results."""
+"""Draws the results of the three tasks that compare encoders item by item."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The report's section on detection, made from results and nothing else."""
+"""The report's section on detection."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What results say, in sentences whose every number and comparison is computed from them."""
+"""Says what results show, in sentences whose every number and comparison is computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

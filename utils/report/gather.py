@@ -1,4 +1,4 @@
-"""The results on one dataset that can be compared are gathered, task by task, for a report."""
+"""Gathers the results on one dataset that can be compared, task by task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

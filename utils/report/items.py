@@ -1,4 +1,4 @@
-"""The items that an encoder gets most wrong, and the map of the taxonomy, for the report."""
+"""The items that an encoder gets most wrong, and the map of the taxonomy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a report's numbers come from: files, encoders, settings and the environment."""
+"""The provenance of a report's numbers: files, encoders, settings and the environment."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The sections of a report: what is shown of each task that has results."""
+"""The sections of a report, one for each task that has results."""
 
 from collections.abc import Sequence
 from pathlib import Path

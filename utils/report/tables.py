@@ -1,4 +1,4 @@
-"""The tables of a report's sections."""
+"""The tables of a report."""
 
 from collections.abc import Sequence
 

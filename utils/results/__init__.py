@@ -1,1 +1,1 @@
-"""Result files: written, found, and held side by side."""
+"""Result files: written, found and compared."""

@@ -1,4 +1,4 @@
-"""What result files are called, which there are, and how results that are shown together are told apart."""
+"""Names and finds result files, and gives encoders shown together different labels."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which results may stand beside one another, and by which average similarity they do."""
+"""Decides which results can be compared, and by which average similarity."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a task's raw cosines give with an average similarity: per-item scores and their means."""
+"""Per-item scores and their means from raw cosines and an average similarity."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The result file in and out (DESIGN: one JSON file and one CSV of per-item scores for each encoder and task)."""
+"""Writes and reads result files: one JSON file and one CSV of items for each encoder and task."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""Results as tables that fit a terminal of 80 columns, the paper's figures beside ours."""
+"""Shows results in tables of 80 columns, the paper's figures beside ours."""
 
 from collections.abc import Sequence
 

@@ -1,1 +1,1 @@
-"""What was computed before, kept on disk."""
+"""Keeps on disk what was computed before."""

@@ -1,1 +1,1 @@
-"""What results of detection say."""
+"""Results of detection, read, compared and put into words."""

@@ -1,4 +1,4 @@
-"""Detectors, or encoders, are compared by a paired bootstrap of whole groups of prompts."""
+"""Compares detectors or encoders by a paired bootstrap of whole groups of prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a result of detection says of trust, in sentences."""
+"""Says in sentences which detectors can be trusted on other sets."""
 
 from utils.schema import Metric, Result
 from utils.transfer.results import group_of, headline_kind, metric_of, plain_name, sets_of

@@ -1,4 +1,4 @@
-"""What detectors trained on one set do on another, read from result files."""
+"""Reads results of detection: detectors trained on one set and tested on another."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The results of detection as tables that fit a terminal."""
+"""Shows results of detection in tables of 80 columns."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,98 @@
+"""The rules of the layout: floors, no circle, tasks apart, and modules that a reader can take in."""
+
+import ast
+import graphlib
+
+import pytest
+
+from utils.config import ROOT
+
+# A room imports only rooms before it. A command line may also import what is above its own room.
+FLOORS = (
+    "schema", "config", "tasks", "files", "network", "model_folder", "cli", "tables", "hub", "openai_api", "metrics",
+    "data", "store", "encoders", "embed", "results", "evaluation", "transfer", "compare", "figures", "report",
+    "reproduce",
+)  # fmt: skip
+TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
+LONGEST, MOST_FLAT = 350, 14
+
+
+def modules(*folders):
+    """Module name to path, of every Python file under the folders."""
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+
+
+PROGRAM = modules("utils", *TASKS)
+
+
+def imported(source, known):
+    """Which of the known modules a source imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (named | {node.module}) & known.keys()
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known.keys()
+    return found
+
+
+IMPORTS = {name: imported(path.read_text(encoding="utf-8"), PROGRAM) for name, path in PROGRAM.items()}
+
+
+def room(name):
+    """The floor of a module of utils, as a number; the tasks are above all of them."""
+    parts = name.split(".")
+    return FLOORS.index(parts[1]) if parts[0] == "utils" else len(FLOORS)
+
+
+def upward(imports):
+    """Each import of a room that is above the importer's own, command lines aside."""
+    library = {name: found for name, found in imports.items() if not name.endswith(("__main__", "__init__"))}
+    return [(name, one) for name, found in library.items() for one in sorted(found) if room(one) > room(name)]
+
+
+def test_imports_are_read_wherever_they_stand():
+    source = "from utils import files\nimport utils.schema\ndef f():\n    from utils.data.reading import rows\n"
+    assert imported(source, PROGRAM) == {"utils.files", "utils.schema", "utils.data.reading"}
+
+
+def test_a_room_imports_only_what_is_below_it():
+    assert upward({"utils.files": {"utils.config", "utils.report.render"}}) == [("utils.files", "utils.report.render")]
+    assert upward(IMPORTS) == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    list(graphlib.TopologicalSorter(IMPORTS).static_order())  # raises CycleError, which names the circle
+
+
+def test_tasks_do_not_import_each_other():
+    across = [(name, one) for name in IMPORTS for one in IMPORTS[name]
+              if one.split(".")[0] in TASKS and one.split(".")[0] != name.split(".")[0]]  # fmt: skip
+    assert across == []
+
+
+def test_nothing_imports_a_command_line():
+    for name, path in modules("utils", *TASKS, "benchmarks").items():
+        assert not [one for one in imported(path.read_text(encoding="utf-8"), PROGRAM) if "__main__" in one], name
+
+
+def test_only_command_lines_import_the_flags():
+    allowed = ("__main__", "utils.evaluation.settings", "utils.evaluation.run", *TASKS)
+    assert [name for name in IMPORTS if "utils.cli" in IMPORTS[name] and not name.endswith("__main__")
+            and not name.startswith(allowed[1:])] == []  # fmt: skip
+
+
+def test_the_hall_and_the_modules_are_small():
+    flat = [name for name in PROGRAM if name.startswith("utils.") and name.count(".") == 1]
+    assert len(flat) <= MOST_FLAT, flat
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in PROGRAM.items()}
+    assert {name: n for name, n in lines.items() if n > LONGEST} == {}
+
+
+@pytest.mark.parametrize("name", modules("utils", *TASKS, "benchmarks"))
+def test_a_modules_first_line_says_one_thing(name):
+    path = ROOT / (name.replace(".", "/") + ".py")
+    first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    assert first.endswith((".", "?")) and "; " not in first and ". " not in first, first
