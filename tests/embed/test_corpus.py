@@ -293,7 +293,12 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ("a.csv", "id,prompt\n1,a\n2,sec\0ret\n", [], r"a.csv: row 2 \(line 3\): holds a NUL character"),
         ("a.parquet", "secret", [], r"a.parquet: can't be read \(it is not Parquet, or is damaged\)"),
         ("a.csv.gz", "secret", [], r"a.csv.gz: can't be read \(damaged or cut short\)"),
-        ("a.csv.GZ", gzip.compress(b"id,prompt\n1,secret\n" * 9)[:40], [], r"a.csv.GZ: can't be read \(damaged or cut"),
+        (
+            "a.csv.GZ",
+            gzip.compress(b"id,prompt\n1,secret\n" * 9, mtime=0)[:40],
+            [],
+            r"a.csv.GZ: can't be read \(damaged or cut",
+        ),
         ("a.csv.zst", "secret", [], r"a.csv.zst: can't be read"),
         ("a.txt", "secret", [], "--input a.txt: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson"),
         ("a.parquet.gz", "secret", [], "--input a.parquet.gz: unknown kind of file"),
