@@ -32,11 +32,15 @@ def frame():
 def test_beavertails_prompts_are_drawn_as_the_paper_says(frame):
     head, tail = average_similarity.beavertails_head_and_tail(frame)
     assert len(head) == len(tail) == 500 and not set(head) & set(tail)
-    first = frame.iloc[:1250]  # the first row of each prompt
-    parts = [first[first.is_safe == label].sample(n=500, random_state=42) for label in (True, False)]
-    both = pd.concat(parts)
-    assert head == both.sample(n=500, random_state=42).prompt.tolist()
-    assert sorted(head + tail) == sorted(both.prompt)
+
+
+    def drawn(prompts):
+        """500 of the prompts as the legacy generator of NumPy draws them without replacement, seeded with 42."""
+        return [prompts[i] for i in np.random.RandomState(42).choice(len(prompts), 500, replace=False)]
+
+    # Safe prompts have even numbers: the first row of each prompt counts.
+    both = [prompt for parity in (0, 1) for prompt in drawn([f"prompt {i}" for i in range(parity, 1250, 2)])]
+    assert head == drawn(both) and tail == [prompt for prompt in both if prompt not in set(head)]
     numbers = [int(prompt.split()[1]) for prompt in head + tail]
     assert sum(i % 2 == 0 for i in numbers) == 500, "a repeated prompt counts with its first label"
 
@@ -56,13 +60,9 @@ def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypat
     embedder = Embedder(registry.resolve("all-minilm-l6-v2"), kept)
     b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS)
     head, tail = average_similarity.beavertails_head_and_tail(frame)
-    rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head[:60] + tail}
-    whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head[:60], tail)]
-    ours = LetterEncoder().encode(head).astype(float), LetterEncoder().encode(tail).astype(float)
-    from utils.metrics import embedding as metrics
-
-    assert metrics.average_similarity(ours[0][:60], ours[1])[0] == pytest.approx(np.mean(whole), abs=1e-9)
-    assert (b.source, b.value) == ("beavertails", pytest.approx(metrics.average_similarity(*ours)[0], abs=1e-9))
+    rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head + tail}
+    whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head, tail)]
+    assert (b.source, b.value) == ("beavertails", pytest.approx(np.mean(whole), abs=1e-7))
     monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: pytest.fail("was asked for again"))
     assert baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS) == b
 

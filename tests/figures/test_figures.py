@@ -121,8 +121,13 @@ def test_all_are_written_in_every_form(sample_results, capsys):
     assert figures_main.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
     assert "without safety_detection: all-minilm-l6-v2: no result in" in capsys.readouterr().err
     assert figures_main.main(["--out", str(sample_results)]) == 0
-    names = {path.stem for path in folder.iterdir()}
-    assert len(names) == 10 and {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".pdf"}
+    kinds = {
+        "challenging": ("heatmap", "average", "accuracy_curve"),
+        "contrast": ("heatmap", "average", "overlap"),
+        "taxonomy": ("heatmap", "average", "purity_against_k", "tsne"),
+    }
+    names = {f"safety_{task}_{kind}.{form}" for task, found in kinds.items() for kind in found for form in FORMS}
+    assert {path.name for path in folder.iterdir()} == names
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
     first = [path.read_bytes() for path in heatmaps]
