@@ -11,8 +11,16 @@ WIDTH = 80
 
 
 def number(value: float | None) -> str:
-    """Three decimals; a hyphen where there is no number."""
-    return "-" if value is None else f"{value:.3f}"
+    """A number to three decimals; what rounds to zero has no sign. A hyphen if there is no number."""
+    return "-" if value is None else f"{value:z.3f}"
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    """A difference with its sign; what rounds to zero has none. A hyphen if there is no difference."""
+    if value is None:
+        return "-"
+    text = f"{value:+.{decimals}f}"
+    return text if float(text) else text[1:]
 
 
 def p_text(p: float | None) -> str:
@@ -31,7 +39,7 @@ def with_interval(metric: Metric | None) -> str:
     """A value and half the width of its 95 % interval, where it has one."""
     if metric is None or metric.low is None:
         return number(None if metric is None else metric.value)
-    return f"{metric.value:.3f} ±{(metric.high - metric.low) / 2:.3f}"
+    return f"{number(metric.value)} ±{number((metric.high - metric.low) / 2)}"
 
 
 def blocks(

@@ -27,6 +27,7 @@ from utils.reproduce import machine
 from utils.reproduce import tables as reproduce_tables
 from utils.reproduce.cells import rounding_of
 from utils.results import result_file
+from utils.results.tables import group_table
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
 FIGURES = paper.paper_figures()
@@ -321,11 +322,19 @@ def test_the_summary_has_averages_counts_and_the_worst_verdict(tmp_path, capsys)
     lines = capsys.readouterr().out.split("averages, and the verdicts of the 24 cells")[1].splitlines()
     rows = [line.split() for line in lines if line.startswith("ST5-")]
     # ST5-XL's mean of the ten printed types is 0.4566, its printed average purity 0.753; ST5-Large's 0.479 and 0.749.
-    assert rows[0] == ["ST5-XL", "0.457", "0.457", "+0.000", "0.753", "0.753", "+0.000"]
+    assert rows[0] == ["ST5-XL", "0.457", "0.457", "0.000", "0.753", "0.753", "0.000"]
     assert rows[1] == ["ST5-Large", "0.467", "0.479", "-0.012", "0.759", "0.749", "+0.010"]
     # Both averages are in our interval of ±0.05, action is 0.07 off; the other 21 are the paper's own.
     assert rows[2] == ["ST5-XL", "24", "0", "0", "0.000", "within", "rounding"]
     assert rows[3] == ["ST5-Large", "21", "2", "1", "0.070", "differs"]
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign(tmp_path, capsys):
+    both(tmp_path, "st5-xl", gap=lambda group: -0.0004)
+    assert reproduce_main.main(["table", "st5-xl", "--out", str(tmp_path)]) == 0
+    result = result_file.read_result(result_file.result_path(tmp_path, "paper", "safety_taxonomy", "st5-xl"))
+    for text in (capsys.readouterr().out, group_table([result], "categorical_purity")):
+        assert " 0.000" in text and "-0.000" not in text and "+0.000" not in text
 
 
 def test_all_eleven_in_every_format(tmp_path, capsys):

@@ -70,7 +70,7 @@ def _cells(one: Reproduction, metric: str, form: str) -> str:
         (title, [cell.group for cell in cells]),
         ("ours", [tables.with_interval(cell.ours) for cell in cells]),
         ("paper", [tables.number(cell.paper) for cell in cells]),
-        ("diff", [f"{cell.difference:+.3f}" for cell in cells]),
+        ("diff", [tables.signed(cell.difference) for cell in cells]),
         ("verdict", [cell.verdict for cell in cells]),
     ]
     if form == "markdown":
@@ -90,14 +90,14 @@ def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
             [
                 (metric.split("_")[1], [tables.number(cell.ours.value) for cell in averages]),
                 ("paper", [tables.number(cell.paper) for cell in averages]),
-                ("diff", [f"{cell.difference:+.3f}" for cell in averages]),
+                ("diff", [tables.signed(cell.difference) for cell in averages]),
             ]
         )
     counts = zip(("rounding", "interval", "differ"), VERDICTS, strict=True)
     blocks.append(
         [
             *((head, [str(one.count(verdict)) for one in reproductions]) for head, verdict in counts),
-            ("largest", [f"{max(abs(cell.difference) for cell in one.cells):.3f}" for one in reproductions]),
+            ("largest", [tables.number(max(abs(cell.difference) for cell in one.cells)) for one in reproductions]),
             ("verdict", [one.verdict for one in reproductions]),
         ]
     )
