@@ -72,6 +72,14 @@ def test_sourced_from_another_folder_it_builds_then_evaluates(house, name, task)
 
 
 @pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("path", ["./safety_taxonomy.sh", "../scripts/safety_taxonomy.sh"])
+def test_sourced_by_a_relative_path(house, name, path):
+    run = shell(name, f"source {path} tfidf; echo status $? in $PWD", cwd=house / "scripts")
+    assert "call: -m Safety_Taxonomy.evaluate tfidf\n" in run.stdout
+    assert run.stdout.endswith(f"status 0 in {house}/scripts\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize(
     "how", ["{settings} source script", "{settings}; source script", "export {settings}; . script"]
 )
@@ -93,7 +101,7 @@ def test_a_setting_for_one_call_does_not_stay(house, name):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-@pytest.mark.parametrize("options", ["", "set -u", "set -o noglob", "set -f -u"])
+@pytest.mark.parametrize("options", ["", "set -u", "set -o noglob", "set -f -u", "set -o ksharrays 2>/dev/null"])
 def test_the_shell_survives_a_failing_step_with_its_options_intact(house, name, options):
     script = f"'{house}/scripts/safety_taxonomy.sh'"
     run = shell(
