@@ -404,25 +404,24 @@ def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, ca
     assert reasons[3].startswith("incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl);")
 
 
-def test_what_the_script_ran_and_what_it_could_not(tmp_path, capsys):
+def test_what_was_run_and_what_failed(tmp_path, capsys, monkeypatch):
     for name in ("st5-base", "st5-large", "st5-xl"):
         both(tmp_path, name)
-    journal = tmp_path / "ran"
-    journal.write_text("st5-base\t\nst5-large\t--model st5-large: no memory\n")
+    ran = {"st5-base": "", "st5-large": "--model st5-large: no memory"}
+    monkeypatch.setattr(reproduce_main, "evaluate_encoders", lambda *choices, **more: ran)
     names = ["st5-base", "st5-large", "st5-xl", "st5-xxl"]
-    assert reproduce_main.main(["table", "--ran", str(journal), *names, "--out", str(tmp_path)]) == 3
+    assert reproduce_main.main(["run", *names, "--out", str(tmp_path)]) == 3
     captured = capsys.readouterr()
     assert "ST5-Base (st5-base), float32, 2026-01-02\n" in captured.out
     for name in ("ST5-Large (st5-large)", "ST5-XL (st5-xl)"):
         assert f"{name}, float32, 2026-01-02, by an earlier run\n" in captured.out
     assert captured.err.splitlines() == [
         "st5-large failed: --model st5-large: no memory",
-        "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); the reasons stand above",
+        "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); see the reasons above",
     ]
-    assert reproduce_main.main(["table", "--ran", str(journal), "st5-base", "--out", str(tmp_path)]) == 0
-    assert (
-        reproduce_main.main(["table", "--ran", str(tmp_path / "none"), "st5-base", "--out", str(tmp_path / "no")]) == 3
-    )
+    assert reproduce_main.main(["run", "st5-base", "--out", str(tmp_path)]) == 0
+    ran.clear()
+    assert reproduce_main.main(["run", "st5-base", "--out", str(tmp_path / "no")]) == 3
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -436,12 +435,13 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
             return np.array([list(sha256(text.encode()).digest()[:8]) for text in texts], dtype=np.float32) + 1
 
     name = "sentence-bert-all"
-    monkeypatch.setattr(loading, "load", lambda spec: Arbitrary())
+    loaded = []
+    monkeypatch.setattr(loading, "load", lambda spec: loaded.append(spec.name) or Arbitrary())
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
-    for task in (CHALLENGING, TAXONOMY):
-        assert evaluation_run.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
-    capsys.readouterr()
+    flags += ["--bootstrap", "1000"]
+    assert evaluation_run.evaluate_all((CHALLENGING, TAXONOMY), "paper", flags, show_data=False) == 0
+    assert loaded == [name] and "sha256" not in capsys.readouterr().err
     rows = cells(capsys, name, "--out", tmp_path)
     assert len(rows) == 24
     for row in rows:
