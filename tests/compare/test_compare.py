@@ -12,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import tables, transfer
+from utils import tables
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
 from utils.schema import DataFile, EncoderInfo, Metric
 from utils.tables import p_text
+from utils.transfer import differences as transfer_differences
 
 
 def table(capsys, *arguments):
@@ -274,7 +275,7 @@ def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
 
 def test_detectors_are_resampled_as_often_as_their_correction_needs(detectors, capsys, monkeypatch):
     # Of 2 encoders in 5 groups: 50 resamples for each difference, so that the least p-value is 10 of 501.
-    monkeypatch.setattr(transfer, "LEAST_RESAMPLES", 10)
+    monkeypatch.setattr(transfer_differences, "LEAST_RESAMPLES", 10)
     rows = table(capsys, "none", "first", "both", "--out", detectors)
     assert min(float(r["p_holm"]) for r in rows if r["p_holm"] and r["group"] != "across") == pytest.approx(10 / 501)
 
