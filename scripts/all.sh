@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every task, one after the other, then the report.
+# Runs the paper's three tasks, then writes the report.
 # Usage: source scripts/all.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
 # shellcheck source=scripts/as_child.sh
 (return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Encoders that have been evaluated, beside one another: differences with p-values, and a ranking that ties.
+# Compares encoders that have been evaluated: differences with p-values, and a ranking with ties.
 # Usage: source scripts/compare.sh [ENCODER ...] [--flags]   (or run it with bash; --help lists the flags)
 # shellcheck source=scripts/as_child.sh
 (return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }

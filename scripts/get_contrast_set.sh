@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Safety-Contrast set: has GPT write one, fetches the one the paper published, or points to the bundled sample.
+# Gets a contrast set: has GPT write one, downloads the one that the paper published, or names the bundled sample.
 # Usage: source scripts/get_contrast_set.sh [--flags]   (or SOURCE=paper or SOURCE=sample before it; --help lists the flags)
 # shellcheck source=scripts/as_child.sh
 (return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }

@@ -1,4 +1,4 @@
-"""The two tasks of the paper's tables in one process, so that an encoder is loaded once. utils/reproduce starts it."""
+"""Runs the two tasks of the paper's tables in one process for utils/reproduce, so that each encoder is loaded once."""
 
 import sys
 

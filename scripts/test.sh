@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up and runs every check: ruff, shellcheck where it is installed, the tests.
+# Sets up and runs every check: ruff, shellcheck if it is installed, the tests.
 # Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)
 # shellcheck source=scripts/as_child.sh
 (return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
@@ -17,16 +17,16 @@ fi
 bash setup.sh --dev
 PYTHON=$(environment_python)
 if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    # On a machine of one's own these are one's own choice: what needs them is skipped there, with the reason.
+    # Only in CI: elsewhere the user chooses what to install, and checks that need a missing tool are skipped.
     for tool in zsh shellcheck chromium; do
         command -v "$tool" >/dev/null || { apt-get -qq update && apt-get -qq -y install "$tool"; } >/dev/null 2>&1 ||
-            echo "test.sh: could not install $tool; what needs it is skipped" >&2
+            echo "test.sh: could not install $tool; the checks that need it are skipped" >&2
     done
 fi
 "$PYTHON" -m ruff check .
 if command -v shellcheck >/dev/null; then
     shellcheck -x setup.sh scripts/*.sh .ci/run
 else
-    echo "test.sh: shellcheck is not installed; the scripts are not linted" >&2
+    echo "test.sh: shellcheck is not installed; the scripts are not checked" >&2
 fi
 exec "$PYTHON" -m pytest "$@"

@@ -87,7 +87,7 @@ def test_without_hub_key_and_token_each_of_the_eleven_has_its_reason(able, capsy
             }.get(name, "no hub"),
         ]
     assert len(rows) == 11 and text.count("no hub: ") == 1
-    assert "connect, or set HF_ENDPOINT to a mirror" in text and "put OPENAI_API_KEY=... into .env" in text
+    assert "check the connection, or set HF_ENDPOINT to a mirror" in text and "put OPENAI_API_KEY=... into .env" in text
     for page in ("mistralai/Mistral-7B-Instruct-v0.2", "meta-llama/Meta-Llama-3-8B-Instruct"):
         assert f"accept its terms at https://huggingface.co/{page} and put a token into HF_TOKEN" in text
 
@@ -112,7 +112,7 @@ def test_every_checkpoint_has_to_be_cached_at_its_pinned_commit(able):
     assert len(asked) == 5 and ("princeton-nlp/sup-simcse-bert-base-uncased", "refs/pr/5", "90bd602") in asked
 
 
-def test_offline_by_choice_is_told_from_a_hub_that_fails(able, capsys):
+def test_offline_by_choice_has_its_own_reason(able, capsys):
     able.setattr(hub, "is_offline", lambda: True)
     able.setattr(hub, "reachable", lambda: pytest.fail("must not be asked"))
     assert "no hub: the weights are not cached, and HF_HUB_OFFLINE forbids" in plan(capsys, "st5-xl")[2]
@@ -141,23 +141,23 @@ def test_memory_that_is_needed(name, dtype, gigabytes):
         (
             {"main memory": 16.19e9},
             [],
-            "st5-xxl needs about 24.4 GB, free are 16.1 GB of main memory; --dtype bfloat16 would need 12.7 GB",
+            "st5-xxl needs about 24.4 GB (free: 16.1 GB of main memory); --dtype bfloat16 would need 12.7 GB",
         ),
-        ({"main memory": 8e9}, [], "free are 8.0 GB of main memory; take a machine that has more"),
+        ({"main memory": 8e9}, [], "(free: 8.0 GB of main memory); use a machine with more memory"),
         (
             {"main memory": 8e9},
             ["--dtype", "bfloat16"],
-            "needs about 12.7 GB, free are 8.0 GB of main memory; take a machine that has more",
+            "needs about 12.7 GB (free: 8.0 GB of main memory); use a machine with more memory",
         ),
         (
             {"main memory": 64e9, "cuda:1": 10e9},
             ["--device", "cuda:1"],
-            "free are 10.0 GB of cuda:1; --device cpu would have room",
+            "(free: 10.0 GB of cuda:1); --device cpu has enough memory",
         ),
         (
             {"main memory": 9e9, "cuda": 10e9},
             [],
-            "free are 9.0 GB of main memory and 10.0 GB of cuda; take a machine that has more",
+            "(free: 9.0 GB of main memory and 10.0 GB of cuda); use a machine with more memory",
         ),
     ],
 )
@@ -181,8 +181,8 @@ def test_an_api_that_is_not_the_papers_or_a_dtype_it_lacks(able, capsys):
     able.setenv("OPENAI_BASE_URL", "http://user:secret@localhost:8000/v1")
     names, _, text = plan(capsys, "text-embedding-v3", "--dtype", "bfloat16")
     assert names == [] and "secret" not in text
-    assert "other API: text-embedding-v3 is api.openai.com's; leave OPENAI_BASE_URL out (localhost:8000/v1)" in text
-    assert "dtype: text-embedding-v3 has float32 vectors only" in text
+    assert "other API: text-embedding-v3 runs at api.openai.com; unset OPENAI_BASE_URL (localhost:8000/v1)" in text
+    assert "dtype: text-embedding-v3 returns only float32 vectors" in text
 
 
 def test_a_plan_that_ends_at_the_hub_imports_no_torch():
@@ -197,8 +197,8 @@ def test_a_plan_that_ends_at_the_hub_imports_no_torch():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan", "st5-xxxl"], "st5-xxxl: none of the paper's eleven encoders; nearest: st5-xxl, st5-xl"),
-        (["table", "all-minilm-l6-v2"], "all-minilm-l6-v2: none of the paper's eleven encoders"),
+        (["plan", "st5-xxxl"], "st5-xxxl: not one of the paper's eleven encoders; nearest: st5-xxl, st5-xl"),
+        (["table", "all-minilm-l6-v2"], "all-minilm-l6-v2: not one of the paper's eleven encoders"),
         (["plan", "--dtype", "int8"], "--dtype int8: give one of auto, float32"),
         (["plan", "--device", "tpu", "st5-xl"], "--device tpu: give auto, cuda, mps or cpu"),
         (["table", "--format", "html"], "--format html: give one of text, markdown, csv"),
@@ -400,7 +400,7 @@ def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, ca
     assert captured.out.count("(st5-") == 1 and captured.out.startswith("ST5-Base (st5-base)")
     reasons = captured.err.splitlines()
     assert "st5-large: no result in" in reasons[0] and "safety_taxonomy; run: source scripts/reproduce.sh" in reasons[0]
-    assert "st5-xl.json: not computed as the paper did" in reasons[1] and "not a result file" in reasons[2]
+    assert "st5-xl.json: not computed as in the paper" in reasons[1] and "not a result file" in reasons[2]
     assert reasons[3].startswith("incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl);")
 
 
@@ -414,7 +414,7 @@ def test_what_was_run_and_what_failed(tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert "ST5-Base (st5-base), float32, 2026-01-02\n" in captured.out
     for name in ("ST5-Large (st5-large)", "ST5-XL (st5-xl)"):
-        assert f"{name}, float32, 2026-01-02, by an earlier run\n" in captured.out
+        assert f"{name}, float32, 2026-01-02, from an earlier run\n" in captured.out
     assert captured.err.splitlines() == [
         "st5-large failed: --model st5-large: no memory",
         "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); see the reasons above",

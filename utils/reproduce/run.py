@@ -17,11 +17,11 @@ INTERRUPTED, KILLED = 130, 137
 def evaluate_encoders(names: Sequence[str], device: str, dtype: str, out: Path, use_store: bool) -> dict[str, str]:
     """Evaluates those of the paper's encoders `names` that can run here, on both tasks of the paper's tables.
 
-    An encoder that fails, or is killed because memory runs out, does not end the others. Looking for free memory takes
-    some itself (torch, and a context on each GPU), so this too is left to a child process, `utils.reproduce plan`.
+    An encoder that fails, or is killed because memory runs out, does not end the others. A child process decides what
+    can run too (`utils.reproduce plan`), because to measure a GPU's free memory takes some until the process ends.
 
-    Returns why each encoder that was run failed, '' if it did not. Raises SystemExit with the exit status of the plan
-    or the data's step if it fails, and with 130 after Ctrl-C; the child process has then printed the reason.
+    Returns why each encoder that was run failed, '' if it did not. Raises SystemExit if a child process could not plan
+    or find the data, with its exit status, and with 130 after Ctrl-C; the child process has printed the reason.
     """
     choices = [f"--device={device}", f"--dtype={dtype}"]
     runnable = _checked("utils.reproduce", "plan", *names, *choices, stdout=subprocess.PIPE).split()
