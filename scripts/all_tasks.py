@@ -1,4 +1,4 @@
-"""Every task in one process, so that an encoder is loaded once, then the report. scripts/all.sh calls it."""
+"""Runs the paper's three tasks in one process, so that each encoder is loaded once, then writes the report."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ PROGRAM = "scripts.all_tasks"
 
 
 def of_report(argv: Sequence[str]) -> list[str]:
-    """Those of the evaluations' arguments that the report takes."""
+    """The arguments of the evaluations that the report takes too."""
     given = vars(parser(PROGRAM, "").parse_args(argv))
     values = [f"--{name}={given[name]}" for name in report_main.TAKES if isinstance(given.get(name), str)]
     return [value.removeprefix("--encoder=") for value in values] + ["--quiet"] * given["quiet"]

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Finds the Python environment that the scripts run in. Sourced by them after they have become a child process
-# of their own, with the repository's root as working directory; never sourced into a user's shell.
+# Finds the Python environment that the scripts run in. The scripts source this file in a child process, with the
+# repository's root as the working directory; it is never sourced in a user's shell.
 
-environment_prefix() { # the active environment, else .venv, else nothing
+environment_prefix() { # prints the active environment, else .venv, else nothing
     local prefix
     for prefix in "${VIRTUAL_ENV-}" "${CONDA_PREFIX-}" "$PWD/.venv"; do
         if [ -n "$prefix" ] && [ -x "$prefix/bin/python" ]; then
@@ -20,12 +20,12 @@ installed_stamp() { # installed_stamp REQUIREMENTS_FILE
     echo "$(environment_prefix)/safe-embed-$1"
 }
 
-required_by() { # required_by REQUIREMENTS_FILE: its lines and those of the files that it includes
+required_by() { # required_by REQUIREMENTS_FILE: prints its lines and those of the files that it includes
     cat "$1"
     sed -n 's/^-r //p' "$1" | while read -r included; do cat "$included"; done
 }
 
-is_installed() { # is_installed REQUIREMENTS_FILE: was just this list installed here?
+is_installed() { # is_installed REQUIREMENTS_FILE: whether exactly this list was installed
     [ -n "$(environment_prefix)" ] && required_by "$1" | cmp -s - "$(installed_stamp "$1")"
 }
 
@@ -42,9 +42,9 @@ asks_for_help() { # asks_for_help ARGUMENTS...
     esac
 }
 
-# A script that is sourced without arguments sees those of its caller. The scripts' first line notes where it was
-# sourced (CALLED_FROM, FILE:LINE) or the whole command string of `bash -c` (CALLED_AS); where that text shows
-# the script's name with nothing after it, the arguments are the caller's and not meant for us.
+# A script that is sourced without arguments sees the arguments of its caller. as_child.sh stores where the script was
+# sourced (CALLED_FROM, FILE:LINE) and the command string of `bash -c` or `zsh -c` (CALLED_AS). If nothing follows the
+# script's name in that text, the arguments are the caller's and are ignored.
 arguments_are_inherited() { # arguments_are_inherited SCRIPT_NAME
     local place text after
     [ -n "${CALLED_FROM+set}" ] || return 1

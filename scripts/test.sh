@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
-# Sets up and runs every check: ruff, shellcheck where it is installed, the tests.
+# Sets up and runs every check: ruff, shellcheck if it is installed, the tests.
 # Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)
-(return 0 2>/dev/null) && { (export MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT SOURCE \
-    SAFE_EMBED_DATA_DIR SAFE_EMBED_CACHE_DIR OPENAI_API_KEY OPENAI_BASE_URL HF_TOKEN HF_ENDPOINT HF_HOME HF_HUB_OFFLINE
-    CALLED_FROM="${BASH_SOURCE[1]-}:${BASH_LINENO[0]-}${funcfiletrace[1]-}" \
-        CALLED_AS="${BASH_EXECUTION_STRING-}${ZSH_EXECUTION_STRING-}" \
-        command bash "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
+# shellcheck source=scripts/as_child.sh
+(return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
 set -euo pipefail
 export SAFE_EMBED_CALLED_FROM_DIR="${SAFE_EMBED_CALLED_FROM_DIR:-$PWD}"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,16 +17,16 @@ fi
 bash setup.sh --dev
 PYTHON=$(environment_python)
 if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    # On a machine of one's own these are one's own choice: what needs them is skipped there, with the reason.
+    # Only in CI: elsewhere the user chooses what to install, and checks that need a missing tool are skipped.
     for tool in zsh shellcheck chromium; do
         command -v "$tool" >/dev/null || { apt-get -qq update && apt-get -qq -y install "$tool"; } >/dev/null 2>&1 ||
-            echo "test.sh: could not install $tool; what needs it is skipped" >&2
+            echo "test.sh: could not install $tool; the checks that need it are skipped" >&2
     done
 fi
 "$PYTHON" -m ruff check .
 if command -v shellcheck >/dev/null; then
     shellcheck -x setup.sh scripts/*.sh .ci/run
 else
-    echo "test.sh: shellcheck is not installed; the scripts are not linted" >&2
+    echo "test.sh: shellcheck is not installed; the scripts are not checked" >&2
 fi
 exec "$PYTHON" -m pytest "$@"

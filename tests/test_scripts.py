@@ -72,6 +72,14 @@ def test_sourced_from_another_folder_it_builds_then_evaluates(house, name, task)
 
 
 @pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("path", ["./safety_taxonomy.sh", "../scripts/safety_taxonomy.sh"])
+def test_sourced_by_a_relative_path(house, name, path):
+    run = shell(name, f"source {path} tfidf; echo status $? in $PWD", cwd=house / "scripts")
+    assert "call: -m Safety_Taxonomy.evaluate tfidf\n" in run.stdout
+    assert run.stdout.endswith(f"status 0 in {house}/scripts\n")
+
+
+@pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize(
     "how", ["{settings} source script", "{settings}; source script", "export {settings}; . script"]
 )
@@ -93,7 +101,7 @@ def test_a_setting_for_one_call_does_not_stay(house, name):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-@pytest.mark.parametrize("options", ["", "set -u", "set -o noglob", "set -f -u"])
+@pytest.mark.parametrize("options", ["", "set -u", "set -o noglob", "set -f -u", "set -o ksharrays 2>/dev/null"])
 def test_the_shell_survives_a_failing_step_with_its_options_intact(house, name, options):
     script = f"'{house}/scripts/safety_taxonomy.sh'"
     run = shell(
@@ -168,96 +176,16 @@ def test_get_contrast_set_hands_source_on(house, name):
     assert "call: -m Safety_Contrast.build_data get\n" in run.stdout and "SOURCE=paper" in run.stdout
 
 
-@pytest.fixture
-def reproducing(house):
-    """The house with a Python whose plan names $RUNNABLE, and whose evaluations end as $ENDS says: ENCODER=STATUS."""
-    (house / ".venv" / "bin" / "python").write_text(
-        """#!/bin/bash
-[ "$1" = -c ] && exit 0
-echo "call: $*" >&2
-case "$*" in
-    *"--help"*) echo help ;;
-    *"reproduce plan nonsense") exit 2 ;;
-    *"reproduce plan"*) printf '%s\\n' $RUNNABLE ;;
-    *"reproduce table"*) echo "the table"; cat "$5" >&2; exit "${TABLE-0}" ;;
-    *build_data*) exit "${BUILD-0}" ;;
-    *evaluate*)
-        echo "an evaluation's own table"
-        for end in ${ENDS-}; do
-            [ "$4" = "${end%=*}" ] || continue
-            [ "${end#*=}" = 2 ] && echo "why $4 failed" >"$SAFE_EMBED_ERROR_FILE"
-            exit "${end#*=}"
-        done
-        ;;
-esac
-exit 0
-"""
-    )
-    return house
-
-
-def reproduce_calls(run):
-    return [line.removeprefix("call: -m ") for line in run.stdout.splitlines() if line.startswith("call: -m ")]
-
-
-PAPERS = "--data paper --baseline auto --top-k 10"
-
-
 @pytest.mark.parametrize("name", SHELLS)
-def test_reproduce_runs_what_can_run_in_the_papers_setting_and_ends_with_the_table(reproducing, name):
-    given = "one two --device cpu --no-cache --format csv --out=o"
-    text = f"source '{reproducing}/scripts/reproduce.sh' {given}; echo $? in $PWD"
-    run = shell(name, text, RUNNABLE="one two", TMPDIR=str(reproducing))
-    flags = f"--device cpu --no-cache --out=o {PAPERS}"
-    calls = reproduce_calls(run)
-    assert calls[:-1] == [
-        f"utils.reproduce plan {given}",
-        f"Safety_Challenging.build_data {flags}",
-        f"Safety_Taxonomy.build_data {flags}",
-        *(
-            f"{task}.evaluate --model {encoder} {flags}"
-            for encoder in ("one", "two")
-            for task in ("Safety_Challenging", "Safety_Taxonomy")
-        ),
+def test_reproduce_is_one_program_that_gets_the_arguments_and_sets_the_status(house, name):
+    script = f"source '{house}/scripts/reproduce.sh'"
+    run = shell(name, f"{script} st5-xl --out 'a b'; echo $? in $PWD")
+    assert [line for line in run.stdout.splitlines() if line.startswith("call:")] == [
+        "call: -m utils.reproduce run st5-xl --out a b"
     ]
-    assert re.fullmatch(rf"utils.reproduce table --ran \S.*/ran {given}", calls[-1])
-    assert run.stdout.count("the table") == 1 and "own table" not in run.stdout
-    assert run.stdout.endswith("one\t\ntwo\t\n0 in /\n"), run.stdout
-    assert not list(reproducing.glob("tmp*")), "nothing is left behind"
-
-
-@pytest.mark.parametrize("name", SHELLS)
-def test_reproduce_goes_on_after_an_encoder_that_fails_and_tells_the_table_why(reproducing, name):
-    text = f"source '{reproducing}/scripts/reproduce.sh'; echo $?"
-    run = shell(name, text, RUNNABLE="one two three four", ENDS="one=2 two=137 three=1", TABLE="3")
-    assert run.stdout.endswith(
-        "one\twhy one failed\n"
-        "two\tkilled (status 137), most likely for want of memory\n"
-        "three\tended with status 1\n"
-        "four\t\n"
-        "3\n"
-    ), run.stdout
-    evaluated = [call.split()[2] for call in reproduce_calls(run) if ".evaluate" in call]
-    assert evaluated == ["one", "two", "three", "four", "four"], "the second task of one that failed is left out"
-
-
-@pytest.mark.parametrize("name", SHELLS)
-def test_reproduce_is_stopped_by_ctrl_c_bad_usage_and_missing_data(reproducing, name):
-    script = f"source '{reproducing}/scripts/reproduce.sh'"
-    run = shell(name, f"{script}; echo $?", RUNNABLE="one two", ENDS="one=130")
-    assert run.stdout.endswith("130\n") and "two" not in run.stdout and "the table" not in run.stdout
-    run = shell(name, f"{script} nonsense; echo $?", RUNNABLE="one")
-    assert run.stdout.endswith("2\n") and len(reproduce_calls(run)) == 1
-    run = shell(name, f"{script}; echo $?", RUNNABLE="one", BUILD="2")
-    assert run.stdout.endswith("2\n") and ".evaluate" not in run.stdout and "the table" not in run.stdout
-
-
-def test_reproduce_where_nothing_can_run_still_compares_and_needs_no_data(reproducing):
-    run = shell("bash", f"source '{reproducing}/scripts/reproduce.sh' --out 'a b'; echo $?", RUNNABLE="", TABLE="3")
-    assert [call.split()[1] for call in reproduce_calls(run)] == ["plan", "table"]
-    assert run.stdout.endswith("3\n")
-    run = shell("bash", f"source '{reproducing}/scripts/reproduce.sh' -h; echo $?", RUNNABLE="one")
-    assert reproduce_calls(run) == ["utils.reproduce --help"] and run.stdout.endswith("help\n0\n")
+    assert "from: /\n" in run.stdout and run.stdout.endswith("0 in /\n")
+    (house / ".venv" / "bin" / "python").write_text("#!/bin/bash\nexit 3\n")
+    assert shell(name, f"{script}; echo $?").stdout == "3\n"
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -359,8 +287,8 @@ def test_help_of_the_tests_installs_nothing(house, name, flag):
 
 def test_reproduce_shows_what_it_takes_and_no_more(capsys):
     with pytest.raises(SystemExit) as ended:
-        reproduce_main.main(["--help"])
+        reproduce_main.main(["run", "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and said.startswith("usage: scripts/reproduce.sh [ENCODER ...] ")
     assert set(re.findall(r"--[a-z-]+", said)) == {"--help", "--device", "--dtype", "--out", "--no-cache", "--format"}
-    assert "{plan,table}" not in said
+    assert "{run," not in said

@@ -74,8 +74,13 @@ def setting(name: str) -> str:
     return os.environ.get(name) or default
 
 
+def environment_with(**variables: str) -> dict[str, str]:
+    """The environment and these variables, for a child process."""
+    return {**os.environ, **variables}
+
+
 def leave_error(line: str) -> None:
-    """Leaves the line that a run ended with in SAFE_EMBED_ERROR_FILE, where a script that goes on asked for it."""
+    """Writes the line that a run ended with to SAFE_EMBED_ERROR_FILE, if the process that started it has set that."""
     path = os.environ.get("SAFE_EMBED_ERROR_FILE")
     if path:
         Path(path).write_text(f"{line}\n", encoding="utf-8")

@@ -11,8 +11,16 @@ WIDTH = 80
 
 
 def number(value: float | None) -> str:
-    """Three decimals; a hyphen where there is no number."""
-    return "-" if value is None else f"{value:.3f}"
+    """A number to three decimals; what rounds to zero has no sign. A hyphen if there is no number."""
+    return "-" if value is None else f"{value:z.3f}"
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    """A difference with its sign; what rounds to zero has none. A hyphen if there is no difference."""
+    if value is None:
+        return "-"
+    text = f"{value:+.{decimals}f}"
+    return text if float(text) else text[1:]
 
 
 def p_text(p: float | None) -> str:
@@ -23,15 +31,15 @@ def p_text(p: float | None) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A cell's text that Markdown takes for text: no bar ends the cell, no tag begins."""
+    """A cell's text, escaped so that Markdown shows it as it is: no bar ends the cell, and no tag begins."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def with_interval(metric: Metric | None) -> str:
-    """A value and half the width of its 95 % interval, where it has one."""
+    """A value and half the width of its 95 % interval, if it has one."""
     if metric is None or metric.low is None:
         return number(None if metric is None else metric.value)
-    return f"{metric.value:.3f} ±{(metric.high - metric.low) / 2:.3f}"
+    return f"{number(metric.value)} ±{number((metric.high - metric.low) / 2)}"
 
 
 def blocks(
@@ -39,10 +47,10 @@ def blocks(
     columns: list[list[tuple[str, list[str]]]],
     rule_before: int | None = None,
 ) -> str:
-    """Lays columns out beside `left`, in as many tables below one another as the width asks for.
+    """Lays columns out to the right of `left`, in several tables below one another if they are too wide for one.
 
-    columns: blocks of columns that stay together. What a label says in brackets goes into a second line of the header
-    where a block is too wide for a table of its own.
+    columns: blocks of columns that stay together. If a block is too wide for a table of its own, the part of a label
+    in brackets becomes a second line of the header.
     """
 
     def width(column: tuple[str, list[str]]) -> int:
@@ -71,7 +79,7 @@ def render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | N
 
 
 def _tabulated(*arguments, **more) -> str:
-    """tabulate's table with columns as wide as their contents; it pads each heading by two, and 80 columns are few."""
+    """A table by tabulate, without the two characters by which it pads each heading: 80 columns are few."""
     padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0
     try:
         return tabulate_module.tabulate(*arguments, **more)
@@ -80,7 +88,7 @@ def _tabulated(*arguments, **more) -> str:
 
 
 def flat(columns: Sequence[tuple[str, Sequence[str]]], form: str, align: Sequence[str] | None = None) -> str:
-    """Columns as one table of any width in tabulate's format `form`; in Markdown (`pipe`) as text, never as markup.
+    """Columns as one table of any width in tabulate's format `form`; for Markdown (`pipe`) the cells are escaped.
 
     align: "left" or "right" for each column; the first left and the others right if None.
     """

@@ -27,6 +27,7 @@ from utils.reproduce import machine
 from utils.reproduce import tables as reproduce_tables
 from utils.reproduce.cells import rounding_of
 from utils.results import result_file
+from utils.results.tables import group_table
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
 FIGURES = paper.paper_figures()
@@ -86,7 +87,7 @@ def test_without_hub_key_and_token_each_of_the_eleven_has_its_reason(able, capsy
             }.get(name, "no hub"),
         ]
     assert len(rows) == 11 and text.count("no hub: ") == 1
-    assert "connect, or set HF_ENDPOINT to a mirror" in text and "put OPENAI_API_KEY=... into .env" in text
+    assert "check the connection, or set HF_ENDPOINT to a mirror" in text and "put OPENAI_API_KEY=... into .env" in text
     for page in ("mistralai/Mistral-7B-Instruct-v0.2", "meta-llama/Meta-Llama-3-8B-Instruct"):
         assert f"accept its terms at https://huggingface.co/{page} and put a token into HF_TOKEN" in text
 
@@ -111,7 +112,7 @@ def test_every_checkpoint_has_to_be_cached_at_its_pinned_commit(able):
     assert len(asked) == 5 and ("princeton-nlp/sup-simcse-bert-base-uncased", "refs/pr/5", "90bd602") in asked
 
 
-def test_offline_by_choice_is_told_from_a_hub_that_fails(able, capsys):
+def test_offline_by_choice_has_its_own_reason(able, capsys):
     able.setattr(hub, "is_offline", lambda: True)
     able.setattr(hub, "reachable", lambda: pytest.fail("must not be asked"))
     assert "no hub: the weights are not cached, and HF_HUB_OFFLINE forbids" in plan(capsys, "st5-xl")[2]
@@ -140,23 +141,23 @@ def test_memory_that_is_needed(name, dtype, gigabytes):
         (
             {"main memory": 16.19e9},
             [],
-            "st5-xxl needs about 24.4 GB, free are 16.1 GB of main memory; --dtype bfloat16 would need 12.7 GB",
+            "st5-xxl needs about 24.4 GB (free: 16.1 GB of main memory); --dtype bfloat16 would need 12.7 GB",
         ),
-        ({"main memory": 8e9}, [], "free are 8.0 GB of main memory; take a machine that has more"),
+        ({"main memory": 8e9}, [], "(free: 8.0 GB of main memory); use a machine with more memory"),
         (
             {"main memory": 8e9},
             ["--dtype", "bfloat16"],
-            "needs about 12.7 GB, free are 8.0 GB of main memory; take a machine that has more",
+            "needs about 12.7 GB (free: 8.0 GB of main memory); use a machine with more memory",
         ),
         (
             {"main memory": 64e9, "cuda:1": 10e9},
             ["--device", "cuda:1"],
-            "free are 10.0 GB of cuda:1; --device cpu would have room",
+            "(free: 10.0 GB of cuda:1); --device cpu has enough memory",
         ),
         (
             {"main memory": 9e9, "cuda": 10e9},
             [],
-            "free are 9.0 GB of main memory and 10.0 GB of cuda; take a machine that has more",
+            "(free: 9.0 GB of main memory and 10.0 GB of cuda); use a machine with more memory",
         ),
     ],
 )
@@ -180,8 +181,8 @@ def test_an_api_that_is_not_the_papers_or_a_dtype_it_lacks(able, capsys):
     able.setenv("OPENAI_BASE_URL", "http://user:secret@localhost:8000/v1")
     names, _, text = plan(capsys, "text-embedding-v3", "--dtype", "bfloat16")
     assert names == [] and "secret" not in text
-    assert "other API: text-embedding-v3 is api.openai.com's; leave OPENAI_BASE_URL out (localhost:8000/v1)" in text
-    assert "dtype: text-embedding-v3 has float32 vectors only" in text
+    assert "other API: text-embedding-v3 runs at api.openai.com; unset OPENAI_BASE_URL (localhost:8000/v1)" in text
+    assert "dtype: text-embedding-v3 returns only float32 vectors" in text
 
 
 def test_a_plan_that_ends_at_the_hub_imports_no_torch():
@@ -196,8 +197,8 @@ def test_a_plan_that_ends_at_the_hub_imports_no_torch():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan", "st5-xxxl"], "st5-xxxl: none of the paper's eleven encoders; nearest: st5-xxl, st5-xl"),
-        (["table", "all-minilm-l6-v2"], "all-minilm-l6-v2: none of the paper's eleven encoders"),
+        (["plan", "st5-xxxl"], "st5-xxxl: not one of the paper's eleven encoders; nearest: st5-xxl, st5-xl"),
+        (["table", "all-minilm-l6-v2"], "all-minilm-l6-v2: not one of the paper's eleven encoders"),
         (["plan", "--dtype", "int8"], "--dtype int8: give one of auto, float32"),
         (["plan", "--device", "tpu", "st5-xl"], "--device tpu: give auto, cuda, mps or cpu"),
         (["table", "--format", "html"], "--format html: give one of text, markdown, csv"),
@@ -321,11 +322,19 @@ def test_the_summary_has_averages_counts_and_the_worst_verdict(tmp_path, capsys)
     lines = capsys.readouterr().out.split("averages, and the verdicts of the 24 cells")[1].splitlines()
     rows = [line.split() for line in lines if line.startswith("ST5-")]
     # ST5-XL's mean of the ten printed types is 0.4566, its printed average purity 0.753; ST5-Large's 0.479 and 0.749.
-    assert rows[0] == ["ST5-XL", "0.457", "0.457", "+0.000", "0.753", "0.753", "+0.000"]
+    assert rows[0] == ["ST5-XL", "0.457", "0.457", "0.000", "0.753", "0.753", "0.000"]
     assert rows[1] == ["ST5-Large", "0.467", "0.479", "-0.012", "0.759", "0.749", "+0.010"]
     # Both averages are in our interval of ±0.05, action is 0.07 off; the other 21 are the paper's own.
     assert rows[2] == ["ST5-XL", "24", "0", "0", "0.000", "within", "rounding"]
     assert rows[3] == ["ST5-Large", "21", "2", "1", "0.070", "differs"]
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign(tmp_path, capsys):
+    both(tmp_path, "st5-xl", gap=lambda group: -0.0004)
+    assert reproduce_main.main(["table", "st5-xl", "--out", str(tmp_path)]) == 0
+    result = result_file.read_result(result_file.result_path(tmp_path, "paper", "safety_taxonomy", "st5-xl"))
+    for text in (capsys.readouterr().out, group_table([result], "categorical_purity")):
+        assert " 0.000" in text and "-0.000" not in text and "+0.000" not in text
 
 
 def test_all_eleven_in_every_format(tmp_path, capsys):
@@ -391,29 +400,28 @@ def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, ca
     assert captured.out.count("(st5-") == 1 and captured.out.startswith("ST5-Base (st5-base)")
     reasons = captured.err.splitlines()
     assert "st5-large: no result in" in reasons[0] and "safety_taxonomy; run: source scripts/reproduce.sh" in reasons[0]
-    assert "st5-xl.json: not computed as the paper did" in reasons[1] and "not a result file" in reasons[2]
+    assert "st5-xl.json: not computed as in the paper" in reasons[1] and "not a result file" in reasons[2]
     assert reasons[3].startswith("incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl);")
 
 
-def test_what_the_script_ran_and_what_it_could_not(tmp_path, capsys):
+def test_what_was_run_and_what_failed(tmp_path, capsys, monkeypatch):
     for name in ("st5-base", "st5-large", "st5-xl"):
         both(tmp_path, name)
-    journal = tmp_path / "ran"
-    journal.write_text("st5-base\t\nst5-large\t--model st5-large: no memory\n")
+    ran = {"st5-base": "", "st5-large": "--model st5-large: no memory"}
+    monkeypatch.setattr(reproduce_main, "evaluate_encoders", lambda *choices, **more: ran)
     names = ["st5-base", "st5-large", "st5-xl", "st5-xxl"]
-    assert reproduce_main.main(["table", "--ran", str(journal), *names, "--out", str(tmp_path)]) == 3
+    assert reproduce_main.main(["run", *names, "--out", str(tmp_path)]) == 3
     captured = capsys.readouterr()
     assert "ST5-Base (st5-base), float32, 2026-01-02\n" in captured.out
     for name in ("ST5-Large (st5-large)", "ST5-XL (st5-xl)"):
-        assert f"{name}, float32, 2026-01-02, by an earlier run\n" in captured.out
+        assert f"{name}, float32, 2026-01-02, from an earlier run\n" in captured.out
     assert captured.err.splitlines() == [
         "st5-large failed: --model st5-large: no memory",
-        "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); the reasons stand above",
+        "incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl); see the reasons above",
     ]
-    assert reproduce_main.main(["table", "--ran", str(journal), "st5-base", "--out", str(tmp_path)]) == 0
-    assert (
-        reproduce_main.main(["table", "--ran", str(tmp_path / "none"), "st5-base", "--out", str(tmp_path / "no")]) == 3
-    )
+    assert reproduce_main.main(["run", "st5-base", "--out", str(tmp_path)]) == 0
+    ran.clear()
+    assert reproduce_main.main(["run", "st5-base", "--out", str(tmp_path / "no")]) == 3
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -427,12 +435,13 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
             return np.array([list(sha256(text.encode()).digest()[:8]) for text in texts], dtype=np.float32) + 1
 
     name = "sentence-bert-all"
-    monkeypatch.setattr(loading, "load", lambda spec: Arbitrary())
+    loaded = []
+    monkeypatch.setattr(loading, "load", lambda spec: loaded.append(spec.name) or Arbitrary())
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
-    for task in (CHALLENGING, TAXONOMY):
-        assert evaluation_run.evaluate(task, [*flags, "--bootstrap", "1000", "--quiet"]) == 0
-    capsys.readouterr()
+    flags += ["--bootstrap", "1000"]
+    assert evaluation_run.evaluate_all((CHALLENGING, TAXONOMY), "paper", flags, show_data=False) == 0
+    assert loaded == [name] and "sha256" not in capsys.readouterr().err
     rows = cells(capsys, name, "--out", tmp_path)
     assert len(rows) == 24
     for row in rows:

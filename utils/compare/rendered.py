@@ -38,8 +38,8 @@ def rendered(comparison: Comparison, form: str) -> str:
             str(comparison.ranks[name]),
             tables.number(average[name].metric.value),
             _interval(average[name].metric),
-            _signed(average[name].difference),
-            "-" if average[name].effect_size is None else f"{average[name].effect_size:+.2f}",
+            tables.signed(average[name].difference),
+            tables.signed(average[name].effect_size, decimals=2),
             p_text(average[name].p),
         ]
         for name in order
@@ -57,7 +57,7 @@ def rendered(comparison: Comparison, form: str) -> str:
         mine = {cell.group: cell for cell in comparison.cells if cell.encoder == name}
         block = [(comparison.labels[name], [tables.with_interval(mine[group].metric) for group in groups])]
         if name != comparison.reference:
-            block.append(("diff", [_signed(mine[group].difference) for group in groups]))
+            block.append(("diff", [tables.signed(mine[group].difference) for group in groups]))
             block.append(("p", [p_text(mine[group].p) for group in groups]))
         columns.append(block)
     ranks = [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)]
@@ -93,9 +93,5 @@ def _sign(better: str) -> int:
     return 1 if better == "lower" else -1
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
-
-
 def _interval(metric: Metric) -> str:
-    return "-" if metric.low is None else f"{metric.low:.3f} to {metric.high:.3f}"
+    return "-" if metric.low is None else f"{tables.number(metric.low)} to {tables.number(metric.high)}"

@@ -28,8 +28,11 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     return run(work)
 
 
-def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None) -> int:
-    """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them."""
+def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None = None, show_data: bool = True) -> int:
+    """Runs several tasks as `evaluate` does each, and loads every encoder once for all of them.
+
+    show_data: whether to print each task's data sheet first; --quiet leaves it out too.
+    """
     flags = parser(program, f"{', '.join(task.about.title for task in tasks)}: one after the other.")
 
     def work() -> int:
@@ -37,7 +40,7 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
         datasets = {}
         for task in tasks:
             datasets[task.name], found = task.load(settings.data, settings.limit)
-            if not settings.quiet:
+            if show_data and not settings.quiet:
                 print(task.data_sheet(datasets[task.name], found), file=sys.stderr)
         return _evaluate(tasks, datasets, settings)
 

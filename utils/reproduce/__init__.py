@@ -1,1 +1,1 @@
-"""The paper's tables and ours."""
+"""Our results compared with the paper's tables."""

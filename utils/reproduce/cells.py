@@ -16,14 +16,14 @@ from utils.tasks import TASKS
 # (task, metric)
 TABLES = tuple((about.name, about.headline) for about in TASKS.values() if about.paper_figures)
 VERDICTS = ("within rounding", "within the interval", "differs")
-# The paper prints three decimals, its average similarities too.
+# The paper prints three decimals, also of its average similarities.
 HALF_UNIT = 0.0005
 FLOAT_NOISE = 1e-9
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the paper's tables and ours. rounding: by how much the two may differ if ours is the paper's."""
+    """A cell of the paper's tables and our value for it. rounding: the largest difference that rounding explains."""
 
     task: str
     metric: str
@@ -39,7 +39,7 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """One of VERDICTS; without an interval only the first or the last."""
+        """One of VERDICTS; the first or the last if our value has no interval."""
         if abs(self.difference) <= self.rounding + FLOAT_NOISE:
             return VERDICTS[0]
         if self.ours.low is not None and self.ours.low <= self.paper <= self.ours.high:
@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An encoder's results of both tasks and the cells they make beside the paper's."""
+    """An encoder's results of both tasks, and the cells that compare them with the paper's figures."""
 
     name: str
     results: tuple[Result, ...]
@@ -61,7 +61,7 @@ class Reproduction:
 
     @property
     def verdict(self) -> str:
-        """That of the worst cell."""
+        """The verdict of the worst cell."""
         return max((cell.verdict for cell in self.cells), key=VERDICTS.index)
 
     def count(self, verdict: str) -> int:
@@ -70,12 +70,13 @@ class Reproduction:
 
 
 def rounding_of(metric: str, value: float, baseline: float | None) -> float:
-    """By how much `value` may differ from the paper's figure if the paper's encoder gave the very same cosines.
+    """The largest difference between `value` and the paper's figure if both are of exactly the same cosines.
 
-    value: our mean; baseline: the paper's average similarity, as printed. The figure itself is rounded by half a unit h
-    of its last decimal at most. Normalized similarity also has the paper's b in it, which we know rounded only: with x
-    the mean cosine and b* unrounded, (x - b) / (1 - b) and (x - b*) / (1 - b*) are (1 - value) |b - b*| / (1 - b*)
-    apart, which is h (1 - value) / (1 - b - h) at most. A mean over types has the same bound, as each is linear in x.
+    value: our mean; baseline: the paper's average similarity b, as printed. Rounding changes the paper's figure by at
+    most h, half a unit of its last decimal. Normalized similarity also depends on b, of which the paper prints only
+    a rounded value: if x is the mean cosine and b* the unrounded average similarity, (x - b) / (1 - b) and
+    (x - b*) / (1 - b*) differ by (1 - value) |b - b*| / (1 - b*), which is at most h (1 - value) / (1 - b - h). The
+    same bound holds for a mean over types, because each is linear in x.
     """
     if metric == "normalized_similarity":
         return HALF_UNIT + HALF_UNIT * (1 - value) / (1 - baseline - HALF_UNIT)
@@ -83,9 +84,9 @@ def rounding_of(metric: str, value: float, baseline: float | None) -> float:
 
 
 def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction:
-    """One of the paper's encoders from its result files in `out`: as it is registered, or in the dtype asked for.
+    """Reads the results of one of the paper's encoders from `out`, in the dtype it is registered with or in `dtype`.
 
-    Raises InputError if one is missing, or was computed in another setting than the paper's.
+    Raises InputError if a result file is missing or was not computed in the paper's setting.
     """
     results, cells = [], []
     again = f"run: source scripts/reproduce.sh {name}"
@@ -103,7 +104,7 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
         paper = result_tables.papers_figures(result, metric, groups)
         if paper is None:
             raise InputError(
-                f"{shown_path(path)}: not computed as the paper did (weights, data, k, average similarity or "
+                f"{shown_path(path)}: not computed as in the paper (different weights, data, k, average similarity or "
                 f"instruction); {again}"
             )
         b = None if result.settings["baseline"] is None else result.settings["baseline"]["value"]
@@ -116,9 +117,9 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
 
 
 def chosen_encoders(names: Sequence[str]) -> list[str]:
-    """Those of the paper's encoders, all of them if none is named. Raises InputError for any other."""
+    """The named encoders, each once, or all of the paper's if none is named. Raises InputError for any other name."""
     for name in names:
         if name not in paper_figures():
             near = difflib.get_close_matches(name, paper_figures(), n=3, cutoff=0.4) or list(paper_figures())
-            raise InputError(f"{name}: none of the paper's eleven encoders; nearest: {', '.join(near)}")
+            raise InputError(f"{name}: not one of the paper's eleven encoders; nearest: {', '.join(near)}")
     return list(dict.fromkeys(names)) or list(paper_figures())

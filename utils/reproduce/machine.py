@@ -11,21 +11,21 @@ from utils.encoders.registry import known_encoders, listed_checkpoints
 from utils.openai_api import DEFAULT_HOST, host
 
 BYTES_OF = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Beside the weights come a fifth of them for loading and batches, and 1 GB for the program with its libraries: MiniLM's
-# 0.09 GB of weights were seen to peak at 0.88 GB on a CPU.
+# An encoder needs its weights, a fifth more for loading and batches, and 1 GB for the program and its libraries:
+# MiniLM, with 0.09 GB of weights, had a peak of 0.88 GB on a CPU.
 OVERHEAD, PROGRAM = 1.2, 1e9
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why an encoder can't run here: in two words, and in a sentence that says what to do."""
+    """Why an encoder cannot run here: in one or two words, and in a sentence that says what to do."""
 
     short: str
     sentence: str
 
 
 def memory_needed(name: str, dtype: str = "auto") -> float | None:
-    """Bytes that a registered encoder takes while it runs, estimated; None for one that runs elsewhere."""
+    """An estimate of the bytes that a registered encoder needs while it runs; None if it runs behind an API."""
     entry = known_encoders()[name]
     if entry["loader"] == "openai":
         return None
@@ -34,9 +34,9 @@ def memory_needed(name: str, dtype: str = "auto") -> float | None:
 
 
 def free_memory(device: str) -> dict[str, int]:
-    """Free bytes of what weights pass through: main memory, where they are read, and each GPU that `device` means.
+    """Free bytes of main memory, into which weights are read first, and of each GPU that `device` names.
 
-    Raises InputError if this machine lacks such a device.
+    Raises InputError if this machine does not have the device.
     """
     import psutil
 
@@ -50,10 +50,10 @@ def free_memory(device: str) -> dict[str, int]:
 
 
 def obstacles(names: Sequence[str], device: str = "auto", dtype: str = "auto") -> dict[str, list[Obstacle]]:
-    """What keeps each of these registered encoders from running, nothing for one that can.
+    """What keeps each of these registered encoders from running; an empty list if nothing does.
 
-    The hub is asked once and only if weights are not cached. Memory is looked at, for which torch has to be imported,
-    only where nothing else is in the way. Raises InputError if this machine lacks the device.
+    The hub is asked at most once, and only if weights are not cached. Memory is checked only if there is no other
+    obstacle, because that imports torch. Raises InputError if this machine does not have the device.
     """
     online = functools.cache(lambda: hub.reachable())
     free = functools.cache(lambda: free_memory(device))
@@ -70,18 +70,18 @@ def obstacles(names: Sequence[str], device: str = "auto", dtype: str = "auto") -
 def _of_api(name: str, entry: dict, dtype: str) -> list[Obstacle]:
     found = []
     if host() != DEFAULT_HOST:
-        found.append(Obstacle("other API", f"{name} is {DEFAULT_HOST}'s; leave OPENAI_BASE_URL out ({host()})"))
+        found.append(Obstacle("other API", f"{name} runs at {DEFAULT_HOST}; unset OPENAI_BASE_URL ({host()})"))
     if not config.setting("OPENAI_API_KEY"):
         found.append(
             Obstacle(
                 "no key",
-                f"{name} runs behind an API; put OPENAI_API_KEY=... into .env (made at "
+                f"{name} runs behind an API; put OPENAI_API_KEY=... into .env (create a key at "
                 "https://platform.openai.com/api-keys)",
             )
         )
     if dtype not in ("auto", entry["dtype"]):
         found.append(
-            Obstacle("dtype", f"{name} has {entry['dtype']} vectors only; run it by itself, with --dtype auto")
+            Obstacle("dtype", f"{name} returns only {entry['dtype']} vectors; run it separately, with --dtype auto")
         )
     return found
 
@@ -91,9 +91,11 @@ def _of_weights(name: str, entry: dict, online: Callable[[], bool]) -> list[Obst
     missing = [part[0] for part in listed_checkpoints(entry) if not hub.cached(*part, layout)]
     found = []
     if missing and hub.is_offline():
-        found.append(Obstacle("no hub", "the weights are not cached, and HF_HUB_OFFLINE forbids to fetch them"))
+        found.append(Obstacle("no hub", "the weights are not cached, and HF_HUB_OFFLINE forbids downloads; unset it"))
     elif missing and not online():
-        why = hub.unusable_setting() or "the Hugging Face hub can't be reached; connect, or set HF_ENDPOINT to a mirror"
+        why = hub.unusable_setting() or (
+            "the Hugging Face hub cannot be reached; check the connection, or set HF_ENDPOINT to a mirror"
+        )
         found.append(Obstacle("no hub", f"the weights are not cached, and {why}"))
     gated = listed_checkpoints(entry)[0][0]
     if entry.get("gated") and gated in missing and not hub.has_token():
@@ -115,15 +117,15 @@ def _of_memory(name: str, entry: dict, dtype: str, free: dict[str, int]) -> list
     if halved < needed and halved <= min(free.values()):
         remedy = f"--dtype bfloat16 would need {gigabytes(halved)}"
     elif "main memory" not in short:
-        remedy = "--device cpu would have room"
+        remedy = "--device cpu has enough memory"
     else:
-        remedy = "take a machine that has more"
+        remedy = "use a machine with more memory"
     places = " and ".join(f"{_rounded(left, math.floor)} of {place}" for place, left in short.items())
-    return [Obstacle("memory", f"{name} needs about {gigabytes(needed)}, free are {places}; {remedy}")]
+    return [Obstacle("memory", f"{name} needs about {gigabytes(needed)} (free: {places}); {remedy}")]
 
 
 def gigabytes(size: float) -> str:
-    """A size that is needed in GB of 10^9 bytes, rounded up."""
+    """A number of bytes in GB (10^9 bytes), rounded up to one decimal."""
     return _rounded(size, math.ceil)
 
 

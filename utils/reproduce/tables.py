@@ -1,4 +1,4 @@
-"""The cells of a reproduction, and the plan of one, as text."""
+"""The comparison with the paper, and what can run on this machine, as text."""
 
 import csv
 import io
@@ -28,31 +28,32 @@ def plan_table(obstacles: dict[str, list[machine.Obstacle]], dtype: str) -> str:
         textwrap.fill(line, tables.WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
         for line in sentences
     ]
-    note = "memory: estimated; the weights and a fifth more, and 1 GB for the program"
+    note = "memory: an estimate: the weights, a fifth more, and 1 GB for the program"
     return "\n".join([tables.render(columns, len(columns), None), "", note, *lines])
 
 
 def rendered(reproductions: Sequence[Reproduction], form: str, earlier: Sequence[str] = ()) -> str:
-    """Reproductions as text of 80 columns, as Markdown or as CSV: each encoder's cells, then all of their averages.
+    """Reproductions as text of 80 columns, as Markdown or as CSV: the cells of each encoder, then the averages of all.
 
-    earlier: the names of those whose results are of an earlier run.
+    earlier: the names of the encoders whose results are from an earlier run.
     """
     if form == "csv":
         return _csv(reproductions)
     bold = "**" if form == "markdown" else ""
     parts = []
     for one in reproductions:
-        parts.append(f"{bold}{_heading(one)}{', by an earlier run' if one.name in earlier else ''}{bold}")
+        parts.append(f"{bold}{_heading(one)}{', from an earlier run' if one.name in earlier else ''}{bold}")
         parts.extend(_cells(one, metric, form) for _, metric in TABLES)
     cells = len(reproductions[0].cells)
     parts.append(f"{bold}averages, and the verdicts of the {cells} cells of both tables{bold}")
     parts.append(_summary(reproductions, form))
     note = (
-        "diff: ours minus the paper's. within rounding: explained by the decimals that\n"
-        "the paper prints; within the interval: the paper's figure lies in our 95 %\n"
-        "interval, which says how a score varies with other prompts; on the same prompts\n"
-        "a faithful run should be within rounding. An encoder's verdict is that of its\n"
-        "worst cell; largest: its largest difference, up or down."
+        "diff: ours minus the paper's. within rounding: the rounding of the paper's\n"
+        "figures explains the difference; within the interval: the paper's figure lies in\n"
+        "our 95 % interval, which shows how much a score varies from one sample of\n"
+        "prompts to another. On the same prompts a faithful run should be within\n"
+        "rounding. An encoder's verdict is the verdict of its worst cell; largest: its\n"
+        "largest difference in either direction."
     )
     return "\n\n".join([*parts, note])
 
@@ -70,7 +71,7 @@ def _cells(one: Reproduction, metric: str, form: str) -> str:
         (title, [cell.group for cell in cells]),
         ("ours", [tables.with_interval(cell.ours) for cell in cells]),
         ("paper", [tables.number(cell.paper) for cell in cells]),
-        ("diff", [f"{cell.difference:+.3f}" for cell in cells]),
+        ("diff", [tables.signed(cell.difference) for cell in cells]),
         ("verdict", [cell.verdict for cell in cells]),
     ]
     if form == "markdown":
@@ -90,14 +91,14 @@ def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
             [
                 (metric.split("_")[1], [tables.number(cell.ours.value) for cell in averages]),
                 ("paper", [tables.number(cell.paper) for cell in averages]),
-                ("diff", [f"{cell.difference:+.3f}" for cell in averages]),
+                ("diff", [tables.signed(cell.difference) for cell in averages]),
             ]
         )
     counts = zip(("rounding", "interval", "differ"), VERDICTS, strict=True)
     blocks.append(
         [
             *((head, [str(one.count(verdict)) for one in reproductions]) for head, verdict in counts),
-            ("largest", [f"{max(abs(cell.difference) for cell in one.cells):.3f}" for one in reproductions]),
+            ("largest", [tables.number(max(abs(cell.difference) for cell in one.cells)) for one in reproductions]),
             ("verdict", [one.verdict for one in reproductions]),
         ]
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from utils.data.catalogue import CARDS
 from utils.encoders.paper import paper_entry
 from utils.schema import Result
-from utils.tables import blocks, number, with_interval
+from utils.tables import blocks, number, signed, with_interval
 from utils.tasks import TASKS
 
 
@@ -28,7 +28,7 @@ def group_table(
         if paper is not None:
             differences = [None if p is None or o is None else o - p for o, p in zip(ours, paper, strict=True)]
             block.append(("paper", [number(value) for value in paper]))
-            block.append(("diff", ["-" if d is None else f"{d:+.3f}" for d in differences]))
+            block.append(("diff", [signed(d) for d in differences]))
         columns.append(block)
     for extra in ("chance", "ceiling"):
         values = [getattr(rows[group], extra) for group in groups]

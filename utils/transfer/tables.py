@@ -93,7 +93,7 @@ def differences_table(differences: Sequence[Difference], result: Result) -> str:
             texts = []
             for train in trains:
                 d = cells[group_of(train, test)]
-                texts.append(f"{d.value:+.3f} ({tables.p_text(d.p)})")
+                texts.append(f"{tables.signed(d.value)} ({tables.p_text(d.p)})")
             columns.append([(test, texts)])
         blocks.append(tables.blocks([(title, trains)], columns))
     return "\n\n".join(blocks)

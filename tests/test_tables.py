@@ -1,0 +1,57 @@
+"""Numbers as the tables print them."""
+
+import pytest
+
+from utils import tables
+from utils.compare.paired import Cell, Comparison
+from utils.compare.rendered import rendered
+from utils.schema import Metric
+from utils.transfer import tables as transfer_tables
+from utils.transfer.differences import Difference
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "with_sign"),
+    [
+        (0.0004, "0.000", "0.000"),
+        (-0.0004, "0.000", "0.000"),
+        (0.0, "0.000", "0.000"),
+        (-0.0, "0.000", "0.000"),
+        # The first values on either side that do not round to zero.
+        (0.0006, "0.001", "+0.001"),
+        (-0.0006, "-0.001", "-0.001"),
+        (12.3456, "12.346", "+12.346"),
+        (None, "-", "-"),
+    ],
+)
+def test_what_rounds_to_zero_has_no_sign(value, printed, with_sign):
+    assert tables.number(value) == printed
+    assert tables.signed(value) == with_sign
+
+
+def test_the_number_of_decimals_decides_what_rounds_to_zero():
+    assert tables.signed(-0.004, decimals=2) == "0.00" and tables.signed(-0.004) == "-0.004"
+
+
+def test_a_value_with_its_interval():
+    # Half of 0.1 - (-0.1) is 0.1.
+    assert tables.with_interval(Metric("m", "g", -0.0004, 9, "higher", -0.1, 0.1)) == "0.000 ±0.100"
+    assert tables.with_interval(Metric("m", "g", -0.0004, 9, "higher")) == "0.000"
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_a_comparison_of_equals_prints_no_signed_zero(form):
+    metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
+    cells = [Cell("average", "one", metric), Cell("average", "two", metric, -0.0004, 0.004, 1.0)]
+    labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
+    comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
+    text = rendered(comparison, form).replace("$", "")
+    assert "-0.00" not in text and "+0.00" not in text
+    assert "0.000 to 0.000" in text and [line for line in text.splitlines() if "Two" in line and " 0.00 " in line]
+
+
+def test_equal_detectors_print_no_signed_zero(monkeypatch):
+    monkeypatch.setattr(transfer_tables, "trains_of", lambda result: ["a"])
+    monkeypatch.setattr(transfer_tables, "sets_of", lambda result: ["a"])
+    text = transfer_tables.differences_table([Difference("a -> a", "one", "two", -0.0004, 1.0)], None)
+    assert text.splitlines()[-1].split() == ["a", "0.000", "(1.000)"]
