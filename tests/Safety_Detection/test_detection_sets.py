@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import build_data, labelled_sets
+from Safety_Detection import labelled_sets
+from Safety_Detection.evaluate import TASK
 from Safety_Detection.groups import joined, near_duplicates, normalised
 from utils import config
 from utils.data import catalogue, sources
+from utils.evaluation.run import show_data
 from utils.schema import InputError
 
 
@@ -286,11 +288,11 @@ def test_a_limit_takes_whole_groups(tmp_path):
 
 
 def test_build_data_says_what_there_is(tmp_path, capsys):
-    assert build_data.show(["--data", "sample"]) == 0
+    assert show_data(TASK, ["--data", "sample"]) == 0
     said = capsys.readouterr().out
     assert "SAMPLE: 128 prompts of 2 sets" in said and "32 unsafe, 32 safe, 32 groups" in said
-    assert build_data.show(["--data", "nothing.csv"]) == 2
+    assert show_data(TASK, ["--data", "nothing.csv"]) == 2
     assert "no such file, nor a set of that name" in capsys.readouterr().err
     os.mkfifo(tmp_path / "pipe.csv")
-    assert build_data.show(["--data", str(tmp_path / "pipe.csv")]) == 2
+    assert show_data(TASK, ["--data", str(tmp_path / "pipe.csv")]) == 2
     assert "is a pipe or a device, which can be read only once" in capsys.readouterr().err

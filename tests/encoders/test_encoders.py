@@ -165,7 +165,7 @@ ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "paper"),
+    ("name", "options", "of_paper"),
     [
         ("st5-base", {}, "st5-base"),
         ("llm2vec-mistral", {}, "llm2vec-mistral"),
@@ -179,11 +179,11 @@ ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
         ("all-minilm-l6-v2", {}, None),
     ],
 )
-def test_the_papers_figures_are_those_of_its_own_weights(pinned, name, options, paper):
+def test_the_papers_figures_are_those_of_its_own_weights(pinned, name, options, of_paper):
     spec = resolve(name, EncoderOptions(**options))
     for encoder in (spec, spec.info()):
         found = paper.paper_entry(encoder)
-        assert (found and found["name"]) == paper
+        assert (found and found["name"]) == of_paper
 
 
 def test_a_name_alone_gets_none_of_the_papers_figures(pinned):
