@@ -4,6 +4,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 NEAR = 4, 5  # a Jaccard overlap of words from 4/5 up, as a fraction, so that no rounding decides
 _WORD = re.compile(r"\w+")
 
@@ -55,20 +59,13 @@ def same(values: Sequence[Hashable]) -> list[tuple[int, int]]:
 
 
 def joined(n: int, pairs: Sequence[tuple[int, int]], names: Sequence[Hashable] | None = None) -> list[int]:
-    """The group of each of n items, numbered from 0 in the order they first stand.
+    """The group of each of n items, numbered from 0 in the order in which the groups first occur.
 
-    Items are of one group if a pair joins them, if they have the same name, or through others; a name None joins none.
+    pairs: items (i, j) of one group. names: n, items of one name are of one group; None is the name of no group.
+    Groups are the connected components of these links.
     """
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in [*pairs, *same(names or ())]:
-        a, b = sorted((root(i), root(j)))
-        parent[b] = a
+    links = np.array([*pairs, *same(names or ())], dtype=np.int32).reshape(-1, 2)
+    graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(n, n))
     numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(i), len(numbers)) for i in range(n)]
+    _, components = connected_components(graph, directed=False)
+    return [numbers.setdefault(component, len(numbers)) for component in components.tolist()]

@@ -62,6 +62,20 @@ def test_near_duplicates_by_hand():
 
 def test_names_and_pairs_join_through_others():
     assert joined(5, [(1, 2)], ["x", "x", None, None, None]) == [0, 0, 0, 1, 2]
+    assert joined(0, []) == [] and joined(2, []) == [0, 1]
+
+
+ITEMS = st.integers(0, 11)
+
+
+@given(st.lists(st.tuples(ITEMS, ITEMS), max_size=12), st.lists(st.sampled_from([None, "x", 1, (2,)]), max_size=12))
+def test_groups_are_numbered_in_the_order_in_which_they_first_occur(pairs, names):
+    names = [*names, *[None] * (12 - len(names))]
+
+    def linked(i, j):
+        return (i, j) in pairs or (j, i) in pairs or (names[i] is not None and names[i] == names[j])
+
+    assert joined(12, pairs, names) == components(12, linked)
 
 
 def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
