@@ -3,6 +3,8 @@
 import json
 import re
 
+from utils.data.text import normalized
+
 EDITS = 5
 # An edit may be so many times as long as its original; the longest in the paper's set is 3.0 times.
 LONGEST = 4
@@ -76,20 +78,15 @@ def problem_with(edits: list, original: str) -> str | None:
             return f"prompt {number} has no text"
         if edit.encode(errors="replace").decode() != edit:
             return f"prompt {number} holds half a character"
-        if normalised(edit) == normalised(original):
+        if normalized(edit) == normalized(original):
             return f"prompt {number} is the original"
-        if _REFUSAL.match(normalised(edit)) and not _REFUSAL.match(normalised(original)):
+        if _REFUSAL.match(normalized(edit)) and not _REFUSAL.match(normalized(original)):
             return f"prompt {number} is a refusal"
         if len(edit) > LONGEST * max(len(original), 20):
             return f"prompt {number} is more than {LONGEST} times as long as the original"
-    if len({normalised(edit) for edit in edits}) < EDITS:
+    if len({normalized(edit) for edit in edits}) < EDITS:
         return "two prompts are the same"
     return None
-
-
-def normalised(text: str) -> str:
-    """The text without differences of case and space."""
-    return " ".join(text.casefold().split())
 
 
 def parsed_row(identifier: int | str, category: str, original: str, edits: list[str]) -> dict:

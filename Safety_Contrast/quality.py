@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Contrast.answers import json_lines, normalised, parsed_row
+from Safety_Contrast.answers import json_lines, parsed_row
+from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap
 from utils.schema import Dataset, InputError
@@ -43,8 +44,8 @@ def quality(dataset: Dataset) -> list[Quality]:
     overlaps = np.array(
         [[word_overlap(o, edit) for edit in five] for o, five in zip(originals, edits, strict=True)]
     )  # (n, 5)
-    under = Counter(edit for five in edits for edit in {normalised(edit) for edit in five})
-    shared = np.array([sum(under[normalised(edit)] > 1 for edit in five) for five in edits])
+    under = Counter(edit for five in edits for edit in {normalized(edit) for edit in five})
+    shared = np.array([sum(under[normalized(edit)] > 1 for edit in five) for five in edits])
     near = np.array(
         [
             sum(word_overlap(a, b) >= NEARLY_THE_SAME for i, a in enumerate(five) for b in five[i + 1 :])
@@ -75,7 +76,7 @@ def shared_texts(dataset: Dataset) -> int:
     """How many different edits stand under two originals or more."""
     columns = [column for column in dataset.texts if column != "original_prompt"]
     rows = zip(*(dataset.texts[column] for column in columns), strict=True)
-    under = Counter(edit for five in rows for edit in {normalised(edit) for edit in five})
+    under = Counter(edit for five in rows for edit in {normalized(edit) for edit in five})
     return sum(number > 1 for number in under.values())
 
 

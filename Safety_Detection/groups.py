@@ -8,20 +8,17 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from utils.data.text import normalized
+
 NEAR = 4, 5  # a Jaccard overlap of words from 4/5 up, as a fraction, so that no rounding decides
 _WORD = re.compile(r"\w+")
-
-
-def normalised(text: str) -> str:
-    """A text without regard to case and white space: two that agree in this are the same text."""
-    return " ".join(text.casefold().split())
 
 
 def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, that join every two near-duplicates, directly or through others.
 
-    Two texts are near-duplicates if they are the same when normalised, or if the Jaccard overlap of their sets of words
-    (runs of letters, digits and underscores of the normalised text) is 0.8 or more. Exact: all such pairs are found but
+    Two texts are near-duplicates if they are the same when normalized, or if the Jaccard overlap of their sets of words
+    (runs of letters, digits and underscores of the normalized text) is 0.8 or more. Exact: all such pairs are found but
     those among texts of one and the same set of words, of which each is joined to the first.
     An inverted index over each set's rarest words finds the candidates: two sets of n and m words with an overlap of t
     share ceil(t n) words at least, so one of the n - ceil(t n) + 1 rarest of the first is among those of the second.
@@ -29,7 +26,7 @@ def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
     first_of: dict[Hashable, int] = {}
     pairs, sets = [], {}
     for i, text in enumerate(texts):
-        plain = normalised(text)
+        plain = normalized(text)
         words = frozenset(_WORD.findall(plain))
         first = first_of.setdefault(words or plain, i)
         if first != i:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from Safety_Detection.groups import joined, near_duplicates, normalised
+from Safety_Detection.groups import joined, near_duplicates
 from utils import config, files
 from utils.data import catalogue, loading, sources
 from utils.data.catalogue import JAILBREAKBENCH
 from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
+from utils.data.text import normalized
 from utils.schema import DataFile, Dataset, InputError
 from utils.transfer.results import OTHERS
 
@@ -334,7 +335,7 @@ def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
     """Each text of a set, without regard to case and white space, to its labels, and those to the first id with it."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
-        found[normalised(prompt)].setdefault(label, item)
+        found[normalized(prompt)].setdefault(label, item)
     return found
 
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Safety_Detection import build_data, labelled_sets
-from Safety_Detection.groups import joined, near_duplicates, normalised
+from Safety_Detection.groups import joined, near_duplicates
 from utils import config
 from utils.data import catalogue, sources
+from utils.data.text import normalized
 from utils.schema import InputError
 
 
@@ -26,9 +27,9 @@ def test_a_card_is_complete_and_told_in_the_readme(card):
 
 
 def overlap(left, right):
-    a, b = (set(re.findall(r"\w+", normalised(text))) for text in (left, right))
+    a, b = (set(re.findall(r"\w+", normalized(text))) for text in (left, right))
     # As a fraction: 5 x common >= 4 x union.
-    return normalised(left) == normalised(right) or (bool(a | b) and 5 * len(a & b) >= 4 * len(a | b))
+    return normalized(left) == normalized(right) or (bool(a | b) and 5 * len(a & b) >= 4 * len(a | b))
 
 
 def components(n, linked):
@@ -137,12 +138,12 @@ def test_the_sample_has_two_sets_of_matched_prompts():
         for i in rows:
             pairs[dataset.clusters[i]].append(dataset.labels[i])
         assert all(sorted(labels) == [0, 1] for labels in pairs.values()), "one of each class"
-    assert len(set(map(normalised, dataset.texts["prompt"]))) == len(dataset)
+    assert len(set(map(normalized, dataset.texts["prompt"]))) == len(dataset)
 
 
 def test_no_text_of_a_published_set_stands_in_the_sample(paper_data):
-    published = {normalised(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
-    assert not published & {normalised(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
+    published = {normalized(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
+    assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
 
 
 def test_what_auto_takes_where_the_published_sets_are_not(monkeypatch):
