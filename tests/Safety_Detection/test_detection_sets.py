@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import build_data, labelled_sets
+from Safety_Detection import build_data, labelled_sets, published_sets
 from Safety_Detection.groups import joined, near_duplicates
 from utils import config
 from utils.data import catalogue, sources
@@ -22,7 +22,7 @@ from utils.schema import InputError
 @pytest.mark.parametrize("card", [catalogue.XSTEST, catalogue.OPENAI_MODERATION], ids=lambda card: card.file)
 def test_a_card_is_complete_and_told_in_the_readme(card):
     assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
-    readme = (config.ROOT / labelled_sets.README).read_text()
+    readme = (config.ROOT / published_sets.README).read_text()
     assert card.sha256 in readme and card.file in readme and card.licence in readme
 
 
@@ -88,7 +88,7 @@ def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
 
 
 def test_xstest_pairs_are_those_of_its_types(paper_data):
-    one = labelled_sets.xstest()
+    one = published_sets.xstest()
     assert collections.Counter(one.labels) == {0: 250, 1: 200}
     with (paper_data / "xstest_prompts.csv").open(encoding="utf-8") as stream:
         type_of = {row["id"]: (row["type"], row["label"]) for row in csv.DictReader(stream)}
@@ -109,7 +109,7 @@ def test_xstest_pairs_are_those_of_its_types(paper_data):
 
 
 def test_the_moderation_set_by_the_slow_way(paper_data):
-    one = labelled_sets.openai_moderation()
+    one = published_sets.openai_moderation()
     expected = {}
     with gzip.open(paper_data / "samples-1680.jsonl.gz", "rt", encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
@@ -124,7 +124,7 @@ def test_the_moderation_set_by_the_slow_way(paper_data):
 
 def test_jailbreakbench_is_joined_on_its_index():
     rows = {s: [{"Index": i, "Goal": f"{s} {i}", "Category": "c"} for i in range(3)] for s in ("harmful", "benign")}
-    one = labelled_sets.jailbreakbench_of(rows)
+    one = published_sets.jailbreakbench_of(rows)
     assert (one.labels, one.names) == ([1, 1, 1, 0, 0, 0], ["0", "1", "2"] * 2)
 
 
