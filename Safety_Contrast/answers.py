@@ -1,4 +1,4 @@
-"""A chat model's answer to five safe edits, and whether they will do."""
+"""A chat model's answer: the five safe edits in it, and what is wrong with them."""
 
 import json
 import re
@@ -102,3 +102,66 @@ def parsed_row(identifier: int | str, category: str, original: str, edits: list[
 def json_lines(rows: list[dict]) -> str:
     """Rows as JSON lines, byte for byte as the paper's files are written."""
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def entry_of(completion: dict, original: str, request_id: str | None) -> dict:
+    """What the journal keeps of a chat completion, whatever its shape.
+
+    Returns `problem` (None if the answer has five edits of `original` that will do), `answer` (its text), `refusal`,
+    `finish_reason`, `model` (as the server reports it), `response_id`, `request_id` and `usage` (see usage_of).
+    """
+    choice = _first_choice(completion)
+    message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+    content = _text_of(message.get("content"))
+    if message.get("refusal"):
+        problem = "it is a refusal"
+    elif choice.get("finish_reason") == "content_filter":
+        problem = "the server's filter stopped it"
+    else:
+        try:
+            problem = problem_with(edits_of(content), original)
+        except ValueError as error:
+            cut = choice.get("finish_reason") == "length"
+            problem = "it was cut off before its end" if cut else str(error)
+    return {
+        "problem": problem,
+        "answer": content,
+        "refusal": _text(message.get("refusal")),
+        "finish_reason": _text(choice.get("finish_reason")),
+        "model": _text(completion.get("model")),
+        "response_id": _text(completion.get("id")),
+        "request_id": _text(request_id),
+        "usage": usage_of(completion),
+    }
+
+
+def usage_of(completion: dict) -> dict[str, int | None]:
+    """How many tokens the server read and wrote, as it reports them; None where it reports no number."""
+    usage = completion.get("usage") if isinstance(completion.get("usage"), dict) else {}
+    return {key: _whole(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
+
+
+def _first_choice(completion: dict) -> dict:
+    choices = completion.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    try:
+        number = int(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and 0 <= number < 2**53 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text_of(content: object) -> str:
+    """The text of a message: its content, or the parts of it that are text and not thinking."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and str(part.get("type", "text")).endswith("text")]
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    # The next request may quote the answer, and half a character can't be written into a request.
+    return content.encode(errors="replace").decode() if isinstance(content, str) else ""

@@ -79,7 +79,8 @@ def generate(argv: Sequence[str]) -> int:
 
     def work() -> int:
         arguments = flags.parse_args(argv)
-        from Safety_Contrast.generate import Order, Run, chosen, originals
+        from Safety_Contrast.generate import Run
+        from Safety_Contrast.order import Order, Template, chosen, originals, preview
         from utils.openai_api import require_key
 
         order = Order(
@@ -107,11 +108,10 @@ def generate(argv: Sequence[str]) -> int:
             if not arguments.quiet:
                 print(sentence, file=sys.stderr)
 
-        task = Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
         if arguments.dry_run:
-            print(task.preview())
+            print(preview(order, Template(), rows))
             return 0
-        return task.go()
+        return Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty()).go()
 
     return run(work)
 

@@ -11,8 +11,9 @@ from utils.schema import InputError
 class Journal:
     """An append-only file of JSON lines; the first says what the answers were asked with.
 
-    settings: what has to be the same for answers to stand in one set. Raises InputError if the file holds answers to
-    others, or can't be read or written. `repaired` is true if a half-written last line was dropped.
+    settings: what all answers of one set have in common.
+    `repaired` is true if a half-written last line was dropped; `answers_before` is how many answers the file held.
+    Raises InputError if the file holds answers to other settings, or can't be read or written.
     """
 
     def __init__(self, path: Path, settings: dict) -> None:
@@ -42,6 +43,7 @@ class Journal:
                     "start afresh"
                 ) from None
             self._take(entry)
+        self.answers_before = sum(map(len, self._answers.values()))
         if not self.entries:
             self.append({"settings": settings})
         elif self.entries[0].get("settings") != settings:

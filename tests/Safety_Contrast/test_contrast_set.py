@@ -16,7 +16,7 @@ from chat_server import KEY, ChatServer, answer, edits, original_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Contrast import answers, build_data, generate, quality
+from Safety_Contrast import answers, batch, build_data, generate, order, quality
 from Safety_Contrast.evaluate import TASK
 from utils import config
 from utils.data import catalogue, loading
@@ -460,17 +460,16 @@ def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys, m
     assert write_set(many, out, "--limit", "2", "--gpt-model", "other") == 2
     assert "holds answers asked for with another model; give another --out" in capsys.readouterr().err
     changed = tmp_path / "template.yaml"
-    changed.write_text(generate.TEMPLATE_FILE.read_text() + "\n# changed\n")
-    monkeypatch.setattr(generate, "TEMPLATE_FILE", changed)
+    changed.write_text(order.TEMPLATE_FILE.read_text() + "\n# changed\n")
+    monkeypatch.setattr(order, "TEMPLATE_FILE", changed)
     assert write_set(many, out, "--limit", "2") == 2
     assert "another template" in capsys.readouterr().err
     assert (out / "contrast_answers.jsonl").read_bytes() == before
-    template = generate.Template()
-    _, found = generate.originals(str(many))
-    order = generate.Order("m", 0, 1, 1, 1, None, None, None)
-    here = generate.folder_of(order, generate.order_settings(order, template, found))
-    other = generate.Order("m", 0.5, 1, 1, 1, None, None, None)
-    assert here != generate.folder_of(other, generate.order_settings(other, template, found))
+    template = order.Template()
+    _, found = order.originals(str(many))
+    cold, warm = (order.Order("m", temperature, 1, 1, 1, None, None, None) for temperature in (0, 0.5))
+    folders = [order.folder_of(one, order.order_settings(one, template, found)) for one in (cold, warm)]
+    assert folders[0] != folders[1]
 
 
 def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many, tmp_path, capsys):
@@ -493,14 +492,14 @@ def test_the_batch_api(server, many, tmp_path, monkeypatch):
     server()
     assert write_set(many, tmp_path / "plain", "--limit", "60") == 0
     running = server(seed=4, share=0.3)
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     assert write_set(many, tmp_path / "batch", "--limit", "60", "--batch", "--attempts", "8") == 0
     assert made(tmp_path / "batch") == made(tmp_path / "plain")
     assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
 
 
 def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.batch_end = "expired"
     assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
@@ -508,7 +507,7 @@ def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch
 
 
 def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.refuse = "after the batch"
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
@@ -518,7 +517,7 @@ def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monk
 
 
 def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.refuse = "after the batch"
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
