@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from utils.files import shown_path
 from utils.schema import InputError
 
@@ -54,14 +56,15 @@ class Journal:
             )
 
     def _lock(self) -> None:
+        """Keeps a second run out; the system lifts the lock however this one ends."""
         try:
-            import fcntl
-        except ImportError:  # no such locks on Windows
-            return
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end") from None
+            is_free = lock_descriptor(self._stream.fileno(), blocking=False)
+        except OSError as error:
+            raise InputError(
+                f"{shown_path(self.path)}: can't be locked ({error.strerror}); give an --out on another disk"
+            ) from None
+        if not is_free:
+            raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end")
 
     def append(self, entry: dict) -> None:
         """Writes an entry so that it outlives a crash of the process and of the machine."""

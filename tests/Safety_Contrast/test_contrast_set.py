@@ -1,5 +1,6 @@
 """The contrast set: written by a chat model on loopback, parsed, checked; nothing lost, nothing paid for twice."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from chat_server import KEY, ChatServer, answer, edits, original_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Contrast import answers, batch, build_data, generate, order, quality
+from Safety_Contrast import answers, batch, build_data, generate, journal, order, quality
 from Safety_Contrast.evaluate import TASK
 from utils import config
 from utils.data import catalogue, loading
@@ -142,9 +143,9 @@ def test_every_original_is_answered_and_the_files_are_in_the_papers_format(serve
     assert [row["id"] for row in parsed] == list(range(30))
     for row in parsed:
         assert [row[f"prompt_#{i}"] for i in range(1, 6)] == edits(row["original_prompt"])
-    journal = [json.loads(line) for line in (out / "contrast_answers.jsonl").read_text().splitlines()]
-    assert journal[1]["model"] == "gpt-4o-2024-05-13-as-served" and journal[1]["request_id"] == "req"
-    assert journal[1]["usage"] == {"prompt_tokens": 100, "completion_tokens": 50}
+    entries = [json.loads(line) for line in (out / "contrast_answers.jsonl").read_text().splitlines()]
+    assert entries[1]["model"] == "gpt-4o-2024-05-13-as-served" and entries[1]["request_id"] == "req"
+    assert entries[1]["usage"] == {"prompt_tokens": 100, "completion_tokens": 50}
     printed = capsys.readouterr().out
     # 30 x (100 x $5 + 50 x $15) / 1e6 = 30 x $0.00125 = $0.0375
     assert "3000 in, 1500 out, $0.0375" in printed and "30 of 30 originals" in printed
@@ -164,8 +165,8 @@ def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
     assert running.most <= 32
     assert made(tmp_path / "faulty") == made(tmp_path / "plain")
     # What was charged for is in the journal, all of it; no original that had its five edits was asked again.
-    journal = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
-    assert len(journal) - 1 == len(running.charged)
+    entries = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
+    assert len(entries) - 1 == len(running.charged)
     assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 939
     assert len(running.charged) > 939 + 50, "the faults were there"
 
@@ -217,8 +218,8 @@ def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert "waiting for the answers under way" in error and "Traceback" not in error
-    journal = (out / "contrast_answers.jsonl").read_text().splitlines()
-    assert len(journal) - 1 == len(running.charged) < 939
+    entries = (out / "contrast_answers.jsonl").read_text().splitlines()
+    assert len(entries) - 1 == len(running.charged) < 939
     running.shutdown()
 
 
@@ -352,9 +353,9 @@ def test_a_line_of_a_journal_that_is_no_entry_is_named(server, many, tmp_path, c
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
     capsys.readouterr()
-    journal = out / "contrast_answers.jsonl"
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
+    path = out / "contrast_answers.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
     before = made(out)
     assert write_set(many, out, "--limit", "3") == 2
     assert f"contrast_answers.jsonl: line {at + 1} is not an entry of a journal; fix it" in capsys.readouterr().err
@@ -476,16 +477,42 @@ def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many
     server()
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
-    journal = out / "contrast_answers.jsonl"
-    with journal.open("a") as stream:
+    path = out / "contrast_answers.jsonl"
+    with path.open("a") as stream:
         stream.write('{"id": "2", "ans')
     arguments = ["--data", str(many), "--out", str(out), "--limit", "3"]
     assert build_data.generate(arguments) == 0
     assert "half-written" in capsys.readouterr().err
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
     assert build_data.generate(arguments) == 2
     assert "contrast_answers.jsonl: line 2 is not an entry of a journal" in capsys.readouterr().err
+
+
+def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp_path, capsys):
+    running, out = server(), tmp_path / "set"
+    assert write_set(many, out, "--limit", "2") == 0
+    left = {path.name for path in out.iterdir()}
+    assert left == {"contrast_answers.jsonl", "contrast_origin.jsonl", "contrast_parsed.jsonl"}, "and no lock's file"
+    path = out / "contrast_answers.jsonl"
+    first = journal.Journal(path, json.loads(path.read_text().splitlines()[0])["settings"])
+    assert write_set(many, out, "--limit", "3") == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*contrast_answers.jsonl: another run is writing it; wait for .*\n", line)
+    assert len(running.requests) == 2
+    first.close()
+    assert write_set(many, out, "--limit", "3") == 0
+
+
+def test_a_disk_without_locks_is_refused_as_such(server, many, tmp_path, capsys, monkeypatch):
+    def no_locks(descriptor, blocking):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    running = server()
+    monkeypatch.setattr(journal, "lock_descriptor", no_locks)
+    assert write_set(many, tmp_path / "set", "--limit", "2") == 2
+    assert "can't be locked (No locks available); give an --out on another disk" in capsys.readouterr().err
+    assert not running.requests
 
 
 def test_the_batch_api(server, many, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A corpus to shards: the rows and vectors are those of the file whatever cuts, stops or kills the run."""
 
 import bz2
+import errno
 import gzip
 import importlib.util
 import json
@@ -389,6 +390,17 @@ def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
         assert "_manifest.json: not a manifest that this version reads" in line
     with shards._only_run(made[1]):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
+    assert run(made[0], made[1], "--model", bert, "--quiet") == 0
+    assert {path.name for path in made[1].iterdir()} == {"_manifest.json", *contents(made[1])}, "no lock's file is left"
+
+
+def test_a_disk_without_locks_takes_shards_all_the_same(tmp_path, made, bert, monkeypatch):
+    def no_locks(descriptor, blocking):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(shards, "lock_descriptor", no_locks)
+    assert run(made[0], tmp_path / "shards", "--model", bert, "--quiet") == 0
+    assert contents(tmp_path / "shards") == contents(made[1])
 
 
 def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkeypatch, capsys):
