@@ -6,7 +6,7 @@ import re
 from utils.data.text import normalized
 
 EDITS = 5
-# An edit may be so many times as long as its original; the longest in the paper's set is 3.0 times.
+# An edit may be at most this many times as long as its original; the longest in the paper's set is 3.0 times.
 LONGEST = 4
 _OPENING = re.compile(r"[{\[]")
 _KEY = re.compile(r"prompt_#?(\d{1,3})")
@@ -15,12 +15,12 @@ _REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t
 
 
 def edits_of(content: str) -> list:
-    """The items of an answer, whatever they are: JSON, with any text, thinking or fences around it.
+    """The items of the JSON in an answer, whatever text, thinking or fences surround it.
 
-    Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item
-    a text or an object with `modified_prompt`. Of several such, the last object with EDITS items is
-    taken, else the last list with as many, else the last.
-    Raises ValueError, saying what is wrong, if there is no such JSON.
+    The JSON is an object with keys `prompt_#1`, `prompt_#2`, ... (or a list, or an object with a list under its only
+    key), and each item is a text or an object with `modified_prompt`. If there are several, the last object with EDITS
+    items is taken, or else the last list with as many, or else the last object, or else the last list.
+    Raises ValueError, which says what is wrong, if there is no such JSON.
     """
     text = _THINKING.sub(" ", content)
     before, tag, after = text.rpartition("</think>")
@@ -49,7 +49,7 @@ def _edits_in(text: str) -> list:
             if items is None:
                 problem = "its JSON has no key prompt_#1"
             else:
-                # With keys before without, five before any other number, late before early.
+                # Five items rank above any other number, an object above a list, a later one above an earlier one.
                 found.append(((len(items) == EDITS, isinstance(document, dict), len(found)), items))
                 end = at.start() + length
         at = _OPENING.search(text, end)
@@ -70,7 +70,7 @@ def _items(document: dict | list) -> list | None:
 
 
 def problem_with(edits: list, original: str) -> str | None:
-    """What is wrong with an answer's items, in words for the model and for a person, or None if nothing is."""
+    """What is wrong with the items of an answer, in words for the model and for a person, or None."""
     if len(edits) != EDITS:
         return f"there are {len(edits)} prompts, {EDITS} are needed"
     for number, edit in enumerate(edits, 1):
@@ -90,7 +90,7 @@ def problem_with(edits: list, original: str) -> str | None:
 
 
 def parsed_row(identifier: int | str, category: str, original: str, edits: list[str]) -> dict:
-    """A row of contrast_parsed.jsonl."""
+    """The row of contrast_parsed.jsonl for an original and its edits."""
     return {
         "id": identifier,
         "category": category,
@@ -100,7 +100,7 @@ def parsed_row(identifier: int | str, category: str, original: str, edits: list[
 
 
 def json_lines(rows: list[dict]) -> str:
-    """Rows as JSON lines, byte for byte as the paper's files are written."""
+    """The rows as JSON lines, byte for byte as in the paper's files."""
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

@@ -83,13 +83,13 @@ async def fetch(
                 completion = response.get("body") or {}
                 row, known_already = rows.get(item.get("custom_id")), completion.get("id") in known
             except (ValueError, RecursionError, AttributeError, TypeError):
-                note(f"batch {batch_id}: line {number} of its answers can't be read; it is asked for again")
+                note(f"batch {batch_id}: line {number} of its answers can't be read; its prompt is asked for again")
                 continue
             if row is not None and response.get("status_code") == 200 and not known_already:
                 keep(row, completion, response.get("request_id"))
     journal.append({"batch_done": batch_id, "status": batch.status})
     if batch.status != "completed":
-        note(f"batch {batch_id} ended as {batch.status}; what it gave is kept")
+        note(f"batch {batch_id} ended as {batch.status}; its answers are kept")
         if batch.status == "failed":
             raise InputError(
                 f"--batch: {openai_api.host()} could not run the batch; see it there, or leave --batch out"

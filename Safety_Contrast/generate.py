@@ -80,17 +80,17 @@ class Run:
         self.journal = Journal(journal, self.settings)
         try:
             if self.journal.repaired:
-                self.note("the last answer was half-written, and paid for if it had come; its line was dropped")
+                self.note("the last answer was half-written and is dropped; it may have been paid for")
             sent, _, done = batch.last_batch(self.journal)
             if sent is not None and not done and not self.order.batch:
                 raise InputError(
                     "a batch was sent for this set and its answers are not fetched yet; add --batch to fetch them, or "
-                    "give another --out to pay anew"
+                    "give another --out to pay for them again"
                 )
             start, missing = time.monotonic(), self.missing()
             if missing:
                 self._check_cost(missing)
-                self.note(f"{len(self.rows) - len(missing)} of {len(self.rows)} originals are answered already")
+                self.note(f"{len(self.rows) - len(missing)} of {len(self.rows)} originals already have their answers")
                 self.note(estimate(self.order, self.template, missing))
             try:
                 if missing:
@@ -172,8 +172,8 @@ class Run:
                     under_way -= 1
                 if failures >= FAILURES_IN_A_ROW and self.stop is None:
                     self.stop = InputError(
-                        f"{openai_api.host()}: {failures} requests in a row came to nothing "
-                        f"({self.unanswered[row.id]}); answers are kept, run again to go on"
+                        f"{openai_api.host()}: {failures} requests in a row failed "
+                        f"({self.unanswered[row.id]}); the answers are kept, run again to go on"
                     )
                 bar.set_postfix_str("" if self.price is None else f"${self.spent:.2f}")
                 bar.update(1)
@@ -288,7 +288,7 @@ class Run:
         setting = _refused_setting(error)
         if setting:
             value = getattr(self.order, setting)
-            return InputError(f"{name}: {openai_api.host()} refuses --{setting} {value:g}; give the one that it takes")
+            return InputError(f"{name}: {openai_api.host()} refuses --{setting} {value:g}; give one that it accepts")
         return None
 
 

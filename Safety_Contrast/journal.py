@@ -1,4 +1,4 @@
-"""Every answer that was paid for, appended the moment it comes: what a restart goes by."""
+"""The file of all answers that were paid for, which a run appends to and a restart reads."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from utils.schema import InputError
 
 
 class Journal:
-    """An append-only file of JSON lines; the first says what the answers were asked with.
+    """An append-only file of JSON lines, the first of which holds the settings of all answers.
 
     settings: what all answers of one set have in common.
     `repaired` is true if a half-written last line was dropped; `answers_before` is how many answers the file held.
@@ -67,7 +67,7 @@ class Journal:
             raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end")
 
     def append(self, entry: dict) -> None:
-        """Writes an entry so that it outlives a crash of the process and of the machine."""
+        """Writes an entry so that it survives a crash of the process or of the machine."""
         self._stream.write(json.dumps(entry).encode() + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -79,7 +79,7 @@ class Journal:
             self._answers.setdefault(entry["id"], []).append(entry)
 
     def answers(self) -> dict[str, list[dict]]:
-        """The answers to each original, by its id, in the order they came."""
+        """The answers to each original, by its id, in the order in which they arrived."""
         return self._answers
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def summary(
     folder, missing = journal.path.parent, missing_edits(rows, journal.answers(), unanswered)
     entries = [entry for entry in journal.entries if "answer" in entry]
     new = entries[journal.answers_before :]
-    no_good = sum(entry["problem"] is not None for entry in new)
+    unusable = sum(entry["problem"] is not None for entry in new)
     usages = [usage_of(entry) for entry in entries]
     read = sum(usage["prompt_tokens"] or 0 for usage in usages)
     written = sum(usage["completion_tokens"] or 0 for usage in usages)
@@ -66,11 +66,11 @@ def summary(
     served = sorted({str(entry["model"]) for entry in entries})
     models = ", ".join(map(shown, served)) or "-"
     if len(served) > 1:
-        note(f"the answers are of {len(served)} models, as the server says: {models}")
+        note(f"the answers come from {len(served)} models, as the server reports: {models}")
     print(f"Safety-Contrast set: {len(rows) - len(missing)} of {len(rows)} originals have five edits")
     print(f"  file     {shown_path(folder / PARSED)}")
-    print(f"  model    {models}, as the server says")
-    print(f"  answers  {len(entries)} ({len(new)} in this run, {no_good} of them no good)")
+    print(f"  model    {models}, as the server reports")
+    print(f"  answers  {len(entries)} ({len(new)} in this run, {unusable} of them unusable)")
     print(f"  tokens   {read} in, {written} out, {money}")
     print(f"  seconds  {seconds:.1f}")
     if not missing:
@@ -83,5 +83,5 @@ def summary(
         print(f"  missing  id {one['id']}: {one['problem']}")
     if len(failed) > 5:
         print(f"  missing  {len(failed) - 5} more, in {FAILED}")
-    print("  next     the same command asks again; --attempts 5 also for answers that were no good")
+    print("  next     the same command asks again; --attempts 5 also replaces answers that are unusable")
     return 3

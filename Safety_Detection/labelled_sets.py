@@ -1,4 +1,4 @@
-"""Labelled sets, published ones or those of a file, joined to one dataset."""
+"""Labelled sets, published or read from files, as one dataset."""
 
 import random
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from Safety_Detection.groups import joined, near_duplicates
-from Safety_Detection.published_sets import FOLDER, PUBLISHED, README, LabelledSet, NotToBeHad, parsed_label
+from Safety_Detection.published_sets import FOLDER, PUBLISHED, README, LabelledSet, Unavailable, parsed_label
 from utils import config, files
 from utils.data import sources
 from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
@@ -22,11 +22,12 @@ JOINED = ": near-duplicates join its"
 
 @dataclass(frozen=True)
 class LabelledDataset(Dataset):
-    """Labelled sets, one after the other; `groups` are their names, `texts` the one column `prompt`.
+    """The prompts of some labelled sets, one set after another.
 
+    `groups` holds the name of each prompt's set, and `texts` the one column `prompt`.
     labels: n, 1 for unsafe, 0 for safe.
-    clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) stay together.
-    types: n, what a set says of a prompt beyond its label, '' for nothing.
+    clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) are never split up.
+    types: n, the type that a set gives its prompt, '' if it gives none.
     """
 
     labels: tuple[int, ...] = ()
@@ -35,12 +36,12 @@ class LabelledDataset(Dataset):
 
 
 def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.Found]:
-    """The sets that `data` stands for, as one dataset, and how the first of them was come by.
+    """The dataset that `data` names, and how the first of its sets was found.
 
-    data: auto (the published sets that can be had, else the sample), paper (the same, failing without the first three),
-    sample, or names of sets and files with commas between.
-    limit: at most so many rows, whole groups drawn in turn from each set.
-    Raises InputError if a set can't be had or read, has one class, or has too few groups for the folds.
+    data: auto (all published sets that are available, or else the sample), paper (the same, but the first three are
+    required), sample, or names of sets and files, separated by commas.
+    limit: the largest number of rows; whole groups are drawn from each set in turn.
+    Raises InputError if a set is unavailable, can't be read, has one class only, or has too few groups for the folds.
     """
     sets, notes = _chosen(data)
     dataset = combined(_dataset_name(data, sets), sets, notes)
@@ -59,13 +60,13 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
         for name, read in PUBLISHED.items():
             try:
                 sets.append(read())
-            except NotToBeHad as error:
+            except Unavailable as error:
                 if data == "paper" and name != "jailbreakbench":
                     raise InputError(str(error)) from None
                 notes.append(f"without {name}: {error}")
         if sets:
             return sets, notes
-        return _file(_sample_path(), "sample", "because the published sets are not there"), notes
+        return _file(_sample_path(), "sample", "because no published set is available"), notes
     sets = []
     parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
     for part in filter(None, parts):
@@ -107,7 +108,7 @@ def _given(data: str) -> list[LabelledSet]:
 
 
 def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
-    """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
+    """The sets of a file with the columns prompt and label, and optionally id, group, set and type."""
     columns = read_columns(
         path,
         ("prompt", "label"),
@@ -126,7 +127,7 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     prompts = list(map(str.strip, columns["prompt"]))
     blank = [row for row, prompt in enumerate(prompts, 1) if not has_text(prompt)]
     if blank:
-        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; give it one or leave it out")
+        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; fix or remove the row")
     labels = [parsed_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
@@ -134,15 +135,15 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
 
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")
-    # Results name what was trained on and tested by set: `<set> -> <set>: <type>`.
+    # Result files name the sets that a detector was trained and tested on: `<set> -> <set>: <type>`.
     taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in f" {one} " or ": " in f"{one} "]
     if taken:
         raise InputError(
-            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; rename it, not as a "
-            f"published set or '{OTHERS}', and without '->' or ':' between words or at an end"
+            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; give it a name "
+            f"that is not '{OTHERS}' or a published set's, and has no '->' or ':' between words or at its end"
         )
     if "" in sets:
-        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")
+        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name a set in every row, or in none")
     result = []
     for one in dict.fromkeys(sets):
         rows = [i for i, its in enumerate(sets) if its == one]
@@ -152,9 +153,12 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
 
 
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
-    """Sets one after the other. Ids get their set's name before them; near-duplicates of a set share a cluster."""
+    """The sets as one dataset; each id is preceded by the name of its set.
+
+    Prompts of a set share a cluster if they have the same name in `LabelledSet.names` or are near-duplicates.
+    """
     clusters: list[int] = []
-    told = list(notes)
+    all_notes = list(notes)
     texts_of = {one.name: _texts_of(one) for one in sets}
     for one in sets:
         near = near_duplicates(one.prompts)
@@ -162,22 +166,22 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         together = joined(len(one.ids), near, named)
         start = max(clusters, default=-1) + 1
         clusters += [start + cluster for cluster in together]
-        told += one.notes
+        all_notes += one.notes
         before, after = len(set(named)), len(set(together))
         if after < before:
-            told.append(f"{one.name}{JOINED} {before} groups to {after}")
+            all_notes.append(f"{one.name}{JOINED} {before} groups to {after}")
         both = [f"{ids[1]} and {ids[0]}" for ids in texts_of[one.name].values() if len(ids) == 2]
         if both:
             shown = ", ".join(both[:3]) + ", ..." * (len(both) > 3)
-            told.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
+            all_notes.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
     for one, other in combinations(texts_of, 2):
         shared = texts_of[one].keys() & texts_of[other].keys()
         if shared:
             unlike = sum(texts_of[one][text].keys() != texts_of[other][text].keys() for text in shared)
             differ = f" ({unlike} labelled differently)" if unlike else ""
-            told.append(
-                f"texts in both {one} and {other}: {len(shared)}{differ}; neither is trained on them to be tested on "
-                "the other"
+            all_notes.append(
+                f"texts in both {one} and {other}: {len(shared)}{differ}; a detector that is trained on one of the "
+                "two and tested on the other is trained without them"
             )
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
@@ -187,7 +191,7 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         group_order=tuple(one.name for one in sets),
         texts={"prompt": tuple(prompt for one in sets for prompt in one.prompts)},
         files=tuple(files),
-        notes=tuple(told),
+        notes=tuple(all_notes),
         labels=tuple(label for one in sets for label in one.labels),
         clusters=tuple(clusters),
         types=tuple(kind for one in sets for kind in one.types),
@@ -195,7 +199,7 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
 
 
 def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
-    """Each text of a set, without regard to case and white space, to its labels, and those to the first id with it."""
+    """For each normalized text of a set, its labels, and for each label the first id that has it."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
         found[normalized(prompt)].setdefault(label, item)
@@ -206,9 +210,9 @@ def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
     members: dict[str, dict[int, list[int]]] = {name: {} for name in dataset.group_order}
     for i, (name, cluster) in enumerate(zip(dataset.groups, dataset.clusters, strict=True)):
         members[name].setdefault(cluster, []).append(i)
-    # In an order that is drawn: the first groups of a file may be of one topic, on which a detector does better.
+    # Groups are shuffled: the first ones of a file may be of one topic, on which a detector does better.
     drawn = random.Random(42)
-    # By composition in turn too, so that a set of many safe prompts keeps its unsafe ones.
+    # Unsafe, safe and mixed groups are drawn in turn too, so that a set of mostly safe prompts keeps unsafe ones.
     queues = []
     for clusters in members.values():
         kinds: dict[tuple[int, ...], list[list[int]]] = {}
@@ -238,19 +242,19 @@ def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
 
 
 def _in_turn(queues: list[list]) -> list[list]:
-    """The first of each queue, then the second of each, and so on."""
+    """The first items of all queues, then the second ones, and so on."""
     return [[q[k] for q in queues if k < len(q)] for k in range(max(map(len, queues), default=0))]
 
 
 def check(dataset: LabelledDataset, limit: int | None = None) -> None:
-    """Raises InputError if a set has one class, or fewer groups with prompts of a class than there are folds."""
+    """Raises InputError if a set has one class only, or a class in fewer groups than there are folds."""
     remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
     for name in dataset.group_order:
         rows = [i for i, its in enumerate(dataset.groups) if its == name]
         for label, word in ((1, "unsafe"), (0, "safe")):
             number = len({dataset.clusters[i] for i in rows if dataset.labels[i] == label})
             if not number:
-                raise InputError(f"set '{name}': has no {word} prompt, a detector needs both classes; {remedy}")
+                raise InputError(f"set '{name}': has no {word} prompt, but a detector needs both classes; {remedy}")
             if number < FOLDS:
                 near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(

@@ -1,4 +1,4 @@
-"""The published sets of prompts labelled safe or unsafe, each read from the form it is published in."""
+"""The published sets of prompts labelled safe or unsafe, each read from its own format."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ from utils.schema import DataFile, InputError
 
 FOLDER = "Safety_Detection"
 README = f"{FOLDER}/README.md"
-# What a label may be, whatever its case.
+# What a label may be, in upper or lower case.
 UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
 SAFE = ("0", "0.0", "false", "no", "safe", "benign")
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
@@ -22,7 +22,12 @@ MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """One set as it was read. ids are unique in it; names: what groups its prompts, None for a prompt of its own."""
+    """A set of n prompts with their labels.
+
+    ids: n, unique in the set. labels: n, 1 for unsafe, 0 for safe.
+    names: n, the name of each prompt's group, None for a prompt that is in no group.
+    types: n, the type that the set gives a prompt, '' if it gives none.
+    """
 
     name: str
     ids: list[str]
@@ -36,6 +41,7 @@ class LabelledSet:
 
 
 def parsed_label(text: str, file: str, row: int) -> int:
+    """1 for a label that says unsafe, 0 for one that says safe; raises InputError for any other label."""
     word = text.strip().lower()
     if word not in (*UNSAFE, *SAFE):
         raise InputError(
@@ -44,8 +50,8 @@ def parsed_label(text: str, file: str, row: int) -> int:
     return int(word in UNSAFE)
 
 
-class NotToBeHad(InputError):
-    """A published set is neither on this machine nor can it be fetched; one that has other bytes is another matter."""
+class Unavailable(InputError):
+    """A published set is not on this machine and can't be downloaded. A file with a wrong digest is not meant."""
 
 
 def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
@@ -53,12 +59,12 @@ def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
         try:
             return sources.published(card, folder)
         except InputError as error:
-            raise NotToBeHad(str(error)) from None
+            raise Unavailable(str(error)) from None
     return sources.published(card, folder)
 
 
 def do_not_answer() -> LabelledSet:
-    """Do-Not-Answer's prompts (unsafe) with their five GPT edits each (safe), an original and its edits one group."""
+    """Do-Not-Answer's prompts (unsafe) and five GPT edits of each (safe); an original and its edits are one group."""
     fmt = catalogue.CONTRAST_FORMAT
     found = _published(fmt.card, fmt.folder)
     dataset, _ = loading.load(fmt, "paper")
@@ -73,9 +79,9 @@ def do_not_answer() -> LabelledSet:
 
 
 def xstest() -> LabelledSet:
-    """XSTest v2: the unsafe prompt of id i + 25 contrasts with the safe one of id i, and the two are one group.
+    """XSTest v2, in which an unsafe prompt of id i + 25 contrasts with the safe prompt of id i; the two are one group.
 
-    Types without contrasts stand alone: discrimination of groups that suffer none, and public figures' privacy.
+    Two types have no contrasts and no groups: discrimination of groups that suffer none, and public figures' privacy.
     """
     found = _published(catalogue.XSTEST, FOLDER)
     columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
@@ -91,7 +97,10 @@ def xstest() -> LabelledSet:
 
 
 def openai_moderation() -> LabelledSet:
-    """OpenAI's moderation set: unsafe if any of its eight labels is 1, safe if all are there and 0, else left out."""
+    """OpenAI's moderation set: a prompt is unsafe if one of its eight labels is 1, and safe if all eight are 0.
+
+    All other prompts are left out.
+    """
     found = _published(catalogue.OPENAI_MODERATION, FOLDER)
     ids, prompts, labels, types, left_out = [], [], [], [], 0
     with gzip.open(found.path, "rt", encoding="utf-8") as stream:
@@ -105,14 +114,14 @@ def openai_moderation() -> LabelledSet:
         prompts.append(row["prompt"].strip())
         labels.append(int(1 in given))
         types.append("+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1))
-    note = f"openai_moderation: {left_out} of {len(rows)} prompts have no 1 and a label missing; they are left out"
+    note = f"openai_moderation: {left_out} of {len(rows)} prompts are left out, as no label is 1 but one is missing"
     file = DataFile(found.path.name, found.sha256, len(rows))
     names: list[str | None] = [None] * len(ids)
     return LabelledSet("openai_moderation", ids, prompts, labels, names, types, file, found, (note,))
 
 
 def jailbreakbench() -> LabelledSet:
-    """JailbreakBench's 100 harmful behaviours (unsafe) and 100 matched benign ones (safe), joined on Index."""
+    """JailbreakBench's 100 harmful behaviours (unsafe) and 100 benign ones (safe), matched by Index."""
     from utils import hub
 
     path, config_name, revision = (JAILBREAKBENCH[key] for key in ("path", "config", "revision"))
@@ -122,12 +131,12 @@ def jailbreakbench() -> LabelledSet:
             for split in ("harmful", "benign")
         }
     except InputError as error:
-        raise NotToBeHad(f"{error}, or leave it out") from None
+        raise Unavailable(f"{error}, or leave it out") from None
     return jailbreakbench_of({split: rows.to_list() for split, rows in splits.items()})
 
 
 def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
-    """The set that the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign` make."""
+    """The set made of the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign`."""
     rows = [
         (f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
         for split, label in (("harmful", 1), ("benign", 0))

@@ -277,7 +277,7 @@ def test_a_temperature_that_a_model_refuses_is_named(server, many, tmp_path, cap
     started.refuse = refusal
     assert write_set(many, tmp_path / "set", "--gpt-model", "o9", "--limit", "3", "--concurrency", "1") == 2
     assert "--gpt-model o9: 127.0.0.1" in (said := capsys.readouterr().err)
-    assert said.endswith("refuses --temperature 0; give the one that it takes\n") and len(started.requests) == 1
+    assert said.endswith("refuses --temperature 0; give one that it accepts\n") and len(started.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -377,12 +377,12 @@ def test_a_schema_that_is_refused_as_unprocessable_is_left_out(server, many, tmp
     assert ["response_format" in request for request in started.requests] == [True, False, False, False]
 
 
-def test_answers_of_two_models_are_told(server, many, tmp_path, capsys):
+def test_answers_of_two_models_are_reported(server, many, tmp_path, capsys):
     started = server()
     started.reshape = lambda completion: completion | {"model": f"m{len(started.requests)}"}
     arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "2", "--concurrency", "1"]
     assert build_data.generate(arguments) == 0
-    assert "the answers are of 2 models, as the server says: m1, m2" in capsys.readouterr().err
+    assert "the answers come from 2 models, as the server reports: m1, m2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 5, {"error": "no"}])
@@ -443,7 +443,7 @@ def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monk
     server().server_close()
     monkeypatch.setattr(generate, "RETRIES", 1)
     assert write_set(many, tmp_path / "set") == 2
-    assert "20 requests in a row came to nothing (no connection)" in capsys.readouterr().err
+    assert "20 requests in a row failed (no connection)" in capsys.readouterr().err
 
 
 def test_without_a_key_there_are_three_ways_on(many, capsys):
@@ -627,10 +627,10 @@ def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
     assert build_data.parse([str(path)]) == 0, "the same again changes nothing"
     capsys.readouterr()
     assert build_data.parse([str(path), "--out", str(published)]) == 2
-    assert "is there already and holds something else; name another file, or add --overwrite" in capsys.readouterr().err
+    assert "already exists with different content; name a different file, or add --overwrite" in capsys.readouterr().err
     assert published.read_text() == "939 rows\n"
     assert build_data.parse([str(path), "--out", str(path), "--overwrite"]) == 2
-    assert "is the file of raw answers itself; name another file" in capsys.readouterr().err
+    assert "is the file of raw answers itself; name a different file" in capsys.readouterr().err
     assert json.loads(path.read_text()) == raw
     assert build_data.parse([str(path), "--out", str(published), "--overwrite"]) == 0
     assert published.read_text() == (tmp_path / "contrast_origin_parsed.jsonl").read_text()
@@ -678,4 +678,4 @@ def test_the_quality_of_the_papers_set_is_what_is_published_of_it(paper_data, ca
     rows = {line[:26].strip(): line[26:].split() for line in printed.splitlines() if line[26:28] == "  "}
     # DESIGN.md, sections 3 and 4: mean Jaccard 0.33, 0.15 in Stereotypes, 0.52 in Disinformation; 69 shared edits.
     assert [rows[name][1] for name in ("all", "Stereotypes", "Disinformation")] == ["0.33", "0.15", "0.52"]
-    assert "69 different edits are shared by two originals or more" in printed
+    assert "69 different edits are shared by two or more originals" in printed

@@ -20,7 +20,7 @@ from utils.schema import InputError
 
 
 @pytest.mark.parametrize("card", [catalogue.XSTEST, catalogue.OPENAI_MODERATION], ids=lambda card: card.file)
-def test_a_card_is_complete_and_told_in_the_readme(card):
+def test_a_card_is_complete_and_in_the_readme(card):
     assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
     readme = (config.ROOT / published_sets.README).read_text()
     assert card.sha256 in readme and card.file in readme and card.licence in readme
@@ -141,7 +141,7 @@ def test_the_sample_has_two_sets_of_matched_prompts():
     assert len(set(map(normalized, dataset.texts["prompt"]))) == len(dataset)
 
 
-def test_no_text_of_a_published_set_stands_in_the_sample(paper_data):
+def test_no_text_of_a_published_set_is_in_the_sample(paper_data):
     published = {normalized(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
     assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
 
@@ -224,7 +224,8 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
     assert [note for note in notes if "labelled" in note] == [
         "x: texts labelled unsafe and safe: 2 (ids 1 and 2, 7 and 5)",
         # Of a, b and c two are in y: a with one of its labels, b with the other.
-        "texts in both x and y: 2 (2 labelled differently); neither is trained on them to be tested on the other",
+        "texts in both x and y: 2 (2 labelled differently); a detector that is trained on one of the two and tested on "
+        "the other is trained without them",
     ]
     rows += [[f"{i}{label}", f"n{i}", label, "x"] for i in range(20, 23) for label in "10"]
     notes = labelled_sets.load(table(tmp_path, rows))[0].notes
@@ -253,14 +254,14 @@ def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
 def test_texts_of_two_sets_are_counted(tmp_path):
     one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
     # u0 to u4 and s0 to s5 are in both.
-    note = "texts in both one and other: 11; neither is trained on them to be tested on the other"
-    assert note in labelled_sets.load(f"{one},{other}")[0].notes
+    [note] = labelled_sets.load(f"{one},{other}")[0].notes
+    assert note.startswith("texts in both one and other: 11; a detector that is trained on one of the two and tested")
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (rows_of(6, 0), "set 'mine': has no safe prompt, a detector needs both classes"),
+        (rows_of(6, 0), "set 'mine': has no safe prompt, but a detector needs both classes"),
         (
             # Any two share 9 of 11 words: 0.82.
             [["prompt", "label"], *([f"They ask how to bake a very nice cake {i}", str(i % 2)] for i in range(40))],

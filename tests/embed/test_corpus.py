@@ -32,7 +32,7 @@ from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
 
 WORDS = ["stone", "river", 'a "quoted" word', "two\nlines", "a, comma", "naïve", "NA", "007"]
-TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them stand twice
+TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them occur twice
 IDS = [f"{i:03}" for i in range(53)]
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed")
 
@@ -475,7 +475,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeyp
 
 
 @needs_ray
-def test_a_full_disk_of_a_worker_is_told_as_such(tmp_path, made, monkeypatch, capfd):
+def test_a_full_disk_of_a_worker_is_reported_as_such(tmp_path, made, monkeypatch, capfd):
     output = tmp_path / "shards"
     assert on_ray(monkeypatch, workers.FullDisk, made[0], output) == 3
     last = capfd.readouterr().err.splitlines()[-1]
