@@ -1,10 +1,12 @@
-"""A chat model's answer to five safe edits, and whether they will do."""
+"""A chat model's answer: the five safe edits in it, and what is wrong with them."""
 
 import json
 import re
 
+from utils.data.text import normalized
+
 EDITS = 5
-# An edit may be so many times as long as its original; the longest in the paper's set is 3.0 times.
+# An edit may be at most this many times as long as its original; the longest in the paper's set is 3.0 times.
 LONGEST = 4
 _OPENING = re.compile(r"[{\[]")
 _KEY = re.compile(r"prompt_#?(\d{1,3})")
@@ -13,12 +15,12 @@ _REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t
 
 
 def edits_of(content: str) -> list:
-    """The items of an answer, whatever they are: JSON, with any text, thinking or fences around it.
+    """The items of the JSON in an answer, whatever text, thinking or fences surround it.
 
-    Accepted are an object with keys `prompt_#1`, `prompt_#2`, ... (or a list under a single key, or a list), each item
-    a text or an object with `modified_prompt`. Of several such, the last object with EDITS items is
-    taken, else the last list with as many, else the last.
-    Raises ValueError, saying what is wrong, if there is no such JSON.
+    The JSON is an object with keys `prompt_#1`, `prompt_#2`, ... (or a list, or an object with a list under its only
+    key), and each item is a text or an object with `modified_prompt`. If there are several, the last object with EDITS
+    items is taken, or else the last list with as many, or else the last object, or else the last list.
+    Raises ValueError, which says what is wrong, if there is no such JSON.
     """
     text = _THINKING.sub(" ", content)
     before, tag, after = text.rpartition("</think>")
@@ -47,7 +49,7 @@ def _edits_in(text: str) -> list:
             if items is None:
                 problem = "its JSON has no key prompt_#1"
             else:
-                # With keys before without, five before any other number, late before early.
+                # Five items rank above any other number, an object above a list, a later one above an earlier one.
                 found.append(((len(items) == EDITS, isinstance(document, dict), len(found)), items))
                 end = at.start() + length
         at = _OPENING.search(text, end)
@@ -68,7 +70,7 @@ def _items(document: dict | list) -> list | None:
 
 
 def problem_with(edits: list, original: str) -> str | None:
-    """What is wrong with an answer's items, in words for the model and for a person, or None if nothing is."""
+    """What is wrong with the items of an answer, in words for the model and for a person, or None."""
     if len(edits) != EDITS:
         return f"there are {len(edits)} prompts, {EDITS} are needed"
     for number, edit in enumerate(edits, 1):
@@ -76,24 +78,19 @@ def problem_with(edits: list, original: str) -> str | None:
             return f"prompt {number} has no text"
         if edit.encode(errors="replace").decode() != edit:
             return f"prompt {number} holds half a character"
-        if normalised(edit) == normalised(original):
+        if normalized(edit) == normalized(original):
             return f"prompt {number} is the original"
-        if _REFUSAL.match(normalised(edit)) and not _REFUSAL.match(normalised(original)):
+        if _REFUSAL.match(normalized(edit)) and not _REFUSAL.match(normalized(original)):
             return f"prompt {number} is a refusal"
         if len(edit) > LONGEST * max(len(original), 20):
             return f"prompt {number} is more than {LONGEST} times as long as the original"
-    if len({normalised(edit) for edit in edits}) < EDITS:
+    if len({normalized(edit) for edit in edits}) < EDITS:
         return "two prompts are the same"
     return None
 
 
-def normalised(text: str) -> str:
-    """The text without differences of case and space."""
-    return " ".join(text.casefold().split())
-
-
 def parsed_row(identifier: int | str, category: str, original: str, edits: list[str]) -> dict:
-    """A row of contrast_parsed.jsonl."""
+    """The row of contrast_parsed.jsonl for an original and its edits."""
     return {
         "id": identifier,
         "category": category,
@@ -103,5 +100,68 @@ def parsed_row(identifier: int | str, category: str, original: str, edits: list[
 
 
 def json_lines(rows: list[dict]) -> str:
-    """Rows as JSON lines, byte for byte as the paper's files are written."""
+    """The rows as JSON lines, byte for byte as in the paper's files."""
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def entry_of(completion: dict, original: str, request_id: str | None) -> dict:
+    """What the journal keeps of a chat completion, whatever its shape.
+
+    Returns `problem` (None if the answer has five edits of `original` that will do), `answer` (its text), `refusal`,
+    `finish_reason`, `model` (as the server reports it), `response_id`, `request_id` and `usage` (see usage_of).
+    """
+    choice = _first_choice(completion)
+    message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+    content = _text_of(message.get("content"))
+    if message.get("refusal"):
+        problem = "it is a refusal"
+    elif choice.get("finish_reason") == "content_filter":
+        problem = "the server's filter stopped it"
+    else:
+        try:
+            problem = problem_with(edits_of(content), original)
+        except ValueError as error:
+            cut = choice.get("finish_reason") == "length"
+            problem = "it was cut off before its end" if cut else str(error)
+    return {
+        "problem": problem,
+        "answer": content,
+        "refusal": _text(message.get("refusal")),
+        "finish_reason": _text(choice.get("finish_reason")),
+        "model": _text(completion.get("model")),
+        "response_id": _text(completion.get("id")),
+        "request_id": _text(request_id),
+        "usage": usage_of(completion),
+    }
+
+
+def usage_of(completion: dict) -> dict[str, int | None]:
+    """How many tokens the server read and wrote, as it reports them; None where it reports no number."""
+    usage = completion.get("usage") if isinstance(completion.get("usage"), dict) else {}
+    return {key: _whole(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
+
+
+def _first_choice(completion: dict) -> dict:
+    choices = completion.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    try:
+        number = int(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and 0 <= number < 2**53 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text_of(content: object) -> str:
+    """The text of a message: its content, or the parts of it that are text and not thinking."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and str(part.get("type", "text")).endswith("text")]
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    # The next request may quote the answer, and half a character can't be written into a request.
+    return content.encode(errors="replace").decode() if isinstance(content, str) else ""

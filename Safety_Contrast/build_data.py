@@ -1,8 +1,8 @@
-"""Gets, writes, checks and parses Safety-Contrast sets.
+"""The commands that get, write, check and parse Safety-Contrast sets.
 
 `python -m Safety_Contrast.build_data` shows what an evaluation would read. Its commands: `generate` has a chat model
-write a set; `get` does so too, or with `--source` fetches the one the paper published or points to the bundled sample;
-`check` tells how small the edits of a set are; `parse` turns raw answers into a set.
+write a set; `get` does so too, or with `--source` fetches the paper's set or points to the bundled sample; `check`
+reports how small the edits of a set are; `parse` turns raw answers into a set.
 """
 
 import sys
@@ -21,7 +21,7 @@ from utils.evaluation.run import show_data
 from utils.files import shown_path
 from utils.schema import InputError
 
-WAYS = "SOURCE=paper fetches the set the paper published, SOURCE=sample uses the bundled sample, none has GPT write one"
+WAYS = "SOURCE=paper fetches the paper's set, SOURCE=sample uses the bundled sample, without SOURCE GPT writes one"
 
 
 def get(argv: Sequence[str]) -> int:
@@ -33,7 +33,7 @@ def get(argv: Sequence[str]) -> int:
         if source not in ("paper", "sample"):
             raise InputError(f"SOURCE {source!r}: {WAYS}")
         if rest:
-            raise InputError(f"{rest[0]}: goes with a set that GPT writes; leave it or SOURCE out")
+            raise InputError(f"{rest[0]}: is for a set that GPT writes; leave out either this or SOURCE")
         found = find(CONTRAST_FORMAT, source)
         print(f"Safety-Contrast set ({found.name}): {shown_path(found.path)}\nlicence: {found.licence}")
         data = "" if source == "paper" else "DATA=sample "
@@ -58,29 +58,30 @@ def generate(argv: Sequence[str]) -> int:
     )
     flags.add_argument("--source", metavar="SOURCE", help="paper or sample: fetch that set instead (variable SOURCE)")
     flags.add_argument(
-        "--gpt-model", metavar="NAME", default="gpt-4o-2024-05-13", help="default %(default)s, the paper's time"
+        "--gpt-model", metavar="NAME", default="gpt-4o-2024-05-13", help="default %(default)s, as in the paper's time"
     )
     flags.add_argument(
         "--data", metavar="DATA", help="originals: paper, sample or a file like Do-Not-Answer's (variable DATA)"
     )
-    flags.add_argument("--categories", metavar="NAMES", default="", help="these categories only, commas between")
+    flags.add_argument("--categories", metavar="NAMES", default="", help="only these categories, separated by commas")
     flags.add_argument("--limit", metavar="N", help="the first N originals only")
     flags.add_argument("--temperature", metavar="T", default="0", help="default 0")
     flags.add_argument("--seed", metavar="N", default="42", help="default 42")
-    flags.add_argument("--concurrency", metavar="N", default="16", help="requests under way at once (default 16)")
-    flags.add_argument("--attempts", metavar="N", default="3", help="answers asked for each original (default 3)")
+    flags.add_argument("--concurrency", metavar="N", default="16", help="requests at a time (default 16)")
+    flags.add_argument("--attempts", metavar="N", default="3", help="the most answers for each original (default 3)")
     flags.add_argument("--max-cost", metavar="USD", help="stop before a run costs more")
-    flags.add_argument("--price", metavar="IN,OUT", help="dollars for a million tokens (else prices.yaml)")
+    flags.add_argument("--price", metavar="IN,OUT", help="dollars for a million tokens (default: as in prices.yaml)")
     flags.add_argument("--batch", action="store_true", help="use the Batch API: half the price, within a day")
     flags.add_argument("--dry-run", action="store_true", help="show the first request and the cost; send nothing")
     flags.add_argument(
-        "--out", metavar="FOLDER", help="default a folder of Safety_Contrast/data for model and settings"
+        "--out", metavar="FOLDER", help="default: a folder in Safety_Contrast/data named for the settings"
     )
     flags.add_argument("--quiet", action="store_true", help="print the summary and nothing else")
 
     def work() -> int:
         arguments = flags.parse_args(argv)
-        from Safety_Contrast.generate import Order, Run, chosen, originals
+        from Safety_Contrast.generate import Run
+        from Safety_Contrast.order import Order, Template, chosen, originals, preview
         from utils.openai_api import require_key
 
         order = Order(
@@ -99,7 +100,7 @@ def generate(argv: Sequence[str]) -> int:
         if not arguments.dry_run:
             require_key(
                 f"--gpt-model {order.model}",
-                "or take a set that is there: SOURCE=paper here, or DATA=sample with scripts/safety_contrast.sh",
+                "or use an existing set: SOURCE=paper here, or DATA=sample with scripts/safety_contrast.sh",
             )
         everything, found = originals(arguments.data or config.setting("DATA"))
         rows = chosen(everything, categories, limit)
@@ -108,25 +109,24 @@ def generate(argv: Sequence[str]) -> int:
             if not arguments.quiet:
                 print(sentence, file=sys.stderr)
 
-        task = Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
         if arguments.dry_run:
-            print(task.preview())
+            print(preview(order, Template(), rows))
             return 0
-        return task.go()
+        return Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty()).go()
 
     return run(work)
 
 
 def check(argv: Sequence[str]) -> int:
-    """Tells how small and how various the edits of a set are, and draws it."""
+    """Reports how small and how varied the edits of a set are, and draws a figure of it."""
     flags = Parser(prog="python -m Safety_Contrast.build_data check", description=check.__doc__, allow_abbrev=False)
     flags.add_argument(
         "file", metavar="FILE", nargs="?", default="auto", help="a set, or paper or sample (default auto)"
     )
     flags.add_argument(
-        "--minimal", metavar="MIN_JACCARD", help="also write the originals all of whose edits are so near"
+        "--minimal", metavar="MIN_JACCARD", help="also write the originals whose edits all have this word overlap"
     )
-    flags.add_argument("--out", metavar="FOLDER", help="of the figure and the subset (default results/contrast_check)")
+    flags.add_argument("--out", metavar="FOLDER", help="for the figure and the subset (default results/contrast_check)")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
@@ -137,7 +137,7 @@ def check(argv: Sequence[str]) -> int:
         rows = quality.quality(dataset)
         print(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
         print(quality.table(rows))
-        print(f"\n{quality.shared_texts(dataset)} different edits are shared by two originals or more")
+        print(f"\n{quality.shared_texts(dataset)} different edits are shared by two or more originals")
         out = config.ROOT / "results" / "contrast_check"
         out = out if arguments.out is None else config.callers_path(arguments.out)
         picture = out / f"{dataset.name}.svg"
@@ -157,7 +157,7 @@ def parse(argv: Sequence[str]) -> int:
     flags = Parser(prog="python -m Safety_Contrast.build_data parse", description=parse.__doc__, allow_abbrev=False)
     flags.add_argument("file", metavar="FILE", help="raw answers, such as contrast_origin.jsonl")
     flags.add_argument("--out", metavar="FILE", help="the set (default FILE's name with _parsed, beside FILE)")
-    flags.add_argument("--overwrite", action="store_true", help="replace a set that is there already")
+    flags.add_argument("--overwrite", action="store_true", help="replace an existing set")
 
     def work() -> int:
         arguments = flags.parse_args(argv)
@@ -180,11 +180,11 @@ def parse(argv: Sequence[str]) -> int:
         if not rows:
             raise InputError(f"{path.name}: {failed[0] if failed else 'no rows'}; nothing was written")
         if out.exists() and out.samefile(path):
-            raise InputError(f"--out {shown_path(out)}: is the file of raw answers itself; name another file")
+            raise InputError(f"--out {shown_path(out)}: is the file of raw answers itself; name a different file")
         content = json_lines(rows)
         if not arguments.overwrite and out.exists() and not (out.is_file() and out.read_bytes() == content.encode()):
             raise InputError(
-                f"--out {shown_path(out)}: is there already and holds something else; name another file, or add "
+                f"--out {shown_path(out)}: already exists with different content; name a different file, or add "
                 "--overwrite"
             )
         write_whole(out, content)
@@ -197,7 +197,7 @@ def parse(argv: Sequence[str]) -> int:
 
 
 def _raw_rows(path: Path) -> Iterator[dict]:
-    """The rows of a file of raw answers. Raises InputError, naming row and line, for one that is none."""
+    """The rows of a file of raw answers. Raises InputError, which names the row and line, for any other row."""
     remedy = "give a file of raw answers (id, category, question, contrasts), such as contrast_origin.jsonl"
     refuse_unreadable(path, f"FILE {shown_path(path)}", remedy)
     if form_of(path) != "jsonl":

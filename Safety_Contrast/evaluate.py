@@ -17,7 +17,7 @@ from utils.tasks import CONTRAST
 
 
 def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:
-    """Per-original scores over its edits, their means by category, and the same by word-overlap bin.
+    """Scores of each original over its edits, and their means by category and by word overlap.
 
     vectors: `original_prompt` and `prompt_#1` to `prompt_#5`, each (n, d).
     """
@@ -52,7 +52,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
 
 
 def table(results: Sequence[Result]) -> str:
-    """Boundary similarity by category and by word overlap, then the averages of what else is measured."""
+    """The tables of boundary similarity, by category and by word overlap, and of the averages of all other metrics."""
     groups = [m.group for m in results[0].metrics if m.metric == "boundary_similarity"]
     categories = [group for group in groups if group not in metrics.OVERLAP_BINS]
     rest = [(m, g) for m in list(EDIT_METRICS)[1:] for g in ("average", "overall")]

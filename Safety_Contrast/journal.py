@@ -1,18 +1,21 @@
-"""Every answer that was paid for, appended the moment it comes: what a restart goes by."""
+"""The file of all answers that were paid for, which a run appends to and a restart reads."""
 
 import json
 import os
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from utils.files import shown_path
 from utils.schema import InputError
 
 
 class Journal:
-    """An append-only file of JSON lines; the first says what the answers were asked with.
+    """An append-only file of JSON lines, the first of which holds the settings of all answers.
 
-    settings: what has to be the same for answers to stand in one set. Raises InputError if the file holds answers to
-    others, or can't be read or written. `repaired` is true if a half-written last line was dropped.
+    settings: what all answers of one set have in common.
+    `repaired` is true if a half-written last line was dropped; `answers_before` is how many answers the file held.
+    Raises InputError if the file holds answers to other settings, or can't be read or written.
     """
 
     def __init__(self, path: Path, settings: dict) -> None:
@@ -42,6 +45,7 @@ class Journal:
                     "start afresh"
                 ) from None
             self._take(entry)
+        self.answers_before = sum(map(len, self._answers.values()))
         if not self.entries:
             self.append({"settings": settings})
         elif self.entries[0].get("settings") != settings:
@@ -52,17 +56,18 @@ class Journal:
             )
 
     def _lock(self) -> None:
+        """Keeps a second run out; the system lifts the lock however this one ends."""
         try:
-            import fcntl
-        except ImportError:  # no such locks on Windows
-            return
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end") from None
+            is_free = lock_descriptor(self._stream.fileno(), blocking=False)
+        except OSError as error:
+            raise InputError(
+                f"{shown_path(self.path)}: can't be locked ({error.strerror}); give an --out on another disk"
+            ) from None
+        if not is_free:
+            raise InputError(f"{shown_path(self.path)}: another run is writing it; wait for that one to end")
 
     def append(self, entry: dict) -> None:
-        """Writes an entry so that it outlives a crash of the process and of the machine."""
+        """Writes an entry so that it survives a crash of the process or of the machine."""
         self._stream.write(json.dumps(entry).encode() + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -74,7 +79,7 @@ class Journal:
             self._answers.setdefault(entry["id"], []).append(entry)
 
     def answers(self) -> dict[str, list[dict]]:
-        """The answers to each original, by its id, in the order they came."""
+        """The answers to each original, by its id, in the order in which they arrived."""
         return self._answers
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How small the edits of a contrast set are, and how many are the same: what a score on it rests on."""
+"""How small and how varied the edits of a contrast set are."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,23 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Contrast.answers import json_lines, normalised, parsed_row
+from Safety_Contrast.answers import json_lines, parsed_row
+from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap
 from utils.schema import Dataset, InputError
 
-# Two edits of one original that share so many of their words are hardly two.
+# Two edits of one original with at least this word overlap are nearly the same.
 NEARLY_THE_SAME = 0.8
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A category's edits, or all.
+    """What is measured on the edits of a category, or on all.
 
-    overlap: mean word overlap (Jaccard) of original and edit, 0 to 1; overlaps: each of them, (n, 5).
-    small: share of edits with an overlap of 0.5 or more. shared: edits that stand under another original too.
-    nearly_same: pairs of edits of one original with an overlap of 0.8 or more. length: mean of edit over original, in
-    characters.
+    overlap: mean word overlap (Jaccard) of original and edit, 0 to 1. overlaps: each of them, (n, 5).
+    small: share of edits with an overlap of 0.5 or more, 0 to 1.
+    shared: number of edits that occur under another original too.
+    nearly_same: number of pairs of edits of one original with an overlap of 0.8 or more.
+    length: mean length of an edit over that of its original, in characters.
     """
 
     category: str
@@ -36,15 +38,15 @@ class Quality:
 
 
 def quality(dataset: Dataset) -> list[Quality]:
-    """The quality of each category's edits, and last of all."""
+    """The quality of the edits of each category, and of all edits as the last item."""
     columns = [column for column in dataset.texts if column != "original_prompt"]
     originals = dataset.texts["original_prompt"]
     edits = list(zip(*(dataset.texts[column] for column in columns), strict=True))
     overlaps = np.array(
         [[word_overlap(o, edit) for edit in five] for o, five in zip(originals, edits, strict=True)]
     )  # (n, 5)
-    under = Counter(edit for five in edits for edit in {normalised(edit) for edit in five})
-    shared = np.array([sum(under[normalised(edit)] > 1 for edit in five) for five in edits])
+    under = Counter(edit for five in edits for edit in {normalized(edit) for edit in five})
+    shared = np.array([sum(under[normalized(edit)] > 1 for edit in five) for five in edits])
     near = np.array(
         [
             sum(word_overlap(a, b) >= NEARLY_THE_SAME for i, a in enumerate(five) for b in five[i + 1 :])
@@ -72,15 +74,15 @@ def quality(dataset: Dataset) -> list[Quality]:
 
 
 def shared_texts(dataset: Dataset) -> int:
-    """How many different edits stand under two originals or more."""
+    """The number of different edits that occur under two or more originals."""
     columns = [column for column in dataset.texts if column != "original_prompt"]
     rows = zip(*(dataset.texts[column] for column in columns), strict=True)
-    under = Counter(edit for five in rows for edit in {normalised(edit) for edit in five})
+    under = Counter(edit for five in rows for edit in {normalized(edit) for edit in five})
     return sum(number > 1 for number in under.values())
 
 
 def table(rows: list[Quality]) -> str:
-    """The report, within 80 columns."""
+    """The table of all categories with an explanation of its columns, at most 80 characters wide."""
     from tabulate import SEPARATING_LINE, tabulate
 
     lines = [
@@ -94,14 +96,14 @@ def table(rows: list[Quality]) -> str:
         f"{body}\n\n"
         "overlap  mean word overlap (Jaccard) of original and edit\n"
         "small    share of edits with an overlap of 0.5 or more\n"
-        "shared   edits that stand under another original too\n"
+        "shared   edits that occur under another original too\n"
         f"near     pairs of edits of one original with an overlap of {NEARLY_THE_SAME} or more\n"
-        "length   characters of an edit over those of its original, mean"
+        "length   mean length of an edit over that of its original, in characters"
     )
 
 
 def figure(rows: list[Quality], title: str, path: Path) -> None:
-    """A box for each category's word overlaps, as SVG."""
+    """Writes a box plot of the word overlaps of each category, as SVG."""
     import io
 
     import matplotlib
@@ -137,9 +139,9 @@ def figure(rows: list[Quality], title: str, path: Path) -> None:
 
 
 def minimal(dataset: Dataset, least: float, path: Path, categories: dict[str, str]) -> int:
-    """Writes the originals all of whose edits have a word overlap of `least` or more; returns how many.
+    """Writes the originals whose edits all have a word overlap of `least` or more, and returns their number.
 
-    categories: shown name to the name in the file. Raises InputError if none is left.
+    categories: from a category's short name to its name in the file. Raises InputError if no original is left.
     """
     columns = [column for column in dataset.texts if column != "original_prompt"]
     rows = []

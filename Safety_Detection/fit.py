@@ -81,7 +81,7 @@ def elsewhere(dataset: LabelledDataset, note) -> LabelledDataset | None:
         if name not in dataset.group_order:
             try:
                 others.append(read())
-            except labelled_sets.NotToBeHad as error:
+            except labelled_sets.Unavailable as error:
                 note(f"not tried on {name}: {error}")
     return labelled_sets.combined("elsewhere", others) if others else None
 

@@ -1,31 +1,32 @@
-"""Which texts are so alike that they must not stand on both sides of a fold."""
+"""Groups of texts that are so alike that a fold must not split them."""
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
-NEAR = 4, 5  # a Jaccard overlap of words from 4/5 up, as a fraction, so that no rounding decides
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from utils.data.text import normalized
+
+NEAR = 4, 5  # the least Jaccard overlap, 4/5, as two integers, so that rounding decides nothing
 _WORD = re.compile(r"\w+")
 
 
-def normalised(text: str) -> str:
-    """A text without regard to case and white space: two that agree in this are the same text."""
-    return " ".join(text.casefold().split())
-
-
 def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, that join every two near-duplicates, directly or through others.
+    """Pairs (i, j), i < j, that link all near-duplicates, directly or through others.
 
-    Two texts are near-duplicates if they are the same when normalised, or if the Jaccard overlap of their sets of words
-    (runs of letters, digits and underscores of the normalised text) is 0.8 or more. Exact: all such pairs are found but
-    those among texts of one and the same set of words, of which each is joined to the first.
-    An inverted index over each set's rarest words finds the candidates: two sets of n and m words with an overlap of t
-    share ceil(t n) words at least, so one of the n - ceil(t n) + 1 rarest of the first is among those of the second.
+    Two texts are near-duplicates if they are the same when normalized, or if the Jaccard overlap of their sets of words
+    (runs of letters, digits and underscores of the normalized text) is 0.8 or more. The search is exact: every such
+    pair is returned, except that of texts with the same set of words, each is paired with the first one only.
+    Candidates come from an inverted index of the rarest words of each set: two sets of n and m words with an overlap of
+    t share at least ceil(t n) words, so one of the n - ceil(t n) + 1 rarest of the first is among those of the second.
     """
     first_of: dict[Hashable, int] = {}
     pairs, sets = [], {}
     for i, text in enumerate(texts):
-        plain = normalised(text)
+        plain = normalized(text)
         words = frozenset(_WORD.findall(plain))
         first = first_of.setdefault(words or plain, i)
         if first != i:
@@ -48,27 +49,20 @@ def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def same(values: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, that join each value with the first one that is equal; None is equal to none."""
+    """Pairs (i, j), i < j, of each value j and the first value i that equals it; None equals nothing."""
     first_of: dict[Hashable, int] = {}
     firsts = [(first_of.setdefault(value, i), i) for i, value in enumerate(values) if value is not None]
     return [(first, i) for first, i in firsts if first != i]
 
 
 def joined(n: int, pairs: Sequence[tuple[int, int]], names: Sequence[Hashable] | None = None) -> list[int]:
-    """The group of each of n items, numbered from 0 in the order they first stand.
+    """The group of each of n items, numbered from 0 in the order in which the groups first occur.
 
-    Items are of one group if a pair joins them, if they have the same name, or through others; a name None joins none.
+    pairs: items (i, j) of one group. names: n, items of one name are of one group; None is the name of no group.
+    Groups are the connected components of these links.
     """
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in [*pairs, *same(names or ())]:
-        a, b = sorted((root(i), root(j)))
-        parent[b] = a
+    links = np.array([*pairs, *same(names or ())], dtype=np.int32).reshape(-1, 2)
+    graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(n, n))
     numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(i), len(numbers)) for i in range(n)]
+    _, components = connected_components(graph, directed=False)
+    return [numbers.setdefault(component, len(numbers)) for component in components.tolist()]

@@ -1,40 +1,33 @@
-"""Prompts labelled safe or unsafe, set by set: found, verified, read, and put into groups."""
+"""Labelled sets, published or read from files, as one dataset."""
 
-import gzip
-import hashlib
-import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from Safety_Detection.groups import joined, near_duplicates, normalised
+from Safety_Detection.groups import joined, near_duplicates
+from Safety_Detection.published_sets import FOLDER, PUBLISHED, README, LabelledSet, Unavailable, parsed_label
 from utils import config, files
-from utils.data import catalogue, loading, sources
-from utils.data.catalogue import JAILBREAKBENCH
+from utils.data import sources
 from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
+from utils.data.text import normalized
 from utils.schema import DataFile, Dataset, InputError
 from utils.transfer.results import OTHERS
 
-FOLDER = "Safety_Detection"
-README = f"{FOLDER}/README.md"
 FOLDS = 5
 JOINED = ": near-duplicates join its"
-# What a label may be, whatever its case.
-UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
-SAFE = ("0", "0.0", "false", "no", "safe", "benign")
-MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 
 
 @dataclass(frozen=True)
 class LabelledDataset(Dataset):
-    """Labelled sets, one after the other; `groups` are their names, `texts` the one column `prompt`.
+    """The prompts of some labelled sets, one set after another.
 
+    `groups` holds the name of each prompt's set, and `texts` the one column `prompt`.
     labels: n, 1 for unsafe, 0 for safe.
-    clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) stay together.
-    types: n, what a set says of a prompt beyond its label, '' for nothing.
+    clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) are never split up.
+    types: n, the type that a set gives its prompt, '' if it gives none.
     """
 
     labels: tuple[int, ...] = ()
@@ -42,28 +35,13 @@ class LabelledDataset(Dataset):
     types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LabelledSet:
-    """One set as it was read. ids are unique in it; names: what groups its prompts, None for a prompt of its own."""
-
-    name: str
-    ids: list[str]
-    prompts: list[str]
-    labels: list[int]
-    names: list[str | None]
-    types: list[str]
-    file: DataFile
-    found: sources.Found
-    notes: tuple[str, ...] = ()
-
-
 def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.Found]:
-    """The sets that `data` stands for, as one dataset, and how the first of them was come by.
+    """The dataset that `data` names, and how the first of its sets was found.
 
-    data: auto (the published sets that can be had, else the sample), paper (the same, failing without the first three),
-    sample, or names of sets and files with commas between.
-    limit: at most so many rows, whole groups drawn in turn from each set.
-    Raises InputError if a set can't be had or read, has one class, or has too few groups for the folds.
+    data: auto (all published sets that are available, or else the sample), paper (the same, but the first three are
+    required), sample, or names of sets and files, separated by commas.
+    limit: the largest number of rows; whole groups are drawn from each set in turn.
+    Raises InputError if a set is unavailable, can't be read, has one class only, or has too few groups for the folds.
     """
     sets, notes = _chosen(data)
     dataset = combined(_dataset_name(data, sets), sets, notes)
@@ -82,13 +60,13 @@ def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
         for name, read in PUBLISHED.items():
             try:
                 sets.append(read())
-            except NotToBeHad as error:
+            except Unavailable as error:
                 if data == "paper" and name != "jailbreakbench":
                     raise InputError(str(error)) from None
                 notes.append(f"without {name}: {error}")
         if sets:
             return sets, notes
-        return _file(_sample_path(), "sample", "because the published sets are not there"), notes
+        return _file(_sample_path(), "sample", "because no published set is available"), notes
     sets = []
     parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
     for part in filter(None, parts):
@@ -111,110 +89,6 @@ def _dataset_name(data: str, sets: Sequence[LabelledSet]) -> str:
     return "+".join(stems)
 
 
-class NotToBeHad(InputError):
-    """A published set is neither on this machine nor can it be fetched; one that has other bytes is another matter."""
-
-
-def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
-    if sources.lookup(card, folder) is None:
-        try:
-            return sources.published(card, folder)
-        except InputError as error:
-            raise NotToBeHad(str(error)) from None
-    return sources.published(card, folder)
-
-
-def do_not_answer() -> LabelledSet:
-    """Do-Not-Answer's prompts (unsafe) with their five GPT edits each (safe), an original and its edits one group."""
-    fmt = catalogue.CONTRAST_FORMAT
-    found = _published(fmt.card, fmt.folder)
-    dataset, _ = loading.load(fmt, "paper")
-    columns = list(dataset.texts)
-    rows = [
-        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
-        for i, item in enumerate(dataset.ids)
-        for j, column in enumerate(columns)
-    ]
-    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
-    return LabelledSet("do_not_answer", ids, prompts, labels, names, types, dataset.files[0], found)
-
-
-def xstest() -> LabelledSet:
-    """XSTest v2: the unsafe prompt of id i + 25 contrasts with the safe one of id i, and the two are one group.
-
-    Types without contrasts stand alone: discrimination of groups that suffer none, and public figures' privacy.
-    """
-    found = _published(catalogue.XSTEST, FOLDER)
-    columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
-    ids, types = columns["id"], columns["type"]
-    labels = [_label(text, found.path.name, row) for row, text in enumerate(columns["label"], 1)]
-    label_of = dict(zip(ids, labels, strict=True))
-    names: list[str | None] = []
-    for item, label in zip(ids, labels, strict=True):
-        partner = str(int(item) + (-25 if label else 25))
-        names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
-    file = DataFile(found.path.name, found.sha256, len(ids))
-    return LabelledSet("xstest", ids, list(map(str.strip, columns["prompt"])), labels, names, types, file, found)
-
-
-def openai_moderation() -> LabelledSet:
-    """OpenAI's moderation set: unsafe if any of its eight labels is 1, safe if all are there and 0, else left out."""
-    found = _published(catalogue.OPENAI_MODERATION, FOLDER)
-    ids, prompts, labels, types, left_out = [], [], [], [], 0
-    with gzip.open(found.path, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    for number, row in enumerate(rows, 1):
-        given = [row.get(name) for name in MODERATION_LABELS]
-        if 1 not in given and None in given:
-            left_out += 1
-            continue
-        ids.append(str(number))
-        prompts.append(row["prompt"].strip())
-        labels.append(int(1 in given))
-        types.append("+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1))
-    note = f"openai_moderation: {left_out} of {len(rows)} prompts have no 1 and a label missing; they are left out"
-    file = DataFile(found.path.name, found.sha256, len(rows))
-    names: list[str | None] = [None] * len(ids)
-    return LabelledSet("openai_moderation", ids, prompts, labels, names, types, file, found, (note,))
-
-
-def jailbreakbench() -> LabelledSet:
-    """JailbreakBench's 100 harmful behaviours (unsafe) and 100 matched benign ones (safe), joined on Index."""
-    from utils import hub
-
-    path, config_name, revision = (JAILBREAKBENCH[key] for key in ("path", "config", "revision"))
-    try:
-        splits = {
-            split: hub.dataset("JailbreakBench", path, config_name, split=split, revision=revision)
-            for split in ("harmful", "benign")
-        }
-    except InputError as error:
-        raise NotToBeHad(f"{error}, or leave it out") from None
-    return jailbreakbench_of({split: rows.to_list() for split, rows in splits.items()})
-
-
-def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
-    """The set that the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign` make."""
-    rows = [
-        (f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
-        for split, label in (("harmful", 1), ("benign", 0))
-        for row in splits[split]
-    ]
-    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
-    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
-    file = DataFile(f"{JAILBREAKBENCH['path']} (digest of its rows)", digest, len(rows))
-    found = sources.Found("paper", Path(JAILBREAKBENCH["path"]), digest, "from the hub", JAILBREAKBENCH["licence"])
-    return LabelledSet("jailbreakbench", ids, prompts, labels, names, types, file, found)
-
-
-PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
-    "do_not_answer": do_not_answer,
-    "xstest": xstest,
-    "openai_moderation": openai_moderation,
-    "jailbreakbench": jailbreakbench,
-}
-
-
 def _sample_path() -> Path:
     return config.ROOT / FOLDER / "sample.csv"
 
@@ -234,7 +108,7 @@ def _given(data: str) -> list[LabelledSet]:
 
 
 def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
-    """The sets of a file with columns prompt, label and, where they are there, id, group, set and type."""
+    """The sets of a file with the columns prompt and label, and optionally id, group, set and type."""
     columns = read_columns(
         path,
         ("prompt", "label"),
@@ -253,23 +127,23 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     prompts = list(map(str.strip, columns["prompt"]))
     blank = [row for row, prompt in enumerate(prompts, 1) if not has_text(prompt)]
     if blank:
-        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; give it one or leave it out")
-    labels = [_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
+        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; fix or remove the row")
+    labels = [parsed_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
         return list(map(str.strip, columns[title])) if title in columns else [missing] * len(ids)
 
     names = [group or None for group in column("group", "")]
     sets, types = column("set", name), column("type", "")
-    # Results name what was trained on and tested by set: `<set> -> <set>: <type>`.
+    # Result files name the sets that a detector was trained and tested on: `<set> -> <set>: <type>`.
     taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in f" {one} " or ": " in f"{one} "]
     if taken:
         raise InputError(
-            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; rename it, not as a "
-            f"published set or '{OTHERS}', and without '->' or ':' between words or at an end"
+            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; give it a name "
+            f"that is not '{OTHERS}' or a published set's, and has no '->' or ':' between words or at its end"
         )
     if "" in sets:
-        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name one in every row, or in none")
+        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name a set in every row, or in none")
     result = []
     for one in dict.fromkeys(sets):
         rows = [i for i, its in enumerate(sets) if its == one]
@@ -278,19 +152,13 @@ def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
     return result
 
 
-def _label(text: str, file: str, row: int) -> int:
-    word = text.strip().lower()
-    if word not in (*UNSAFE, *SAFE):
-        raise InputError(
-            f"{file}: row {row}: the label is neither one of {', '.join(UNSAFE)} nor one of {', '.join(SAFE)}; fix it"
-        )
-    return int(word in UNSAFE)
-
-
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
-    """Sets one after the other. Ids get their set's name before them; near-duplicates of a set share a cluster."""
+    """The sets as one dataset; each id is preceded by the name of its set.
+
+    Prompts of a set share a cluster if they have the same name in `LabelledSet.names` or are near-duplicates.
+    """
     clusters: list[int] = []
-    told = list(notes)
+    all_notes = list(notes)
     texts_of = {one.name: _texts_of(one) for one in sets}
     for one in sets:
         near = near_duplicates(one.prompts)
@@ -298,22 +166,22 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         together = joined(len(one.ids), near, named)
         start = max(clusters, default=-1) + 1
         clusters += [start + cluster for cluster in together]
-        told += one.notes
+        all_notes += one.notes
         before, after = len(set(named)), len(set(together))
         if after < before:
-            told.append(f"{one.name}{JOINED} {before} groups to {after}")
+            all_notes.append(f"{one.name}{JOINED} {before} groups to {after}")
         both = [f"{ids[1]} and {ids[0]}" for ids in texts_of[one.name].values() if len(ids) == 2]
         if both:
             shown = ", ".join(both[:3]) + ", ..." * (len(both) > 3)
-            told.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
+            all_notes.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
     for one, other in combinations(texts_of, 2):
         shared = texts_of[one].keys() & texts_of[other].keys()
         if shared:
             unlike = sum(texts_of[one][text].keys() != texts_of[other][text].keys() for text in shared)
             differ = f" ({unlike} labelled differently)" if unlike else ""
-            told.append(
-                f"texts in both {one} and {other}: {len(shared)}{differ}; neither is trained on them to be tested on "
-                "the other"
+            all_notes.append(
+                f"texts in both {one} and {other}: {len(shared)}{differ}; a detector that is trained on one of the "
+                "two and tested on the other is trained without them"
             )
     files = dict.fromkeys(one.file for one in sets)
     return LabelledDataset(
@@ -323,7 +191,7 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
         group_order=tuple(one.name for one in sets),
         texts={"prompt": tuple(prompt for one in sets for prompt in one.prompts)},
         files=tuple(files),
-        notes=tuple(told),
+        notes=tuple(all_notes),
         labels=tuple(label for one in sets for label in one.labels),
         clusters=tuple(clusters),
         types=tuple(kind for one in sets for kind in one.types),
@@ -331,10 +199,10 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
 
 
 def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
-    """Each text of a set, without regard to case and white space, to its labels, and those to the first id with it."""
+    """For each normalized text of a set, its labels, and for each label the first id that has it."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
-        found[normalised(prompt)].setdefault(label, item)
+        found[normalized(prompt)].setdefault(label, item)
     return found
 
 
@@ -342,9 +210,9 @@ def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
     members: dict[str, dict[int, list[int]]] = {name: {} for name in dataset.group_order}
     for i, (name, cluster) in enumerate(zip(dataset.groups, dataset.clusters, strict=True)):
         members[name].setdefault(cluster, []).append(i)
-    # In an order that is drawn: the first groups of a file may be of one topic, on which a detector does better.
+    # Groups are shuffled: the first ones of a file may be of one topic, on which a detector does better.
     drawn = random.Random(42)
-    # By composition in turn too, so that a set of many safe prompts keeps its unsafe ones.
+    # Unsafe, safe and mixed groups are drawn in turn too, so that a set of mostly safe prompts keeps unsafe ones.
     queues = []
     for clusters in members.values():
         kinds: dict[tuple[int, ...], list[list[int]]] = {}
@@ -374,19 +242,19 @@ def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
 
 
 def _in_turn(queues: list[list]) -> list[list]:
-    """The first of each queue, then the second of each, and so on."""
+    """The first items of all queues, then the second ones, and so on."""
     return [[q[k] for q in queues if k < len(q)] for k in range(max(map(len, queues), default=0))]
 
 
 def check(dataset: LabelledDataset, limit: int | None = None) -> None:
-    """Raises InputError if a set has one class, or fewer groups with prompts of a class than there are folds."""
+    """Raises InputError if a set has one class only, or a class in fewer groups than there are folds."""
     remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
     for name in dataset.group_order:
         rows = [i for i, its in enumerate(dataset.groups) if its == name]
         for label, word in ((1, "unsafe"), (0, "safe")):
             number = len({dataset.clusters[i] for i in rows if dataset.labels[i] == label})
             if not number:
-                raise InputError(f"set '{name}': has no {word} prompt, a detector needs both classes; {remedy}")
+                raise InputError(f"set '{name}': has no {word} prompt, but a detector needs both classes; {remedy}")
             if number < FOLDS:
                 near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, fit, folds
-from Safety_Detection.groups import joined, normalised, same
+from Safety_Detection.groups import joined, same
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.words import without_known_word, words_of
+from utils.data.text import normalized
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
@@ -73,8 +74,8 @@ def lengths_of(texts: Sequence[str]) -> Vectors:
 
 def unseen(texts: Sequence[str], tested: Sequence[str]) -> np.ndarray:
     """Which of n texts may be trained on: bool (n,), those that are not among the tested ones when normalised."""
-    there = set(map(normalised, tested))
-    return np.array([normalised(text) not in there for text in texts])
+    there = set(map(normalized, tested))
+    return np.array([normalized(text) not in there for text in texts])
 
 
 def training_sides(dataset: LabelledDataset, test: str) -> dict[str, np.ndarray]:
@@ -120,7 +121,7 @@ class Trained:
 
 def inner_folds(dataset: LabelledDataset, rows: np.ndarray, seed: int = 42) -> np.ndarray:
     """The inner fold of each row trained on: clusters stay together, and so do prompts of several sets of one text."""
-    plain = [normalised(dataset.texts["prompt"][i]) for i in rows]
+    plain = [normalized(dataset.texts["prompt"][i]) for i in rows]
     together = joined(len(rows), same(plain), [dataset.clusters[i] for i in rows])
     return folds([dataset.labels[i] for i in rows], together, INNER_FOLDS, seed)
 

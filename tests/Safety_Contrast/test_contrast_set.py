@@ -1,5 +1,6 @@
 """The contrast set: written by a chat model on loopback, parsed, checked; nothing lost, nothing paid for twice."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from chat_server import KEY, ChatServer, answer, edits, original_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Contrast import answers, build_data, generate, quality
+from Safety_Contrast import answers, batch, build_data, generate, journal, order, quality
 from Safety_Contrast.evaluate import TASK
 from utils import config
 from utils.data import catalogue, loading
@@ -142,9 +143,9 @@ def test_every_original_is_answered_and_the_files_are_in_the_papers_format(serve
     assert [row["id"] for row in parsed] == list(range(30))
     for row in parsed:
         assert [row[f"prompt_#{i}"] for i in range(1, 6)] == edits(row["original_prompt"])
-    journal = [json.loads(line) for line in (out / "contrast_answers.jsonl").read_text().splitlines()]
-    assert journal[1]["model"] == "gpt-4o-2024-05-13-as-served" and journal[1]["request_id"] == "req"
-    assert journal[1]["usage"] == {"prompt_tokens": 100, "completion_tokens": 50}
+    entries = [json.loads(line) for line in (out / "contrast_answers.jsonl").read_text().splitlines()]
+    assert entries[1]["model"] == "gpt-4o-2024-05-13-as-served" and entries[1]["request_id"] == "req"
+    assert entries[1]["usage"] == {"prompt_tokens": 100, "completion_tokens": 50}
     printed = capsys.readouterr().out
     # 30 x (100 x $5 + 50 x $15) / 1e6 = 30 x $0.00125 = $0.0375
     assert "3000 in, 1500 out, $0.0375" in printed and "30 of 30 originals" in printed
@@ -164,8 +165,8 @@ def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
     assert running.most <= 32
     assert made(tmp_path / "faulty") == made(tmp_path / "plain")
     # What was charged for is in the journal, all of it; no original that had its five edits was asked again.
-    journal = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
-    assert len(journal) - 1 == len(running.charged)
+    entries = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
+    assert len(entries) - 1 == len(running.charged)
     assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 939
     assert len(running.charged) > 939 + 50, "the faults were there"
 
@@ -217,8 +218,8 @@ def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert "waiting for the answers under way" in error and "Traceback" not in error
-    journal = (out / "contrast_answers.jsonl").read_text().splitlines()
-    assert len(journal) - 1 == len(running.charged) < 939
+    entries = (out / "contrast_answers.jsonl").read_text().splitlines()
+    assert len(entries) - 1 == len(running.charged) < 939
     running.shutdown()
 
 
@@ -276,7 +277,7 @@ def test_a_temperature_that_a_model_refuses_is_named(server, many, tmp_path, cap
     started.refuse = refusal
     assert write_set(many, tmp_path / "set", "--gpt-model", "o9", "--limit", "3", "--concurrency", "1") == 2
     assert "--gpt-model o9: 127.0.0.1" in (said := capsys.readouterr().err)
-    assert said.endswith("refuses --temperature 0; give the one that it takes\n") and len(started.requests) == 1
+    assert said.endswith("refuses --temperature 0; give one that it accepts\n") and len(started.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -352,9 +353,9 @@ def test_a_line_of_a_journal_that_is_no_entry_is_named(server, many, tmp_path, c
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
     capsys.readouterr()
-    journal = out / "contrast_answers.jsonl"
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
+    path = out / "contrast_answers.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
     before = made(out)
     assert write_set(many, out, "--limit", "3") == 2
     assert f"contrast_answers.jsonl: line {at + 1} is not an entry of a journal; fix it" in capsys.readouterr().err
@@ -376,12 +377,12 @@ def test_a_schema_that_is_refused_as_unprocessable_is_left_out(server, many, tmp
     assert ["response_format" in request for request in started.requests] == [True, False, False, False]
 
 
-def test_answers_of_two_models_are_told(server, many, tmp_path, capsys):
+def test_answers_of_two_models_are_reported(server, many, tmp_path, capsys):
     started = server()
     started.reshape = lambda completion: completion | {"model": f"m{len(started.requests)}"}
     arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "2", "--concurrency", "1"]
     assert build_data.generate(arguments) == 0
-    assert "the answers are of 2 models, as the server says: m1, m2" in capsys.readouterr().err
+    assert "the answers come from 2 models, as the server reports: m1, m2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 5, {"error": "no"}])
@@ -442,7 +443,7 @@ def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monk
     server().server_close()
     monkeypatch.setattr(generate, "RETRIES", 1)
     assert write_set(many, tmp_path / "set") == 2
-    assert "20 requests in a row came to nothing (no connection)" in capsys.readouterr().err
+    assert "20 requests in a row failed (no connection)" in capsys.readouterr().err
 
 
 def test_without_a_key_there_are_three_ways_on(many, capsys):
@@ -460,47 +461,72 @@ def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys, m
     assert write_set(many, out, "--limit", "2", "--gpt-model", "other") == 2
     assert "holds answers asked for with another model; give another --out" in capsys.readouterr().err
     changed = tmp_path / "template.yaml"
-    changed.write_text(generate.TEMPLATE_FILE.read_text() + "\n# changed\n")
-    monkeypatch.setattr(generate, "TEMPLATE_FILE", changed)
+    changed.write_text(order.TEMPLATE_FILE.read_text() + "\n# changed\n")
+    monkeypatch.setattr(order, "TEMPLATE_FILE", changed)
     assert write_set(many, out, "--limit", "2") == 2
     assert "another template" in capsys.readouterr().err
     assert (out / "contrast_answers.jsonl").read_bytes() == before
-    template = generate.Template()
-    _, found = generate.originals(str(many))
-    order = generate.Order("m", 0, 1, 1, 1, None, None, None)
-    here = generate.folder_of(order, generate.order_settings(order, template, found))
-    other = generate.Order("m", 0.5, 1, 1, 1, None, None, None)
-    assert here != generate.folder_of(other, generate.order_settings(other, template, found))
+    template = order.Template()
+    _, found = order.originals(str(many))
+    cold, warm = (order.Order("m", temperature, 1, 1, 1, None, None, None) for temperature in (0, 0.5))
+    folders = [order.folder_of(one, order.order_settings(one, template, found)) for one in (cold, warm)]
+    assert folders[0] != folders[1]
 
 
 def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many, tmp_path, capsys):
     server()
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
-    journal = out / "contrast_answers.jsonl"
-    with journal.open("a") as stream:
+    path = out / "contrast_answers.jsonl"
+    with path.open("a") as stream:
         stream.write('{"id": "2", "ans')
     arguments = ["--data", str(many), "--out", str(out), "--limit", "3"]
     assert build_data.generate(arguments) == 0
     assert "half-written" in capsys.readouterr().err
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
     assert build_data.generate(arguments) == 2
     assert "contrast_answers.jsonl: line 2 is not an entry of a journal" in capsys.readouterr().err
+
+
+def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp_path, capsys):
+    running, out = server(), tmp_path / "set"
+    assert write_set(many, out, "--limit", "2") == 0
+    left = {path.name for path in out.iterdir()}
+    assert left == {"contrast_answers.jsonl", "contrast_origin.jsonl", "contrast_parsed.jsonl"}, "and no lock's file"
+    path = out / "contrast_answers.jsonl"
+    first = journal.Journal(path, json.loads(path.read_text().splitlines()[0])["settings"])
+    assert write_set(many, out, "--limit", "3") == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*contrast_answers.jsonl: another run is writing it; wait for .*\n", line)
+    assert len(running.requests) == 2
+    first.close()
+    assert write_set(many, out, "--limit", "3") == 0
+
+
+def test_a_disk_without_locks_is_refused_as_such(server, many, tmp_path, capsys, monkeypatch):
+    def no_locks(descriptor, blocking):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    running = server()
+    monkeypatch.setattr(journal, "lock_descriptor", no_locks)
+    assert write_set(many, tmp_path / "set", "--limit", "2") == 2
+    assert "can't be locked (No locks available); give an --out on another disk" in capsys.readouterr().err
+    assert not running.requests
 
 
 def test_the_batch_api(server, many, tmp_path, monkeypatch):
     server()
     assert write_set(many, tmp_path / "plain", "--limit", "60") == 0
     running = server(seed=4, share=0.3)
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     assert write_set(many, tmp_path / "batch", "--limit", "60", "--batch", "--attempts", "8") == 0
     assert made(tmp_path / "batch") == made(tmp_path / "plain")
     assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
 
 
 def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.batch_end = "expired"
     assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
@@ -508,7 +534,7 @@ def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch
 
 
 def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.refuse = "after the batch"
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
@@ -518,7 +544,7 @@ def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monk
 
 
 def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(generate, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.refuse = "after the batch"
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
@@ -601,10 +627,10 @@ def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
     assert build_data.parse([str(path)]) == 0, "the same again changes nothing"
     capsys.readouterr()
     assert build_data.parse([str(path), "--out", str(published)]) == 2
-    assert "is there already and holds something else; name another file, or add --overwrite" in capsys.readouterr().err
+    assert "already exists with different content; name a different file, or add --overwrite" in capsys.readouterr().err
     assert published.read_text() == "939 rows\n"
     assert build_data.parse([str(path), "--out", str(path), "--overwrite"]) == 2
-    assert "is the file of raw answers itself; name another file" in capsys.readouterr().err
+    assert "is the file of raw answers itself; name a different file" in capsys.readouterr().err
     assert json.loads(path.read_text()) == raw
     assert build_data.parse([str(path), "--out", str(published), "--overwrite"]) == 0
     assert published.read_text() == (tmp_path / "contrast_origin_parsed.jsonl").read_text()
@@ -652,4 +678,4 @@ def test_the_quality_of_the_papers_set_is_what_is_published_of_it(paper_data, ca
     rows = {line[:26].strip(): line[26:].split() for line in printed.splitlines() if line[26:28] == "  "}
     # DESIGN.md, sections 3 and 4: mean Jaccard 0.33, 0.15 in Stereotypes, 0.52 in Disinformation; 69 shared edits.
     assert [rows[name][1] for name in ("all", "Stereotypes", "Disinformation")] == ["0.33", "0.15", "0.52"]
-    assert "69 different edits are shared by two originals or more" in printed
+    assert "69 different edits are shared by two or more originals" in printed

@@ -11,26 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import labelled_sets
+from Safety_Detection import labelled_sets, published_sets
 from Safety_Detection.evaluate import TASK
-from Safety_Detection.groups import joined, near_duplicates, normalised
+from Safety_Detection.groups import joined, near_duplicates
 from utils import config
 from utils.data import catalogue, sources
+from utils.data.text import normalized
 from utils.evaluation.run import show_data
 from utils.schema import InputError
 
 
 @pytest.mark.parametrize("card", [catalogue.XSTEST, catalogue.OPENAI_MODERATION], ids=lambda card: card.file)
-def test_a_card_is_complete_and_told_in_the_readme(card):
+def test_a_card_is_complete_and_in_the_readme(card):
     assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
-    readme = (config.ROOT / labelled_sets.README).read_text()
+    readme = (config.ROOT / published_sets.README).read_text()
     assert card.sha256 in readme and card.file in readme and card.licence in readme
 
 
 def overlap(left, right):
-    a, b = (set(re.findall(r"\w+", normalised(text))) for text in (left, right))
+    a, b = (set(re.findall(r"\w+", normalized(text))) for text in (left, right))
     # As a fraction: 5 x common >= 4 x union.
-    return normalised(left) == normalised(right) or (bool(a | b) and 5 * len(a & b) >= 4 * len(a | b))
+    return normalized(left) == normalized(right) or (bool(a | b) and 5 * len(a & b) >= 4 * len(a | b))
 
 
 def components(n, linked):
@@ -64,6 +65,20 @@ def test_near_duplicates_by_hand():
 
 def test_names_and_pairs_join_through_others():
     assert joined(5, [(1, 2)], ["x", "x", None, None, None]) == [0, 0, 0, 1, 2]
+    assert joined(0, []) == [] and joined(2, []) == [0, 1]
+
+
+ITEMS = st.integers(0, 11)
+
+
+@given(st.lists(st.tuples(ITEMS, ITEMS), max_size=12), st.lists(st.sampled_from([None, "x", 1, (2,)]), max_size=12))
+def test_groups_are_numbered_in_the_order_in_which_they_first_occur(pairs, names):
+    names = [*names, *[None] * (12 - len(names))]
+
+    def linked(i, j):
+        return (i, j) in pairs or (j, i) in pairs or (names[i] is not None and names[i] == names[j])
+
+    assert joined(12, pairs, names) == components(12, linked)
 
 
 def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
@@ -75,7 +90,7 @@ def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
 
 
 def test_xstest_pairs_are_those_of_its_types(paper_data):
-    one = labelled_sets.xstest()
+    one = published_sets.xstest()
     assert collections.Counter(one.labels) == {0: 250, 1: 200}
     with (paper_data / "xstest_prompts.csv").open(encoding="utf-8") as stream:
         type_of = {row["id"]: (row["type"], row["label"]) for row in csv.DictReader(stream)}
@@ -96,7 +111,7 @@ def test_xstest_pairs_are_those_of_its_types(paper_data):
 
 
 def test_the_moderation_set_by_the_slow_way(paper_data):
-    one = labelled_sets.openai_moderation()
+    one = published_sets.openai_moderation()
     expected = {}
     with gzip.open(paper_data / "samples-1680.jsonl.gz", "rt", encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
@@ -111,7 +126,7 @@ def test_the_moderation_set_by_the_slow_way(paper_data):
 
 def test_jailbreakbench_is_joined_on_its_index():
     rows = {s: [{"Index": i, "Goal": f"{s} {i}", "Category": "c"} for i in range(3)] for s in ("harmful", "benign")}
-    one = labelled_sets.jailbreakbench_of(rows)
+    one = published_sets.jailbreakbench_of(rows)
     assert (one.labels, one.names) == ([1, 1, 1, 0, 0, 0], ["0", "1", "2"] * 2)
 
 
@@ -125,12 +140,12 @@ def test_the_sample_has_two_sets_of_matched_prompts():
         for i in rows:
             pairs[dataset.clusters[i]].append(dataset.labels[i])
         assert all(sorted(labels) == [0, 1] for labels in pairs.values()), "one of each class"
-    assert len(set(map(normalised, dataset.texts["prompt"]))) == len(dataset)
+    assert len(set(map(normalized, dataset.texts["prompt"]))) == len(dataset)
 
 
-def test_no_text_of_a_published_set_stands_in_the_sample(paper_data):
-    published = {normalised(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
-    assert not published & {normalised(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
+def test_no_text_of_a_published_set_is_in_the_sample(paper_data):
+    published = {normalized(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
+    assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
 
 
 def test_what_auto_takes_where_the_published_sets_are_not(monkeypatch):
@@ -211,7 +226,8 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
     assert [note for note in notes if "labelled" in note] == [
         "x: texts labelled unsafe and safe: 2 (ids 1 and 2, 7 and 5)",
         # Of a, b and c two are in y: a with one of its labels, b with the other.
-        "texts in both x and y: 2 (2 labelled differently); neither is trained on them to be tested on the other",
+        "texts in both x and y: 2 (2 labelled differently); a detector that is trained on one of the two and tested on "
+        "the other is trained without them",
     ]
     rows += [[f"{i}{label}", f"n{i}", label, "x"] for i in range(20, 23) for label in "10"]
     notes = labelled_sets.load(table(tmp_path, rows))[0].notes
@@ -240,14 +256,14 @@ def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
 def test_texts_of_two_sets_are_counted(tmp_path):
     one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
     # u0 to u4 and s0 to s5 are in both.
-    note = "texts in both one and other: 11; neither is trained on them to be tested on the other"
-    assert note in labelled_sets.load(f"{one},{other}")[0].notes
+    [note] = labelled_sets.load(f"{one},{other}")[0].notes
+    assert note.startswith("texts in both one and other: 11; a detector that is trained on one of the two and tested")
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (rows_of(6, 0), "set 'mine': has no safe prompt, a detector needs both classes"),
+        (rows_of(6, 0), "set 'mine': has no safe prompt, but a detector needs both classes"),
         (
             # Any two share 9 of 11 words: 0.82.
             [["prompt", "label"], *([f"They ask how to bake a very nice cake {i}", str(i % 2)] for i in range(40))],

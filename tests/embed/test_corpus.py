@@ -1,6 +1,7 @@
 """A corpus to shards: the rows and vectors are those of the file whatever cuts, stops or kills the run."""
 
 import bz2
+import errno
 import gzip
 import importlib.util
 import json
@@ -31,7 +32,7 @@ from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
 
 WORDS = ["stone", "river", 'a "quoted" word', "two\nlines", "a, comma", "naïve", "NA", "007"]
-TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them stand twice
+TEXTS = [f"{WORDS[i % 8]} {'and more ' * (i % 5)}{i % 40}" for i in range(53)]  # 13 of them occur twice
 IDS = [f"{i:03}" for i in range(53)]
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed")
 
@@ -394,6 +395,17 @@ def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
         assert "_manifest.json: not a manifest that this version reads" in line
     with shards._only_run(made[1]):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
+    assert run(made[0], made[1], "--model", bert, "--quiet") == 0
+    assert {path.name for path in made[1].iterdir()} == {"_manifest.json", *contents(made[1])}, "no lock's file is left"
+
+
+def test_a_disk_without_locks_takes_shards_all_the_same(tmp_path, made, bert, monkeypatch):
+    def no_locks(descriptor, blocking):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(shards, "lock_descriptor", no_locks)
+    assert run(made[0], tmp_path / "shards", "--model", bert, "--quiet") == 0
+    assert contents(tmp_path / "shards") == contents(made[1])
 
 
 def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkeypatch, capsys):
@@ -468,7 +480,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeyp
 
 
 @needs_ray
-def test_a_full_disk_of_a_worker_is_told_as_such(tmp_path, made, monkeypatch, capfd):
+def test_a_full_disk_of_a_worker_is_reported_as_such(tmp_path, made, monkeypatch, capfd):
     output = tmp_path / "shards"
     assert on_ray(monkeypatch, workers.FullDisk, made[0], output) == 3
     last = capfd.readouterr().err.splitlines()[-1]

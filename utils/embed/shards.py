@@ -1,4 +1,4 @@
-"""A corpus to a folder of Parquet shards, each whole or not there; a restart makes those that are missing.
+"""Embeds a corpus into a folder of Parquet shards, each whole or not there.
 
 A folder of shards is one table: row (from 0), id where the corpus has ids, truncated (longer than the encoder reads)
 and vector, never a text. Names that begin with _ or . are left out by whatever reads a folder of Parquet files.
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from filelock import lock_descriptor
 
 from utils import files
 from utils.embed.corpus import Corpus
@@ -202,19 +203,17 @@ def _finish(job: Job) -> int:
 @contextlib.contextmanager
 def _only_run(output: Path) -> Iterator[None]:
     """Keeps a second run out of the folder; the system lifts the lock however this one ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows
+    if os.name == "nt":  # Windows opens no folder
         yield
         return
     folder = os.open(output, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"--output {shown_path(output)}: another run writes there; wait for it to end") from None
+            is_free = lock_descriptor(folder, blocking=False)
         except OSError:  # a file system without locks
-            pass
+            is_free = True
+        if not is_free:
+            raise InputError(f"--output {shown_path(output)}: another run writes there; wait for it to end")
         yield
     finally:
         os.close(folder)
