@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.results.find import told_apart
 from utils.results.normalization import renormalized
-from utils.schema import InputError, Result
+from utils.schema import InputError, Result, is_word_overlap
 
 # The settings that enter a task's numbers, and what they are called. Of detection the seed says who is trained on what.
 ENTERS = {
@@ -40,7 +40,7 @@ def refuse_unlike(results: Sequence[Result]) -> None:
         if _identity(first) != _identity(other):
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
             raise InputError(f"{pair}: other items; run both again with the same data and --limit")
-    free = [result for result in results if not is_fitted(result)]
+    free = [result for result in results if not is_word_overlap(result.encoder)]
     if free and shared_kind(results) is None:
         first = free[0]
         for other in free[1:]:
@@ -51,11 +51,6 @@ def _identity(result: Result) -> list[tuple]:
     """What its items are: their ids, groups and, of detection, labels."""
     columns = [values for name, values in result.items.items() if name in ("id", "type", "category", "set", "label")]
     return list(zip(*columns, strict=True))
-
-
-def is_fitted(result: Result) -> bool:
-    """Whether an encoder is fitted on the evaluated prompts, as TF-IDF is; its average similarity is always its own."""
-    return result.encoder.backend == "scikit-learn"
 
 
 def kind_of_baseline(result: Result) -> str | None:
@@ -70,7 +65,7 @@ def shared_kind(results: Sequence[Result]) -> str | None:
 
     None if there is none. Those that are fitted on the evaluated prompts have their own in any case.
     """
-    free = [result for result in results if not is_fitted(result)]
+    free = [result for result in results if not is_word_overlap(result.encoder)]
     have = Counter(map(kind_of_baseline, free))
     if len(have) < 2:
         return next(iter(have), None)
@@ -88,7 +83,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
     Those are normalized again from the cosines among their items.
     """
     kind = shared_kind(results)
-    again = [r for r in results if not is_fitted(r) and kind_of_baseline(r) != kind]
+    again = [r for r in results if not is_word_overlap(r.encoder) and kind_of_baseline(r) != kind]
     if not again:
         return list(results), ""
     brought = []
