@@ -23,7 +23,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     """
     unsafe, safe = vectors["unsafe_prompt"], vectors["safe_prompt"]
     cosine = metrics.paired_cosine(unsafe, safe)  # (n,)
-    triplet = metrics.triplet_accuracy(unsafe, safe, dataset.groups, dataset.texts["unsafe_prompt"])
+    triplet = metrics.triplet_accuracy(unsafe, cosine, dataset.groups, dataset.texts["unsafe_prompt"])
     scores, rows = score_pairs(
         cosine, triplet, dataset.groups, dataset.group_order, baseline.value, settings.threshold, settings.bootstrap,
         settings.seed,

@@ -23,11 +23,10 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
     """
     originals = vectors["original_prompt"]
     columns = [column for column in dataset.texts if column != "original_prompt"]
-    edits = np.stack([vectors[column] for column in columns], axis=1)  # (n, m, d)
     texts = dataset.texts["original_prompt"]
 
-    cosine = metrics.paired_cosine(originals[:, None, :], edits)  # (n, m)
-    triplet = metrics.triplet_accuracy(originals, edits, dataset.groups, texts)
+    cosine = np.stack([metrics.paired_cosine(originals, vectors[column]) for column in columns], axis=1)  # (n, m)
+    triplet = metrics.triplet_accuracy(originals, cosine, dataset.groups, texts)
     overlap = np.array(
         [
             [metrics.word_overlap(o, e) for e in row]

@@ -9,13 +9,13 @@ import numpy as np
 from Safety_Detection import labelled_sets, protocol, saved
 from Safety_Detection.detectors import KINDS
 from Safety_Detection.labelled_sets import LabelledDataset
-from Safety_Detection.words import without_known_word, words_of
 from utils import cli, config
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
+from utils.encoders.tfidf import fit_words, without_known_word
 from utils.files import check_writable
 from utils.metrics import detection as dm
-from utils.schema import InputError
+from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import number
 
@@ -107,8 +107,8 @@ def fitted(
     labels = np.array([label for one in parts for label in one.labels])
     groups = np.array([group for one in parts for group in one.groups], dtype=object)
     words = None
-    if embedder.spec.loader == "tfidf":
-        words, vectors = words_of(dataset.texts["prompt"]), protocol.word_vectors_of(texts)
+    if is_word_overlap(embedder.spec):
+        words, vectors = fit_words(dataset.texts["prompt"])[0], protocol.word_vectors_of(texts)
     else:
         vectors = protocol.vectors_of(embedder.embed(texts, [item for one in parts for item in one.ids]).matrix)
 

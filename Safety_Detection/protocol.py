@@ -9,8 +9,8 @@ import numpy as np
 from Safety_Detection.detectors import CONTROLS, INNER_FOLDS, Detector, fit, folds
 from Safety_Detection.groups import joined, same
 from Safety_Detection.labelled_sets import FOLDS, LabelledDataset
-from Safety_Detection.words import without_known_word, words_of
 from utils.data.text import normalized
+from utils.encoders.tfidf import fit_words, without_known_word
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
@@ -55,9 +55,7 @@ def word_vectors_of(texts: Sequence[str]) -> Vectors:
 
     @functools.lru_cache(maxsize=FOLDS * (1 + INNER_FOLDS))
     def known(train: bytes) -> tuple:
-        mine = [texts[i] for i in np.frombuffer(train, dtype=np.int64)]
-        words = words_of(mine)
-        return words, words.rows(mine)
+        return fit_words([texts[i] for i in np.frombuffer(train, dtype=np.int64)])
 
     def of(train: np.ndarray, test: np.ndarray) -> tuple:
         words, rows = known(train.astype(np.int64).tobytes())

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from Safety_Detection.detectors import Detector
-from Safety_Detection.words import Words
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
+from utils.encoders.tfidf import Words
 from utils.files import write_bytes_whole, write_whole
 from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, EncoderSpec, InputError

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from Safety_Detection import saved
-from Safety_Detection.words import without_known_word
 from utils import cli, config
 from utils.data import reading
 from utils.embed.embedder import Embedder
+from utils.encoders.tfidf import without_known_word
 from utils.files import replacing
 from utils.schema import InputError
 from utils.store.embeddings import EmbeddingStore, default_path

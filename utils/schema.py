@@ -8,6 +8,9 @@ from pathlib import Path
 # Raised when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
 LOADER_VERSION = 1
 
+# What computes the vectors of word overlap, and those of no encoder.
+WORD_OVERLAP = "scikit-learn"
+
 # The groups of a metric that are means over several: over the means of the groups, and over all items.
 SUMMARIES = ("average", "overall")
 
@@ -168,6 +171,11 @@ class EncoderSpec:
             backend=self.backend,
             fingerprint=self.fingerprint,
         )
+
+
+def is_word_overlap(encoder: EncoderSpec | EncoderInfo) -> bool:
+    """Whether an encoder is TF-IDF, which is fitted on the evaluated prompts; its average similarity is its own."""
+    return encoder.backend == WORD_OVERLAP
 
 
 @dataclass(frozen=True)

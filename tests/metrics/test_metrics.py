@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_array
 from sklearn.metrics import silhouette_samples
 
 from utils.metrics import embedding as metrics
@@ -16,6 +17,12 @@ def angles(*degrees):
     """Unit vectors in the plane: the cosine of two is that of the difference of their angles."""
     radians = np.radians(degrees)
     return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+def triplet_accuracy(anchors, twins, groups, texts):
+    """By the vectors of the twins, of one each or of several."""
+    own = metrics.paired_cosine(anchors if twins.ndim == 2 else anchors[:, None], twins)
+    return metrics.triplet_accuracy(anchors, own, groups, texts)
 
 
 @st.composite
@@ -76,18 +83,18 @@ def test_triplet_accuracy_by_hand():
     # 0: own 20; others at 10 (nearer), 40 (farther): 1/2.
     # 10: its twin is itself, nothing is nearer: 0.
     # 40: own 35; others at 30 (nearer), 40 (farther): 1/2.
-    accuracy = metrics.triplet_accuracy(angles(0, 10, 40), angles(20, 10, 75), "aaa", "xyz")
+    accuracy = triplet_accuracy(angles(0, 10, 40), angles(20, 10, 75), "aaa", "xyz")
     assert accuracy.tolist() == [0.5, 0, 0.5]
 
 
 def test_triplet_accuracy_counts_a_tie_as_half():
     # The twin at -30 and the other anchor at 30 are equally far.
-    assert metrics.triplet_accuracy(angles(0, 30), angles(-30, 75), "aa", "xy").tolist() == [0.5, 1.0]
+    assert triplet_accuracy(angles(0, 30), angles(-30, 75), "aa", "xy").tolist() == [0.5, 1.0]
 
 
 def test_triplet_accuracy_skips_the_same_text_and_other_groups():
     # Anchors 0 and 1 are the same text: neither is the other's rival. Anchor 2 is alone in its group.
-    accuracy = metrics.triplet_accuracy(angles(0, 0, 5), angles(90, 90, 90), "aab", ["same", "same", "else"])
+    accuracy = triplet_accuracy(angles(0, 0, 5), angles(90, 90, 90), "aab", ["same", "same", "else"])
     assert np.isnan(accuracy).all()
 
 
@@ -97,7 +104,7 @@ def test_triplet_accuracy_equals_the_slow_oracle(world, seed):
     twins = np.random.default_rng(seed).normal(size=vectors.shape)
     texts = [str(vector) for vector in vectors]
     expected = oracles.triplet(vectors, twins, groups, texts)
-    assert metrics.triplet_accuracy(vectors, twins, groups, texts) == pytest.approx(expected, nan_ok=True)
+    assert triplet_accuracy(vectors, twins, groups, texts) == pytest.approx(expected, nan_ok=True)
 
 
 @given(worlds(), st.integers(0, 2**32 - 1))
@@ -105,9 +112,9 @@ def test_triplet_accuracy_of_several_twins_is_that_of_each(world, seed):
     vectors, groups = world
     twins = np.random.default_rng(seed).normal(size=(len(vectors), 3, 3))
     texts = list(map(str, range(len(vectors))))
-    together = metrics.triplet_accuracy(vectors, twins, groups, texts)
+    together = triplet_accuracy(vectors, twins, groups, texts)
     for m in range(3):
-        alone = metrics.triplet_accuracy(vectors, twins[:, m], groups, texts)
+        alone = triplet_accuracy(vectors, twins[:, m], groups, texts)
         assert together[:, m] == pytest.approx(alone, nan_ok=True)
 
 
@@ -116,7 +123,7 @@ def test_triplet_accuracy_of_a_blind_encoder_is_one_half():
     rng = np.random.default_rng(0)
     anchors, twins = rng.normal(size=(2, 4000, 50))
     groups = np.arange(4000) % 40
-    assert metrics.triplet_accuracy(anchors, twins, groups, range(4000)).mean() == pytest.approx(0.5, abs=0.02)
+    assert triplet_accuracy(anchors, twins, groups, range(4000)).mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_word_overlap_by_hand():
@@ -211,17 +218,19 @@ def test_k_out_of_range_is_refused(k):
         nearest_neighbors(CIRCLE, k)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_a_row_without_direction_is_refused(bad):
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize(("bad", "what"), [(np.nan, "finite"), (np.inf, "finite"), (0.0, "not be zero")])
+def test_a_row_without_direction_is_refused(form, bad, what):
     vectors = np.ones((3, 2))
     vectors[1] = bad
-    with pytest.raises(ValueError, match="embeddings must"):
-        metrics.unit_rows(vectors)
+    with pytest.raises(ValueError, match=f"embeddings must (be )?{what}"):
+        metrics.unit_rows(form(vectors))
 
 
-def test_rows_at_the_ends_of_the_float_range_keep_their_direction():
-    rows = metrics.unit_rows(np.array([[3e200, 4e200], [3e-200, 4e-200]]))
-    assert rows == pytest.approx(np.array([[0.6, 0.8], [0.6, 0.8]]))
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_rows_at_the_ends_of_the_float_range_keep_their_direction(form):
+    rows = metrics.unit_rows(form(np.array([[3e200, 4e200], [3e-200, 4e-200]])))
+    assert metrics.dot_products(rows, form(np.eye(2))) == pytest.approx(np.array([[0.6, 0.8], [0.6, 0.8]]))
 
 
 def test_average_similarity_by_hand():
@@ -282,11 +291,11 @@ def test_blocks_change_no_number(monkeypatch):
     rng = np.random.default_rng(2)
     anchors, twins, groups = rng.normal(size=(50, 6)), rng.normal(size=(50, 2, 6)), "abcde" * 10
     texts = [i % 40 for i in range(50)]
-    rows, accuracy = metrics.unit_rows(twins), metrics.triplet_accuracy(anchors, twins, groups, texts)
+    rows, accuracy = metrics.unit_rows(twins), triplet_accuracy(anchors, twins, groups, texts)
     monkeypatch.setattr(metrics, "_BLOCK_ROWS", 3)
     monkeypatch.setattr(metrics, "_BLOCK_CELLS", 25)
     assert (metrics.unit_rows(twins) == rows).all()
-    assert (metrics.triplet_accuracy(anchors, twins, groups, texts) == accuracy).all()
+    assert (triplet_accuracy(anchors, twins, groups, texts) == accuracy).all()
 
 
 def test_nmi_is_1_for_separate_categories_and_0_for_unrelated_ones():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_array, vstack
 
 from utils import config
 from utils.metrics import neighbors
@@ -36,7 +37,8 @@ def oracle(vectors, k):
 
 
 def direct(vectors, k, size):
-    return neighbors._direct(unit_rows(vectors), np.arange(len(vectors)), k, 24 * len(vectors) * size)
+    n = vectors.shape[0]
+    return neighbors._direct(unit_rows(vectors), np.arange(n), k, 24 * n * size)
 
 
 def sieved(vectors, k, size):
@@ -47,7 +49,15 @@ def on_device(vectors, k, size):
     return neighbors._on_device(unit_rows(vectors), k, "cpu", 4 * len(vectors) * size)
 
 
-WAYS = [direct, sieved, on_device]
+def sparse_direct(vectors, k, size):
+    return direct(csr_array(vectors), k, size)
+
+
+def sparse_sieved(vectors, k, size):
+    return sieved(csr_array(vectors), k, size)
+
+
+WAYS = [direct, sieved, on_device, sparse_direct, sparse_sieved]
 
 
 @st.composite
@@ -61,7 +71,8 @@ def worlds(draw):
     n = draw(st.integers(2, 18))
     chosen = draw(arrays(np.int64, n, elements=st.integers(0, len(directions) - 1)))
     moved = draw(arrays(np.float64, (n, 3), elements=st.integers(-4, 4).map(float)))
-    step = draw(st.sampled_from([0.0, 0.0, 1e-9, 3e-8, 1e-6, 1e-4, 1e-2]))
+    # Not 1e-6: 1 - cos is then 5e-13, which lies between two numbers of 12 decimals.
+    step = draw(st.sampled_from([0.0, 0.0, 1e-9, 3e-8, 1.1e-6, 1e-4, 1e-2]))
     scales = draw(arrays(np.float64, n, elements=st.sampled_from([1.0, 1.0, 3.0, 1e-3])))
     return (directions[chosen] + step * moved) * scales[:, None]
 
@@ -88,7 +99,7 @@ def test_what_float32_ranks_wrongly_is_ranked_rightly():
         assert way(vectors, 10, 7).tolist() == expected
 
 
-@pytest.mark.parametrize("way", [sieved, on_device])
+@pytest.mark.parametrize("way", [sieved, on_device, sparse_sieved])
 def test_a_text_that_stands_hundreds_of_times(way):
     vectors = np.random.default_rng(3).normal(size=(900, 4))
     same = np.arange(100, 700)
@@ -125,8 +136,22 @@ def test_many_rows_take_the_sieve_and_agree_with_float64_throughout():
             assert (nearest_neighbors(vectors, 12, device=device) == expected).all()
 
 
-def test_memory_is_far_below_that_of_all_similarities():
-    vectors = np.random.default_rng(5).normal(size=(8000, 8))
+def test_many_sparse_rows_take_the_sieve_and_agree_with_float64_throughout(monkeypatch):
+    # Four words of 30 and one that no other text has: many ties, and texts that share nothing.
+    rng = np.random.default_rng(6)
+    columns = np.concatenate([rng.integers(0, 30, (500, 4)), 30 + np.arange(500)[:, None]], axis=1)
+    vectors = csr_array((np.ones(2500), (np.repeat(np.arange(500), 5), columns.ravel())))
+    vectors = vstack([vectors, vectors[:100]])  # these twice
+    expected = direct(vectors.toarray(), 12, 50)
+    monkeypatch.setattr(neighbors, "DIRECT_UP_TO", 100)
+    monkeypatch.setattr(neighbors, "TILE", 64)
+    for device in ("cpu", "auto"):
+        assert (nearest_neighbors(vectors, 12, device=device) == expected).all()
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_memory_is_far_below_that_of_all_similarities(form):
+    vectors = form(np.random.default_rng(5).normal(size=(8000, 8)))
     tracemalloc.start()
     nearest_neighbors(vectors, 5, block_bytes=2**20)
     peak = tracemalloc.get_traced_memory()[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.encoders import loading, tfidf
 from utils.encoders.openai_encoder import Refused
-from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, shown
+from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, is_word_overlap, shown
 from utils.store.embeddings import EmbeddingStore
 
 # A tokenizer keeps some 12 KB of every text while it is asked.
@@ -21,6 +21,7 @@ SERVED = "served model"
 class Embeddings:
     """matrix: float32 (n, d), row i of text i; None where a task is to make the rows. stats: where they came from.
 
+    That of TF-IDF is a sparse CSR matrix.
     truncated: bool (n,), which texts are longer than what the encoder reads.
     device: where vectors were computed, None if none had to be.
     """
@@ -59,8 +60,8 @@ class Embedder:
         start = time.perf_counter()
         distinct = list(dict.fromkeys(texts))
         id_of = dict(zip(reversed(texts), reversed(ids), strict=True))
-        if self.spec.loader == "tfidf":
-            matrix = tfidf.tfidf_vectors(texts)
+        if is_word_overlap(self.spec):
+            _, matrix = tfidf.fit_words(texts)
             self._check(matrix, ids)
             computed, info, device = len(distinct), self.spec.info(dimension=matrix.shape[1]), "cpu"
             cut: set[str] = set()
@@ -199,10 +200,10 @@ class Embedder:
             raise failure
 
     def _check(self, rows: np.ndarray, ids: Sequence[str]) -> None:
-        bad = ~np.isfinite(rows).all(axis=1)
-        what = "NaN or infinity"
+        sums = np.asarray(abs(rows).sum(axis=1, dtype=np.float64)).ravel()
+        bad, what = ~np.isfinite(sums), "NaN or infinity"
         if not bad.any():
-            bad, what = ~rows.any(axis=1), "a zero vector"
+            bad, what = sums == 0, "a zero vector"
         if bad.any():
             remedy = "leave that row out" if self.spec.dtype == "float32" else "try --dtype float32"
             raise InputError(f"--model {self.spec.name}: gave {what} for {ids[int(bad.argmax())]}; {remedy}")

@@ -19,7 +19,7 @@ from utils import files
 from utils.embed.corpus import Corpus
 from utils.embed.embedder import Embedder
 from utils.files import sha256_of, shown_path
-from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError
+from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError, is_word_overlap
 
 MANIFEST = "_manifest.json"
 SCHEMA = 1
@@ -129,8 +129,8 @@ def embed_corpus(
     Shards of an earlier run of the same corpus, encoder and settings are kept. Raises InputError if the input, the
     encoder, or a folder of another run forbids it, and Unfinished where a run ends early.
     """
-    if spec.loader in ("tfidf", "openai"):
-        why = "is fitted on all texts at once" if spec.loader == "tfidf" else "is an API, paid for by the text"
+    if is_word_overlap(spec) or spec.loader == "openai":
+        why = "is fitted on all texts at once" if is_word_overlap(spec) else "is an API, paid for by the text"
         raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
     corpus = Corpus(path, column, id_column)
     is_new = not output.exists()

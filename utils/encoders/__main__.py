@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from utils import config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
-from utils.schema import EncoderOptions, InputError
+from utils.schema import EncoderOptions, InputError, is_word_overlap
 
 
 def _needs(entry: dict) -> str:
@@ -68,7 +68,7 @@ def _print_average(name: str) -> None:
     from utils.store import embeddings as store
 
     spec = resolve(name, EncoderOptions(device=config.setting("DEVICE"), dtype=config.setting("DTYPE")))
-    if spec.loader == "tfidf":
+    if is_word_overlap(spec):
         raise InputError("tfidf: knows the words of the evaluated prompts only, so it has no average of its own")
     kept = store.EmbeddingStore(store.default_path())
     embedder = Embedder(spec, kept, sys.stderr.isatty(), lambda sentence: print(sentence, file=sys.stderr))

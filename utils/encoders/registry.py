@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils import config, hub, model_folder
 from utils.openai_api import DEFAULT_HOST, host, server
-from utils.schema import Checkpoint, EncoderOptions, EncoderSpec, InputError
+from utils.schema import WORD_OVERLAP, Checkpoint, EncoderOptions, EncoderSpec, InputError
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
 DEFAULTS = EncoderOptions()
@@ -120,7 +120,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
             has = f"has only one, {entry['revision']}" if option == "revision" else "leaves no choice"
             raise InputError(f"--{option}: {name} {has}; leave the flag out")
     if loader == "tfidf":
-        return replace(spec, backend="scikit-learn")
+        return replace(spec, backend=WORD_OVERLAP)
     if loader == "openai":
         where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {server()},"
         return replace(

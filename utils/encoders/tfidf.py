@@ -1,34 +1,51 @@
-"""Word overlap as an encoder: TF-IDF fitted on the texts themselves."""
+"""Word overlap as an encoder: TF-IDF that is fitted on texts, those that are evaluated or those of a training side."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from utils.schema import InputError
 
-# A run needs some seven times as much (benchmarks/README.md). The paper's data take 7 MB, its contrast set 84.
-TFIDF_MOST_BYTES = 2**28
+
+@dataclass(frozen=True)
+class Words:
+    """Fitted TF-IDF. vocabulary: the words of the texts it was fitted on, in order. idf: float32, one for each."""
+
+    vocabulary: tuple[str, ...]
+    idf: np.ndarray
+
+    def rows(self, texts: Sequence[str]):
+        """Sparse float32 (n, words), rows of length 1; a text without a known word gives a row of 0."""
+        vectorizer = _vectorizer(vocabulary=self.vocabulary)
+        vectorizer.idf_ = self.idf
+        return vectorizer.transform(texts)
 
 
-def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
-    """Word TF-IDF fitted on the texts themselves: float32 (n, number of words); what word overlap alone gets.
+def fit_words(texts: Sequence[str]) -> tuple:
+    """TF-IDF fitted on texts: `Words`, and the rows of the texts themselves, a sparse float32 CSR matrix (n, words).
 
-    scikit-learn's defaults: words are lower-cased runs of two letters, digits or underscores at least. A text without
-    a word gives a zero row. Raises InputError if no text has one, or if the matrix, which grows as texts times words,
-    would take more than TFIDF_MOST_BYTES.
+    scikit-learn's defaults: words are lower-cased runs of two letters, digits or underscores at least. Rows are of
+    length 1; a text without a word gives a row of 0. Raises InputError if no text has a word.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(dtype=np.float32)
+    vectorizer = _vectorizer()
     try:
-        vectors = vectorizer.fit_transform(texts)
+        rows = vectorizer.fit_transform(texts)
     except ValueError:  # an empty vocabulary
         raise InputError("--model tfidf: no text has a word of two letters or more; take another encoder") from None
-    n, words = vectors.shape
-    size = n * words * vectors.dtype.itemsize
-    if size > TFIDF_MOST_BYTES:
-        raise InputError(
-            f"--model tfidf: {n} texts with {words} different words take {size / 2**20:.0f} MiB, more than the "
-            f"{TFIDF_MOST_BYTES / 2**20:.0f} allowed; take fewer rows (--limit) or another encoder"
-        )
-    return vectors.toarray()
+    return Words(tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_), rows
+
+
+def without_known_word(rows) -> np.ndarray:
+    """Which of n texts have no word that is known: bool (n,).
+
+    rows: (n, d), what `Words.rows` gives, or an encoder's vectors, which are none of them 0. A detector gives all such
+    texts one and the same score, which says nothing of them.
+    """
+    return np.asarray(abs(rows).sum(axis=1)).ravel() == 0
+
+
+def _vectorizer(**more):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(dtype=np.float32, **more)

@@ -11,7 +11,7 @@ from utils.cli import run
 from utils.encoders import registry
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
-from utils.schema import Baseline, Dataset, InputError, Result
+from utils.schema import Baseline, Dataset, InputError, Result, is_word_overlap
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -95,7 +95,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             note(f"wrote {files.shown_path(path)}{f', in place of one with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
-    if not any(spec.loader == "tfidf" for spec in specs):
+    if not any(map(is_word_overlap, specs)):
         # Kept like any other, so that comparison, figures and report have the floor too. A number that was given for an
         # encoder's average similarity is not the floor's.
         own = replace(settings, baseline="own")
@@ -211,7 +211,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
     columns, n = list(dataset.texts), len(dataset)
     texts = [text for column in columns for text in dataset.texts[column]]
     ids = [f"id {i} ({column})" for column in columns for i in dataset.ids]
-    embedded = fitted_later(spec, texts) if task.fits_words and spec.loader == "tfidf" else embedder.embed(texts, ids)
+    embedded = fitted_later(spec, texts) if task.fits_words and is_word_overlap(spec) else embedder.embed(texts, ids)
     vectors = {}
     if embedded.matrix is not None:
         vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}

@@ -11,8 +11,9 @@ from utils.data.catalogue import FORMATS
 from utils.data.loading import in_turn
 from utils.encoders import tfidf
 from utils.evaluation.kept_results import code_digest
+from utils.metrics.embedding import is_sparse
 from utils.metrics.neighbors import nearest_neighbors
-from utils.schema import Dataset, InputError, Result
+from utils.schema import Dataset, InputError, Result, is_word_overlap
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
 
 SEED = 0  # the paper's
@@ -43,13 +44,17 @@ class TaxonomyMap:
 def tsne(embeddings: np.ndarray) -> np.ndarray:
     """Embeddings in two dimensions by t-SNE of their standardised columns, as the paper draws them.
 
-    embeddings: (n, d), n at least 4. Returns float32 (n, 2); near means similar, far means nothing.
+    embeddings: (n, d), n at least 4, an array or a sparse CSR matrix.
+    Returns float32 (n, 2); near means similar, far means nothing.
     scikit-learn's t-SNE at its defaults, perplexity 30 or a third of n if that is less.
     Safe-Embed, t-SNE of the taxonomy; van der Maaten and Hinton 2008.
     """
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
 
+    if is_sparse(embeddings):
+        # Standardised columns are dense. Those of words that only other prompts have would be all 0.
+        embeddings = embeddings[:, np.unique(embeddings.indices)].toarray()
     standardised = StandardScaler().fit_transform(np.asarray(embeddings, dtype=np.float32))
     perplexity = min(PERPLEXITY, (len(standardised) - 1) / 3)
     start = "pca" if min(standardised.shape) >= 2 else "random"
@@ -70,12 +75,13 @@ def trustworthiness(embeddings: np.ndarray, points: np.ndarray) -> float:
 def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> np.ndarray:
     """The vectors that a result was computed from: float32 (n, d), in the order of `texts`; no model is loaded.
 
+    Those of TF-IDF are a sparse CSR matrix.
     texts: the prompts that were evaluated, all of them where the encoder is TF-IDF, which is fitted on them.
     Raises InputError if one is not in the store.
     """
     encoder = result.encoder
-    if encoder.backend == "scikit-learn":
-        return tfidf.tfidf_vectors(texts)
+    if is_word_overlap(encoder):
+        return tfidf.fit_words(texts)[1]
     stored = store.get(encoder.fingerprint, list(dict.fromkeys(texts)), encoder.dimension)
     if any(text not in stored for text in texts):
         raise InputError(

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from utils.metrics.embedding import unit_rows
+from utils.metrics.embedding import dot_products, is_sparse, unit_rows
 
 BLOCK_BYTES = 256 * 2**20
 # Up to so many rows, float64 throughout is quick enough and nothing needs a sieve.
@@ -33,22 +33,23 @@ def nearest_neighbors(
 ) -> np.ndarray:
     """Indices of each row's k most similar other rows, most similar first.
 
-    embeddings: (n, d), any scale; rows must be finite and non-zero.
+    embeddings: (n, d), an array or a sparse CSR matrix, any scale; rows must be finite and non-zero.
     block_bytes: the most that one block of similarities may take; no n x n matrix is ever made.
     device: where many rows are compared: cpu, a CUDA device (of several with commas between, the first), or auto, which
         is cuda where there is one. What this machine lacks, or has no float64 (mps), is cpu: the result is the same.
+        A sparse matrix is compared on the CPU.
     Returns int64 (n, k). Row i never holds i itself, whatever duplicates it has; ties go to the lower index.
     Similarities are compared as float64 rounded to 12 decimals, so that equal texts tie whatever the order of a sum.
     Raises ValueError if k is not in 1..n-1.
     Takes time as n^2 d; beside the embeddings as float64 and float32, memory as n k and block_bytes.
     """
-    n = len(embeddings)
+    n = embeddings.shape[0]
     if not 1 <= k <= n - 1:
         raise ValueError(f"k must be in 1..{n - 1}, got {k}")
     rows = unit_rows(embeddings)
     if n <= DIRECT_UP_TO or k > SIEVE_UP_TO_K:
         return _direct(rows, np.arange(n), k, block_bytes)
-    cuda = _cuda_device(device)
+    cuda = None if is_sparse(rows) else _cuda_device(device)
     if cuda is not None:
         return _on_device(rows, k, cuda, block_bytes)
     return _sieved(rows, k, min(TILE, max(1, math.isqrt(block_bytes // 8))), block_bytes)
@@ -57,10 +58,10 @@ def nearest_neighbors(
 def _direct(rows: np.ndarray, chosen: np.ndarray, k: int, block_bytes: int) -> np.ndarray:
     """The neighbours of the rows `chosen`, (c, k), from their float64 similarities with all rows."""
     neighbors = np.empty((len(chosen), k), dtype=np.int64)
-    step = max(1, block_bytes // (len(rows) * rows.itemsize * 3))
+    step = max(1, block_bytes // (rows.shape[0] * rows.dtype.itemsize * 3))
     for start in range(0, len(chosen), step):
         block = chosen[start : start + step]
-        similarities = np.round(rows[block] @ rows.T, 12)  # (block, n)
+        similarities = np.round(dot_products(rows[block], rows), 12)  # (block, n)
         similarities[np.arange(len(block)), block] = -np.inf
         neighbors[start : start + step] = _largest(similarities, k)
     return neighbors
@@ -76,6 +77,11 @@ def _largest(similarities: np.ndarray, k: int) -> np.ndarray:
         columns = np.concatenate([above, tied])
         chosen[row] = columns[np.lexsort((columns, -values[columns]))]
     return chosen
+
+
+def _terms(rows: np.ndarray) -> int:
+    """How many products a dot product of two rows sums up at most."""
+    return int(np.diff(rows.indptr).max()) if is_sparse(rows) else rows.shape[1]
 
 
 def _slack(dimension: int) -> np.float32:
@@ -97,15 +103,15 @@ def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray
     """
     from threadpoolctl import threadpool_limits
 
-    n = len(rows)
+    n = rows.shape[0]
     low = rows.astype(np.float32)
-    candidates = _Candidates(n, k, _slack(rows.shape[1]))
+    candidates = _Candidates(n, k, _slack(_terms(rows)))
     edges = np.linspace(0, n, -(-n // tile) + 1).astype(np.int64)
     blocks = [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
     neighbors = np.empty((n, k), dtype=np.int64)
 
     def within(block: slice) -> None:
-        similarities = low[block] @ low[block].T
+        similarities = dot_products(low[block], low[block])
         np.fill_diagonal(similarities, -np.inf)
         if len(similarities) > k:
             kth = np.partition(similarities, -k, axis=1)[:, -k]
@@ -113,7 +119,7 @@ def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray
         candidates.add_rows(block, block, similarities)
 
     def between(pair: tuple[slice, slice]) -> None:
-        similarities = low[pair[0]] @ low[pair[1]].T
+        similarities = dot_products(low[pair[0]], low[pair[1]])
         candidates.add_rows(*pair, similarities)
         candidates.add_columns(*pair, similarities)
 
@@ -201,16 +207,28 @@ def _scored_again(rows: np.ndarray, block: slice, k: int, candidates: _Candidate
     neighbors = np.empty((block.stop - block.start, k), dtype=np.int64)
     candidates.compact(np.arange(block.start, block.stop))
     width = max(k, int(candidates.filled[block].max()))
-    step = max(1, 2**24 // (width * rows.shape[1] * rows.itemsize))
+    # Of a sparse product three matrices are in memory, which hold an index beside each number.
+    cell = 3 * 12 if is_sparse(rows) else rows.itemsize
+    step = max(1, 2**24 // (width * _terms(rows) * cell))
     for start in range(block.start, block.stop, step):
         part = slice(start, min(start + step, block.stop))
         columns = candidates.columns[part, :width]  # (part, width)
-        # Not a matrix product: each sum is taken in the same order, so that equal rows give equal bits.
-        similarities = np.round(np.einsum("rd,rcd->rc", rows[part], rows[columns]), 12)
+        similarities = np.round(_with_each(rows, part, columns), 12)
         similarities[np.arange(width) >= candidates.filled[part, None]] = -np.inf
         order = np.lexsort((columns, -similarities), axis=-1)[:, :k]
         neighbors[start - block.start : part.stop - block.start] = np.take_along_axis(columns, order, axis=1)
     return neighbors
+
+
+def _with_each(rows: np.ndarray, part: slice, columns: np.ndarray) -> np.ndarray:
+    """The dot product of each row of `part` with each of its `columns`, (part, width).
+
+    Not a matrix product: each sum is taken in the same order, so that equal rows give equal bits.
+    """
+    if is_sparse(rows):
+        repeated = rows[np.repeat(np.arange(part.start, part.stop), columns.shape[1])]
+        return (repeated * rows[columns.ravel()]).sum(axis=1).reshape(columns.shape)
+    return np.einsum("rd,rcd->rc", rows[part], rows[columns])
 
 
 def _cuda_device(device: str) -> str | None:

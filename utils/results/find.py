@@ -13,7 +13,7 @@ from utils.data.sources import find
 from utils.encoders.registry import known_encoders
 from utils.files import shown_path
 from utils.results.result_file import kept_stem, read_result
-from utils.schema import EncoderSpec, InputError, Result
+from utils.schema import EncoderSpec, InputError, Result, is_word_overlap
 from utils.tasks import DETECTION
 
 
@@ -32,7 +32,7 @@ def kept_as(spec: EncoderSpec, choice: str | float) -> str:
         and spec.options.revision is None
     )
     name = spec.name if registered else f"{spec.name}@{spec.fingerprint[:8]}"
-    return name if choice == "auto" or (choice == "own" and spec.loader == "tfidf") else f"{name}+{choice}"
+    return name if choice == "auto" or (choice == "own" and is_word_overlap(spec)) else f"{name}+{choice}"
 
 
 def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.results.find import told_apart
 from utils.results.normalization import renormalized
-from utils.schema import InputError, Result
+from utils.schema import InputError, Result, is_word_overlap
 from utils.tasks import TASKS
 
 # What follows each definition of the average similarity; the paper's figures are means over BeaverTails too.
@@ -34,7 +34,7 @@ def refuse_unlike(results: Sequence[Result]) -> None:
         if _identity(first) != _identity(other):
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
             raise InputError(f"{pair}: other items; run both again with the same data and --limit")
-    free = [result for result in results if not is_fitted(result)]
+    free = [result for result in results if not is_word_overlap(result.encoder)]
     if free and shared_kind(results) is None:
         first = free[0]
         for other in free[1:]:
@@ -46,11 +46,6 @@ def _identity(result: Result) -> list[tuple]:
     names = ("id", TASKS[result.task].grouped_by, "label")
     columns = [values for name, values in result.items.items() if name in names]
     return list(zip(*columns, strict=True))
-
-
-def is_fitted(result: Result) -> bool:
-    """Whether an encoder is fitted on the evaluated prompts, as TF-IDF is; its average similarity is always its own."""
-    return result.encoder.backend == "scikit-learn"
 
 
 def kind_of_baseline(result: Result) -> str | None:
@@ -65,7 +60,7 @@ def shared_kind(results: Sequence[Result]) -> str | None:
 
     None if there is none. Those that are fitted on the evaluated prompts have their own in any case.
     """
-    free = [result for result in results if not is_fitted(result)]
+    free = [result for result in results if not is_word_overlap(result.encoder)]
     have = Counter(map(kind_of_baseline, free))
     if len(have) < 2:
         return next(iter(have), None)
@@ -83,7 +78,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
     Those are normalized again from the cosines among their items.
     """
     kind = shared_kind(results)
-    again = [r for r in results if not is_fitted(r) and kind_of_baseline(r) != kind]
+    again = [r for r in results if not is_word_overlap(r.encoder) and kind_of_baseline(r) != kind]
     if not again:
         return list(results), ""
     brought = []
