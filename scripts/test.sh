@@ -29,4 +29,5 @@ if command -v shellcheck >/dev/null; then
 else
     echo "test.sh: shellcheck is not installed; the scripts are not checked" >&2
 fi
-exec "$PYTHON" -m pytest "$@"
+# A worker for each core, up to four; a file stays with one worker, so that what its tests share is made once.
+exec "$PYTHON" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -135,7 +135,11 @@ def test_bad_usage_starts_nothing(reproduce):
 
 
 def test_ctrl_c_ends_the_evaluation_and_the_whole(python):
-    code = f"import sys; sys.executable = {str(python)!r}; from utils.reproduce.__main__ import main; sys.exit(main())"
+    code = (
+        "import signal, sys; from utils.reproduce.__main__ import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
+        f"sys.executable = {str(python)!r}; sys.exit(main())"
+    )
     environment = {**os.environ, "RUNNABLE": "st5-base st5-xl", "WAIT": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", code, "run", "st5-base", "st5-xl"],
