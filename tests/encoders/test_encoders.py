@@ -202,21 +202,16 @@ def test_tfidf_by_hand():
     # Words: cat (1 text), dog (2 of 2). idf = ln((1 + n) / (1 + df)) + 1: cat ln(3/2) + 1, dog ln(3/3) + 1 = 1.
     cat = np.log(1.5) + 1
     length = np.hypot(cat, 1)
-    assert tfidf.tfidf_vectors(["Cat dog", "dog"]) == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
+    words, rows = tfidf.fit_words(["Cat dog", "dog"])
+    assert rows.toarray() == pytest.approx(np.array([[cat / length, 1 / length], [0, 1]]))
+    # A text that is not among them: of its words only cat is known, so its row is cat alone.
+    assert words.rows(["cats cat", "?"]).toarray() == pytest.approx(np.array([[1, 0], [0, 0]]))
+    assert tfidf.without_known_word(words.rows(["cats cat", "?"])).tolist() == [False, True]
 
 
 def test_tfidf_of_texts_without_a_word_is_refused():
     with pytest.raises(InputError, match="no text has a word of two letters or more"):
-        tfidf.tfidf_vectors(["a b", "?"])
-
-
-def test_tfidf_of_more_words_than_memory_is_kept_for_is_refused(monkeypatch):
-    texts = ["aa bb", "cc dd", "aa cc"]  # 3 texts x 4 words x 4 bytes = 48
-    monkeypatch.setattr(tfidf, "TFIDF_MOST_BYTES", 48)
-    assert tfidf.tfidf_vectors(texts).shape == (3, 4)
-    monkeypatch.setattr(tfidf, "TFIDF_MOST_BYTES", 47)
-    with pytest.raises(InputError, match=r"3 texts with 4 different words take .*--limit"):
-        tfidf.tfidf_vectors(texts)
+        tfidf.fit_words(["a b", "?"])
 
 
 def test_an_unknown_name_gets_the_nearest_ones():

@@ -63,6 +63,7 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
         assert len(one.ids) == 60 and one.points.shape == (60, 2) and 0.5 < one.trustworthiness <= 1
         texts = [question[i] for i in one.ids]
         vectors = projection.vectors_of(result, texts, store)
+        vectors = vectors if isinstance(vectors, np.ndarray) else vectors.toarray()
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         cosine = unit.astype(float) @ unit.T.astype(float)
         for row in (0, 17, 59):

@@ -23,9 +23,10 @@ case "$2" in
     scripts.paper_tasks)
         echo "an evaluation's own table"
         if [ "${WAIT-}" ]; then
-            trap 'echo interrupted >&2; exit 130' INT
+            trap 'echo interrupted >&2; kill $! 2>/dev/null; exit 130' INT
+            sleep 60 2>/dev/null &
             echo waiting >&2
-            while :; do sleep 0.1; done
+            wait
         fi
         for end in ${ENDS-}; do
             [ "$3" = "--model=${end%=*}" ] || continue
