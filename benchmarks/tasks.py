@@ -160,15 +160,15 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         print(f"{name:<24} {cost.seconds:7.2f} s  {cost.peak:7.0f} MiB  {naive.seconds / cost.seconds:6.1f} x")
     unrelated = json.loads((folder / "unrelated.json").read_text())
     (folder / "all.json").write_text(json.dumps([*texts, *unrelated["head"], *unrelated["tail"]]))
-    wholes, alones = [fresh.seconds], []
+    wholes, alones = [fresh], []
     for i in range(repeats):
-        alone = Cost()
-        alone.run([python, "-c", ALONE, str(folder / "all.json")])
-        alones.append(alone.seconds)
-        wholes.append(ours("results-again", cache=f"cache-{i}")[0].seconds)
+        alones.append(Cost())
+        alones[-1].run([python, "-c", ALONE, str(folder / "all.json")])
+        wholes.append(ours("results-again", cache=f"cache-{i}")[0])
+    alone, whole = (min(costs, key=lambda cost: cost.seconds) for costs in (alones, wholes))
     print(
-        f"imports and encoding alone {min(alones):.2f} s, the whole from nothing {min(wholes):.2f} s, "
-        f"ratio {min(wholes) / min(alones):.2f}"
+        f"imports and encoding alone {alone.seconds:.2f} s, {alone.peak:.0f} MiB; the whole from nothing "
+        f"{whole.seconds:.2f} s, {whole.peak:.0f} MiB; ratio {whole.seconds / alone.seconds:.2f}"
     )
     print("naive by step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_step.items()))
     print(f"torch imported when everything is stored: {'yes' if torch else 'no'}")
