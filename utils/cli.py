@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from utils import config
 from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, shown
 
-# Characters; an id or a name that an error quotes from a file may be of any length.
+# In characters. An error may quote an id or a name from a file, which may be of any length.
 LONGEST_ERROR = 500
-# What a path may end a run with wherever it is looked at, and what to do.
+# Errors that any use of a path may raise, with their remedies.
 OF_A_PATH = {
     errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
     errno.EACCES: "you may not read or enter it; change its permissions or name something else",
@@ -19,9 +19,9 @@ OF_A_PATH = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags whose misuse becomes one line. takes: those that are taken, with what --help says; all if None.
+    """A parser that reports misuse in one line.
 
-    Those that are not taken have their defaults.
+    takes: the flags to accept, with their help texts; all if None. The other flags have their defaults.
     """
 
     def __init__(self, *arguments, takes: Mapping[str, str] | None = None, **more):
@@ -60,7 +60,7 @@ def with_variable(text: str, variable: str) -> str:
 
 
 def chosen(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
-    """What a flag says, else its variable or that one's default; and which of the two it was, for an error."""
+    """The value of a flag, else of its variable, and the name of the one that gave it, for an error."""
     flag = getattr(arguments, name)
     if flag is not None:
         return flag, f"--{name.replace('_', '-')}"
@@ -68,7 +68,7 @@ def chosen(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
 
 
 def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
-    """What `--device` and `--dtype`, or their variables, name. Raises InputError for what is neither."""
+    """The device and dtype from flags or variables. Raises InputError for an unknown one."""
     dtype, where = chosen(arguments, "dtype")
     if dtype not in DTYPES:
         raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
@@ -79,7 +79,7 @@ def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
-    """Checks what is asked of an encoder. Raises InputError, naming the flag or variable, for what there is not."""
+    """The options of an encoder, checked. Raises InputError, naming the flag or variable, for an unknown value."""
     device, dtype = device_and_dtype(arguments)
     if arguments.backend not in BACKENDS:
         raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
@@ -116,7 +116,7 @@ def fraction(text: str, where: str) -> float:
 
 
 def run(work: Callable[[], int | None]) -> int:
-    """Does `work`, and turns a person's mistake into one line on standard error and status 2, Ctrl-C into 130."""
+    """The exit status of `work`: 2 after a user's mistake, reported in one line, and 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
@@ -129,7 +129,7 @@ def run(work: Callable[[], int | None]) -> int:
             raise
         return _mistake(f"{shown(error.filename)}: {OF_A_PATH[error.errno]}")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is stored", file=sys.stderr)
+        print("interrupted; the same command continues with what is stored", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
@@ -137,7 +137,7 @@ def run(work: Callable[[], int | None]) -> int:
 
 
 def _mistake(message: str) -> int:
-    """Reports a person's mistake in one line; the exit status."""
+    """Reports a user's mistake in one line, and returns the exit status."""
     line = escaped(" ".join(message.split()))
     if len(line) > LONGEST_ERROR:
         line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"

@@ -8,8 +8,8 @@ from utils.schema import InputError
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
 
-# Every variable the program reads: its default, who reads it, and what for. `.env.example` says the same, and a
-# test holds the two together.
+# Every variable that the program reads: its default, its reader and its purpose. A test checks that `.env.example`
+# says the same.
 VARIABLES = {
     "MODEL": ("all-minilm-l6-v2", "evaluations", "encoder, or several with commas between"),
     "DATA": ("auto", "evaluations, build_data", "auto, paper, sample or a file"),
@@ -32,11 +32,11 @@ VARIABLES = {
 
 
 def load_environment(env_file: Path | None = None) -> None:
-    """Puts the lines of `env_file` (.env if None) into the environment; a variable that is set already wins.
+    """Adds the variables of `env_file` (.env if None) to the environment, except those that are set already.
 
-    A variable of ours that is set to nothing counts as not set: scripts hand settings on that way. White space around
-    a value, such as the end of a line that came along with a key, is dropped.
-    Raises InputError, naming the line, if the file can't be parsed; the line's text is never repeated.
+    A documented variable that is empty counts as unset, because scripts pass unset variables on as empty. White space
+    around a value, such as a line break copied with a key, is removed.
+    Raises InputError, naming the line, if the file can't be parsed. The line may hold a key and is never printed.
     """
     env_file = env_file or ENV_FILE
     for name in VARIABLES.keys() & os.environ.keys():
@@ -55,7 +55,7 @@ def load_environment(env_file: Path | None = None) -> None:
     for line in lines:
         if line.error or (line.key is not None and line.value is None):
             raise InputError(
-                f"{env_file.name}: line {line.original.line} is not NAME=value; mend or remove it (see .env.example)"
+                f"{env_file.name}: line {line.original.line} is not NAME=value; fix or remove it (see .env.example)"
             )
     for line in lines:
         if line.key and line.value:
@@ -63,7 +63,7 @@ def load_environment(env_file: Path | None = None) -> None:
 
 
 def set_library_defaults(**variables: str) -> None:
-    """Sets variables that a library reads; those that a person has set stay as they are."""
+    """Sets variables that a library reads, except those that the user has set."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
 
@@ -87,12 +87,12 @@ def leave_error(line: str) -> None:
 
 
 def callers_directory() -> Path:
-    """The folder a script was called from, which it has left since."""
+    """The folder that a script was called from, before it changed folder."""
     return Path(os.environ.get("SAFE_EMBED_CALLED_FROM_DIR") or Path.cwd())
 
 
 def callers_path(text: str) -> Path:
-    """A path as its user meant it: relative to the folder a command was called in."""
+    """The path that the user typed, relative to the folder that the command was called from."""
     return callers_directory() / Path(text).expanduser()
 
 
@@ -103,11 +103,11 @@ def data_directory() -> Path | None:
 
 
 def cache_directory() -> Path:
-    """The folder of what can be computed again, relative to the repository's root."""
+    """The cache folder, relative to the repository's root."""
     return ROOT / Path(setting("SAFE_EMBED_CACHE_DIR")).expanduser()
 
 
 def results_directory(chosen: str | None = None) -> Path:
-    """The folder of the result files: `chosen`, else OUT; the default lies in the repository, wherever one stands."""
+    """The folder of the result files: `chosen`, else OUT. The default is in the repository."""
     text = chosen or setting("OUT")
     return ROOT / text if text == VARIABLES["OUT"][0] else callers_path(text)

@@ -22,7 +22,7 @@ def sha256_of(path: Path) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """The path as a person would type it from the folder a command was called in."""
+    """The path relative to the folder that the command was called from, if it is inside it."""
     try:
         return str(path.relative_to(config.callers_directory()))
     except ValueError:
@@ -30,7 +30,7 @@ def shown_path(path: Path) -> str:
 
 
 def check_writable(folder: Path, flag: str = "--out") -> None:
-    """Makes `folder`, and raises InputError, before any work is done, if files can't be written there."""
+    """Makes `folder` if need be. Raises InputError if files can't be written in it, before any work is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -40,12 +40,12 @@ def check_writable(folder: Path, flag: str = "--out") -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that a reader finds the old content or the new, never a part of it."""
+    """Writes a text file atomically: a reader finds the old content or the new, never a part."""
     write_bytes_whole(path, text.encode("utf-8"))
 
 
 def write_bytes_whole(path: Path, content: bytes) -> None:
-    """The same for bytes. Raises InputError if the file can't be written."""
+    """Writes a file of bytes atomically. Raises InputError if the file can't be written."""
     try:
         replace_whole(path, content)
     except OSError as error:
@@ -54,17 +54,17 @@ def write_bytes_whole(path: Path, content: bytes) -> None:
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """The same for a caller that has its own words for the OSError of a file that can't be written."""
+    """Writes a file of bytes atomically. Raises OSError if the file can't be written."""
     with replacing(path, "xb") as stream:
         stream.write(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
-    """A stream, opened in `mode` (xb, or x for text), whose content takes the place of `path` when all is written.
+    """A stream whose content replaces `path` once all of it is written. mode: xb, or x for text.
 
-    A new file has the permissions that the umask leaves, and one that takes another's place has that one's. What a link
-    leads to is replaced, never the link. Raises OSError if the file can't be written, or is a device or a pipe.
+    A new file gets the permissions that the umask allows; a replaced file keeps its own. The target of a link is
+    replaced, not the link. Raises OSError if the file can't be written, or is a device or a pipe.
     """
     path = path.resolve()
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -72,7 +72,7 @@ def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open(mode, **how) as stream:  # not mkstemp's, which nobody else may read whatever the umask
+        with temporary.open(mode, **how) as stream:  # mkstemp would ignore the umask
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -10,7 +10,7 @@ from utils.schema import Checkpoint, InputError
 NO_FILES = ["-"]
 OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
 
-# Weights that would have to be unpickled, or that we don't read: never fetched from a hub.
+# Never fetched: weights that would have to be unpickled, or that are not used here.
 UNREAD_FILES = [
     "*.bin",
     "*.pt",
@@ -31,9 +31,9 @@ UNREAD_FILES = [
 def commit(repository: str, revision: str, expected: str = "") -> str:
     """The commit that `revision` of a Hugging Face model repository stands for.
 
-    A full commit is taken as it is; a name is asked of the hub, or of the local cache where the hub can't be reached.
-    expected: what the commit must begin with. Raises InputError if it does not, if the repository or revision isn't
-    there, or if the hub can't be reached.
+    A full commit is returned unchanged. A name is looked up on the hub, or in the local cache if the hub can't be
+    reached. expected: how the commit must begin. Raises InputError if it begins differently, if the repository or
+    revision does not exist, or if the hub can't be reached.
     """
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
@@ -44,7 +44,7 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
         if _may_ask():
             try:
                 HfApi().model_info(repository, revision=revision, timeout=10)
-                # Fetches nothing, but notes in the cache which commit the name stands for, to be found offline.
+                # Fetches nothing, but records in the cache which commit the name stands for, for use offline.
                 found = Path(snapshot_download(repository, revision=revision, allow_patterns=NO_FILES)).name
             except Exception as error:
                 if not _is_connection_error(error):
@@ -61,10 +61,10 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
 
 
 def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[str] = ()) -> Path:
-    """The folder with a checkpoint's files, fetched from the hub if need be; never pickled weights.
+    """The folder with a checkpoint's files, fetched from the hub if need be, without pickled weights.
 
     own_code: whether Python files are fetched too.
-    layout: files that the revision is known to have, for where the hub can't be asked which it has.
+    layout: files that the revision is known to have, used when the hub can't be asked.
     Raises InputError if a file is missing and can't be fetched.
     """
     if checkpoint.location is not None:
@@ -87,7 +87,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
         whole = folder is not None and _is_listed(checkpoint.source, checkpoint.revision)
         if not whole and _may_ask():
             try:
-                # This fails at once where the hub can't be reached; the download tries for half a minute.
+                # Fails at once if the hub can't be reached; the download would try for half a minute.
                 HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
                 folder, whole = Path(snapshot_download(**wanted)), True
             except Exception as error:
@@ -104,7 +104,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
 
 
 def _is_listed(repository: str, revision: str) -> bool:
-    """Whether the cache knows which files a revision has, so that a snapshot can be told to be whole."""
+    """Whether the cache has the list of a revision's files, so that a snapshot can be checked for completeness."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -115,7 +115,7 @@ def _is_listed(repository: str, revision: str) -> bool:
 
 
 def _missing(folder: Path, layout: Sequence[str]) -> str | None:
-    """A file that a snapshot lacks, as far as that can be told without knowing what its revision has."""
+    """A file that a snapshot lacks, as far as can be known without the list of its revision's files."""
     if not any(folder.rglob("*.safetensors")):
         return "model.safetensors"
     # A module that only normalizes has no file, so the hub has no folder for it.
@@ -127,7 +127,7 @@ def _missing(folder: Path, layout: Sequence[str]) -> str | None:
 def cached(repository: str, revision: str, expected: str = "", layout: Sequence[str] = ()) -> bool:
     """Whether every file that `snapshot` would fetch is on this machine; never asks the hub.
 
-    expected: what the commit that `revision` stands for must begin with. layout: as for `snapshot`.
+    expected: how the commit must begin. layout: as for `snapshot`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -143,7 +143,7 @@ def cached(repository: str, revision: str, expected: str = "", layout: Sequence[
 
 
 def has_token() -> bool:
-    """Whether there is a token to send: HF_TOKEN, or the one that `hf auth login` has kept."""
+    """Whether there is a token: HF_TOKEN, or the one that `hf auth login` has stored."""
     from huggingface_hub import get_token
 
     try:
@@ -153,7 +153,7 @@ def has_token() -> bool:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    """Whether HF_HUB_OFFLINE forbids requests to the hub."""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
@@ -175,7 +175,7 @@ def reachable() -> bool:
 
 
 def unusable_setting() -> str | None:
-    """Which variable no request to the hub can be made with, and what to do; None if there is none."""
+    """The variable that makes every request to the hub fail, with its remedy; None if there is no such variable."""
     from huggingface_hub import constants, get_session, get_token
     from huggingface_hub.utils._http import httpx2
 
@@ -205,7 +205,7 @@ def _may_ask() -> bool:
 def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str):
     """A split of a dataset of the hub, as `datasets` gives it.
 
-    Raises InputError, which names the title, if it can't be had.
+    Raises InputError, which names the title, if it can't be loaded.
     """
     if not is_offline() and not reachable():
         reason = unusable_setting() or "the Hugging Face hub can't be reached; connect to fetch it"

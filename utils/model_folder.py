@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.files import sha256_of
 from utils.schema import InputError
 
-# Weights that would have to be unpickled, or that nothing here reads.
+# Weights that would have to be unpickled, or that are not used here.
 UNREAD_WEIGHTS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".ot")
 
 
@@ -56,9 +56,9 @@ def module_folders(folder: Path) -> list[Path]:
 
 
 def digest(folder: Path, own_code: bool = False) -> str:
-    """SHA-256, in hexadecimal, over the paths and the bytes of every file that can be loaded from a model's folder.
+    """SHA-256, in hexadecimal, of the paths and bytes of every file that can be loaded from a model's folder.
 
-    Of an adapter it covers the base too. Hidden files, Markdown and weights that are never loaded are left out.
+    An adapter's digest covers its base too. Hidden files, Markdown and weights that are never loaded are left out.
     own_code: whether the checkpoint may run code, which could read any of its files.
     Raises InputError if there is no model, if a file can't be read or would have to be unpickled, or if an adapter's
     base is not a folder on this machine.
@@ -82,7 +82,7 @@ def digest(folder: Path, own_code: bool = False) -> str:
 
 
 def _adapter_bases(folder: Path) -> list[Path]:
-    """The folders of the models that the adapters among a model's modules are put on."""
+    """The folders of the base models of all adapters among a model's modules."""
     bases = []
     for part in module_folders(folder):
         name = adapter_base(part)
@@ -99,7 +99,7 @@ def _adapter_bases(folder: Path) -> list[Path]:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """What an adapter names as the model that it is put on; None if the folder holds no adapter."""
+    """The base model that an adapter names; None if the folder holds no adapter."""
     card = folder / "adapter_config.json"
     if not card.is_file():
         return None

@@ -8,7 +8,7 @@ from utils.schema import InputError
 
 
 def timeouts() -> tuple[type[Exception], ...]:
-    """What an HTTP client raises where no answer comes in time."""
+    """The exceptions that an HTTP client raises if no answer comes in time."""
     import httpx2
 
     return (httpx2.TimeoutException,)
@@ -29,7 +29,7 @@ def client_of(make: Callable):
 
 
 def proxy_fault() -> str | None:
-    """Which proxy variables can't be used and what to do; None if each names an http:// or https:// proxy.
+    """The proxy variables that can't be used, with the remedy; None if each names an http:// or https:// proxy.
 
     The addresses are left out: they may hold a password.
     """
@@ -43,5 +43,5 @@ def _usable(address: str) -> bool:
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         return parts.scheme in ("http", "https") and address.isprintable() and parts.port != 0
-    except ValueError:  # brackets that do not match, or a port that is no number
+    except ValueError:  # unmatched brackets, or a port that is not a number
         return False

@@ -11,17 +11,17 @@ DEFAULT_HOST = "api.openai.com"
 
 
 def host() -> str:
-    """Where requests go: host, port and path of OPENAI_BASE_URL, never a name or password in it."""
+    """The host, port and path of OPENAI_BASE_URL, without a user name or password."""
     return _place()[0]
 
 
 def server() -> str:
-    """The same for what tells vectors apart: what is not https has its scheme, and a query its digest."""
+    """The same with the scheme if it is not https, as part of what identifies vectors."""
     return "".join(_place()[::-1])
 
 
 def _place() -> tuple[str, str]:
-    """(host, port and path; the scheme where it is not https), a query as its digest, as it may hold a key."""
+    """(host, port and path; the scheme if it is not https). A query is shown as its digest, as it may hold a key."""
     address = config.setting("OPENAI_BASE_URL")
     if not address:
         return DEFAULT_HOST, ""
@@ -42,7 +42,7 @@ def _place() -> tuple[str, str]:
 
 
 def require_key(what: str, otherwise: str = "") -> None:
-    """Raises InputError, naming `what` needs it, if there is neither a key nor a server of one's own."""
+    """Raises InputError, naming `what` needs it, if there is neither a key nor a server of the user's own."""
     if not config.setting("OPENAI_API_KEY") and not config.setting("OPENAI_BASE_URL"):
         raise InputError(
             f"{what}: needs a key; put OPENAI_API_KEY=... into .env (made at https://platform.openai.com/api-keys)"
@@ -65,7 +65,7 @@ def client(retries: int, seconds: float):
 
 
 def async_client(retries: int, seconds: float):
-    """The asynchronous one."""
+    """The SDK's asynchronous client, like `client`."""
     import openai
 
     class Http(openai.DefaultAsyncHttpxClient):
@@ -79,15 +79,15 @@ def async_client(retries: int, seconds: float):
 
 
 def _client_settings(retries: int, seconds: float) -> dict:
-    """max_retries does not hold for timeouts here: each of the SDK's tries would wait as long again."""
+    """The client's settings. max_retries does not apply to timeouts: each try would wait as long again."""
     key = config.setting("OPENAI_API_KEY")
     if not (key.isascii() and key.isprintable()):
         raise InputError(
             "OPENAI_API_KEY: has a character that is not ASCII or can't be seen, such as a long dash; copy it again"
         )
-    # The SDK would put the name of what is asked for behind a query in its base_url.
+    # If base_url had a query, the SDK would append the endpoint's path to the query.
     address, _, query = config.setting("OPENAI_BASE_URL").partition("?")
-    # A server of one's own may want no key, but the SDK sends one always.
+    # A server of the user's own may need no key, but the SDK always sends one.
     return {
         "api_key": key or "none",
         "base_url": address or None,
@@ -98,14 +98,14 @@ def _client_settings(retries: int, seconds: float) -> dict:
 
 
 def error_code(error) -> str | None:
-    """The server's code of an error, where it is one word."""
+    """The server's code of an error if it is one word, else None."""
     return error.code if isinstance(error.code, str) and re.fullmatch(r"[a-z_]{1,40}", error.code) else None
 
 
 def refusal(error, model: str, retries: int) -> str:
-    """What an error of the API means, in our words: the server's own may hold a part of the key, or of a prompt."""
+    """What an error of the API means. The server's own words may quote a part of the key or of a prompt."""
     where, status, code = host(), error.status_code, error_code(error)
-    again = "what came is kept, run again to go on"
+    again = "the answers so far are kept; run again to continue"
     if status == 401:
         return f"{where} refused the key in OPENAI_API_KEY"
     if status == 403:
@@ -115,7 +115,7 @@ def refusal(error, model: str, retries: int) -> str:
     if code == "insufficient_quota":
         return f"the account at {where} has no credit left; {again}"
     if status == 429:
-        return f"{where} still limits the rate after {retries + 1} tries; {again}, later"
+        return f"{where} still limits the rate after {retries + 1} tries; {again} later"
     if status >= 500:
         return f"{where} failed {retries + 1} times (status {status}); {again}"
     return f"{where} refused a request (status {status}{f', {code}' if code else ''})"

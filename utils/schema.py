@@ -5,10 +5,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Raised when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
+# Increased when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
 LOADER_VERSION = 1
 
-# What computes the vectors of word overlap, and those of no encoder.
+# The backend of word overlap, and of no other encoder.
 WORD_OVERLAP = "scikit-learn"
 
 # The groups of a metric that are means over several: over the means of the groups, and over all items.
@@ -16,16 +16,16 @@ SUMMARIES = ("average", "overall")
 
 
 class InputError(Exception):
-    """A mistake of the person's, or of their data: one line that says what to do. The program ends with status 2."""
+    """A mistake in the user's input: one line that names it and its remedy. The program ends with exit status 2."""
 
 
 def escaped(text: str) -> str:
-    """Text in which what a terminal acts on, or what can't be seen, is escaped as Python does; so it is one line."""
+    """The text on one line, with control and invisible characters escaped as Python escapes them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(text: object, limit: int = 80) -> str:
-    """A cell, a heading or a name as a message shows it: escaped, at most `limit` characters, "…" where it was cut."""
+    """The text as a message shows it: escaped, and cut to `limit` characters with "…" at the end."""
     whole = escaped(str(text)[: limit + 1])
     return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
 
@@ -50,7 +50,7 @@ class Dataset:
     texts: column name to n prompts. The names are those of the task: `unsafe_prompt` and `safe_prompt`;
         `original_prompt` and `prompt_#1` to `prompt_#5`; `question`.
     files: what was read.
-    notes: sentences a person should know about the data.
+    notes: sentences that a user should know about the data.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What identifies an encoder's vectors. `fingerprint` digests everything that changes one."""
+    """The identity of an encoder's vectors. `fingerprint` is a digest of everything that changes one."""
 
     name: str
     label: str
@@ -83,7 +83,7 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a person may ask of any encoder. prompt None means the registry's."""
+    """The options that a user may set for any encoder. prompt: None for the registry's."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -95,7 +95,7 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model repository at one commit. location: a folder that holds it already, None where the hub does."""
+    """A model repository at one commit. location: a local folder, None for one of the hub."""
 
     source: str
     revision: str
@@ -107,12 +107,12 @@ class EncoderSpec:
     """An encoder that has been resolved to exact weights but not loaded.
 
     source, revision: where the weights come from; several checkpoints are joined by ` + ` in the order of loading.
-    dimension and max_tokens are None where only the loaded model can tell.
+    dimension, max_tokens: None if only the loaded model knows.
     recipe: what the loader does that the checkpoint's own files do not say, such as pooling and wrapping.
-    layout: files that a checkpoint of the hub is known to have, without which it would be loaded differently.
-    checkpoints: what is loaded, in order; none where a loader has its own way.
+    layout: files that a hub checkpoint must have to be loaded correctly.
+    checkpoints: what is loaded, in order; empty for a loader that needs none.
     package, files: the installed package that holds the weights, and the SHA-256 of each file.
-    usd_per_million_tokens: an API's price, None where unknown or free.
+    usd_per_million_tokens: an API's price, None if it is unknown or free.
     """
 
     name: str
@@ -135,7 +135,7 @@ class EncoderSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything that changes a vector; two specs with the same one give the same vectors.
+        """A digest of everything that changes a vector. Two specs with the same digest give the same vectors.
 
         Pooling, maximum length and truncation are in a checkpoint's own files, so its revision stands for them, or in
         the recipe. A folder's name is left out, as its revision is the digest of its files. The device is left out: it
@@ -152,13 +152,13 @@ class EncoderSpec:
             "prompt": self.prompt,
             "backend": self.backend,
         }
-        # Named only where it holds, so that the vectors of all others, stored before it was, are still found.
+        # Included only if it is set, so that vectors stored before this option existed are still found.
         if self.options.trust_remote_code and self.loader == "sentence-transformers":
             parts["trust_remote_code"] = True
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def info(self, dimension: int | None = None, max_tokens: int | None = None) -> EncoderInfo:
-        """What a result file says of the encoder."""
+        """The encoder as a result file describes it."""
         return EncoderInfo(
             name=self.name,
             label=self.label,
@@ -180,9 +180,9 @@ def is_word_overlap(encoder: EncoderSpec | EncoderInfo) -> bool:
 
 @dataclass(frozen=True)
 class EmbeddingStats:
-    """How many prompts were asked for, how many were distinct, and where their vectors came from.
+    """Counts of the prompts that were embedded, and of where their vectors came from.
 
-    truncated: how many distinct prompts are longer than what the encoder reads; None where that was not counted.
+    truncated: how many distinct prompts are longer than what the encoder reads; None if they were not counted.
     """
 
     prompts: int
@@ -197,7 +197,7 @@ class EmbeddingStats:
 class Baseline:
     """The average similarity b that normalization subtracts. source: paper, beavertails, own or given.
 
-    median and standard_deviation are those of the same cosines, None where only b is known.
+    median, standard_deviation: of the same cosines, None if only b is known.
     """
 
     value: float
@@ -237,8 +237,8 @@ class Metric:
 class Result:
     """One encoder on one task: the content of a result file (DESIGN.md, section 6).
 
-    average_similarities: what is known of the encoder's, by source; empty for a task that has none.
-    items: column to n values, as they are computed or, of a file, as text.
+    average_similarities: those known of the encoder, by source; empty for a task that uses none.
+    items: column to n values; of a result that was read from a file, texts.
     """
 
     task: str
@@ -256,11 +256,11 @@ class Result:
     items: dict[str, list] = field(default_factory=dict, repr=False)
 
     def metric(self, metric: str, group: str) -> Metric | None:
-        """The number of `metric` for `group`, or None where it was not computed."""
+        """The number of `metric` for `group`, or None if it was not computed."""
         return next((m for m in self.metrics if m.metric == metric and m.group == group), None)
 
     def value(self, metric: str, group: str) -> float | None:
-        """The value of `metric` for `group`, or None where it was not computed."""
+        """The value of `metric` for `group`, or None if it was not computed."""
         found = self.metric(metric, group)
         return None if found is None else found.value
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class About:
-    """What is said of a task wherever it is named.
+    """The description of a task, used wherever it is named.
 
     name: that of its results. package: the folder of its code.
-    headline: the metric that ranks encoders; of detection, the metric of its headline detector.
-    grouped_by: the column of the items that says which group each is in.
-    settings: those that enter its numbers, and what they are called.
+    headline: the metric that ranks encoders; for detection, the metric of its headline detector.
+    grouped_by: the column of the items that holds their groups.
+    settings: those that affect its numbers, with the names that messages use.
     rows: the heading of a table by group.
     shown_beside: (metric, group) of what a report shows beside the headline.
     item_scores: columns that the report reads of the items, the headline aside.
     captions: what each figure shows, by the end of its name; `{metric}`, `{rows}` and `{interval}` are filled in.
-    paper_figures: the key of the paper's figures for the headline metric, None where the paper has none.
-    published: what the data of the name `paper` are called. resampled: within what the bootstrap draws.
+    paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
+    published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
     """
 
     name: str

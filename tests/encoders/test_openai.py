@@ -172,7 +172,7 @@ def test_wrong_dimensions_are_refused(server):
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
         (403, {}, "does not allow this key to use some-model"),
         (404, {"code": "model_not_found"}, "has no model some-model"),
-        (429, {"code": "insufficient_quota"}, "has no credit left; what came is kept"),
+        (429, {"code": "insufficient_quota"}, "has no credit left; the answers so far are kept"),
         (429, {}, "still limits the rate after 7 tries"),
         (503, {}, r"failed 7 times \(status 503\)"),
         (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),
@@ -420,7 +420,7 @@ def test_a_server_without_base64_is_asked_for_numbers(server):
 def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatch):
     monkeypatch.setattr(openai_encoder, "SECONDS_TO_ANSWER", 0.2)
     server.seconds = 1.0
-    with pytest.raises(InputError, match=r"did not answer within 0.2 s, 2 times; what came is kept, run again"):
+    with pytest.raises(InputError, match=r"did not answer within 0.2 s, 2 times; the answers so far are"):
         loading.load(resolve("openai:some-model")).encode(["a"])
     assert len(server.requests) == 2
 

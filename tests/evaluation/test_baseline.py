@@ -33,7 +33,6 @@ def test_beavertails_prompts_are_drawn_as_the_paper_says(frame):
     head, tail = average_similarity.beavertails_head_and_tail(frame)
     assert len(head) == len(tail) == 500 and not set(head) & set(tail)
 
-
     def drawn(prompts):
         """500 of the prompts as the legacy generator of NumPy draws them without replacement, seeded with 42."""
         return [prompts[i] for i in np.random.RandomState(42).choice(len(prompts), 500, replace=False)]

@@ -56,7 +56,7 @@ CONTRAST = DataCard(
     citation="Kim et al. 2024 (arXiv 2407.06851); originals from Wang et al. 2024 (arXiv 2308.13387)",
 )
 CARDS = (CHALLENGING, DO_NOT_ANSWER, CONTRAST)
-# No commit of these two is known here: what the branch holds is taken if it has the digest, and only then.
+# No commit of these two is known here: the branch's file is accepted only if it has the digest.
 XSTEST = DataCard(
     title="XSTest v2",
     file="xstest_prompts.csv",
@@ -86,7 +86,7 @@ BEAVERTAILS = {
 JAILBREAKBENCH = {
     "path": "JailbreakBench/JBB-Behaviors",
     "config": "behaviors",
-    # No commit is known here; the digest of what came is in the result file.
+    # No commit is known here; the result file has the digest of the data that were read.
     "revision": "main",
     "licence": "MIT",
     "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
@@ -122,10 +122,10 @@ CATEGORIES = {
 
 @dataclass(frozen=True)
 class Format:
-    """What a task reads from a file: which columns, and which names its groups may have.
+    """The columns that a task reads from a file, and the names that its groups may have.
 
     known_groups: name in the file to the name shown, in the order shown.
-    summaries: what results call their means over several groups; no group may have such a name.
+    summaries: the names of means over several groups in the results, which no group may have.
     """
 
     card: DataCard

@@ -11,9 +11,9 @@ from utils.schema import DataFile, Dataset, InputError, Result, shown
 
 
 def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Found]:
-    """Finds, reads and validates a task's data.
+    """The dataset of a task, read and validated, and the file it was read from.
 
-    limit: at most so many rows, taken in turn from each group in the file's order.
+    limit: the most rows, taken in turn from each group in the file's order.
     Surrounding white space is stripped and the number of changed rows noted; otherwise texts stay as they are.
     Raises InputError, naming file and row, if a column is missing, a cell has no text, a group is unknown or has just
     one row, an id occurs twice, or the file is empty or can't be read.
@@ -71,16 +71,16 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
 
 
 def repeated_at(values: Sequence[str]) -> list[int]:
-    """Where a value is that occurs earlier too, ascending."""
+    """The ascending indices of values that occur earlier too."""
     first_at: dict[str, int] = {}
     return [i for i, value in enumerate(values) if first_at.setdefault(value, i) != i]
 
 
 def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
-    """The data that a result was computed on, whole, its rows known by their ids.
+    """The whole dataset that a result was computed on.
 
-    data: where they lie if they are neither the paper's nor the sample. Nothing is downloaded. Raises InputError if
-    they are not on this machine, or if the file is not the one that was evaluated.
+    data: its file, needed unless it is the paper's or the sample. Nothing is downloaded. Raises InputError if the file
+    is not on this machine, or is not the one that was evaluated.
     """
     given = None if data in (None, "auto", "paper", "sample") else data
     name = result.dataset_name
@@ -95,7 +95,7 @@ def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
 
 
 def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
-    """Group names as they are shown. A file has known groups or ones of its own; where they mix, it is a typo."""
+    """The group names as they are shown. A file that mixes known groups with others is refused, as that is a typo."""
     known = fmt.known_groups | {name: name for name in fmt.known_groups.values()}
     taken = [name for name in names if name in fmt.summaries]
     if taken:
@@ -115,7 +115,7 @@ def _shown_groups(fmt: Format, names: list[str], file: str) -> list[str]:
 
 
 def in_turn(groups: Sequence[str], limit: int) -> list[int]:
-    """Indices of `limit` rows at most, the first of each group, then the second of each, and so on; ascending."""
+    """The ascending indices of at most `limit` rows: the first of each group, then the second of each, and so on."""
     seen: Counter = Counter()
     turns = []
     for index, group in enumerate(groups):

@@ -19,12 +19,12 @@ from utils.schema import InputError, shown
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".parquet": "parquet"}
 COMPRESSIONS = (".gz", ".bz2", ".zst")
-# Bytes of a line, and characters of a CSV cell: a quote that is never closed must not take the memory.
+# The most bytes of a line, and characters of a CSV cell, so that an unclosed quote can't fill the memory.
 LONGEST = 2**24
-# Rows of JSON whose keys are taken for the columns of the file.
+# The number of JSON rows whose keys give the columns of the file.
 ROWS_LOOKED_AT = 100
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Control and format characters (zero-width ones among them), separators, and marks without a letter to stand on.
+# Control and format characters (zero-width ones among them), separators, and combining marks.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn"}
 
 
@@ -33,8 +33,8 @@ class Row:
     """A row of a file.
 
     number: its number from 1, without the heading. line: the line of the file on which it begins, from 1.
-    cells: column to cell, texts in CSV, anything in JSON. fault: what is wrong with the row, '' for nothing.
-    read: bytes from the end of the row before to the end of this one.
+    cells: column to cell, texts in CSV, any value in JSON. fault: what is wrong with the row, '' if nothing is.
+    read: the bytes from the end of the previous row to the end of this one.
     """
 
     number: int
@@ -58,7 +58,7 @@ class _Line:
 
 
 def form_of(path: Path) -> str | None:
-    """csv, jsonl, text or parquet by a file's name, whatever its case and compression; None for anything else."""
+    """The format by a file's name (csv, jsonl, text or parquet), whatever its case and compression; None if unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = suffixes[-1:] and suffixes[-1] in COMPRESSIONS
     form = FORMS.get(next(iter(suffixes[-2:-1] if compressed else suffixes[-1:]), ""))
@@ -68,7 +68,7 @@ def form_of(path: Path) -> str | None:
 def dataset_stem(path: Path) -> str:
     """A data file's name without the endings that tell its form and compression: `a_1.0_en.csv.gz` to `a_1.0_en`.
 
-    Raises InputError if nothing is left, or a name that begins with a dot and would hide the results.
+    Raises InputError if the rest is empty, or begins with a dot, which would hide the results.
     """
     name = path.name
     for endings in (COMPRESSIONS, FORMS):
@@ -80,7 +80,7 @@ def dataset_stem(path: Path) -> str:
 
 
 def refuse_unreadable(path: Path, flag: str, remedy: str) -> None:
-    """Raises InputError if `path` is not a file that can be read, and more than once."""
+    """Raises InputError if `path` is not a readable file, or is one that can be read only once, such as a pipe."""
     if path.is_file():
         try:
             path.open("rb").close()
@@ -110,14 +110,14 @@ def opened(path: Path) -> BinaryIO:
 
 
 def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> tuple[list[str], Iterator[Row]]:
-    """The columns of a stream in a form of FORMS but parquet, and its rows as they are asked for.
+    """The columns of a stream in a format of FORMS other than parquet, and an iterator over its rows.
 
-    name: what to call the stream in an error. look: how many rows of JSON give the columns.
-    Columns are a CSV file's heading, the keys of JSON's first rows, or `prompt`. Blank lines of CSV and JSON are no
-    rows. A row has a fault if it has not as many cells as the heading, if a quote is not closed or is followed by text,
-    if it is not JSON or not an object, is not UTF-8, holds a NUL, or is longer than LONGEST; the rows after it are read
-    as if it had ended with its first line. A byte order mark is skipped.
-    Raises InputError, then or when rows are asked for, if the stream can't be read, is UTF-16 or UTF-32, or has a
+    name: of the stream, for errors. look: how many rows of JSON give the columns.
+    Columns are a CSV file's heading, the keys of JSON's first rows, or `prompt`. Blank lines of CSV and JSON are
+    skipped. A row has a fault if its cells are not as many as the heading's, if a quote is not closed or is followed by
+    text, if it is not a JSON object, is not UTF-8, holds a NUL, or is longer than LONGEST. Reading continues with the
+    line after the first line of such a row. A byte order mark is skipped.
+    Raises InputError, at once or while rows are read, if the stream can't be read, is UTF-16 or UTF-32, or has a
     heading that is not valid CSV.
     """
     lines = _lines(stream, name)
@@ -193,7 +193,7 @@ def _json_object(text: str) -> tuple[dict, str]:
         row = json.loads(text)
     except json.JSONDecodeError as error:
         return {}, f"is not JSON ({error.msg} at character {error.pos + 1})"
-    except (ValueError, RecursionError):  # a whole number of thousands of digits, brackets in brackets
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
         return {}, "is not JSON that can be read (nested too deeply, or a number too long)"
     return (row, "") if isinstance(row, dict) else ({}, "is not a JSON object")
 
@@ -211,7 +211,7 @@ def _csv_rows(records: Iterator[tuple], heading: list[str]) -> Iterator[Row]:
 
 
 def _records(lines: Iterator[_Line]) -> Iterator[tuple[int, list[str], str, int]]:
-    """(first line, cells, fault, bytes) of each record of CSV. After a fault, reading goes on with the next line."""
+    """(first line, cells, fault, bytes) of each record of CSV. After a fault, reading continues with the next line."""
     csv.field_size_limit(LONGEST)
     again: deque[_Line] = deque()
     taken: list[_Line] = []
@@ -253,12 +253,12 @@ def _csv_fault(message: str) -> str:
 
 
 def has_text(text: str) -> bool:
-    """Whether a text has a character that can be seen: white space, zero-width and control characters are none."""
+    """Whether a text has a visible character. White space, zero-width and control characters are not visible."""
     return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
 
 
 def problem(row: Row, column: str, whole_numbers: bool = False) -> str:
-    """What keeps a row's cell from being a text (or, if so asked, a whole number); '' if nothing does."""
+    """Why a row's cell is not a text (or, with whole_numbers, a whole number); '' if it is."""
     if row.fault:
         return row.fault
     cell = row.cells.get(column)
@@ -270,7 +270,7 @@ def problem(row: Row, column: str, whole_numbers: bool = False) -> str:
         return f"'{column}' is not text ({type(cell).__name__})"
     try:
         cell.encode()
-    except UnicodeEncodeError:  # an escape of JSON's without its other half
+    except UnicodeEncodeError:  # half of a surrogate pair, escaped in JSON
         return f"'{column}' holds half a character"
     return f"'{column}' holds a NUL character" if "\0" in cell else ""
 
@@ -297,7 +297,7 @@ def read_columns(
 ) -> dict[str, list[str]]:
     """The named columns of a CSV or JSON-lines file, each a list of n texts.
 
-    optional: columns that are read where they are there; a file without ids gets the numbers of its rows.
+    optional: columns that are read if they exist; a file without ids gets its row numbers as ids.
     numbers: columns that may hold whole numbers too, which become texts; surrounding white space is stripped.
     scalars: columns that may hold any number, true or false, which become texts.
     Raises InputError, naming the row, if the file is empty, can't be read, lacks a column, or has a row with a fault or

@@ -12,7 +12,7 @@ from utils.schema import InputError
 
 @dataclass(frozen=True)
 class Found:
-    """A data file and what it is: dataset name, path, SHA-256, and a sentence on how it was come by."""
+    """A data file: its dataset's name, path, SHA-256, how it was found, and its licence."""
 
     name: str
     path: Path
@@ -24,7 +24,7 @@ class Found:
 def find(fmt: Format, data: str) -> Found:
     """The file that `data` (auto, paper, sample or a path) stands for.
 
-    Raises InputError if there is none, if a file that is to be the paper's has other bytes, or if it can't be fetched.
+    Raises InputError if there is none, if a file named as the paper's has a different digest, or if a download fails.
     """
     if data == "sample":
         return _sample(fmt, "as asked")
@@ -44,7 +44,7 @@ def find(fmt: Format, data: str) -> Found:
 def published(card: DataCard, folder: str) -> Found:
     """The card's file, found on this machine or downloaded into the task's data folder.
 
-    Raises InputError if what is there has other bytes, or if it can't be fetched.
+    Raises InputError if the file has a different digest, or can't be downloaded.
     """
     path = lookup(card, folder)
     if path is not None:
@@ -58,7 +58,7 @@ def _published(card: DataCard, path: Path) -> Found:
 
 
 def lookup(card: DataCard, folder: str) -> Path | None:
-    """Where the card's file lies on this machine: in the task's data folder, then in SAFE_EMBED_DATA_DIR."""
+    """The card's file in the task's data folder, else in SAFE_EMBED_DATA_DIR; None if it is in neither."""
     directories = [config.ROOT / folder / "data"]
     extra = config.data_directory()
     if extra is not None:
@@ -69,9 +69,9 @@ def lookup(card: DataCard, folder: str) -> Path | None:
 
 
 def download(card: DataCard, directory: Path) -> Path:
-    """Fetches the card's file into `directory`, whole and with its published digest, or not at all.
+    """Downloads the card's file into `directory`, complete and with its published digest, or not at all.
 
-    Raises InputError if it can't be fetched or has other bytes.
+    Raises InputError if the download fails or has a different digest.
     """
     import pooch
     import requests
@@ -132,7 +132,7 @@ def _given(fmt: Format, path: Path) -> Found:
         return Found("paper", path, digest, "as given, with the paper's digest", fmt.card.licence)
     if sample.is_file() and digest == sha256_of(sample):
         return _sample(fmt, "as given")
-    # A set with the paper's file name is told apart by its folder.
+    # A set with the paper's file name is named after its folder.
     name = path.parent.name if path.name == fmt.card.file else dataset_stem(path)
     if name in ("paper", "sample"):
         raise InputError(f"--data {path}: results of '{name}' are those of another dataset; rename the file")
@@ -140,9 +140,9 @@ def _given(fmt: Format, path: Path) -> Found:
 
 
 def dataset_name(data: str) -> str:
-    """The name under which results on `data` are kept: that of a dataset, or of a file.
+    """The name of the folder of results on `data`: of a dataset, or of a file.
 
-    Raises InputError for a file that may not be evaluated under its name.
+    Raises InputError for a file whose name is reserved.
     """
     path = config.callers_path(data)
     if not path.is_file():

@@ -2,5 +2,5 @@
 
 
 def normalized(text: str) -> str:
-    """The text with case folded and each run of white space replaced by one space; texts that agree in it are one."""
+    """The text with case folded and each run of white space replaced by one space."""
     return " ".join(text.casefold().split())

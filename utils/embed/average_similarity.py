@@ -14,9 +14,10 @@ BEAVERTAILS_FACT = f"average_similarity beavertails {BEAVERTAILS['revision']}"
 def beavertails_average_similarity(
     embedder: Embedder, required: bool = True, note: Callable[[str], None] = lambda sentence: None
 ) -> Baseline | None:
-    """b over BeaverTails as the paper defines it: 500 x 500 prompts drawn from 30k_train with a fixed seed.
+    """The average similarity over BeaverTails as the paper defines it, or None if the dataset is not available.
 
-    Kept with the encoder once computed. Where the dataset can't be had: None, or InputError if it is `required`.
+    500 x 500 prompts are drawn from 30k_train with a fixed seed. The value is stored with the encoder.
+    required: whether to raise InputError if the dataset is not available.
     """
     spec, store = embedder.spec, embedder.store
     kept = store.fact(spec.fingerprint, BEAVERTAILS_FACT) if store else None
@@ -38,10 +39,10 @@ def beavertails_average_similarity(
 
 
 def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
-    """The 500 + 500 prompts whose 250,000 cosines make the average similarity (Safe-Embed; DESIGN.md, section 3).
+    """The 500 + 500 prompts whose 250,000 cosines are averaged (Safe-Embed; DESIGN.md, section 3).
 
     frame: a DataFrame with columns prompt and is_safe in place of BeaverTails, for tests.
-    Raises InputError if BeaverTails can't be had.
+    Raises InputError if BeaverTails can't be loaded.
     """
     import pandas as pd
 

@@ -20,22 +20,22 @@ from utils.embed.shards import MANIFEST, Job, ShardWriter, Unfinished, missing_s
 from utils.files import shown_path
 from utils.schema import EncoderInfo, EncoderSpec, InputError
 
-# How often a shard is begun on workers that die over it before the run ends.
+# A run ends after so many workers have died over the same shard.
 ATTEMPTS = 4
-# Longer than the slowest encoder takes for a shard on a CPU. Nothing at all happens for that long only if machines
-# were lost and none came in their place.
+# Longer than the slowest encoder takes for a shard on a CPU. A run is idle for that long only if machines
+# were lost and not replaced.
 _IDLE_SECONDS = 12 * 3600.0
-# A cluster that runs tells its status in a few seconds.
+# A running cluster reports its status within a few seconds.
 _ANSWER_SECONDS = 60
-# What goes through Ray is a line for each shard, so its store needs no more than the least that Ray takes.
+# Only a line for each shard passes through Ray, so its object store has the smallest size that Ray accepts.
 _OBJECT_STORE_BYTES = 80 * 2**20
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where `ray` embeds. address: of a running cluster; None starts one here that ends with the run.
+    """A Ray cluster. address: of a running one; None starts one on this machine that ends with the run.
 
-    workers: how many models are held at a time; None takes one for each GPU, else for each machine.
+    workers: the number of models held at a time; None for one on each GPU, else on each machine.
     """
 
     address: str | None = None
@@ -43,13 +43,13 @@ class Cluster:
 
 
 class Worker(ShardWriter):
-    """A shard writer in a process of Ray's, as Ray Data calls it."""
+    """A shard writer in a Ray process, called by Ray Data."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
-        """Shard numbers in (column item); each with its exit status and what went wrong, out.
+        """The exit status and error of each shard. Shard numbers are in column item.
 
-        Ray begins a shard again for as long as its workers die, so each beginning is noted in the folder, and after
-        ATTEMPTS of them there is no other. A mistake comes back as a value, to reach the person as the line that it is.
+        Ray restarts a shard whenever its worker dies, so each attempt is recorded in the folder, and after ATTEMPTS of
+        them the shard fails. A user's mistake is returned as a value, so that it is reported in one line.
         """
         done = {"shard": [], "status": [], "message": [], "info": []}
         for shard in batch["item"].tolist():
@@ -79,13 +79,13 @@ class Worker(ShardWriter):
         if attempts > ATTEMPTS:
             start, stop = self.job.bounds(shard)
             raise Unfinished(
-                f"--executor ray: {ATTEMPTS} workers died over rows {start + 1} to {stop}, often for want of memory; "
+                f"--executor ray: {ATTEMPTS} workers died over rows {start + 1} to {stop}, often for lack of memory; "
                 "the shards that are finished stay, so run the same command again, with fewer --workers perhaps"
             )
 
 
 def check(spec: EncoderSpec, cluster: Cluster) -> None:
-    """Raises InputError for what can't be done on a Ray cluster, or where Ray is not installed."""
+    """Raises InputError if the encoder can't run on a Ray cluster, or if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise InputError(
             "--executor ray: needs Ray, which is an extra: pip install -r requirements-ray.txt; or use --executor local"
@@ -102,9 +102,9 @@ def check(spec: EncoderSpec, cluster: Cluster) -> None:
 
 
 def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
-    """Makes shards with Ray Data: their numbers go to a pool of workers, which hold the model and write the files.
+    """Makes shards with Ray Data, and yields the number of each and the encoder's properties.
 
-    Gives the number of each as it is made, and what the encoder turned out to be. Ray itself is not heard meanwhile.
+    The shards' numbers go to a pool of workers that hold the model and write the files. Ray's own output is hidden.
     """
     with _silence():
         yield from _made(job, missing, cluster)
@@ -113,14 +113,14 @@ def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple
 def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
     config.set_library_defaults(RAY_USAGE_STATS_ENABLED="0")
     if cluster.address is None:
-        # Despite its name: a cluster of this machine alone, which listens on the loopback interface and nowhere else.
+        # Despite its name, this is a cluster of this machine only, which listens on the loopback interface only.
         config.set_library_defaults(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
     import ray
     import ray.data
     from ray.data.exceptions import ExecutionTimeoutError
     from ray.exceptions import RayError, UserCodeException
 
-    warnings.simplefilter("ignore")  # after the import, which sets filters of its own
+    warnings.simplefilter("ignore")  # after the import, which sets warning filters of its own
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
     _join(cluster)
     try:
@@ -129,7 +129,7 @@ def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[
         context.execution_no_progress_timeout_s = _IDLE_SECONDS
         context.max_consecutive_actor_init_deaths = ATTEMPTS - 1
         made = (
-            # A task for each shard: what a lost worker had in hand is one shard, and is begun again elsewhere.
+            # A task for each shard: a lost worker loses one shard, which is restarted elsewhere.
             ray.data.from_items(list(missing), override_num_blocks=len(missing))
             .map_batches(Worker, fn_constructor_args=(job,), batch_size=None, **_pool(job, cluster))
             .iter_batches(batch_size=None, prefetch_batches=0)
@@ -162,7 +162,7 @@ def _why(error: Exception) -> str:
 
 
 def _join(cluster: Cluster) -> None:
-    """Starts a cluster in this machine, or joins one that runs."""
+    """Starts a cluster on this machine, or joins a running one."""
     import ray
 
     options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -183,9 +183,9 @@ def _join(cluster: Cluster) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raises InputError where a cluster does not answer, such as one that is gone and still on record here.
+    """Raises InputError if a cluster does not answer, such as one that has ended but is still recorded here.
 
-    `ray.init` would wait for it for more than ten minutes, without a word.
+    `ray.init` would wait for it silently for more than ten minutes.
     """
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
@@ -198,7 +198,7 @@ def _check_answers(address: str) -> None:
 
 
 def _pool(job: Job, cluster: Cluster) -> dict:
-    """How many workers, and what each takes of its machine: one GPU, or an equal share of the CPUs."""
+    """The number of workers, and the share of each: one GPU, or an equal share of the CPUs."""
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -218,10 +218,10 @@ def _pool(job: Job, cluster: Cluster) -> dict:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps what Ray writes off the terminal.
+    """Hides Ray's output.
 
-    Ray writes past its own logging: its native part straight to the file descriptor, its notes on lost workers to
-    standard output. All of it stands in Ray's log files.
+    Ray bypasses its own logging: its native part writes to the file descriptor, and notes on lost workers go to
+    standard output. All of it is also in Ray's log files.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -235,7 +235,7 @@ def _silence() -> Iterator[None]:
 
 
 def _check_shared(job: Job) -> None:
-    """A worker's own look at the two folders: on a machine that does not share them it would write into nowhere."""
+    """Raises InputError if a worker's machine does not share the input and output folders."""
     for flag, path in (("--input", job.path), ("--output", job.output / MANIFEST)):
         if not path.is_file():
             raise InputError(

@@ -14,11 +14,11 @@ _BATCH_ROWS = 4096
 
 
 class Corpus:
-    """A file's text column and, where it has one, its id column. Holds a batch of rows at a time, never the file.
+    """A file's text column and its id column, if it has one, read in batches of rows.
 
-    path: .parquet, .csv, .jsonl or .ndjson, the latter three also with .gz, .bz2 or .zst behind.
-    id_column: None takes `id` if there is such a column, and goes without if not.
-    Raises InputError if the file can't be read as that, or lacks a column.
+    path: .parquet, .csv, .jsonl or .ndjson; the last three also followed by .gz, .bz2 or .zst.
+    id_column: None for `id` if there is such a column.
+    Raises InputError if the file can't be read in its format, or lacks a column.
     """
 
     def __init__(self, path: Path, column: str, id_column: str | None = None) -> None:
@@ -30,7 +30,7 @@ class Corpus:
                 f"or one of the last three with {', '.join(reading.COMPRESSIONS)} behind"
             )
         reading.refuse_unreadable(path, f"--input {shown_path(path)}", "give a file of texts")
-        # The first row of each part of the file that can be read by itself, and the end.
+        # The first row of each part of the file that can be read separately, and the end.
         self._starts = [0]
         first = None
         if self._form == "parquet":
@@ -65,7 +65,7 @@ class Corpus:
     def _types_of(self, first: reading.Row) -> dict:
         import pyarrow as pa
 
-        # Numbers are ids as often as texts are; one kind is taken for the whole column.
+        # Ids may be numbers or texts, one type for the whole column.
         if isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column:
             self._of_numbers = self.id_column
         return {name: pa.int64() if name == self._of_numbers else pa.string() for name in self._names}
@@ -85,16 +85,16 @@ class Corpus:
         return pa.string() if text else plain
 
     def count(self) -> int:
-        """Reads the whole file once, and returns its number of rows. Raises InputError if a row has no text or id."""
+        """The number of rows. Reads the whole file once. Raises InputError if a row has no text or id."""
         number = sum(batch.num_rows for batch in self._batches(0))
         if not number:
             raise InputError(f"{self.path.name}: no rows; there is nothing to embed")
         return number
 
     def rows(self, start: int, stop: int):
-        """The texts of rows `start` to `stop` (from 0, `stop` left out), and an Arrow array of their ids or None.
+        """The texts of rows `start` to `stop` (from 0, `stop` excluded), and an Arrow array of their ids or None.
 
-        Quick where calls go forward; one that goes back reads CSV and JSON from the beginning again.
+        Fast for ascending calls; a call that goes back reads CSV and JSON from the beginning again.
         Raises InputError if the file ends before `stop`.
         """
         import pyarrow as pa
@@ -167,12 +167,12 @@ class Corpus:
     def _parquet(self):
         import pyarrow.parquet as pq
 
-        # Buffered and not fetched ahead: a row group is read bit by bit, however large it is.
+        # Buffered, without reading ahead, so that a large row group is read in parts.
         return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20)
 
     @contextlib.contextmanager
     def _well_formed(self) -> Iterator[None]:
-        """Turns what Arrow says of a malformed file into one line that leaves out what the file holds."""
+        """Turns Arrow's errors about a malformed file into one line that does not quote the file."""
         import pyarrow as pa
 
         try:
@@ -191,7 +191,7 @@ class Corpus:
             batches = self._parquet().iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._names)
             for batch in batches:
                 batch = batch.select(schema.names).cast(schema)
-                batch.validate(full=True)  # that texts are UTF-8, among others
+                batch.validate(full=True)  # checks that texts are UTF-8, among others
                 for name in self._names:
                     for i, cell in enumerate(batch.column(name).to_pylist(), number + 1):
                         if cell is None or (name == self.column and not reading.has_text(cell)):

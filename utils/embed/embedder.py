@@ -12,18 +12,19 @@ from utils.encoders.openai_encoder import Refused
 from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, is_word_overlap, shown
 from utils.store.embeddings import EmbeddingStore
 
-# A tokenizer keeps some 12 KB of every text while it is asked.
+# A tokenizer needs about 12 KB for each text that it counts at once.
 COUNTED_AT_ONCE = 4096
 SERVED = "served model"
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """matrix: float32 (n, d), row i of text i; None where a task is to make the rows. stats: where they came from.
+    """The vectors of n texts.
 
-    That of TF-IDF is a sparse CSR matrix.
-    truncated: bool (n,), which texts are longer than what the encoder reads.
-    device: where vectors were computed, None if none had to be.
+    matrix: float32 (n, d), a sparse CSR matrix for TF-IDF; None if the task computes the vectors itself.
+    stats: where the vectors came from.
+    truncated: bool (n,), whether each text is longer than what the encoder reads.
+    device: where vectors were computed, None if all were stored.
     """
 
     matrix: np.ndarray | None
@@ -34,11 +35,11 @@ class Embeddings:
 
 
 class Embedder:
-    """One encoder, loaded when a text first needs it.
+    """One encoder, loaded when it is first needed.
 
-    store: where vectors are kept; None keeps none.
+    store: where vectors are kept, None to keep none.
     show_progress: whether a progress bar may be drawn on standard error.
-    note: called with each sentence a person should read.
+    note: called with each sentence that the user should read.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class Embedder:
     def embed(self, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
         """The vectors of `texts`, in their order, each distinct text computed once.
 
-        ids: what to call each text in an error. Raises InputError if an encoder gives NaN, infinity or a zero vector,
-        or if one text alone does not fit the device's memory.
+        ids: the names of the texts, for errors. Raises InputError if an encoder gives NaN, infinity or a zero vector,
+        or if a single text does not fit the device's memory.
         """
         start = time.perf_counter()
         distinct = list(dict.fromkeys(texts))
@@ -92,7 +93,7 @@ class Embedder:
         return Embeddings(matrix, np.array([text in cut for text in texts]), info, stats, device)
 
     def close(self) -> None:
-        """Ends what a loaded encoder keeps running."""
+        """Ends the processes and connections of a loaded encoder."""
         if self._encoder is not None:
             self._encoder.close()
             self._encoder = None
@@ -132,7 +133,7 @@ class Embedder:
         return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
 
     def _refuse_another_model(self, encoder) -> None:
-        """Raises InputError if a server gives an API's model by another name than the one whose vectors are stored."""
+        """Raises InputError if a server's model is not the one whose vectors are stored."""
         served = getattr(encoder, "served", None)
         if served is None:
             return
@@ -147,7 +148,7 @@ class Embedder:
             )
 
     def _in_turn(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
-        """Encodes batch after batch. One that does not fit the memory is halved, and so are those after it."""
+        """Encodes one batch after another. A batch that does not fit the memory is halved, as are all later ones."""
         encoder, budget = self._encoder, self._encoder.token_budget
         pending = batches(lengths, budget, encoder.max_batch)
         while pending:
@@ -167,9 +168,9 @@ class Embedder:
                 keep(batch, rows)
 
     def _at_once(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
-        """Encodes several batches at a time, and keeps each as it comes. One that is refused is halved, and so are all.
+        """Encodes several batches at a time, and stores each at once. After a refusal all batches are halved.
 
-        After an error, or Ctrl-C, nothing more is sent, but what is under way is waited for: it has been paid for.
+        After an error or Ctrl-C nothing more is sent, but running requests are waited for, as they are paid for.
         """
         encoder, failure = self._encoder, None
         pending = batches(lengths, encoder.token_budget, encoder.max_batch)
@@ -210,14 +211,14 @@ class Embedder:
 
 
 def fitted_later(spec: EncoderSpec, texts: Sequence[str]) -> Embeddings:
-    """What is to be said of n texts whose vectors a task makes itself, from words that it fits on a part of them."""
+    """Embeddings without vectors, for a task that fits TF-IDF itself on a part of the texts."""
     unique = len(set(texts))
     stats = EmbeddingStats(len(texts), unique, computed=unique, reused=0, seconds=0.0, truncated=0)
     return Embeddings(None, np.zeros(len(texts), dtype=bool), spec.info(), stats, "cpu")
 
 
 def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
-    """A sentence on the texts that are longer than what the encoder reads."""
+    """A sentence on how many texts are longer than what the encoder reads."""
     return (
         f"{stats.truncated} of {stats.unique} distinct texts are longer than the {info.max_tokens} tokens that "
         f"{info.name} reads and were cut off"
@@ -225,10 +226,10 @@ def truncation(stats: EmbeddingStats, info: EncoderInfo) -> str:
 
 
 def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[np.ndarray]:
-    """Indices of the texts of each batch, longest texts first, so that a batch pads little.
+    """The indices of the texts of each batch. Texts are sorted by length, so that a batch needs little padding.
 
     lengths: int (n,), the tokens read of each text. budget: the most padded tokens in a batch; a longer text is a
-    batch of its own. most: the most texts in a batch, None if unbounded. Every index stands in just one batch.
+    batch of its own. most: the most texts in a batch, None if unbounded. Every index occurs in exactly one batch.
     """
     order = np.argsort(-lengths, kind="stable")
     parts, start = [], 0

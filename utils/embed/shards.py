@@ -27,12 +27,12 @@ _ENTRIES = {"input", "column", "id_column", "shard_rows", "encoder", "done"}
 
 
 class Unfinished(Exception):
-    """What ended a run early, in one line; the shards that are finished stay. The program ends with status 3."""
+    """An error that ends a run early, in one line. Finished shards are kept. The program ends with exit status 3."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is embedded, with what, and how the rows are cut: all that a worker has to know.
+    """Everything that a worker has to know: the corpus, the encoder and the division into shards.
 
     corpus: the input file, its digest and rows. encoder: the resolved weights. output: the folder of the shards.
     """
@@ -50,11 +50,11 @@ class Job:
         return -(-self.corpus.rows // self.shard_rows)
 
     def bounds(self, shard: int) -> tuple[int, int]:
-        """The first row of a shard and the one after its last."""
+        """The first row of a shard, and the row after its last."""
         return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.corpus.rows)
 
     def rows(self, shards: Sequence[int]) -> int:
-        """How many rows some shards have together."""
+        """The total number of rows of some shards."""
         return sum(stop - start for start, stop in map(self.bounds, shards))
 
     def shard_path(self, shard: int) -> Path:
@@ -62,14 +62,14 @@ class Job:
 
 
 class ShardWriter:
-    """Embeds shards of a job and writes each whole or not at all. Holds the model from the first one on."""
+    """Embeds shards of a job and writes each whole or not at all. Loads the model with the first shard."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._corpus = self._embedder = None
 
     def write(self, shard: int) -> EncoderInfo:
-        """Makes a shard's file. Raises InputError if the corpus or encoder is at fault, Unfinished if the disk is."""
+        """Writes a shard's file. Raises InputError for bad rows or vectors, Unfinished if the disk is full."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -88,7 +88,7 @@ class ShardWriter:
             pa.array(embedded.matrix.reshape(-1)), embedded.info.dimension
         )
         content = pa.BufferOutputStream()
-        # Vectors of floats do not become smaller, only slower.
+        # Compression makes vectors of floats slower to read, and hardly smaller.
         pq.write_table(pa.table(columns), content, compression="none", use_dictionary=False)
         _write(job.shard_path(shard), content.getvalue())
         return embedded.info
@@ -98,12 +98,12 @@ class ShardWriter:
             self._embedder.close()
 
 
-# Makes the shards that it is given, and says so of each.
+# Makes the given shards, and yields the number of each.
 Executor = Callable[[Job, Sequence[int]], Iterator[tuple[int, EncoderInfo]]]
 
 
 def in_process(job: Job, missing: Sequence[int]) -> Iterator[tuple[int, EncoderInfo]]:
-    """Makes shards one after another; gives the number of each, and what the encoder turned out to be."""
+    """Makes shards one after another, and yields the number of each and the encoder's properties."""
     writer = ShardWriter(job)
     try:
         for shard in missing:
@@ -123,11 +123,11 @@ def embed_corpus(
     note: Callable[[str], None] = lambda sentence: None,
     show_progress: bool = False,
 ) -> str:
-    """Embeds `column` of the file `path` into Parquet shards in the folder `output`; returns a sentence on what it did.
+    """Embeds `column` of the file `path` into Parquet shards in the folder `output`; returns a sentence on the run.
 
-    executor: makes the shards it is given, in any order; whichever it is, they hold the same vectors.
-    Shards of an earlier run of the same corpus, encoder and settings are kept. Raises InputError if the input, the
-    encoder, or a folder of another run forbids it, and Unfinished where a run ends early.
+    executor: makes the given shards, in any order. All executors give the same vectors.
+    Shards of an earlier run of the same corpus, encoder and settings are kept. Raises InputError if the input or
+    encoder can't be used, or if the folder belongs to a different run, and Unfinished if the run ends early.
     """
     if is_word_overlap(spec) or spec.loader == "openai":
         why = "is fitted on all texts at once" if is_word_overlap(spec) else "is an API, paid for by the text"
@@ -183,7 +183,7 @@ def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool
 
 
 def _finish(job: Job) -> int:
-    """Marks the folder as complete, and returns how many of its texts were cut off."""
+    """Marks the folder as complete, and returns the number of its texts that were truncated."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -202,7 +202,7 @@ def _finish(job: Job) -> int:
 
 @contextlib.contextmanager
 def _only_run(output: Path) -> Iterator[None]:
-    """Keeps a second run out of the folder; the system lifts the lock however this one ends."""
+    """Prevents a second run in the folder. The system releases the lock however this run ends."""
     if os.name == "nt":  # Windows opens no folder
         yield
         return
@@ -220,7 +220,7 @@ def _only_run(output: Path) -> Iterator[None]:
 
 
 def _manifest(output: Path) -> dict | None:
-    """What an earlier run wrote of itself, or None in an empty folder. Raises InputError for anything else."""
+    """The manifest of an earlier run, or None in an empty folder. Raises InputError for any other folder."""
     path = output / MANIFEST
     if not path.exists():
         if any(not entry.name.startswith(".") for entry in output.iterdir()):
@@ -236,7 +236,7 @@ def _manifest(output: Path) -> dict | None:
 
 
 def _claim(job: Job, kept: dict | None) -> None:
-    """Writes the manifest of a new run, or refuses a folder that another one has begun."""
+    """Writes the manifest of a new run. Raises InputError if a different run has begun in the folder."""
     _sweep(job.output)
     if kept is None or not any(job.output.glob("part-*")):
         _write_manifest(
@@ -285,7 +285,7 @@ def _now() -> str:
 
 
 def missing_shards(job: Job, note: Callable[[str], None] = lambda sentence: None) -> list[int]:
-    """The shards that are not there, or are not whole."""
+    """The shards that are missing or incomplete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -312,7 +312,7 @@ def _write(path: Path, content) -> None:
 
 
 def no_room(path: Path, error: OSError) -> Unfinished:
-    """What to say of a file that can't be written."""
+    """The error for a file that can't be written."""
     return Unfinished(
         f"{shown_path(path)}: can't be written ({error.strerror}); the shards that are finished stay, so free some "
         "space and run the same command"

@@ -9,14 +9,14 @@ from utils.schema import EncoderOptions, InputError, is_word_overlap
 
 
 def _needs(entry: dict) -> str:
-    """What a person has to do before an encoder can be used."""
+    """What a user needs before an encoder can be used."""
     if entry["loader"] == "openai":
         return "API key"
     return "HF token" if entry.get("gated") else ""
 
 
 def registry_table() -> str:
-    """The registry, a line for each encoder; b is the paper's average similarity."""
+    """The registry as a table, with the paper's average similarity b."""
     from tabulate import tabulate
 
     rows = []

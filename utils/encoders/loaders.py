@@ -15,16 +15,15 @@ import numpy as np
 from utils.encoders.made_up_weights import refuse_made_up, weights_found
 from utils.schema import EncoderSpec, InputError
 
-# Padded tokens in a batch. On a CPU anything that keeps the matrices a few hundred rows high will do; a GPU wants
-# thousands, how many is worked out and not measured yet (benchmarks/README.md). What does not fit is halved until it
-# does.
+# Padded tokens in a batch. A CPU needs matrices of a few hundred rows, a GPU of thousands; the number for a GPU is
+# calculated, not measured yet (benchmarks/README.md). A batch that does not fit is halved until it does.
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
-# Libraries write 1e30 or infinity for a model that reads texts of any length.
+# Libraries use 1e30 or infinity for a model that reads texts of any length.
 UNBOUNDED = 10**9
 
 
 def choose_devices(requested: str) -> list[str]:
-    """The devices to load on: cuda, else mps, else cpu for `auto`; otherwise those asked for, commas between.
+    """The devices to load on: for `auto` cuda, else mps, else cpu; otherwise those requested, separated by commas.
 
     Raises InputError if this machine lacks one.
     """
@@ -45,10 +44,10 @@ def choose_devices(requested: str) -> list[str]:
 
 
 class SentenceTransformerEncoder:
-    """A sentence-transformers model on one device or, a process for each, on several.
+    """A sentence-transformers model on one device, or on several with a process for each.
 
-    A recipe with pooling `pooler_output` takes BERT's pooler (the first token through a dense layer and tanh) in
-    place of what the checkpoint says; SimCSE's published vectors are those.
+    A recipe with pooling `pooler_output` uses BERT's pooler (the first token through a dense layer and tanh)
+    instead of the checkpoint's own pooling. SimCSE's published vectors are pooled so.
     """
 
     max_batch, concurrency = None, 1
@@ -59,7 +58,7 @@ class SentenceTransformerEncoder:
         self.device, self.name = ", ".join(devices), spec.name
         self.prompt = spec.prompt
         self.model = _loaded(spec, lambda: self._build(folder, spec, devices[0]))
-        # In inference only: a checkpoint that defines a default prompt must not add it where ours says none.
+        # A checkpoint's own default prompt must not be added if the spec has none.
         self.model.default_prompt_name = None
         self.model.eval()
         self.dimension = self.model.get_embedding_dimension() or spec.dimension
@@ -98,20 +97,20 @@ class SentenceTransformerEncoder:
         return model
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
-        """How many tokens each text has, prompt included, before any is cut off: int (n,)."""
+        """The number of tokens of each text before truncation, prompt included: int (n,)."""
         from tokenizers import Tokenizer
 
         tokenizer, texts = self.model.tokenizer, [self.prompt + text for text in texts]
-        if isinstance(tokenizer, Tokenizer):  # of static embeddings, which take no special tokens
+        if isinstance(tokenizer, Tokenizer):  # static embeddings take no special tokens
             ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
-        elif not callable(tokenizer):  # of word vectors
+        elif not callable(tokenizer):  # word vectors
             ids = [tokenizer.tokenize(text) for text in texts]
         else:
             ids = tokenizer(texts, truncation=False, padding=False)["input_ids"]
         return np.array(list(map(len, ids)), dtype=np.int64)
 
     def plan(self, token_counts: np.ndarray) -> str:
-        """A sentence on what is about to be done."""
+        """A sentence that describes what is about to be done."""
         return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -159,7 +158,7 @@ class LLM2VecEncoder:
         from peft import PeftModel
         from transformers import AutoModel, PreTrainedTokenizerFast
 
-        # As tokenizer.json has it: the class that a Llama checkpoint names would rebuild it, and cut words otherwise.
+        # From tokenizer.json: the class that a Llama checkpoint names would rebuild it and split words differently.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(mntp, local_files_only=True)
         tokenizer.pad_token = tokenizer.eos_token
         tokenizer.padding_side = "left"
@@ -175,7 +174,7 @@ class LLM2VecEncoder:
 
         def adapted(model, folder: Path):
             model = PeftModel.from_pretrained(model, folder)
-            found = model.load_adapter(folder, "default")  # once more: only this says which weights were there
+            found = model.load_adapter(folder, "default")  # loaded again to learn which weights it has
             refuse_made_up(spec.name, found.missing_keys, found.unexpected_keys)
             return model
 
@@ -185,11 +184,11 @@ class LLM2VecEncoder:
         return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, **more)["input_ids"]]
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
-        """How many tokens each text has by itself, before any is cut off: int (n,)."""
+        """The number of tokens of each text by itself, before truncation: int (n,)."""
         return np.array(self._lengths(texts), dtype=np.int64)
 
     def plan(self, token_counts: np.ndarray) -> str:
-        """A sentence on what is about to be done."""
+        """A sentence that describes what is about to be done."""
         return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
 
     def _shortened(self, text: str) -> str:
@@ -227,16 +226,16 @@ class LLM2VecEncoder:
         return _in_memory(vectors)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing; there is no process to end."""
 
 
 def _loaded(spec: EncoderSpec, build: Callable):
-    """What `build` gives; a checkpoint that can't be loaded becomes one line."""
+    """The value of `build`. Raises InputError if the checkpoint can't be loaded."""
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing a person can fix
-        warnings.filterwarnings("ignore", "Found missing adapter keys")  # that is an error here
+        warnings.simplefilter("ignore", FutureWarning)  # a mismatch of PEFT and transformers that a user can't fix
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # missing weights are an error here
         return _built(spec, build)
 
 
@@ -244,7 +243,7 @@ def _built(spec: EncoderSpec, build: Callable):
     if spec.backend != "torch":
         try:
             return build()
-        except Exception as error:  # whatever the export or the packages it needs come to
+        except Exception as error:  # any error of the export or of the packages it needs
             reason = _in_one_line(error)
             if importlib.util.find_spec("optimum") is None:
                 reason = "optimum is not installed; its newest version does not support transformers 5"
@@ -255,7 +254,7 @@ def _built(spec: EncoderSpec, build: Callable):
         return build()
     except InputError:
         raise
-    except Exception as error:  # whatever the files of a checkpoint come to
+    except Exception as error:  # any error that a checkpoint's files may cause
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
@@ -289,7 +288,7 @@ def _settled_limit(model) -> int | None:
 
 
 def _settle_padding(model, name: str) -> None:
-    """Gives a tokenizer without a padding token one; the attention mask hides it from the model, whichever it is."""
+    """Adds a padding token to a tokenizer that has none. The attention mask hides it from the model."""
     tokenizer = model.tokenizer
     if getattr(tokenizer, "pad_token", "") is None:
         padding = getattr(model[0].config, "pad_token_id", None)
@@ -302,7 +301,7 @@ def _settle_padding(model, name: str) -> None:
 
 
 def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `compute` gives, as float32; MemoryError if the device has no room for it."""
+    """The value of `compute` as float32. Raises MemoryError if the device has too little memory."""
     import torch
 
     try:
@@ -316,15 +315,15 @@ def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # CUDA and MPS say the first; the CPU's allocator says the others. From a worker process only the words come.
+    # CUDA and MPS raise the first, the CPU's allocator the others. From a worker process only the message arrives.
     return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
 def _settle_vector_math() -> None:
     """Calls sine and cosine once, on one thread.
 
-    The first call of a process, if several threads make it, now and then comes out coarser on a CPU: rotary positions
-    were seen to be off by 1.5e-4 and vectors by 1e-4, and the store would keep them.
+    On a CPU, the first call of a process is sometimes less exact if several threads make it: rotary positions were off
+    by 1.5e-4 and vectors by 1e-4, and the store would keep them.
     """
     import torch
 
@@ -333,7 +332,7 @@ def _settle_vector_math() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Keeps the libraries' own progress bars and advice off the terminal; errors still come."""
+    """Hides the libraries' progress bars and warnings. Errors are still shown."""
     import logging
 
     from huggingface_hub.utils import disable_progress_bars

@@ -13,7 +13,7 @@ from utils.schema import EncoderSpec, InputError
 def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder:
     """Loads a resolved encoder onto the device it asks for.
 
-    Raises InputError if weights are missing, altered or pickled, the device is not there, or a key is missing.
+    Raises InputError if weights are missing, changed or pickled, if the device does not exist, or if a key is missing.
     """
     if spec.loader == "openai":
         return OpenAIEncoder(spec)

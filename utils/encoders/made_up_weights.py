@@ -8,9 +8,9 @@ from utils.schema import InputError
 
 @contextmanager
 def weights_found() -> Iterator[list[tuple[set[str], set[str]]]]:
-    """The (missing, unexpected) keys of each checkpoint that transformers loads meanwhile.
+    """The (missing, unexpected) keys of each checkpoint that transformers loads inside this context.
 
-    transformers makes up what is missing and no more than logs it, and sentence-transformers does not hand that on.
+    transformers fills missing weights with random numbers and only logs it; sentence-transformers hides the log.
     """
     from transformers.utils.loading_report import LoadStateDictInfo
 

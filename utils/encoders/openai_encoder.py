@@ -14,21 +14,22 @@ from utils.schema import EncoderSpec, InputError, shown
 # Tries beyond the first; the SDK waits as long as Retry-After says (two minutes at most), else longer each time.
 RETRIES = 6
 SECONDS_TO_ANSWER = 120
-# Requests that are not answered in time, in a row, until a run gives up.
+AGAIN = "the answers so far are kept; run again to continue"
+# A run ends after so many requests in a row that are not answered in time.
 TIMEOUTS = 2
-# What a server says of a request that has too many texts, too long a text, or an encoding that it does not know.
+# Statuses of a request with too many texts, a text that is too long, or an unknown encoding.
 REFUSED = (400, 413, 422)
 
 
 class Refused(InputError):
-    """A request that the server does not take as it is; it may take a part of it."""
+    """A request that the server refuses, but of which it may accept a part."""
 
 
 class OpenAIEncoder:
-    """A model behind the API; several requests at once, each within the API's limits.
+    """A model behind the API, with several requests at once, each within the API's limits.
 
-    A request holds 256 texts and 16,384 tokens at most (the API takes 2,048 and 300,000), so that little is lost and
-    nothing much is paid twice when a run is cut off. Retries are the SDK's: they wait as long as Retry-After says.
+    A request holds 256 texts and 16,384 tokens at most (the API takes 2,048 and 300,000), so that little is
+    lost or paid for twice when a run is killed. Retries are the SDK's: they wait as long as Retry-After says.
     Raises InputError if there is no key.
     """
 
@@ -42,11 +43,11 @@ class OpenAIEncoder:
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
         self._client = client(RETRIES, SECONDS_TO_ANSWER)
         self._encoding = _encoding(self.model)
-        self._forms = ["base64", "float"]  # one of them, once a server has taken it
+        self._forms = ["base64", "float"]  # only one of them after the server has accepted it
         self.served = None
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
-        """How many tokens each text has, prompt included: int (n,); an estimate where tiktoken lacks the encoding."""
+        """The number of tokens of each text, prompt included: int (n,). An estimate if tiktoken lacks the encoding."""
         prompted = [self.prompt + text for text in texts]
         if self._encoding is None:
             # English has four to five bytes a token; a token has one at least.
@@ -66,7 +67,7 @@ class OpenAIEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """One batch of texts to a float32 array (n, d).
 
-        Raises Refused if the server may take a part of them, InputError for any other refusal or a wrong answer.
+        Raises Refused if the server may accept a part of them, InputError for any other refusal or a wrong answer.
         """
         content = self._answer([self._shortened(text) for text in texts])
         rows = self._rows(content, len(texts))
@@ -101,11 +102,10 @@ class OpenAIEncoder:
                 timeouts += 1
                 if timeouts == TIMEOUTS:
                     raise self._wrong(
-                        f"did not answer within {SECONDS_TO_ANSWER} s, {TIMEOUTS} times; what came is kept, run again "
-                        "to go on"
+                        f"did not answer within {SECONDS_TO_ANSWER} s, {TIMEOUTS} times; {AGAIN}"
                     ) from None
             except openai.APIConnectionError:
-                raise self._wrong("can't be reached; what came is kept, run again to go on") from None
+                raise self._wrong(f"can't be reached; {AGAIN}") from None
             except (openai.OpenAIError, ValueError):
                 raise self._wrong(
                     "can't be sent a request; check OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID"
@@ -120,17 +120,17 @@ class OpenAIEncoder:
         except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError):
             raise self._wrong("gave an answer without embeddings") from None
         if len(rows) != n:
-            raise self._wrong(f"gave {len(rows)} embeddings for {n} texts; what came is kept, run again to go on")
+            raise self._wrong(f"gave {len(rows)} embeddings for {n} texts; {AGAIN}")
         self._note_model(document.get("model"))
-        if len(set(map(str, indices))) == 1:  # none, or all 0: the order given
+        if len(set(map(str, indices))) == 1:  # missing, or all 0: in the order of the texts
             return rows
         at = {str(index): row for index, row in zip(indices, rows, strict=True)}
         if at.keys() != set(map(str, range(n))):
-            raise self._wrong("numbers its embeddings wrongly; what came is kept, run again to go on")
+            raise self._wrong(f"numbers its embeddings wrongly; {AGAIN}")
         return [at[str(i)] for i in range(n)]
 
     def _note_model(self, served: object) -> None:
-        """Raises InputError if an answer is of a different model than was asked for, or than earlier answers are of."""
+        """Raises InputError if an answer's model is not the one asked for, or not that of earlier answers."""
         if not isinstance(served, str) or not served:
             return
         asked, name = (text.rpartition("/")[2] for text in (self.model, served))
@@ -173,10 +173,10 @@ def _vector(embedding: object) -> np.ndarray:
 
 
 def _encoding(model: str):
-    """tiktoken's encoding of a model, or None where it has none or can't fetch it."""
+    """tiktoken's encoding of a model, or None if it has none or can't download it."""
     import tiktoken
 
     try:
         return tiktoken.encoding_for_model(model)
-    except (KeyError, OSError, ValueError):  # those of requests are OSErrors; a file of a wrong digest is a ValueError
+    except (KeyError, OSError, ValueError):  # errors of requests are OSErrors; a wrong digest is a ValueError
         return None

@@ -20,7 +20,7 @@ def paper_figures() -> dict[str, dict]:
 def paper_entry(encoder: EncoderSpec | EncoderInfo) -> dict | None:
     """The paper's figures for an encoder, or None if its weights or its prompt are not those of the paper's encoder.
 
-    A checkpoint given by its Hugging Face id counts where the registry loads the paper's encoder just like any other.
+    A checkpoint given by its Hugging Face id counts too, if the registry loads that encoder without a recipe.
     """
     for name, figures in paper_figures().items():
         entry = known_encoders()[name]
@@ -35,7 +35,7 @@ def paper_entry(encoder: EncoderSpec | EncoderInfo) -> dict | None:
 
 
 def _is_pinned(revision: str, entry: dict) -> bool:
-    """Whether a resolved revision is of the commits that a registry entry pins."""
+    """Whether a resolved revision consists of the commits that a registry entry pins."""
     commits, parts = revision.split(" + "), listed_checkpoints(entry)
     pinned = [expected or ("" if named == "main" else named) for _, named, expected in parts]
     return len(commits) == len(pinned) and all(map(str.startswith, commits, pinned))

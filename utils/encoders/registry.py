@@ -25,8 +25,8 @@ def known_encoders() -> dict[str, dict]:
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
     """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id or openai:MODEL.
 
-    The label says what was asked for beside the name. Loads no model and imports no torch. Raises InputError if there
-    is no such encoder, or if its revision can't be determined because the hub can't be reached.
+    The label names the options that differ from the registry's. Loads no model and imports no torch. Raises InputError
+    if there is no such encoder, or if its revision can't be determined because the hub can't be reached.
     """
     spec = _named(name, options)
     plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
@@ -78,7 +78,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
 
 
 def nearest_names(text: str) -> list[str]:
-    """The registry's names that a person may have meant: by their own, their label, or that of the weights."""
+    """The registry's names nearest to a text, compared by name, label and name of the weights."""
     known = {}
     for name, entry in known_encoders().items():
         for known_as in (entry["source"].rpartition("/")[2], entry["label"], name):
@@ -136,7 +136,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
 
 
 def listed_checkpoints(entry: dict) -> list[tuple[str, str, str]]:
-    """A registry entry's repositories in the order of loading: (source, revision, what its commit begins with)."""
+    """A registry entry's repositories in the order of loading: (source, revision, the beginning of its commit)."""
     parts = entry.get("checkpoints") or [entry]
     return [(part["source"], part["revision"], part.get("commit", "")) for part in parts]
 

@@ -37,10 +37,10 @@ def fit_words(texts: Sequence[str]) -> tuple:
 
 
 def without_known_word(rows) -> np.ndarray:
-    """Which of n texts have no word that is known: bool (n,).
+    """Whether each of n texts has no known word: bool (n,).
 
-    rows: (n, d), what `Words.rows` gives, or an encoder's vectors, which are none of them 0. A detector gives all such
-    texts one and the same score, which says nothing of them.
+    rows: (n, d), what `Words.rows` gives, or an encoder's vectors, none of which is 0. A detector gives all such
+    texts the same score, which carries no information.
     """
     return np.asarray(abs(rows).sum(axis=1)).ravel() == 0
 

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Curve:
-    """What is flagged at each threshold, the strictest first.
+    """The weights of flagged prompts at each threshold, the strictest first.
 
     thresholds: (m + 1,), descending, infinity first; a prompt is flagged if its score is the threshold or more.
     true_positives, false_positives: (..., m + 1), the weight of unsafe and of safe prompts flagged; 0 first, all last.
@@ -43,7 +43,7 @@ def curve(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
         raise ValueError("both classes are needed")
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    last = np.append(ranked[1:] != ranked[:-1], True)  # of each run of one score
+    last = np.append(ranked[1:] != ranked[:-1], True)  # of each run of equal scores
     weights = np.ones(len(scores)) if weights is None else np.asarray(weights)
     weights = weights[..., order].astype(np.float64)
     unsafe = labels[order] == 1
@@ -56,7 +56,7 @@ def curve(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
 
 
 def auroc(of: Curve) -> np.ndarray:
-    """Area under the ROC curve: how often an unsafe prompt scores above a safe one, ties counting half.
+    """Area under the ROC curve: the probability that an unsafe prompt scores above a safe one, ties counting half.
 
     Returns (...,), each in [0, 1]; higher is better, 0.5 is chance.
     """
@@ -78,7 +78,7 @@ def false_positive_rate_at(of: Curve, true_positive_rate: float = 0.95) -> np.nd
 
     Returns (...,), each in [0, 1]; lower is better.
     """
-    # Counts of whole prompts as rates are off by rounding: 19 of 20 is enough for 0.95.
+    # Rates of whole prompts are subject to rounding: 19 of 20 counts as 0.95.
     enough = of.true_positive_rates >= true_positive_rate - 1e-12
     return np.take_along_axis(of.false_positive_rates, enough.argmax(axis=-1)[..., None], axis=-1)[..., 0]
 
@@ -93,7 +93,7 @@ def true_positive_rate_at(of: Curve, false_positive_rate: float = 0.01) -> np.nd
 
 
 def threshold_at(safe_scores: np.ndarray, false_positive_rate: float = 0.05) -> float:
-    """The least score from which on no more than this share of the safe prompts is flagged.
+    """The lowest threshold that flags no more than this share of the safe prompts.
 
     safe_scores: n, of safe prompts. Returns one of them, or the next number above all of them where more than that
     share has the highest score.

@@ -16,15 +16,15 @@ import numpy as np
 from utils.metrics.embedding import dot_products, is_sparse, unit_rows
 
 BLOCK_BYTES = 256 * 2**20
-# Up to so many rows, float64 throughout is quick enough and nothing needs a sieve.
+# Up to so many rows, computing everything in float64 is fast enough.
 DIRECT_UP_TO = 4096
-# Beyond so many neighbours, candidates would take more memory than the sieve is worth.
+# Beyond so many neighbours, candidates would take too much memory.
 SIEVE_UP_TO_K = 256
-# Rows and columns of a tile of float32 similarities, 16 MB: large enough for the matrix product to be at its best.
+# Rows and columns of a tile of float32 similarities, 16 MB: large enough for a fast matrix product.
 TILE = 2048
-# Each has a tile in memory.
+# Each thread has a tile in memory.
 MOST_THREADS = 16
-# Candidates that a row may have beyond k. More of them (a text that stands hundreds of times) are left to float64.
+# Candidates that a row may have beyond k. A row with more (a text that occurs hundreds of times) is done in float64.
 SPARE = 128
 
 
@@ -34,14 +34,14 @@ def nearest_neighbors(
     """Indices of each row's k most similar other rows, most similar first.
 
     embeddings: (n, d), an array or a sparse CSR matrix, any scale; rows must be finite and non-zero.
-    block_bytes: the most that one block of similarities may take; no n x n matrix is ever made.
-    device: where many rows are compared: cpu, a CUDA device (of several with commas between, the first), or auto, which
-        is cuda where there is one. What this machine lacks, or has no float64 (mps), is cpu: the result is the same.
-        A sparse matrix is compared on the CPU.
-    Returns int64 (n, k). Row i never holds i itself, whatever duplicates it has; ties go to the lower index.
+    block_bytes: the most memory of a block of similarities; no n x n matrix is ever computed.
+    device: where many rows are compared: cpu, a CUDA device (the first, if several are separated by commas), or auto
+        for cuda if there is one. The CPU is used for a device that is missing or has no float64 (mps), and for a
+        sparse matrix. The result is the same.
+    Returns int64 (n, k). Row i never contains i itself; ties go to the lower index.
     Similarities are compared as float64 rounded to 12 decimals, so that equal texts tie whatever the order of a sum.
     Raises ValueError if k is not in 1..n-1.
-    Takes time as n^2 d; beside the embeddings as float64 and float32, memory as n k and block_bytes.
+    Time grows as n^2 d, memory as n d, n k and block_bytes.
     """
     n = embeddings.shape[0]
     if not 1 <= k <= n - 1:
@@ -80,16 +80,16 @@ def _largest(similarities: np.ndarray, k: int) -> np.ndarray:
 
 
 def _terms(rows: np.ndarray) -> int:
-    """How many products a dot product of two rows sums up at most."""
+    """The most products in a dot product of two rows."""
     return int(np.diff(rows.indptr).max()) if is_sparse(rows) else rows.shape[1]
 
 
 def _slack(dimension: int) -> np.float32:
-    """How far below a row's k-th best float32 similarity one of its k nearest can lie: twice the error of one.
+    """The most that one of a row's k nearest can be below its k-th best float32 similarity: twice the error of one.
 
     A float32 product of unit rows is off by gamma = m u / (1 - m u) at most, m = d + 2 roundings, u = 2^-24, in any
     order of summation, with fused operations or without (Higham 2002, section 3.1). Rounding to 12 decimals and
-    float64's own error come to less than 1e-12; the last term is the rounding of the limit itself.
+    float64's own error are less than 1e-12; the last term is the rounding of the limit itself.
     """
     roundings = (dimension + 2) * 2.0**-24
     return np.float32(2 * (roundings / (1 - roundings) + 1e-12) + 2.0**-22)
@@ -98,8 +98,8 @@ def _slack(dimension: int) -> np.float32:
 def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray:
     """All rows' neighbours; the float32 product of two blocks of rows serves the rows of both.
 
-    Tiles are shared out to as many threads as there are cores, with a product on one thread each: what is done with a
-    tile takes a third of its time and would leave the other cores idle.
+    Tiles are distributed to as many threads as there are cores, each with single-threaded products, because the work
+    after a product takes a third of the time and would leave the other cores idle.
     """
     from threadpoolctl import threadpool_limits
 
@@ -128,7 +128,7 @@ def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(cores, MOST_THREADS)) as pool:
-        # A row's own block first: it gives the limit that keeps most of the others out.
+        # A row's own block first: it gives a limit that excludes most of the others.
         for step, parts in (
             (within, blocks),
             (between, itertools.combinations(blocks, 2)),
@@ -143,9 +143,9 @@ def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray
 
 
 class _Candidates:
-    """The columns that may yet be among the k nearest of each row. Several threads may add to it.
+    """The columns that may still be among the k nearest of each row. Several threads may add to it.
 
-    limit: float32 (n,), what a similarity must reach to be one; infinite for a crowded row, which has given up.
+    limit: float32 (n,), the least similarity of a candidate; infinite for a row with too many candidates.
     """
 
     def __init__(self, n: int, k: int, slack: np.float32) -> None:
@@ -158,20 +158,20 @@ class _Candidates:
         self._lock = threading.Lock()
 
     def add_rows(self, block: slice, other: slice, similarities: np.ndarray) -> None:
-        """Those of columns `other` that reach the limits of rows `block`; similarities: (block, other)."""
+        """Adds the columns `other` that reach the limits of rows `block`; similarities: (block, other)."""
         passed = np.flatnonzero(similarities >= self.limit[block, None])
         rows, columns = np.divmod(passed, similarities.shape[1])
         self._add(block.start + rows, other.start + columns, similarities.ravel()[passed])
 
     def add_columns(self, block: slice, other: slice, similarities: np.ndarray) -> None:
-        """Those of rows `block` that reach the limits of columns `other`; similarities: (block, other)."""
+        """Adds the rows `block` that reach the limits of columns `other`; similarities: (block, other)."""
         passed = np.flatnonzero(similarities >= self.limit[None, other])
         rows, columns = np.divmod(passed, similarities.shape[1])
         order = np.argsort(columns, kind="stable")
         self._add(other.start + columns[order], block.start + rows[order], similarities.ravel()[passed[order]])
 
     def _add(self, rows: np.ndarray, columns: np.ndarray, similarities: np.ndarray) -> None:
-        """rows: ascending. What finds no room waits until its row has let go of what no longer reaches the limit."""
+        """Adds candidates; if a row is full, after those below its limit are removed. rows: ascending."""
         with self._lock:
             while len(rows):
                 slot = self.filled[rows] + np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -187,7 +187,7 @@ class _Candidates:
                     rows, columns, similarities = rows[still], columns[still], similarities[still]
 
     def compact(self, rows: np.ndarray) -> None:
-        """Raises the limits of `rows`, each with k candidates at least or crowded, and drops what falls below."""
+        """Raises the limits of `rows`, each with at least k candidates, and removes candidates below them."""
         similarities, columns = self.similarities[rows], self.columns[rows]
         kth = np.partition(similarities, -self.k, axis=1)[:, -self.k]
         limit = np.maximum(self.limit[rows], kth - self.slack)
@@ -203,11 +203,11 @@ class _Candidates:
 
 
 def _scored_again(rows: np.ndarray, block: slice, k: int, candidates: _Candidates) -> np.ndarray:
-    """The k nearest of rows `block` among their candidates, (block, k), by float64; of a crowded row, anything."""
+    """The k nearest of rows `block` among their candidates, (block, k); undefined for a row with too many."""
     neighbors = np.empty((block.stop - block.start, k), dtype=np.int64)
     candidates.compact(np.arange(block.start, block.stop))
     width = max(k, int(candidates.filled[block].max()))
-    # Of a sparse product three matrices are in memory, which hold an index beside each number.
+    # A sparse product needs three matrices in memory, with an index for each number.
     cell = 3 * 12 if is_sparse(rows) else rows.itemsize
     step = max(1, 2**24 // (width * _terms(rows) * cell))
     for start in range(block.start, block.stop, step):
@@ -223,7 +223,7 @@ def _scored_again(rows: np.ndarray, block: slice, k: int, candidates: _Candidate
 def _with_each(rows: np.ndarray, part: slice, columns: np.ndarray) -> np.ndarray:
     """The dot product of each row of `part` with each of its `columns`, (part, width).
 
-    Not a matrix product: each sum is taken in the same order, so that equal rows give equal bits.
+    Not a matrix product: each sum has the same order, so that equal rows give equal bits.
     """
     if is_sparse(rows):
         repeated = rows[np.repeat(np.arange(part.start, part.stop), columns.shape[1])]
@@ -232,7 +232,7 @@ def _with_each(rows: np.ndarray, part: slice, columns: np.ndarray) -> np.ndarray
 
 
 def _cuda_device(device: str) -> str | None:
-    """The CUDA device that `device` stands for, None where numpy is to do the work."""
+    """The CUDA device that `device` stands for, None if numpy is used."""
     first = device.split(",")[0].strip()
     kind, _, index = first.partition(":")
     if kind not in ("auto", "cuda"):
@@ -243,7 +243,7 @@ def _cuda_device(device: str) -> str | None:
 
 
 def _on_device(rows: np.ndarray, k: int, device: str, block_bytes: int) -> np.ndarray:
-    """All rows' neighbours by torch: the k + SPARE best by float32, those scored again; all, where they may not do."""
+    """All rows' neighbours by torch: of the k + SPARE best in float32, or of all if those may be too few."""
     import torch
 
     n, dimension = rows.shape

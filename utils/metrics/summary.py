@@ -23,8 +23,8 @@ def summarise(
     """Means of per-item scores: one for each group, then `average` (mean over groups) and `overall` (mean over items).
 
     values, groups, chance, ceiling: n each; items whose value is NaN (not defined for them) are left out.
-    better: `lower` or `higher`. resamples: of the bootstrap that gives each mean its 95 % interval, 0 for none; bounds:
-    of a value, if it has such (utils/metrics/uncertainty.py).
+    better: `lower` or `higher`. resamples: of the bootstrap that gives the 95 % intervals, 0 for none. bounds: the
+    smallest and largest possible value, if there are such.
     """
     values = np.asarray(values, dtype=np.float64)
     groups = np.asarray(groups, dtype=object)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 CONFIDENCE = 0.95
-# Sign flips are all tried up to so many items (2^16 of them), drawn at random beyond.
+# Up to so many items all sign flips are tried (2^16); beyond, they are drawn at random.
 EXACT_UP_TO = 16
-# Resampled items, or signs, that are in memory at once.
+# The most resampled items, or signs, in memory at once.
 _CHUNK = 4_000_000
 
 
@@ -22,16 +22,16 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of the mean of each stratum, and of `average` (mean of those) and `overall` (mean of all items).
 
-    values: n finite numbers, one for each item. strata: n names; items are resampled within theirs. order: which.
-    bounds: the least and the most that a value can be, if there are such.
-    Returns (low, high) by stratum name, `average` and `overall`; a stratum of one item has none, and then neither have
-    the two.
+    values: n finite numbers, one for each item. strata: n names; items are resampled within each. order: the strata in
+    the order of the random draws. bounds: the smallest and largest possible value, if there are such.
+    Returns (low, high) by stratum name, `average` and `overall`. A stratum of one item has no interval, and then
+    `average` and `overall` have none either.
 
     Expanded percentile intervals (Hesterberg 2015, arXiv 1411.5279): the percentile bootstrap of a mean of n items is
-    narrow by sqrt((n - 1) / n) and by the normal's quantiles standing in for Student's; both are made good, with
-    Satterthwaite's degrees of freedom for means over strata. In simulations at n = 25 the percentile interval
-    covers 93 % and this one 95 % (tests/metrics/test_uncertainty.py). Where all values of a stratum stand at the same
-    bound no resample differs, and the exact binomial limit is taken instead.
+    too narrow by sqrt((n - 1) / n), and because it uses quantiles of the normal distribution instead of Student's.
+    Both are corrected, with Satterthwaite's degrees of freedom for means over strata. In simulations at n = 25 the
+    percentile interval covers 93 % and this one 95 % (tests/metrics/test_uncertainty.py). If all values of a stratum are
+    at the same bound, no resample differs, and the exact binomial limit is used instead.
     """
     values = np.asarray(values, dtype=np.float64)
     strata = np.asarray(strata, dtype=object)
@@ -68,7 +68,7 @@ def bootstrap_intervals(
 def _resampled_means(values: np.ndarray, resamples: int, seed: int, stratum: int) -> np.ndarray:
     n = len(values)
     rows = max(1, _CHUNK // n)
-    # Many items take many chunks, which would push each other out of the cache before they are asked for again.
+    # The chunks of many items would replace each other in the cache before they are used again.
     counted = _kept_counts if rows >= resamples else _resample_counts
     parts = []
     for chunk, start in enumerate(range(0, resamples, rows)):
@@ -78,13 +78,13 @@ def _resampled_means(values: np.ndarray, resamples: int, seed: int, stratum: int
 
 
 def _resample_counts(n: int, resamples: int, seed: int, stratum: int, chunk: int) -> np.ndarray:
-    """How often each item stands in each resample: (resamples, n). The same for every metric of the same items."""
+    """How often each item occurs in each resample: (resamples, n). The same for every metric of the same items."""
     drawn = np.random.default_rng([seed, stratum, chunk]).integers(0, n, (resamples, n))
     drawn += np.arange(resamples)[:, None] * n
     return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.uint16)
 
 
-# The strata of a task: 19 MB of them on the paper's data, 128 MB at most.
+# The strata of a task: 19 MB on the paper's data, at most 128 MB.
 _kept_counts = functools.lru_cache(maxsize=16)(_resample_counts)
 
 
@@ -95,8 +95,8 @@ def _expanded(
 
     tail = (1 - CONFIDENCE) / 2
     if bounds is not None and values.min() == values.max() and values[0] in bounds:
-        # With n values at a bound, the share of others is below 1 - tail^(1/n) at this confidence, and each is off by
-        # the whole range at most.
+        # With all n values at a bound, the share of different values is below 1 - tail^(1/n) at this confidence, and
+        # each differs by at most the whole range.
         reach = (1 - tail ** (1 / len(values))) * (bounds[1] - bounds[0])
         return (mean - reach, mean) if values[0] == bounds[1] else (mean, mean + reach)
     share = ndtr(stdtrit(freedom, tail))
@@ -109,11 +109,11 @@ def _expanded(
 def grouped_resamples(
     clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int | Sequence[int] = 42
 ) -> Iterator[np.ndarray]:
-    """How often each of n items stands in each resample of whole clusters: parts of (resamples, n), uint16.
+    """How often each of n items occurs in each resample of whole clusters: parts of (resamples, n), uint16.
 
-    clusters: n, items of one are drawn together. labels: n; clusters are resampled among those that have items of the
-    same labels, so that no resample lacks a class. seed: another for each of several sets, or sets of one size would be
-    resampled alike.
+    clusters: n; items of a cluster are drawn together. labels: n; clusters are resampled among those with items of the
+    same labels, so that no resample lacks a class. seed: different for each of several sets, as sets of the same size
+    would be resampled alike.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
     labels = np.asarray(labels)
@@ -136,16 +136,16 @@ def grouped_resamples(
 def grouped_interval(
     value: float, replicates: np.ndarray, clusters: int, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[float, float]:
-    """95 % interval of a number from what it is in resamples of whole clusters.
+    """The 95 % interval of a number from its values in resamples of whole clusters.
 
-    value: the number itself. replicates: (resamples,). clusters: how many enter it, at least 2, of the rarer class
-    where there are two. An expanded percentile interval, as in bootstrap_intervals; where no resample differs and the
-    number is at a bound, the exact binomial limit for so many clusters.
+    value: the number itself. replicates: (resamples,). clusters: the number of clusters, at least 2; of the rarer class
+    if there are two. An expanded percentile interval, as in bootstrap_intervals; if no resample differs and the number
+    is at a bound, the exact binomial limit for so many clusters.
     """
     from scipy.special import ndtr, stdtrit
 
     tail = (1 - CONFIDENCE) / 2
-    at = np.abs(np.array(bounds) - value) < 1e-9  # areas of resamples differ by rounding
+    at = np.abs(np.array(bounds) - value) < 1e-9  # areas of resamples may differ by rounding
     if at.any() and np.ptp(replicates) < 1e-9:
         reach = (1 - tail ** (1 / clusters)) * (bounds[1] - bounds[0])
         return (bounds[0], bounds[0] + reach) if at[0] else (bounds[1] - reach, bounds[1])
@@ -158,8 +158,8 @@ def grouped_interval(
 def resampled_p_value(difference: float, replicates: np.ndarray) -> float:
     """Two-sided p-value that a paired difference is 0, from its values in resamples of the same items.
 
-    replicates: (resamples,). How often they lie as far from the difference as it lies from 0, itself counted once.
-    Returns a float in (0, 1].
+    replicates: (resamples,). Returns a float in (0, 1]: the share of replicates at least as far from the difference as
+    it is from 0, the difference itself counted once.
     """
     distance = np.abs(np.asarray(replicates) - difference)
     return float((1 + (distance >= abs(difference) - 1e-12).sum()) / (1 + len(distance)))
@@ -168,17 +168,17 @@ def resampled_p_value(difference: float, replicates: np.ndarray) -> float:
 def sign_flip_p_value(
     differences: np.ndarray, weights: np.ndarray | None = None, flips: int = 100_000, seed: int = 42
 ) -> float:
-    """Two-sided p-value of a paired permutation test that the differences are as likely of one sign as of the other.
+    """Two-sided p-value of a paired permutation test that positive and negative differences are equally likely.
 
-    differences: n, one encoder's score of an item minus another's. weights: n, what each item counts in the mean (1/n
-    each if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices of signs,
+    differences: n, one encoder's score of an item minus another's. weights: n, of each item in the mean (1/n
+    if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices of signs,
     all of them up to 16 items, else `flips` drawn at random, the observed one among them.
     Returns a float in (0, 1].
     """
     differences = np.asarray(differences, dtype=np.float64)
     n = len(differences)
     weighted = differences * (1 / n if weights is None else np.asarray(weights, dtype=np.float64))
-    # Sums in another order differ by rounding; what is equal but for that counts as equal.
+    # Sums in a different order differ by rounding, which must not count as a difference.
     observed = abs(weighted.sum()) - 1e-12 * np.abs(weighted).sum()
     if not weighted.any():
         return 1.0
@@ -194,9 +194,9 @@ def sign_flip_p_value(
 
 
 def effect_size(differences: np.ndarray) -> float:
-    """Cohen's d of paired differences: their mean over their standard deviation; 0 where all are 0.
+    """Cohen's d of paired differences: their mean over their standard deviation; 0 if all are 0.
 
-    differences: n, at least 2. Infinite where all are the same and not 0.
+    differences: n, at least 2. Infinite if all are equal and not 0.
     """
     differences = np.asarray(differences, dtype=np.float64)
     mean, deviation = differences.mean(), differences.std(ddof=1)
@@ -206,9 +206,9 @@ def effect_size(differences: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down method, in their order; each at most 1.
+    """The p-values corrected by Holm's step-down method, in the given order; each at most 1.
 
-    To call those of 0.05 or less different is wrong of any in 5 % of families at most. Holm 1979.
+    Calling those of 0.05 or less different makes an error in at most 5 % of families. Holm 1979.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

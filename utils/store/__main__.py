@@ -8,7 +8,7 @@ from utils.store.embeddings import EmbeddingStore, default_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Shows what the store holds by encoder, and prunes what is kept of one encoder."""
+    """Lists what the store holds of each encoder, or removes all that it holds of one."""
     from tabulate import tabulate
 
     from utils.cli import Parser, run

@@ -34,13 +34,13 @@ CREATE TABLE IF NOT EXISTS facts (
     fingerprint TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (fingerprint, name)
 );
 """
-# How the names of facts begin that are shown as results and as maps.
+# The prefixes of the names of facts that are results, and of those that are maps.
 RESULT, MAP = "result ", "t-sne "
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of one encoder: how many vectors, results and maps of the taxonomy, and their bytes."""
+    """The numbers of vectors, results and maps that are kept of one encoder, and their size in bytes."""
 
     name: str
     fingerprint: str
@@ -56,7 +56,7 @@ def text_key(text: str) -> bytes:
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary code of an error, without what an extended code says in its upper bits; 0 if it has none."""
+    """SQLite's primary error code, without the upper bits of an extended code; 0 if there is none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
@@ -65,9 +65,9 @@ def _is_damage(error: Exception) -> bool:
 
 
 class EmbeddingStore:
-    """Vectors by (fingerprint, text). A damaged row is not found; a damaged file is set aside with a message.
+    """Vectors by (fingerprint, text). A damaged row counts as missing; a damaged file is renamed, with a message.
 
-    path: the SQLite file, made with its folders if need be. Raises InputError if it can't be written.
+    path: the SQLite file, created with its folders if need be. Raises InputError if it can't be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,10 +103,10 @@ class EmbeddingStore:
         )
 
     def _recovering(self, work):
-        """Does `work`; on a damaged file sets it aside and does it once more on a fresh one."""
+        """The value of `work`. If the file is damaged, it is renamed and `work` is done once more on a new one."""
         try:
             return work()
-        except sqlite3.ProgrammingError:  # of the program, such as a call after close()
+        except sqlite3.ProgrammingError:  # an error of the program, such as a call after close()
             raise
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
@@ -117,7 +117,7 @@ class EmbeddingStore:
             return work()
 
     def _refusal(self, error: Exception) -> InputError:
-        """What is said of a file that is whole but can't be used."""
+        """The error for a file that is intact but can't be used."""
         remedy = {
             sqlite3.SQLITE_BUSY: "another run holds it; wait for that run to end",
             sqlite3.SQLITE_LOCKED: "another run holds it; wait for that run to end",
@@ -127,7 +127,7 @@ class EmbeddingStore:
         return InputError(f"{self.path}: the embedding store can't be used ({error}); {remedy}, or use --no-cache")
 
     def get(self, fingerprint: str, texts: Sequence[str], dimension: int | None = None) -> dict[str, np.ndarray]:
-        """The stored vectors, float32 (d,), of those of `texts` that are there and undamaged."""
+        """Text to stored vector, float32 (d,), for the `texts` that are stored and undamaged."""
         keys = {text_key(text): text for text in texts}
 
         def read() -> dict[str, np.ndarray]:
@@ -149,7 +149,7 @@ class EmbeddingStore:
         return self._recovering(read)
 
     def put(self, fingerprint: str, texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[str] = ()) -> None:
-        """Stores one vector for each text, all or none; a vector that is there already is replaced.
+        """Stores one vector for each text, all or none. A vector that is stored already is replaced.
 
         vectors: float32 (n, d). truncated: those of `texts` that are longer than what the encoder reads.
         """
@@ -161,7 +161,7 @@ class EmbeddingStore:
         )
 
     def truncated(self, fingerprint: str, texts: Sequence[str]) -> set[str]:
-        """Those of `texts` whose stored vectors leave a part of them out."""
+        """The `texts` that were truncated when their stored vectors were computed."""
         rows = self._recovering(
             lambda: self._connection.execute(
                 "SELECT text_sha256 FROM truncated WHERE fingerprint = ?", [fingerprint]
@@ -188,7 +188,7 @@ class EmbeddingStore:
         self._recovering(write)
 
     def encoder_info(self, fingerprint: str) -> EncoderInfo | None:
-        """What is known of the encoder whose vectors have this fingerprint, or None."""
+        """The encoder whose vectors have this fingerprint, or None if it is unknown."""
         row = self._recovering(
             lambda: self._connection.execute(
                 "SELECT info FROM encoders WHERE fingerprint = ?", [fingerprint]
@@ -197,12 +197,12 @@ class EmbeddingStore:
         return EncoderInfo(**json.loads(row[0])) if row else None
 
     def put_encoder_info(self, info: EncoderInfo) -> None:
-        """Notes what an encoder turned out to be when it was loaded, so that it need not be loaded to tell."""
+        """Stores the properties of a loaded encoder, so that it need not be loaded again to know them."""
         row = (info.fingerprint, info.name, json.dumps(vars(info)))
         self._write(("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?)", [row]))
 
     def fact(self, fingerprint: str, name: str) -> dict | None:
-        """A fact kept for an encoder, such as its average similarity; None where there is none, or a damaged one."""
+        """A fact stored for an encoder, such as its average similarity; None if it is missing or damaged."""
         row = self._recovering(
             lambda: self._connection.execute(
                 "SELECT value FROM facts WHERE fingerprint = ? AND name = ?", [fingerprint, name]
@@ -214,7 +214,7 @@ class EmbeddingStore:
             return None
 
     def put_fact(self, fingerprint: str, name: str, value: dict) -> None:
-        """Keeps a fact for an encoder."""
+        """Stores a fact for an encoder."""
         self._write(("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(fingerprint, name, json.dumps(value))]))
 
     def contents(self) -> list[Kept]:
@@ -235,7 +235,7 @@ class EmbeddingStore:
         return [Kept(*row) for row in rows]
 
     def prune(self, fingerprint: str) -> None:
-        """Removes all that is kept of an encoder, and gives the space back."""
+        """Removes all that is kept of an encoder, and frees the space."""
         tables = ("embeddings", "truncated", "encoders", "facts")
         self._write(*((f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)]) for table in tables))
         self._recovering(lambda: self._connection.execute("VACUUM"))
@@ -245,5 +245,5 @@ class EmbeddingStore:
 
 
 def default_path() -> Path:
-    """Where the store lies unless a caller says otherwise."""
+    """The default path of the store."""
     return config.cache_directory() / FILE_NAME
