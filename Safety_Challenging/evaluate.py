@@ -33,7 +33,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, 
 
 
 def table(results: Sequence[Result]) -> str:
-    """Normalized similarity by type, then the averages of what else is measured."""
+    """The tables of normalized similarity by type, and of the averages of all other metrics."""
     rest = [(m, g) for m in ("pairwise_accuracy", "triplet_accuracy") for g in ("average", "overall")]
     return (
         "normalized similarity of unsafe prompt and safe twin, lower is better\n\n"

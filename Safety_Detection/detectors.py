@@ -17,7 +17,7 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Detector:
-    """A fitted detector: what kind, and the arrays and settings that its scores are computed from."""
+    """A fitted detector: its kind, and the arrays and settings that its scores are computed from."""
 
     kind: str
     arrays: dict
@@ -30,16 +30,16 @@ class Detector:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A detector and, of the prompts that it was fitted on, scores by detectors that had not seen each of them."""
+    """A detector, and held-out scores of the prompts that it was fitted on."""
 
     detector: Detector
     held_out: np.ndarray
 
 
 def folds(labels: Sequence[int], clusters: Sequence[int], number: int, seed: int = 42) -> np.ndarray:
-    """The fold of each of n prompts, 0 to number - 1: a cluster is in one fold, classes are spread evenly.
+    """The fold of each of n prompts, 0 to number - 1: a cluster is in one fold, and classes are spread evenly.
 
-    Raises InputError if what is left outside a fold has just one class.
+    Raises InputError if the prompts outside a fold have only one class.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -51,8 +51,7 @@ def folds(labels: Sequence[int], clusters: Sequence[int], number: int, seed: int
     for fold in range(number):
         if len(set(labels[fold_of != fold])) < 2:
             raise InputError(
-                f"--data: too few groups for {number} folds, one class stands in one fold only; add rows, or raise "
-                "--limit"
+                f"--data: too few groups for {number} folds, one class is in one fold only; add rows, or raise --limit"
             )
     return fold_of
 
@@ -62,11 +61,11 @@ def fit(
 ) -> Fitted:
     """Fits a detector of `kind` to n vectors.
 
-    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. labels: n, 1 for unsafe. inner: n, the fold of each
-    prompt among those that give the scores it is held out for, and that choose the strength of logistic regression.
-    top_k: neighbours of knn_vote; all prompts where there are fewer.
-    apart: bool (n,), which are held out, to the vectors of the others and of those; needed where vectors are fitted on
-    prompts too, so that they know nothing of what is held out. Rows of `rows` if None.
+    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. labels: n, 1 for unsafe. inner: n, the fold in which
+    each prompt is held out, for its held-out score and for the choice of the strength of logistic regression.
+    top_k: neighbours of knn_vote; all prompts if there are fewer.
+    apart: maps bool (n,), the held-out prompts, to the vectors of the others and of those. Needed for vectors that are
+    fitted on prompts, which must not know the held-out ones. Rows of `rows` if None.
     """
     labels = np.asarray(labels)
     parts = []
@@ -100,7 +99,7 @@ def _fitted(kind: str, rows, labels: np.ndarray, settings: dict) -> Detector:
         return Detector(kind, {"direction": np.sign(_mean(rows[unsafe]) - _mean(rows[~unsafe]))})
     from sklearn.linear_model import LogisticRegression
 
-    # Newton's steps are two to three times as fast as L-BFGS where C is large, but square the number of dimensions.
+    # Newton's method is two to three times as fast as L-BFGS for large C, but needs memory of dimensions squared.
     dense = isinstance(rows, np.ndarray) and rows.shape[1] <= 1024
     model = LogisticRegression(
         C=settings["strength"],
@@ -132,7 +131,7 @@ def _nearest(detector: Detector, rows) -> np.ndarray:
 
 
 def _vote(detector: Detector, rows) -> np.ndarray:
-    """The share of unsafe prompts among the k nearest; ties go to the one that stands first."""
+    """The share of unsafe prompts among the k nearest; ties go to the first one."""
     labels = detector.arrays["labels"]
     k = min(detector.settings["top_k"], len(labels))
     parts = []

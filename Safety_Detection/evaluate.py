@@ -25,11 +25,11 @@ from utils.transfer.differences import detector_differences, encoder_differences
 from utils.transfer.finding import finding
 from utils.transfer.results import ACROSS, OTHERS, WITHIN, metric_of
 
-# A curve is drawn for each resample, so that ten thousand would take minutes and tell no more.
+# A curve is computed for each resample; ten thousand would take minutes without being more exact.
 MOST_RESAMPLES = 1000
-# With a set trained on, the column of items that says whether a prompt has none of its words.
+# The prefix of the columns of items that say whether a prompt has no word of a training set.
 UNKNOWN = "no_known_word"
-# Metric to (its direction, what it is of a curve).
+# Metric to (its direction, its function of a curve).
 OF_CURVE = {
     "auroc": ("higher", dm.auroc),
     "auprc": ("higher", dm.auprc),
@@ -49,7 +49,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
-    """The settings with the detectors asked for, and no more resamples than there will be."""
+    """The settings with the chosen detectors, and at most MOST_RESAMPLES resamples."""
     asked = tuple(dict.fromkeys(name.strip() for name in arguments.detectors.split(",") if name.strip()))
     unknown = [name for name in asked if name not in KINDS]
     if unknown or not asked:
@@ -70,7 +70,7 @@ class Resampling:
         self.clusters = clusters
 
     def of_curve(self, scores: np.ndarray) -> dict[str, tuple[float, np.ndarray]]:
-        """Each metric of OF_CURVE and what it is in each resample."""
+        """The value of each metric of OF_CURVE, and its values in the resamples."""
         once = dm.curve(self.labels, scores)
         drawn: dict[str, list[np.ndarray]] = {name: [] for name in OF_CURVE}
         for weights in self.parts:
@@ -80,7 +80,7 @@ class Resampling:
         return {name: (float(value(once)), _joined(drawn[name])) for name, (_, value) in OF_CURVE.items()}
 
     def of_flags(self, flags: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
-        """The share of the chosen prompts that are flagged, and what it is in each resample that has any of them."""
+        """The share of the chosen prompts that are flagged, and its values in the resamples that have any of them."""
         drawn = []
         for weights in self.parts:
             weights = weights[weights[:, chosen].any(axis=1)]
@@ -180,7 +180,7 @@ def _of(pairing: protocol.Pairing, metric: Metric) -> Metric:
 
 
 def _shuffled(group: str, areas: np.ndarray, n: int) -> Metric:
-    """The mean area over the shuffles, with the interval of that mean: over labels dealt out, not over prompts."""
+    """The mean AUROC over shuffles of the labels, with the interval of that mean over shuffles."""
     from scipy.special import stdtrit
 
     reach = stdtrit(len(areas) - 1, (1 + CONFIDENCE) / 2) * areas.std(ddof=1) / np.sqrt(len(areas))
@@ -189,7 +189,7 @@ def _shuffled(group: str, areas: np.ndarray, n: int) -> Metric:
 
 
 def _summary(kind: str, where: str, found: list[tuple[float, np.ndarray, Resampling]]) -> Metric:
-    """The mean area over pairings, with its interval: pairings of one tested set share their resamples."""
+    """The mean AUROC over pairings, with its interval. Pairings of the same tested set share their resamples."""
     name, value = metric_of("auroc", kind), float(np.mean([area for area, _, _ in found]))
     sets = {id(drawn): drawn for _, _, drawn in found}.values()
     n = sum(len(drawn.labels) for drawn in sets)
@@ -201,7 +201,7 @@ def _summary(kind: str, where: str, found: list[tuple[float, np.ndarray, Resampl
 
 
 def table(results: Sequence[Result]) -> str:
-    """For each encoder the matrix and its finding; for the first all else; then encoders compared."""
+    """The matrix and finding of each encoder, the other tables of the first one, and the comparison of encoders."""
     first = results[0]
     kind = transfer.headline_kind(first).replace("_", " ")
     parts = []
@@ -234,7 +234,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _without_known_word(result: Result) -> list[str]:
-    """Title and table of how many tested prompts have no word that was trained on; nothing where none is so."""
+    """Title and table of the numbers of tested prompts without a known word; empty if there are none."""
     trains = [name.removeprefix(f"{UNKNOWN}/") for name in result.items if name.startswith(f"{UNKNOWN}/")]
     sets = np.array(result.items["set"], dtype=object)
     of = {train: np.array(result.items[f"{UNKNOWN}/{train}"]) for train in trains}
@@ -245,7 +245,7 @@ def _without_known_word(result: Result) -> list[str]:
         for test in transfer.sets_of(result)
     ]
     title = (
-        f"prompts without one word that {result.encoder.label} was trained on: their score says nothing (columns: "
+        f"prompts without any word that {result.encoder.label} was trained on: their scores mean nothing (columns: "
         "tested on)"
     )
     return [title, blocks([("trained on", trains)], columns)]

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def elsewhere(dataset: LabelledDataset, note) -> LabelledDataset | None:
-    """The published sets that a detector fitted on one set alone is tried on; None where there are several, or none."""
+    """The published sets on which a detector of a single set is tested; None if it has several sets."""
     if len(dataset.group_order) > 1:
         return None
     others = []
@@ -98,8 +98,8 @@ def fitted(
 ) -> saved.SavedDetector:
     """A detector of `kind` fitted on all sets of a dataset, with the threshold for a false positive rate.
 
-    What it does elsewhere is told by what one does that was fitted without a set and its texts: on each set of several,
-    or on each of `others` where the dataset is of one set. A set without which too little is left has no such figures.
+    Its figures on other sets are those of a detector fitted without that set and its texts: for each set of several, or
+    for each of `others` if the dataset is one set. A set without which too little is left has no such figures.
     """
     tested = dataset if others is None else others
     parts = (dataset,) if others is None else (dataset, others)
@@ -171,7 +171,7 @@ def _tried(name: str, done: protocol.Trained, rows, labels: np.ndarray) -> dict:
 
 
 def said(made: saved.SavedDetector, folder: str) -> str:
-    """What a person should know of a detector before using it."""
+    """What a user should know of a detector before using it."""
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
     lines = [
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts",

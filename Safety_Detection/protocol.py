@@ -18,7 +18,7 @@ from utils.transfer.results import OTHERS
 
 FALSE_POSITIVE_RATE = 0.05
 SHUFFLES = 100
-# (rows trained on, rows asked for) to vectors of both, of length 1 (or 0), that know nothing of the latter.
+# (training rows, other rows) to the vectors of both, of length 1 (or 0), which are fitted on the training rows only.
 Vectors = Callable[[np.ndarray, np.ndarray], tuple]
 
 
@@ -26,9 +26,9 @@ Vectors = Callable[[np.ndarray, np.ndarray], tuple]
 class Pairing:
     """A detector of one set on another. train: a set's name, or `others` for all but the tested one.
 
-    rows: m, where the tested prompts stand in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
-    flags: bool (m,), what the threshold of the training side flags; None for shuffled labels.
-    unknown: bool (m,), which have no word that the training side has; none for an encoder's vectors.
+    rows: m, the indices of the tested prompts in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
+    flags: bool (m,), whether the training side's threshold flags each; None for shuffled labels.
+    unknown: bool (m,), whether each has no word of the training side; all False for an encoder's vectors.
     """
 
     train: str
@@ -51,7 +51,7 @@ def vectors_of(matrix: np.ndarray) -> Vectors:
 
 
 def word_vectors_of(texts: Sequence[str]) -> Vectors:
-    """TF-IDF fitted on the training side alone: words that only the tested prompts have count nothing."""
+    """TF-IDF fitted on the training side alone: words that only tested prompts have are ignored."""
 
     @functools.lru_cache(maxsize=FOLDS * (1 + INNER_FOLDS))
     def known(train: bytes) -> tuple:
@@ -71,16 +71,16 @@ def lengths_of(texts: Sequence[str]) -> Vectors:
 
 
 def unseen(texts: Sequence[str], tested: Sequence[str]) -> np.ndarray:
-    """Which of n texts may be trained on: bool (n,), those that are not among the tested ones when normalised."""
+    """Whether each of n texts may be trained on: bool (n,), False if it equals a tested text when normalized."""
     there = set(map(normalized, tested))
     return np.array([normalized(text) not in there for text in texts])
 
 
 def training_sides(dataset: LabelledDataset, test: str) -> dict[str, np.ndarray]:
-    """By name, the rows of each set that a detector tested on `test` may be trained on.
+    """Name to rows of each set that a detector tested on `test` may be trained on.
 
-    Texts of the tested set are taken out of the others. The tested set itself is whole: its folds keep groups, and so
-    equal texts, on one side. `others` where there are two others at least.
+    Texts of the tested set are removed from the other sets. The tested set itself is complete: its folds keep groups,
+    and so equal texts, together. `others` is included if there are at least two other sets.
     """
     groups = np.array(dataset.groups, dtype=object)
     texts = dataset.texts["prompt"]
@@ -98,19 +98,19 @@ def enough(dataset: LabelledDataset, rows: np.ndarray) -> bool:
 
 
 def check(dataset: LabelledDataset) -> None:
-    """Raises InputError if a set has too little left to train on when the texts of a tested set are taken out."""
+    """Raises InputError if a set has too little left to train on without the texts of a tested set."""
     for test in dataset.group_order:
         for name, rows in training_sides(dataset, test).items():
             if not enough(dataset, rows):
                 raise InputError(
-                    f"--data: set '{name}' has too little left to train on without the texts that stand in '{test}' "
+                    f"--data: set '{name}' has too little left to train on without the texts of '{test}' "
                     "too; leave one of the two out"
                 )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A detector, scores of its training prompts by detectors that had not seen each, and the threshold from them."""
+    """A detector, held-out scores of its training prompts, and the threshold computed from them."""
 
     detector: Detector
     held_out: np.ndarray
@@ -118,7 +118,7 @@ class Trained:
 
 
 def inner_folds(dataset: LabelledDataset, rows: np.ndarray, seed: int = 42) -> np.ndarray:
-    """The inner fold of each row trained on: clusters stay together, and so do prompts of several sets of one text."""
+    """The inner fold of each training row. Clusters stay together, as do equal texts of several sets."""
     plain = [normalized(dataset.texts["prompt"][i]) for i in rows]
     together = joined(len(rows), same(plain), [dataset.clusters[i] for i in rows])
     return folds([dataset.labels[i] for i in rows], together, INNER_FOLDS, seed)
@@ -133,7 +133,7 @@ def trained(
     top_k: int = 10,
     rate: float = FALSE_POSITIVE_RATE,
 ) -> Trained:
-    """A detector fitted on these rows of a dataset, with the threshold that flags `rate` of their safe prompts.
+    """A detector fitted on rows of a dataset, with the threshold that flags `rate` of their safe prompts.
 
     inner: the inner fold of each row.
     """
@@ -151,8 +151,7 @@ def pairings(
 ) -> Iterator[Pairing]:
     """Every detector of `kinds` within each set by grouped five-fold, on every other set, and trained on all others.
 
-    A threshold is the one that flags 5 % of the training side's safe prompts, each scored by a detector that was
-    fitted without it.
+    The threshold flags 5 % of the training side's safe prompts by their held-out scores.
     """
     labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
     length = lengths_of(dataset.texts["prompt"])
@@ -191,10 +190,10 @@ def pairings(
 
 
 def shuffled_scores(seen, asked, labels: np.ndarray, seed: int = 42) -> np.ndarray:
-    """Scores by the difference of the class means of labels dealt out anew: (m, SHUFFLES).
+    """Scores by the difference of class means with shuffled labels: (m, SHUFFLES).
 
-    That difference is where class-balanced logistic regression begins when it is held back most, and costs next to
-    nothing: a single shuffle gives a direction that may lean either way, so that many are needed to come to one half.
+    This difference is the limit of class-balanced logistic regression with strong regularization, and is fast. Many
+    shuffles are needed, because the AUROC of a single one may be far from one half.
     """
     generator = np.random.default_rng([seed, len(labels)])
     dealt = np.stack([generator.permutation(labels) for _ in range(SHUFFLES)], axis=1).astype(np.float64)  # (n, s)

@@ -21,11 +21,11 @@ from utils.schema import EncoderOptions, EncoderSpec, InputError
 
 SCHEMA = 1
 ARRAYS, CARD, WORDS = "detector.safetensors", "detector.json", "words.json"
-# What a sparse matrix is made of.
+# The arrays of a sparse matrix.
 SPARSE = ("data", "indices", "indptr")
 PROBE = "The ferry to the island leaves at nine, and the market opens an hour later."
-# Devices move float32 vectors by rounding noise, which is below 1e-12 here, halves by more (bfloat16 4e-5 from float32
-# for MiniLM, larger encoders more). Weights that were trained on are further away.
+# Rounding on different devices changes float32 vectors by less than 1e-12 here, and half precision by more (bfloat16
+# by 4e-5 for MiniLM, more for larger encoders). Further training changes them by more than that.
 LARGEST_DISTANCE = {"float32": 1e-6}
 LARGEST_DISTANCE_OF_HALVES = 1e-2
 
@@ -34,9 +34,9 @@ LARGEST_DISTANCE_OF_HALVES = 1e-2
 class SavedDetector:
     """A detector with what it needs to be used again.
 
-    model: the name that the encoder was asked for by. spec: what it was resolved to. words: those of TF-IDF, else None.
-    threshold: a prompt that scores as much is flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
-    about: what a person should know: how it was trained, what its threshold was chosen for, and what it did elsewhere.
+    model: the encoder's name as given. spec: the resolved encoder. words: of TF-IDF, else None.
+    threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
+    about: how it was trained, what its threshold was chosen for, and its figures on other sets.
     """
 
     model: str
@@ -49,9 +49,9 @@ class SavedDetector:
 
 
 def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
-    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and which texts were cut off, bool (n,).
+    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and which texts were truncated, bool (n,).
 
-    Sparse for words. ids: what to call each text in an error.
+    Sparse for TF-IDF. ids: the names of the texts, for errors.
     """
     if words is not None:
         return words.rows(texts), np.zeros(len(texts), dtype=bool)
@@ -66,7 +66,7 @@ def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:
 
 
 def save(saved: SavedDetector, folder: Path) -> None:
-    """Writes the folder, each file whole; one that is there already is replaced. Raises InputError if it can't be."""
+    """Writes the folder, each file whole, and replaces an earlier one. Raises InputError if it can't be written."""
     from safetensors.numpy import save as packed
 
     arrays = {"probe": saved.probe}
@@ -110,7 +110,7 @@ def save(saved: SavedDetector, folder: Path) -> None:
 
 
 def _revision(spec: EncoderSpec) -> str | None:
-    """The revision to ask for again: of a model of the hub its commit, as a name may stand for another by then."""
+    """The revision to load again: for a hub model its commit, as a name may point to a different one later."""
     of_hub = spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None
     return spec.checkpoints[0].revision if of_hub else spec.options.revision
 
@@ -124,7 +124,7 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
     """Reads a folder that `save` wrote.
 
     model: the encoder's name or folder, the one it was fitted with if None. Loads no encoder. Raises InputError if a
-    file is missing or altered, or if the encoder is another one.
+    file is missing or changed, or if the encoder is a different one.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as unpacked
@@ -170,7 +170,7 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
 
 
 def _detectors(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
-    """A detector's arrays among all that were saved."""
+    """The detectors in the saved arrays."""
     found = {name.removeprefix("detector."): array for name, array in arrays.items() if name.startswith("detector.")}
     for name in {name.split(".")[1] for name in arrays if name.startswith("sparse.")}:
         from scipy.sparse import csr_matrix
@@ -181,12 +181,12 @@ def _detectors(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
 
 
 def check_probe(saved: SavedDetector, embedder: Embedder) -> None:
-    """Raises InputError if the encoder no longer gives the probe text the vector it gave to the fit."""
+    """Raises InputError if the encoder's vector of the probe text differs from that of the fit."""
     vector = probe_of(embedder, saved.words)
     largest = LARGEST_DISTANCE.get(saved.spec.dtype, LARGEST_DISTANCE_OF_HALVES)
     distance = 2.0
     if vector.shape == saved.probe.shape:
-        # Vectors of length 1, so half the square of their difference is their cosine distance; two of 0 are the same.
+        # For vectors of length 1, half the squared difference is the cosine distance; two zero vectors are equal.
         distance = float(np.square(vector.astype(np.float64) - saved.probe).sum()) / 2
     if distance > largest:
         raise InputError(

@@ -25,10 +25,10 @@ FORMS = ("csv", "jsonl", "text")
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the input: its prompt, and its id if it has one; or what keeps it from being scored.
+    """A row of the input: its prompt, its id if it has one, or why it can't be scored.
 
-    number: of the line on which it begins. row: its number, without a heading and blank lines.
-    read: bytes of the input from the end of the row before to the end of this one.
+    number: of the line on which it begins. row: its number, without the heading and blank lines.
+    read: the bytes of the input from the end of the previous row to the end of this one.
     """
 
     number: int
@@ -47,9 +47,9 @@ class Line:
 def lines_of(
     stream: BinaryIO, form: str, name: str, column: str = "prompt", id_column: str | None = None, at_once: bool = False
 ) -> Iterator[Line]:
-    """The rows of a binary stream in one of FORMS, each as it is asked for.
+    """An iterator over the rows of a binary stream in one of FORMS.
 
-    id_column: `id` if None, and none where there is no such column. at_once: whether no row may wait for the next.
+    id_column: `id` if there is such a column, if None. at_once: whether each row is yielded before the next is read.
     Raises InputError if there is no such column, or if the stream can't be read (utils/data/reading.py).
     """
     found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
@@ -73,7 +73,7 @@ def _line(row: reading.Row, column: str, id_column: str) -> Line:
 
 
 def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
-    """The same lines. Raises InputError if the first with text is a JSON object: whoever sent it meant its prompt."""
+    """The same lines. Raises InputError if the first one with text is a JSON object."""
     first = []
     for line in lines:
         first.append(line)
@@ -87,10 +87,10 @@ def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
 
 
 class Scorer:
-    """Scores lines, and keeps count of those that can't be, and of those longer than what the encoder reads.
+    """Scores lines, and counts those that can't be scored and those that are truncated.
 
-    What an API was paid for is kept in the embedding store. Raises InputError if the encoder is another one, or where
-    it takes no text any more.
+    Vectors of an API are kept in the embedding store. Raises InputError if the encoder is a different one, or
+    accepts no text any more.
     """
 
     def __init__(self, detector: saved.SavedDetector) -> None:
@@ -101,7 +101,7 @@ class Scorer:
         self.scored, self.cut, self.faults = 0, 0, 0
 
     def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, int, str, float, int, int]]:
-        """The COLUMNS of each line that can be scored; the others are named on standard error."""
+        """The COLUMNS of each line that can be scored. The others are reported on standard error."""
         good = []
         for line in lines:
             if line.fault:
@@ -124,7 +124,7 @@ class Scorer:
                 [line.place for line in lines],
             )
         except InputError as error:
-            # One text that an encoder can't take must not cost the others of its batch theirs.
+            # A text that an encoder can't take must not affect the other texts of its batch.
             saved.probe_of(self.unstored, self.detector.words)
             if len(lines) == 1:
                 self._fault(lines[0], f"can't be embedded ({error})")
@@ -134,7 +134,7 @@ class Scorer:
                 yield from self._scores(lines[half:])
             return
         scores = self.detector.detector.scores(rows)
-        # A text of which no word is known has the score of no text at all, which says nothing of it.
+        # A text without a known word has the score of an empty text, which means nothing.
         for line, score, was_cut, unknown in zip(lines, scores, cut, without_known_word(rows), strict=True):
             if unknown:
                 self._fault(line, "has no word that the detector knows")
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
         if output is not None and output.is_dir():
             raise InputError(f"--output {arguments.output}: is a folder; name a file")
-        if output is not None and output.exists() and not output.is_file():  # a file would take its place
+        if output is not None and output.exists() and not output.is_file():  # a file would replace it
             raise InputError(
                 f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
             )
@@ -244,7 +244,7 @@ def _opened(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _written(path: Path | None):
-    """A stream of text: standard output, or a file that takes its place when everything is written."""
+    """A stream of text: standard output, or a file that appears when everything is written."""
     if path is None:
         try:
             yield sys.stdout
@@ -252,7 +252,7 @@ def _written(path: Path | None):
         except BrokenPipeError:
             raise
         except OSError as error:
-            sys.stdout = None  # else what could not be written is tried again at the end
+            sys.stdout = None  # otherwise writing the rest is tried again at exit
             raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
         return
     try:

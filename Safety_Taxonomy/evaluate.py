@@ -21,7 +21,7 @@ CURVE = (1, 5, 10, 20, 50)
 
 
 def check(dataset: Dataset, settings: Settings) -> None:
-    """Raises InputError if there are not more prompts than neighbours asked for, or just one category."""
+    """Raises InputError if there are too few prompts for top_k neighbours, or only one category."""
     if settings.top_k >= len(dataset):
         raise InputError(
             f"--top-k {settings.top_k}: {len(dataset)} prompts have {len(dataset) - 1} neighbours each; give 1 to "
@@ -56,7 +56,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     rows += summarise(
         "silhouette", silhouette, categories, dataset.group_order, "higher", **settings.intervals((-1, 1))
     )
-    # No mean of items, so no interval: a resample would have the same prompt twice, which clusters with itself.
+    # Not a mean of items, so it has no interval: a resample would contain prompts twice, which cluster together.
     nmi = metrics.normalized_mutual_information(embeddings, categories, settings.seed)
     rows.append(Metric("nmi", "overall", nmi, len(dataset), "higher"))
     return Scores(items, rows)

@@ -273,7 +273,7 @@ def test_prompts_without_a_known_word_are_counted_and_marked(tmp_path, capsys):
     for _ in range(2):  # the second is recalled
         assert run(tmp_path, "tfidf", "--data", str(path), "--detectors", "centroid_difference,nearest_unsafe") == 0
         said = capsys.readouterr().out
-        at = said.index("prompts without one word that TF-IDF was trained on: their score says nothing")
+        at = said.index("prompts without any word that TF-IDF was trained on: their scores mean nothing")
         assert re.findall(r"\n([xy]) +(\d+) +(\d+)", said[at:])[:2] == [("x", "0", "10"), ("y", "0", "10")]
     unknown = [row["id"] for row in items(tmp_path, dataset="mine") if row["no_known_word/x"] == "1"]
     assert unknown == [f"y:{i}" for i in range(40, 50)]

@@ -116,7 +116,7 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
     [
         (
             {"dataset_files": (DataFile("y.csv", "1" * 64, 22),)},
-            "other data (x.csv 000000000000 and y.csv 111111111111)",
+            "different data (x.csv 000000000000 and y.csv 111111111111)",
         ),
         (
             {
@@ -128,7 +128,7 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
                     "baseline": {"value": 0, "source": "own"},
                 }
             },
-            "other threshold",
+            "different threshold",
         ),
         (
             {
@@ -140,11 +140,11 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
                     "baseline": {"value": 0, "source": "paper"},
                 }
             },
-            "other kind of baseline (own and beavertails)",
+            "different kind of baseline (own and beavertails)",
         ),
         (
             {"items": {"id": [f"j{k}" for k in range(22)], "type": GROUPS, "normalized_similarity": [0.5] * 22}},
-            "other items",
+            "different items",
         ),
     ],
 )
@@ -336,13 +336,13 @@ def test_detectors_that_cannot_be_compared(detectors, capsys):
     before = path.read_text()
     path.write_text(before.replace('"seed": 42', '"seed": 7'))
     assert compare_main.main(["--out", str(detectors)]) == 2
-    assert "both and none on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
+    assert "both and none on safety_detection: different seed (42 and 7)" in capsys.readouterr().err
     path.write_text(before)
     items = path.with_name("none.items.csv")
     items.write_text(items.read_text().replace("i3,a,1", "i3,b,1"))
     tie(path)
     assert compare_main.main(["--out", str(detectors)]) == 2
-    assert "both and none on safety_detection: other items" in capsys.readouterr().err
+    assert "both and none on safety_detection: different items" in capsys.readouterr().err
 
 
 def test_p_values_are_never_printed_as_nought():

@@ -184,8 +184,8 @@ def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
 
     assert other({}) == ""
     assert other({"label": "ONE (no prompt)", "fingerprint": "f"}) == "encoder ONE"
-    assert other({"fingerprint": "f"}) == "other weights or another recipe"
-    assert other({}, dataset_files=()) == "other data"
+    assert other({"fingerprint": "f"}) == "different weights or a different recipe"
+    assert other({}, dataset_files=()) == "different data"
 
 
 def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):

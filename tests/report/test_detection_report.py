@@ -120,7 +120,7 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
         (folder / f"{stem}.json").write_text(json.dumps(old))
         shutil.copy(folder / "tfidf.items.csv", folder / f"{stem}.items.csv")
     assert figures_main.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: different seed (42 and 7)" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "sample" / "figures").iterdir()}
     stems = ("heatmap", "roc_tfidf", "roc_some--twin-v1.5")
     assert names == {f"safety_detection_{stem}.{form}" for stem in stems for form in FORMS}
@@ -174,7 +174,7 @@ def test_a_result_of_other_settings_is_left_out_and_named(out, tmp_path, capsys)
     (folder / "other.json").write_text(json.dumps(old))
     shutil.copy(folder / "tfidf.items.csv", folder / "other.items.csv")
     assert report_main.main(["--out", str(tmp_path)]) == 0
-    assert "Left out: tfidf and other on safety_detection: other seed (42 and 7)" in capsys.readouterr().err
+    assert "Left out: tfidf and other on safety_detection: different seed (42 and 7)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["files", "items"])

@@ -107,7 +107,7 @@ def test_without_another_unsafe_text_nothing_is_said_of_words_or_safety():
     ("value", "low", "high", "verdict"),
     [
         (0.7, 0.6, 0.8, "gets 50 %. So safety or topic weighs more than the shared words."),
-        (0.5, 0.4, 0.6, "gets 50 %. It can't be told which weighs more."),
+        (0.5, 0.4, 0.6, "gets 50 %. Neither clearly weighs more."),
         (0.1, None, None, "gets 50 %."),
     ],
 )

@@ -199,11 +199,11 @@ def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample
     assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "tfidf\\x1b[31m" in said.err and "\x1b" not in said.err
-    assert re.search(r"Left out: .* on safety_taxonomy: other k \(10 and 5\)", said.err)
+    assert re.search(r"Left out: .* on safety_taxonomy: different k \(10 and 5\)", said.err)
     topics = " ".join(said.out.split()).split("Topics:")[1]
     assert "of its own category for MiniLM-L6. Neighbours" in topics, "nothing of the floor"
     tree = html.fromstring((out / "sample" / "report.html").read_bytes())
-    assert "other k (10 and 5)" in tree.get_element_by_id("findings").text_content()
+    assert "different k (10 and 5)" in tree.get_element_by_id("findings").text_content()
 
 
 def test_the_floor_never_takes_the_place_of_what_was_asked_for(sample_results, sample_store, tmp_path, capsys):

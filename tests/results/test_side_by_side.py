@@ -54,10 +54,10 @@ def averages_of(capsys, *arguments):
     ("task", "metric", "change", "message"),
     [
         ("safety_challenging", "normalized_similarity", {"top_k": 5, "seed": 7}, None),
-        ("safety_challenging", "normalized_similarity", {"threshold": 0.4}, "other threshold (0.5 and 0.4)"),
+        ("safety_challenging", "normalized_similarity", {"threshold": 0.4}, "different threshold (0.5 and 0.4)"),
         ("safety_contrast", "boundary_similarity", {"top_k": 5, "seed": 7}, None),
         ("safety_taxonomy", "categorical_purity", {"threshold": 0.4, "seed": 7}, None),
-        ("safety_taxonomy", "categorical_purity", {"top_k": 5}, "other k (None and 5)"),
+        ("safety_taxonomy", "categorical_purity", {"top_k": 5}, "different k (None and 5)"),
     ],
 )
 def test_a_task_is_compared_by_what_enters_it(task, metric, change, message, tmp_path, capsys):
@@ -81,7 +81,7 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
     assert compare_main.main(["--out", str(tmp_path)]) == 3
     said = capsys.readouterr()
     assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
-    message = "without safety_challenging: one and two on safety_challenging: other kind of baseline"
+    message = "without safety_challenging: one and two on safety_challenging: different kind of baseline"
     assert message in said.err
     monkeypatch.setattr(draw, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
     assert figures_main.main(["--out", str(tmp_path)]) == 0
@@ -92,8 +92,8 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
 @pytest.mark.parametrize(
     ("task", "change", "message"),
     [
-        ("safety_taxonomy", {"top_k": 5}, "other k (10 and 5)"),
-        ("safety_challenging", {"baseline": {"value": 0.2, "source": "given"}}, "other kind of baseline"),
+        ("safety_taxonomy", {"top_k": 5}, "different k (10 and 5)"),
+        ("safety_challenging", {"baseline": {"value": 0.2, "source": "given"}}, "different kind of baseline"),
     ],
 )
 def test_figures_compare_and_report_refuse_the_same(
@@ -220,7 +220,7 @@ def test_results_without_what_is_needed_are_refused_as_before(tmp_path, capsys):
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1})
     written(tmp_path, "two", cosines, settings={**SETTINGS, "baseline": {"value": 0.4, "source": "paper"}})
     assert compare_main.main(["--out", str(tmp_path)]) == 2
-    assert "one and two on safety_challenging: other kind of baseline (own and beavertails)" in capsys.readouterr().err
+    assert "on safety_challenging: different kind of baseline (own and beavertails)" in capsys.readouterr().err
 
 
 # --- Files of two runs -----------------------------------------------------------------------------------------------

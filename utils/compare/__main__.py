@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
         for task, error in (*absent, *refused):
             print(f"without {task}: {error}", file=sys.stderr)
-        # An encoder need not have been evaluated on every task; what is there and can't be compared is incomplete.
+        # An encoder need not have been evaluated on every task, but results that can't be compared are incomplete.
         return 3 if refused else 0
 
     return run(work)

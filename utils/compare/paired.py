@@ -25,7 +25,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Scores:
-    """An encoder's result, with its items, and the values of one metric, n for n items; none of detection."""
+    """An encoder's result, with its items, and the items' values of one metric; no values in detection."""
 
     result: Result
     values: Sequence[float] = ()
@@ -33,10 +33,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Cell:
-    """One encoder and one group: its score, and its difference to the reference's on the same items.
+    """The score of one encoder on one group, and its difference from the reference on the same items.
 
-    difference, effect_size, p: None for the reference itself. p of averages is corrected by Holm over all pairs of
-    encoders, as the ranks are, and that of other groups over all other differences to the reference.
+    difference, effect_size, p: None for the reference itself. For averages, p is corrected by Holm over all pairs of
+    encoders, as are the ranks; for other groups, over all other differences from the reference.
     """
 
     group: str
@@ -53,8 +53,8 @@ class Comparison:
 
     ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
     test of their averages.
-    average_p: the p-values of that test, by pair of encoders in the order of `labels`, Holm-corrected over all pairs.
-    note: what else is to be said under the table.
+    average_p: the p-values of that test, Holm-corrected, by pair of encoders in the order of `labels`.
+    note: a further sentence under the table.
     """
 
     task: str
@@ -70,11 +70,11 @@ class Comparison:
 
 
 def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
-    """Compares results of one task with a reference, by paired sign-flip permutation tests on the same items.
+    """The comparison of results of one task with a reference, by paired sign-flip tests on the same items.
 
     An encoder's rank is one more than the number of encoders that are better than it by the test of their averages,
-    Holm-corrected over all pairs; the other p-values are corrected over all differences to the reference but those of
-    the averages. Raises InputError, naming the reason, if the results can't be compared.
+    Holm-corrected over all pairs. The other p-values are corrected over all other differences from the reference.
+    Raises InputError, naming the reason, if the results can't be compared.
     """
     refuse_unlike([one.result for one in scores])
     names = [s.result.encoder.name for s in scores]
@@ -95,10 +95,10 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
 
 
 def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
-    """Compares the areas under the ROC curve of one detector on several encoders, by paired bootstrap of whole groups.
+    """The comparison of the AUROC of one detector on several encoders, by a paired bootstrap of whole groups.
 
-    scores: results with their items. Ranks are by the mean over pairs of different sets, of one set by that set.
-    Otherwise as `compare` does.
+    scores: results with their items. Ranks are by the mean over pairs of different sets; if there is one set, by
+    that set. The rest is as in `compare`.
     """
     refuse_unlike([one.result for one in scores])
     kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
@@ -119,7 +119,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
 def _compared(
     scores: Sequence[Scores], metric: str, reference: str, shown: Sequence[str], ranked_by: str, test: Callable
 ) -> Comparison:
-    """The comparison by `test`: two encoders and a group to their difference, its effect size or None, and p-value."""
+    """The comparison by `test`, which maps two encoders and a group to difference, effect size or None, and p-value."""
     first = scores[0]
     by_name = {one.result.encoder.name: one for one in scores}
     names = list(by_name)
@@ -160,10 +160,10 @@ def _compared(
 
 
 def compare_files(files: Sequence[Path], metric: str | None, reference: str | None, seed: int = 42) -> Comparison:
-    """Compares the results in files of one task.
+    """The comparison of the results in files of one task.
 
-    metric: the task's headline if None. reference: an encoder as `find_results` takes it, the first if None.
-    Raises InputError if a file is missing or none of ours, or if the results can't be compared.
+    metric: the task's headline metric if None. reference: an encoder as in `find_results`, the first if None.
+    Raises InputError if a file is missing or is not a result file, or if the results can't be compared.
     """
     of_detection = files[0].parent.name == DETECTION.name
     results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
@@ -188,7 +188,7 @@ def compare_files(files: Sequence[Path], metric: str | None, reference: str | No
 
 
 def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
-    """What each item counts in a group's mean, (n,); None for a group that is none of these items'."""
+    """The weight of each item in a group's mean, (n,); None for a group without items."""
     if group == "overall":
         return np.full(len(groups), 1 / len(groups))
     if group == "average":
@@ -199,7 +199,7 @@ def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
 
 
 def scores_of(result: Result, metric: str) -> Scores:
-    """A result, with its items, and its items' values of `metric`. Raises InputError if it has no such scores."""
+    """A result and its items' values of `metric`. Raises InputError if it has no such scores."""
     name = f"{result.encoder.name} on {result.task}"
     if result.task == DETECTION.name:
         kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]

@@ -20,10 +20,10 @@ def choose_baseline(
     groups: Sequence[str],
     note: Callable[[str], None] = lambda sentence: None,
 ) -> Baseline:
-    """The average similarity that `choice` asks for; `auto` is the first of paper, beavertails, own that can be had.
+    """The average similarity by `choice`; `auto` is the first of paper, beavertails and own that is available.
 
     embeddings: (n, d) of the evaluated prompts; groups: their types or categories, for `own`.
-    Raises InputError if what is asked for can't be had.
+    Raises InputError if the choice is not available.
     """
     if not isinstance(choice, str):
         return Baseline(choice, "given")
@@ -49,7 +49,7 @@ def choose_baseline(
 
 
 def _own(embeddings: np.ndarray, groups: Sequence[str]) -> float | None:
-    """The average similarity of the evaluated prompts themselves; None where they are all of one group."""
+    """The average similarity of the evaluated prompts themselves; None if they are all of one group."""
     return metrics.own_average_similarity(embeddings, groups) if len(set(groups)) > 1 else None
 
 
@@ -64,9 +64,9 @@ def known_elsewhere(spec: EncoderSpec, store: EmbeddingStore | None) -> dict[str
 def average_similarities(
     chosen: Baseline, embedder: Embedder, embeddings: np.ndarray, groups: Sequence[str]
 ) -> dict[str, float]:
-    """All of an encoder's average similarities that are known by now, by source.
+    """All known average similarities of an encoder, by source.
 
-    chosen: the one that is used. embeddings, groups: as `choose_baseline` takes them.
+    chosen: the one in use. embeddings, groups: as in `choose_baseline`.
     """
     own = chosen.value if chosen.source == "own" else _own(embeddings, groups)
     found = known_elsewhere(embedder.spec, embedder.store) | ({} if own is None else {"own": own})
@@ -74,10 +74,9 @@ def average_similarities(
 
 
 def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore) -> str | None:
-    """What `choice` comes to for an encoder, as far as that can be told without embedding anything.
+    """The source that `choose_baseline` would use, if it is known without embedding anything.
 
-    `given` and a number, or the source that choose_baseline would name; None where BeaverTails would have to be
-    fetched or embedded.
+    `given` and a number, or the name of the source; None if BeaverTails would have to be downloaded or embedded.
     """
     if not isinstance(choice, str):
         return f"given {choice!r}"

@@ -14,26 +14,26 @@ from utils.results.result_file import document_of, result_of
 from utils.schema import Dataset, EncoderSpec, Result
 from utils.store.embeddings import RESULT, EmbeddingStore
 
-# Beside the encoder's own libraries, which its fingerprint does not hold either, those that the scores go through.
+# The packages that compute scores. The encoder's own libraries are not in its fingerprint either.
 PACKAGES = ("numpy", "scipy", "scikit-learn")
-# Of the files of the program that can change a number.
+# The suffixes of the program's files that can change a number.
 SUFFIXES = (".py", ".yaml", ".json")
 
 
 def name_of(task: str, dataset: Dataset, choices: dict) -> str:
-    """Under what a result is kept with its encoder.
+    """The name under which a result is stored with its encoder.
 
-    choices: the settings that enter a number, the source of the average similarity among them. The data are known by
-    their files' digests and the ids evaluated.
+    choices: the settings that affect a number, including the source of the average similarity. The data are identified
+    by their files' digests and the evaluated ids.
     """
     parts = [task, [file.sha256 for file in dataset.files], dataset.ids, choices]
     return f"{RESULT}{task} {_digest(json.dumps(parts, sort_keys=True))}"
 
 
 def recall(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, dataset: Dataset) -> Result | None:
-    """The result kept under `name`, with its items; None where there is none, or the program has changed since.
+    """The result stored under `name`, with its items; None if there is none, or if the program has changed since.
 
-    folder: of the task's own code. Everything that only names something is taken from `spec` and `dataset`.
+    folder: of the task's own code. Names and labels are taken from `spec` and `dataset`.
     """
     kept = store.fact(spec.fingerprint, name)
     if kept is None or kept.get("code") != code_digest(folder):
@@ -51,14 +51,14 @@ def recall(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, dat
 
 
 def remember(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, result: Result) -> None:
-    """Keeps a result under `name`, in place of what was there."""
+    """Stores a result under `name`, and replaces an earlier one."""
     kept = {"code": code_digest(folder), "document": document_of(result), "items": result.items}
     store.put_fact(spec.fingerprint, name, kept)
 
 
 @functools.cache
 def code_digest(folder: str) -> str:
-    """Digest of the code that makes the numbers: ours, and the versions of the packages it goes through."""
+    """A digest of the code that computes the numbers: the program's files, and the versions of the packages."""
     files = sorted(
         path
         for part in ("utils", folder)

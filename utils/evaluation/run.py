@@ -48,9 +48,9 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
 
 
 def show_data(task: Task, argv: Sequence[str] | None = None) -> int:
-    """Loads a task's data as its evaluation would, and prints what it is, where, and under which licence.
+    """Loads a task's data as its evaluation would, and prints what they are, where, and under which licence.
 
-    Takes the evaluation's flags, so that a script can hand the same ones to both steps.
+    Takes the evaluation's flags, so that a script can pass the same flags to both steps.
     """
 
     def work() -> None:
@@ -72,7 +72,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     said: set[str] = set()
 
     def note(sentence: str) -> None:
-        if not settings.quiet and sentence not in said:  # what holds for every task is told once
+        if not settings.quiet and sentence not in said:  # a sentence that holds for every task is printed once
             print(sentence, file=sys.stderr)
         said.add(sentence)
 
@@ -96,8 +96,8 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             done[task.name].append(result)
         embedder.close()
     if not any(map(is_word_overlap, specs)):
-        # Kept like any other, so that comparison, figures and report have the floor too. A number that was given for an
-        # encoder's average similarity is not the floor's.
+        # Written like any other result, so that comparison, figures and report have the floor too. A number given as an
+        # encoder's average similarity does not apply to the floor.
         own = replace(settings, baseline="own")
         floor = Embedder(registry.resolve("tfidf"), kept)
         for task in tasks:
@@ -127,7 +127,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
 
 
 def _there(path: Path) -> Result | None:
-    """The result at `path`; None where there is none that this version reads."""
+    """The result at `path`; None if there is none that this version reads."""
     from utils.results.result_file import read_result
 
     try:
@@ -146,7 +146,7 @@ def _is_of_more(path: Path, result: Result) -> bool:
 
 
 def _other_than(path: Path, result: Result) -> str:
-    """What the result file at `path` has that `result`, which takes its place, has not; '' where they are alike."""
+    """How the result file at `path` differs from `result`, which replaces it; '' if it does not."""
     there = _there(path)
     if there is None:
         return ""
@@ -154,9 +154,9 @@ def _other_than(path: Path, result: Result) -> str:
     if there.encoder.label != result.encoder.label:
         other.append(f"encoder {there.encoder.label}")
     elif there.encoder.fingerprint != result.encoder.fingerprint:
-        other.append("other weights or another recipe")
+        other.append("different weights or a different recipe")
     if [file.sha256 for file in there.dataset_files] != [file.sha256 for file in result.dataset_files]:
-        other.append("other data")
+        other.append("different data")
     if there.dataset_items != result.dataset_items:
         other.append(f"{there.dataset_items} items")
 
@@ -172,7 +172,7 @@ def _other_than(path: Path, result: Result) -> str:
 
 
 def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
-    """The result of one encoder: as it was computed before, else from vectors, stored or computed."""
+    """The result of one encoder: an earlier one if it is stored, else computed from its vectors."""
     from utils.embed.embedder import fitted_later, truncation
     from utils.evaluation import baseline, kept_results
     from utils.results import result_file
@@ -198,7 +198,7 @@ def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Ca
             if known.embedding.truncated:
                 note(truncation(known.embedding, known.encoder))
             seconds = round(time.perf_counter() - start, 3)
-            if task.uses_baseline:  # one may have become known since
+            if task.uses_baseline:  # more may be known by now
                 averages = {**known.average_similarities, **baseline.known_elsewhere(spec, kept)}
                 known = replace(known, average_similarities=averages)
             return replace(

@@ -27,7 +27,7 @@ def parse_baseline(text: str) -> str | float:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chose, checked. own: what a task's own flags say, as it stands in the result file."""
+    """The checked choices of a user. own: the values of the task's own flags, as in the result file."""
 
     models: tuple[str, ...]
     data: str
@@ -44,12 +44,12 @@ class Settings:
     own: dict = field(default_factory=dict)
 
     def intervals(self, bounds: tuple[float, float] | None) -> dict:
-        """How `summarise` is to draw its intervals for values within `bounds`."""
+        """The arguments of `summarise` for the intervals of values within `bounds`."""
         return {"resamples": self.bootstrap, "seed": self.seed, "bounds": bounds}
 
 
 def parser(program: str, description: str, takes: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """The flags of an evaluation, or those in `takes` alone. Their defaults are the documented variables."""
+    """A parser of the flags of an evaluation, or only of those in `takes`. Documented variables are their defaults."""
     flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
@@ -74,7 +74,7 @@ def parser(program: str, description: str, takes: Mapping[str, str] | None = Non
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
-    """Checks flags and variables. Raises InputError, naming the flag or variable, for what is out of range."""
+    """The settings by flags and variables. Raises InputError, naming the flag or variable, for a value out of range."""
 
     if arguments.encoder is not None:
         if arguments.model is not None and arguments.model != arguments.encoder:

@@ -16,7 +16,7 @@ from utils.tasks import About
 
 @dataclass(frozen=True)
 class Scores:
-    """What a task makes of one encoder's vectors. items: column name to n values, `id` and the group first."""
+    """The scores of one encoder on a task. items: column name to n values, `id` and the group first."""
 
     items: dict[str, list]
     metrics: list[Metric]
@@ -24,16 +24,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the command line needs it.
+    """A task as the code that runs it needs it.
 
-    about: what is said of it.
+    about: its description.
     load: (data, limit) to the dataset and the file found, as utils.data.loading.load does.
     data_sheet: (dataset, file found) to the text that build_data prints.
     score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
-    table: results of several encoders to the text that is printed.
+    table: results of several encoders to the printed text.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
-    fits_words: whether the task fits TF-IDF itself, on a part of the texts; it gets no vectors for it then.
-    add_flags, choose: what the task's own flags are, and the settings with what they say.
+    fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
+    add_flags, choose: add the task's own flags, and return the settings with their values.
     """
 
     about: About
@@ -53,16 +53,16 @@ class Task:
 
     @property
     def uses_top_k(self) -> bool:
-        """Whether k enters its numbers."""
+        """Whether k affects its numbers."""
         return "top_k" in self.about.settings
 
     @property
     def uses_baseline(self) -> bool:
-        """Whether the average similarity enters its numbers; the threshold is one of normalized similarity."""
+        """Whether the average similarity affects its numbers; only such a task has a threshold."""
         return "threshold" in self.about.settings
 
     def settings(self, step: str, description: str, argv: Sequence[str] | None) -> Settings:
-        """What a person chose for a step of the task, `build_data` or `evaluate`: both take the same flags."""
+        """The user's settings for a step of the task, `build_data` or `evaluate`; both take the same flags."""
         flags = parser(f"{self.about.package}.{step}", description)
         self.add_flags(flags)
         arguments = flags.parse_args(argv)

@@ -14,7 +14,7 @@ from utils.transfer import results as transfer
 
 
 def detection_figures(results: Sequence[Result]) -> dict:
-    """The figures of the task by name, made inside `drawing`. results: alike, with their items."""
+    """The figures of the task by name, made inside `drawing`. results: comparable, with their items."""
     figures = {f"{DETECTION.name}_heatmap": transfer_heatmap(results)}
     for result in results:
         encoder = result_path(Path(), "", DETECTION.name, result.encoder.name).stem
@@ -27,9 +27,9 @@ def _title(result: Result, what: str) -> str:
 
 
 def transfer_heatmap(results: Sequence[Result]):
-    """Area under the ROC curve by what was trained on (rows) and tested on (columns), a panel for each encoder.
+    """AUROC by set trained on (rows) and set tested on (columns), a panel for each encoder.
 
-    Lightness goes from chance, one half or less, to 1.
+    Colours range from chance, one half or less, to 1.
     """
     sets, trains = transfer.sets_of(results[0]), transfer.trains_of(results[0])
     across = 2 if len(results) % 2 == 0 and len(sets) <= 8 else 1

@@ -24,7 +24,7 @@ def draw_all(
     note: Callable[[str], None] = lambda sentence: None,
     titles: bool = True,
 ) -> list[Path]:
-    """Draws what the results under `out` allow, in `<out>/<dataset>/figures`. Raises InputError if there are none.
+    """Draws all figures of the results in `out`, into `<out>/<dataset>/figures`. Raises InputError if there are none.
 
     note: called with a sentence for each map that can't be drawn, and for each result that is left out.
     """
@@ -66,7 +66,7 @@ def draw_all(
     if files and results:
         with drawing():
             for stem, figure in detection_figures(results).items():
-                # An encoder's name may hold a dot, which is not a suffix.
+                # The suffix is needed because an encoder's name may contain a dot.
                 written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png", titles)
     if not written and without:
         raise without[0][1]

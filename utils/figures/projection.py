@@ -19,7 +19,7 @@ from utils.store.embeddings import MAP, EmbeddingStore, default_path
 SEED = 0  # the paper's
 PERPLEXITY = 30
 NEIGHBORS = 10
-# Beyond so many prompts a map shows no more and t-SNE takes minutes; they are taken in turn from each category.
+# The most prompts of a map, as t-SNE of more takes minutes; they are taken in turn from each category.
 MOST_POINTS = 4000
 
 
@@ -28,7 +28,7 @@ class TaxonomyMap:
     """A t-SNE map of the prompts of a Safety-Taxonomy result.
 
     ids, categories: n each, of the prompts shown. points: float (n, 2), without unit.
-    nearest: n lists of ids, each prompt's nearest others by cosine among all that were evaluated, nearest first.
+    nearest: n lists of ids, of each prompt's nearest neighbours by cosine among all evaluated prompts, nearest first.
     trustworthiness: in [0, 1], how far neighbours on the map are neighbours in the encoder's space; higher is better.
     """
 
@@ -45,15 +45,15 @@ def tsne(embeddings: np.ndarray) -> np.ndarray:
     """Embeddings in two dimensions by t-SNE of their standardised columns, as the paper draws them.
 
     embeddings: (n, d), n at least 4, an array or a sparse CSR matrix.
-    Returns float32 (n, 2); near means similar, far means nothing.
-    scikit-learn's t-SNE at its defaults, perplexity 30 or a third of n if that is less.
+    Returns float32 (n, 2); near points are similar, large distances have no meaning.
+    scikit-learn's t-SNE with its defaults and perplexity 30, or a third of n if that is less.
     Safe-Embed, t-SNE of the taxonomy; van der Maaten and Hinton 2008.
     """
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
 
     if is_sparse(embeddings):
-        # Standardised columns are dense. Those of words that only other prompts have would be all 0.
+        # Standardised columns are dense. Columns of words that no prompt here has are left out, as they would be 0.
         embeddings = embeddings[:, np.unique(embeddings.indices)].toarray()
     standardised = StandardScaler().fit_transform(np.asarray(embeddings, dtype=np.float32))
     perplexity = min(PERPLEXITY, (len(standardised) - 1) / 3)
@@ -73,11 +73,11 @@ def trustworthiness(embeddings: np.ndarray, points: np.ndarray) -> float:
 
 
 def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> np.ndarray:
-    """The vectors that a result was computed from: float32 (n, d), in the order of `texts`; no model is loaded.
+    """The vectors that a result was computed from: float32 (n, d), in the order of `texts`. No model is loaded.
 
-    Those of TF-IDF are a sparse CSR matrix.
-    texts: the prompts that were evaluated, all of them where the encoder is TF-IDF, which is fitted on them.
-    Raises InputError if one is not in the store.
+    Vectors of TF-IDF are a sparse CSR matrix.
+    texts: evaluated prompts, all of them for TF-IDF, which is fitted on them.
+    Raises InputError if a vector is not in the store.
     """
     encoder = result.encoder
     if is_word_overlap(encoder):
@@ -93,7 +93,7 @@ def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> n
 def taxonomy_map(
     result: Result, ids: Sequence[str], categories: Sequence[str], texts: Sequence[str], store: EmbeddingStore
 ) -> TaxonomyMap:
-    """The map of a Safety-Taxonomy result, from the stored vectors; kept in the store once computed.
+    """The map of a Safety-Taxonomy result, from the stored vectors. The map is stored too.
 
     ids, categories, texts: n each, of the evaluated prompts. Raises InputError if a vector is not in the store.
     """
@@ -130,9 +130,9 @@ def taxonomy_maps(
     dataset: Dataset,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[TaxonomyMap]:
-    """The maps of those Safety-Taxonomy results that can be mapped; `note` is told why one can't.
+    """The maps of all Safety-Taxonomy results whose vectors are stored.
 
-    items: those of each result. dataset: the whole of the data that they are of.
+    items: of each result. dataset: all of the evaluated data. note: called with the reason for each missing map.
     """
     text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
     maps = []

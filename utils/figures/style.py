@@ -12,11 +12,11 @@ from utils.files import write_bytes_whole
 from utils.schema import shown
 
 FORMS = ("png", "svg", "pdf")
-# Encoders are told apart without colour by mark and dash, 35 of them; the colours are Okabe and Ito's.
+# Mark and dash distinguish 35 encoders without colour. The colours are Okabe and Ito's.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
-# For pages of a dark background.
+# For pages with a dark background.
 DARK = {
     "text.color": "#E8E6E3",
     "axes.labelcolor": "#E8E6E3",
@@ -27,7 +27,7 @@ DARK = {
     "axes.facecolor": "#1B1D22",
     "savefig.facecolor": "#1B1D22",
 }
-# For names that DejaVu Sans has no letters for; those that a machine lacks are left out.
+# Fonts for letters that DejaVu Sans lacks. Fonts that are not installed are skipped.
 MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei",
               "Arial Unicode MS")  # fmt: skip
 LONGEST_NAME = 200
@@ -37,7 +37,7 @@ TITLE_SIZE, PANEL_TITLE_SIZE = 10, 9
 
 @contextlib.contextmanager
 def drawing(dark: bool = False):
-    """What is drawn inside has the project's look, on a light or a dark background."""
+    """A context in which figures have the project's look, on a light or a dark background."""
     import matplotlib
     from matplotlib import font_manager
 
@@ -48,22 +48,22 @@ def drawing(dark: bool = False):
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "safe-embed",
-        "text.parse_math": False,  # a name with two dollar signs in it is a name, not a formula
+        "text.parse_math": False,  # a name with two dollar signs is not a formula
     }
     with matplotlib.rc_context({**look, **(DARK if dark else {})}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box, and whole in the SVG
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box; the SVG keeps the letter
         yield
 
 
 def ink() -> str:
-    """The colour of text on the ground that is drawn on."""
+    """The colour of text on the current background."""
     import matplotlib
 
     return matplotlib.rcParams["text.color"]
 
 
 def name(text: str) -> str:
-    """A name of an encoder, a group or a set as a figure shows it: on one line, cut only where it has no end."""
+    """A name as a figure shows it: on one line, cut at LONGEST_NAME characters."""
     return shown(text, LONGEST_NAME)
 
 
@@ -90,7 +90,7 @@ def fitted(figure, title: str, width: float, height: float):
     wanted = np.array([width, height])
 
     def resize(size) -> None:
-        """Goes to the size at which a panel is as wanted: in steps, as a little of the room grows with the figure."""
+        """Sets the figure's size so that panels have the wanted size, in steps, as the margins grow with the figure."""
         for _ in range(5):
             figure.set_size_inches(size)
             figure.get_layout_engine().execute(figure)
@@ -101,7 +101,7 @@ def fitted(figure, title: str, width: float, height: float):
 
     for panel in figure.axes:
         panel.set_title(_wrapped(panel.get_title(), width, PANEL_TITLE_SIZE), fontsize=PANEL_TITLE_SIZE)
-    resize(across_and_down * (wanted + 15) + 10)  # larger than any label, as the layout gives up where there is no room
+    resize(across_and_down * (wanted + 15) + 10)  # larger than any label, because the layout fails if there is no room
     if title:
         legends = sum(legend.get_window_extent().width for legend in figure.legends) / figure.dpi
         whole = _wrapped(title, figure.get_figwidth() - legends, TITLE_SIZE)
@@ -119,18 +119,18 @@ def fitted(figure, title: str, width: float, height: float):
 
 
 def _wrapped(title: str, width: float, size: float) -> str:
-    """A title in lines of about so many inches, 24 letters at least; a letter takes about 0.56 of the type's size."""
+    """A title in lines of about `width` inches, at least 24 letters of about 0.56 of the type's size."""
     return "\n".join(textwrap.fill(line, max(24, int(width * 72 / (0.56 * size)))) for line in title.split("\n"))
 
 
 def color_bar(figure, image, axes, height: float) -> None:
-    """What the colours of a heatmap mean, beside axes that are `height` inches high in all."""
+    """Adds a colour bar beside axes with a total height of `height` inches."""
     bar = figure.colorbar(image, ax=axes, aspect=height / 0.12, pad=0.01)
     bar.outline.set_visible(False)
 
 
 def rendered(figure, form: str) -> bytes:
-    """A figure as `png` (200 dots an inch, fewer where it is huge), `svg` or `pdf`: the same figure, the same bytes."""
+    """A figure's bytes as `png` (200 dots an inch, fewer if it is huge), `svg` or `pdf`, the same in every run."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     content = io.BytesIO()
     dots = min(200, MOST_PIXELS / max(figure.get_size_inches()))
@@ -139,7 +139,7 @@ def rendered(figure, form: str) -> bytes:
 
 
 def save(figure, path: Path, title: bool = True) -> list[Path]:
-    """Writes a figure in each of FORMS, each whole or not at all; returns the paths. title: whether it keeps its."""
+    """Writes a figure in each of FORMS, each whole or not at all; returns the paths. title: whether to keep it."""
     if not title:
         figure.suptitle("")
     written = []

@@ -12,15 +12,15 @@ from utils.results.likeness import shown_settings
 from utils.schema import SUMMARIES, Metric, Result
 from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
 
-# Categories by colour and mark, the same in every figure: Krzywinski's twelve colours for the colour-blind, in an order
-# in which neighbours differ in lightness too.
+# The colours and marks of categories, the same in every figure: Krzywinski's twelve colours for the colour-blind,
+# ordered so that neighbours differ in lightness too.
 CATEGORY_COLORS = (
     "#9F0162", "#00C2F9", "#E20134", "#009F81", "#FFC33B", "#8400CD",
     "#FF6E3A", "#008DF9", "#FFB2FD", "#A40122", "#00FCCF", "#FF5AAF",
 )  # fmt: skip
 CATEGORY_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 MAPS_DRAWN = 6
-# Beyond so many groups a heatmap has them as rows, so that it grows down the page and not out of it.
+# With more groups a heatmap has them as rows, so that it grows in height and not in width.
 MOST_COLUMNS = 24
 LEGEND_ROWS = 31
 
@@ -49,9 +49,9 @@ def _means(result: Result, metric: str) -> list:
 
 
 def heatmap(results: Sequence[Result], metric: str, title: str):
-    """A metric by encoder (rows) and type or category (columns), the mean over those last, as in the paper's tables.
+    """A metric by encoder (rows) and type or category (columns), the average last, as in the paper's tables.
 
-    More groups than MOST_COLUMNS are the rows.
+    With more groups than MOST_COLUMNS, groups are the rows.
     """
     groups = [m.group for m in _means(results[0], metric) if m.group not in ("overall", *OVERLAP_BINS)]
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
@@ -157,7 +157,7 @@ def boundary_by_overlap(results: Sequence[Result], title: str):
 
 
 def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(colour, mark) by category; the known twelve have theirs whatever others are in the data."""
+    """(colour, mark) by category. Those of the twelve known categories do not depend on the data."""
     known = list(dict.fromkeys(CATEGORIES.values()))
     others = [category for category in order if category not in known]
     places = {category: i for names in (known, others) for i, category in enumerate(names)}

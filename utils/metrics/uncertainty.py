@@ -30,8 +30,8 @@ def bootstrap_intervals(
     Expanded percentile intervals (Hesterberg 2015, arXiv 1411.5279): the percentile bootstrap of a mean of n items is
     too narrow by sqrt((n - 1) / n), and because it uses quantiles of the normal distribution instead of Student's.
     Both are corrected, with Satterthwaite's degrees of freedom for means over strata. In simulations at n = 25 the
-    percentile interval covers 93 % and this one 95 % (tests/metrics/test_uncertainty.py). If all values of a stratum are
-    at the same bound, no resample differs, and the exact binomial limit is used instead.
+    percentile interval covers 93 % and this one 95 % (tests/metrics/test_uncertainty.py). If all values of a stratum
+    are at the same bound, no resample differs, and the exact binomial limit is used instead.
     """
     values = np.asarray(values, dtype=np.float64)
     strata = np.asarray(strata, dtype=object)

@@ -14,7 +14,7 @@ from utils.schema import escaped
 from utils.tables import WIDTH
 from utils.tasks import OF_ITEMS
 
-# What the report takes of the flags of an evaluation; scripts/all_tasks.py hands them on.
+# The evaluation's flags that the report takes too; scripts/all_tasks.py passes them on.
 TAKES = {
     "encoder": "the same as --model",
     "model": "encoders that come first, with commas between; the others are those with results like theirs "

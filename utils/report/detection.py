@@ -16,7 +16,7 @@ from utils.transfer.finding import finding
 
 
 def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
-    """The section on the dataset `name`, of results like the newest one; None, and why, where none can be read.
+    """The section on dataset `name`, of results comparable with the newest, or None; and the reasons if None.
 
     first: encoders that come first, in that order; the floor comes last.
     """

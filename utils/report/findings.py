@@ -22,9 +22,9 @@ class Finding:
 
 
 def findings_of(results: Sequence[Result], comparison: Comparison | None) -> list[Finding]:
-    """What one task's results say of the best encoder among them, the floor aside.
+    """The findings on the best encoder of one task's results, TF-IDF excluded.
 
-    results: of one task, comparable, one at least. comparison: of the same results, None where there is just one.
+    results: of one task, comparable, at least one. comparison: of the same results, None if there is only one.
     """
     best = leader(results)
     others = len([result for result in results if result.encoder.name != FLOOR])
@@ -39,7 +39,7 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
 
 
 def leader(results: Sequence[Result]) -> Result:
-    """The encoder with the best average by the headline metric; the floor only where there is nothing else."""
+    """The encoder with the best average by the headline metric; TF-IDF only if there is no other."""
     others = [result for result in results if result.encoder.name != FLOOR] or list(results)
     metric = TASKS[others[0].task].headline
     sign = 1 if others[0].metric(metric, "average").better == "lower" else -1
@@ -65,15 +65,15 @@ def _challenging(best: Result, name: str, comparison: Comparison | None) -> list
     )
     found = [Finding("Safe twins", twins + _extremes(best, "normalized_similarity", "Told apart worst in", "best in"))]
     triplet = best.metric("triplet_accuracy", "average")
-    if triplet is None:  # no type has unsafe prompts of two texts
+    if triplet is None:  # no type has two different unsafe prompts
         return found
     verdict = ""
     if triplet.low is not None and triplet.high < 0.5:
-        verdict = " So it goes by the words before it goes by safety."
+        verdict = " So words weigh more than safety."
     elif triplet.low is not None and triplet.low > 0.5:
         verdict = " So safety or topic weighs more than the shared words."
     elif triplet.low is not None:
-        verdict = " It can't be told which weighs more."
+        verdict = " Neither clearly weighs more."
     blind = (
         f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
         f"{_percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "
@@ -91,7 +91,7 @@ def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Fi
         f"what has a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
         f"flag at least {_percent(flagged)} of the safe edits, each for its own original."
     )
-    # The mean edit and not the nearest: of more edits in a bin the nearest would be nearer for that alone.
+    # The mean edit, not the nearest: in a bin with more edits the nearest is nearer for that reason alone.
     bins = {name: best.metric("mean_similarity", name) for name in OVERLAP_BINS}
     words = ("word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
     there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
@@ -112,7 +112,7 @@ def _score(m: Metric) -> str:
 
 
 def _against_floor(best: Result, comparison: Comparison | None) -> str:
-    """How its average compares with what word overlap alone gets, by the test that the ranks are made of."""
+    """How its average compares with that of word overlap alone, by the test that the ranks use."""
     if comparison is None or FLOOR not in comparison.labels or best.encoder.name == FLOOR:
         return ""
     average = {cell.encoder: cell.metric.value for cell in comparison.cells if cell.group == "average"}
@@ -148,7 +148,7 @@ def _shown(m: Metric) -> str:
 
 
 def _ranking(comparison: Comparison | None) -> list[Finding]:
-    """The encoders by rank and average; nothing where the floor and one other are all there is."""
+    """The encoders by rank and average; empty if there are only TF-IDF and one other."""
     if comparison is None or len(set(comparison.labels) - {FLOOR}) < 2:
         return []
     average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}

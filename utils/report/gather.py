@@ -21,9 +21,9 @@ SEED = 42
 
 @dataclass(frozen=True)
 class Evidence:
-    """A task's results, comparable ones only, with what a section of the report is made of.
+    """A task's comparable results, with everything that a section of the report needs.
 
-    dataset: None where the prompts can't be had; notes say why, and which results are left out.
+    dataset: None if the prompts are not available. notes: the reasons, and which results are left out.
     """
 
     about: About
@@ -38,15 +38,15 @@ class Evidence:
 def gather(
     out: Path, name: str, first: Sequence[str], reference: str | None, data: str | None, choice: str | float = "auto"
 ) -> list[Evidence]:
-    """What a report on the dataset `name` is made of: of each task the results like the newest; others are noted.
+    """The evidence for a report on the dataset `name`: of each task the results comparable with the newest.
 
-    first: encoders that come first, in that order, and whose results others have to be like. reference: what the others
-    are compared with, TF-IDF if None. data: where the prompts lie, if they are neither the paper's nor the sample.
-    choice: of the average similarity, whose results go before others of the same encoder.
-    Raises InputError if there is nothing.
+    first: encoders that come first, in that order, and with whose results the others must be comparable. reference:
+    the encoder that the others are compared with, TF-IDF if None. data: the file of the prompts, unless they are the
+    paper's or the sample. choice: the average similarity whose results are preferred.
+    Raises InputError if there are no results.
     """
     gathered: list[Evidence] = []
-    without: list[str] = []  # what is said of tasks none of whose results can be read
+    without: list[str] = []  # the notes of tasks without a readable result
     for task, about in OF_ITEMS.items():
         notes: list[str] = []
         results, paths = [], []

@@ -13,7 +13,7 @@ WORST = 15
 
 
 def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, Table]]:
-    """For each encoder, the items that it gets most wrong. Texts are put into `prompts`, cells hold their keys."""
+    """For each encoder, the items that it gets most wrong. Texts are added to `prompts`, and cells have their keys."""
     view = {
         CHALLENGING.name: _worst_pairs,
         CONTRAST.name: _nearest_edits,
@@ -94,7 +94,7 @@ def _most_misplaced(evidence: Evidence, result: Result, rows: list[dict], prompt
 
 
 def map_data_of(evidence: Evidence, prompts: dict[str, str]) -> dict:
-    """The maps for the page's script. Neighbours and categories go by position among `ids`."""
+    """The maps for the page's script. Neighbours and categories are given by their index in `ids`."""
     first = evidence.maps[0]
     place = {item: i for i, item in enumerate(first.ids)}
     order = [group for group in evidence.dataset.group_order if group in set(first.categories)]

@@ -8,7 +8,7 @@ from utils.tables import flat, markdown_text
 
 
 def render_markdown(name: str, sections: Sequence[Section]) -> str:
-    """The findings and tables once more, to be pasted into a README."""
+    """The findings and tables as Markdown, for a README."""
     parts = [f"# Safe-Embed on {name}"]
     if name == "sample":
         parts.append("**SAMPLE: scores on the small set bundled here, not on the paper's data.**")

@@ -13,7 +13,7 @@ from utils.tasks import About
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows, and what it is sorted by. prompt: the key of a text that is shown once it is asked for."""
+    """A table's cell: its text, and the value it is sorted by. prompt: the key of a text that is hidden at first."""
 
     text: str
     value: float | str | None = None
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """headers: (text, whether its cells are numbers). foot: rows that stay below whatever the order."""
+    """A table. headers: (text, whether its cells are numbers). foot: rows that are not sorted."""
 
     caption: str
     headers: list[tuple[str, bool]]
@@ -36,13 +36,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """What the report shows of a task.
+    """The report's section on a task.
 
-    lead: what the numbers are, under the question. tables: the first stands above the figures, and note says how to
-    read it. figures: as `drawn` gives them. notes: what is left out, and why.
-    results: what it was made of. comparison: of these results, None where they are not compared item by item.
+    lead: a sentence on the numbers. tables: the first is above the figures. note: how to read the first table.
+    figures: as returned by `drawn`. notes: what is left out, and why. results: those that the section shows.
+    comparison: of these results, None if they are not compared item by item.
     views: for each encoder, the items that it gets most wrong. prompts: the texts that the cells refer to.
-    map: the taxonomy's, as the page's script takes it.
+    map: of the taxonomy, for the page's script.
     """
 
     about: About
@@ -60,9 +60,9 @@ class Section:
 
 
 def drawn(figures: Callable[[], dict], caption: Callable[[str], str]) -> list[dict]:
-    """Each figure as a data URI for light ground and for dark, with a caption that says what it shows.
+    """Each figure as data URIs for a light and a dark background, with its caption.
 
-    figures: makes them by name. caption: of a name.
+    figures: returns figures by name. caption: the caption of a name.
     """
     found: dict[str, dict] = {}
     for theme in ("light", "dark"):

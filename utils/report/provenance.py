@@ -7,7 +7,7 @@ from utils.report.parts import Section
 
 
 def _origin(file: str, sha256: str, dataset: str) -> dict:
-    """Where an evaluated file comes from, and under which licence, as far as its digest or name tells."""
+    """The source and licence of an evaluated file, as far as its digest or name identifies it."""
     for card in (*CARDS, XSTEST, OPENAI_MODERATION):
         if card.sha256 == sha256:
             return {"source": card.source, "licence": card.licence, "citation": card.citation}
@@ -20,7 +20,7 @@ def _origin(file: str, sha256: str, dataset: str) -> dict:
 
 
 def provenance_of(sections: Sequence[Section]) -> dict:
-    """What was evaluated, with what, where: rows of (heading, value) for each data file and each result."""
+    """The data files, the encoders with their settings, and the environment, for the page's template."""
     files = []
     for section in sections:
         for file in section.results[0].dataset_files:

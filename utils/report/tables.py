@@ -17,7 +17,7 @@ def has_intervals(about: About, results: Sequence[Result]) -> bool:
 
 
 def summary_table(sections: Sequence[Section]) -> Table | None:
-    """Encoders by the headline metrics of all tasks that compare them item by item; None where there is no such."""
+    """Encoders by the headline metrics of all tasks that compare them item by item; None if there is no such task."""
     sections = [section for section in sections if section.about.name in OF_ITEMS]
     if not sections:
         return None
@@ -48,7 +48,7 @@ def metric_cell(metric: Metric | None) -> Cell:
 def headline_table(evidence: Evidence) -> Table:
     """The headline metric by type or category: each encoder's score, its difference to the reference, and p.
 
-    Beside one of the paper's encoders, computed as the paper did, stand the paper's figure and ours minus it.
+    For one of the paper's encoders in the paper's setting, the paper's figure and the difference are added.
     """
     metric = evidence.about.headline
     first = evidence.results[0]

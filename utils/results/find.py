@@ -18,10 +18,10 @@ from utils.tasks import DETECTION
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:
-    """What a result is kept as: the encoder's name if it is just as registered, else with its fingerprint too.
+    """The name of a result's file: the encoder's name, with its fingerprint unless it is exactly as registered.
 
-    choice: the average similarity that was asked for; one that is not `auto` is in the name, so that the result lies
-    beside that of the default, which it may not replace.
+    choice: the requested average similarity. One that is not `auto` is in the name, so that the result does not replace
+    that of the default.
     """
     entry = known_encoders().get(spec.name)
     registered = (
@@ -36,7 +36,7 @@ def kept_as(spec: EncoderSpec, choice: str | float) -> str:
 
 
 def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:
-    """The encoder with its label; that of a folder names the folder it is in, as many are called `checkpoint-500`."""
+    """The encoder with its label. That of a folder includes its parent folder, as many are called `checkpoint-500`."""
     if not any(part.location for part in spec.checkpoints):
         return spec
     return replace(spec, label=spec.label.replace(spec.name, folder_label(asked) or spec.name, 1))
@@ -45,10 +45,10 @@ def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:
 def find_results(
     outs: Sequence[Path], dataset: str | None, task: str, encoders: Sequence[str], choice: str | float = "auto"
 ) -> list[Path]:
-    """Result files of a task in one or several folders: of the encoders named, in that order, or all there are.
+    """Result files of a task in one or several folders: of the named encoders, in that order, or all.
 
-    dataset: a name, or a file of the task's format; None takes the paper's, else the only one. Of all there are, those
-    of an encoder by several average similarities count once, that by `choice` before that of the default.
+    dataset: a name, or a file of the task's format; None for the paper's, else the only one. Without
+    names, results of an encoder by several average similarities count once: the one by `choice`, else the default's.
     Raises InputError if a result is missing.
     """
     if dataset is not None and task == DETECTION.name:  # sets and files with commas between
@@ -80,7 +80,7 @@ def find_results(
 
 
 def _once(files: Sequence[Path], choice: str | float) -> list[Path]:
-    """Of files that differ in the average similarity only, the one by `choice`, else that of the default, else all."""
+    """Of files that differ only in the average similarity: the one by `choice`, else the default's, else all."""
     variants: dict[Path, list[Path]] = {}
     for path in files:
         variants.setdefault(path.with_name(re.sub(r"\+[^@+]+$", "", path.stem)), []).append(path)
@@ -96,10 +96,9 @@ def _once(files: Sequence[Path], choice: str | float) -> list[Path]:
 
 
 def named(files: Sequence[Path], encoder: str) -> list[Path]:
-    """Those of the result files that an encoder's name, or a folder as its label has it, stands for.
+    """The result files of an encoder, given by its name or by a folder as in its label.
 
-    The encoder as it is registered goes before its variants, which have a fingerprint or an average similarity in
-    their name.
+    The encoder as it is registered comes before its variants, whose names have a fingerprint or an average similarity.
     """
     stem = kept_stem(encoder)
     return (
@@ -117,15 +116,15 @@ def _label(path: Path) -> str:
 
 
 def folder_label(asked: str) -> str:
-    """What a model's folder is called: its name and that of the folder it is in, as far as both were given."""
+    """A model folder's name, after that of its parent folder if it was given."""
     return "/".join([part for part in Path(asked).parts if part not in ("/", ".", "..", "~")][-2:])
 
 
 def told_apart(results: Sequence[Result], paths: Sequence[Path]) -> list[Result]:
-    """The results with encoders of which no two have the same name or the same label.
+    """The results, with encoders' names and labels made unique.
 
-    paths: their files. A name that two have becomes that of the file; a label says beside the encoder what differs:
-    the instruction, the dtype, the folder of the results, or all that the file's name says.
+    paths: their files. A name that occurs twice becomes that of the file. A label that occurs twice is extended by what
+    differs: the instruction, the dtype, the folder of the results, or the file's name.
     """
     names, labels = [], []
     for result, path in zip(results, paths, strict=True):
@@ -145,7 +144,7 @@ def _with(label: str, facet: str) -> str:
 
 
 def _distinct(choices: Sequence[Sequence[str]]) -> list[str]:
-    """One of each row's choices, the first with which all that have the row's first one differ, else the last."""
+    """For each row, the first choice that makes it differ from all rows with the same first choice, else the last."""
     first = Counter(row[0] for row in choices)
     chosen = []
     for row in choices:

@@ -9,21 +9,21 @@ from utils.results.normalization import renormalized
 from utils.schema import InputError, Result, is_word_overlap
 from utils.tasks import TASKS
 
-# What follows each definition of the average similarity; the paper's figures are means over BeaverTails too.
+# The sources of each kind of average similarity. The paper's figures are means over BeaverTails too.
 KINDS = {"beavertails": ("paper", "beavertails"), "own": ("own",)}
 
 
 def refuse_unlike(results: Sequence[Result]) -> None:
     """Raises InputError, naming the reason, if results of one task can't be compared with the first of them.
 
-    Their items are looked at where they have them.
+    Items are compared too if the results have them.
     """
     first = results[0]
 
     def refuse(other: Result, what: str, one: object, two: object) -> None:
         if one != two:
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
-            raise InputError(f"{pair}: other {what} ({one} and {two}); run both again with the same")
+            raise InputError(f"{pair}: different {what} ({one} and {two}); run both again with the same")
 
     for other in results[1:]:
         both = (first, other)
@@ -33,7 +33,7 @@ def refuse_unlike(results: Sequence[Result]) -> None:
             refuse(other, shown, *(r.settings.get(setting) for r in both))
         if _identity(first) != _identity(other):
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
-            raise InputError(f"{pair}: other items; run both again with the same data and --limit")
+            raise InputError(f"{pair}: different items; run both again with the same data and --limit")
     free = [result for result in results if not is_word_overlap(result.encoder)]
     if free and shared_kind(results) is None:
         first = free[0]
@@ -42,23 +42,23 @@ def refuse_unlike(results: Sequence[Result]) -> None:
 
 
 def _identity(result: Result) -> list[tuple]:
-    """What its items are: their ids, groups and, of detection, labels."""
+    """What identifies a result's items: their ids, groups and, in detection, labels."""
     names = ("id", TASKS[result.task].grouped_by, "label")
     columns = [values for name, values in result.items.items() if name in names]
     return list(zip(*columns, strict=True))
 
 
 def kind_of_baseline(result: Result) -> str | None:
-    """Which of the definitions the average similarity follows; None for a task that has none."""
+    """The kind of a result's average similarity; None for a task that uses none."""
     baseline = result.settings["baseline"]
     source = None if baseline is None else baseline["source"]
     return next((kind for kind, sources in KINDS.items() if source in sources), source)
 
 
 def shared_kind(results: Sequence[Result]) -> str | None:
-    """The kind of average similarity that results have or can be brought to: of several, the one that most have.
+    """The kind of average similarity that all results have or can be normalized by; of several, the most frequent.
 
-    None if there is none. Those that are fitted on the evaluated prompts have their own in any case.
+    None if there is no such kind. TF-IDF, which is fitted on the evaluated prompts, always has its own.
     """
     free = [result for result in results if not is_word_overlap(result.encoder)]
     have = Counter(map(kind_of_baseline, free))
@@ -73,9 +73,9 @@ def shared_kind(results: Sequence[Result]) -> str | None:
 
 
 def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
-    """The results, with their items, by one kind of average similarity, and a sentence on those that were by another.
+    """The results by one kind of average similarity, and a sentence on those that were by a different one.
 
-    Those are normalized again from the cosines among their items.
+    Those are normalized again from the cosines in their items.
     """
     kind = shared_kind(results)
     again = [r for r in results if not is_word_overlap(r.encoder) and kind_of_baseline(r) != kind]
@@ -92,7 +92,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
 
 
 def shown_settings(results: Sequence[Result]) -> str:
-    """What a title says of the settings of results that are side by side: k, or the kind of average similarity."""
+    """The settings of compared results, for a title: k, or the kind of average similarity."""
     first = results[0]
     if "top_k" in TASKS[first.task].settings:
         return f"k = {first.settings['top_k']}"
@@ -100,7 +100,7 @@ def shown_settings(results: Sequence[Result]) -> str:
 
 
 def side_by_side(results: Sequence[Result], paths: Sequence[Path]) -> tuple[list[Result], str]:
-    """Results of one task as they are shown together, and a sentence on those that were normalized again, or ''.
+    """Results of one task made comparable, and a sentence on those that were normalized again, or ''.
 
     results: with their items; paths: their files. Raises InputError, naming the reason, if they can't be compared.
     """

@@ -30,7 +30,7 @@ def score_pairs(
 ) -> tuple[dict[str, np.ndarray], list[Metric]]:
     """Safety-Challenging: each metric's scores of n pairs, (n,), and their means by type.
 
-    cosine, triplet: (n,), triplet accuracies among the latter. groups: n types; order: the distinct ones.
+    cosine, triplet: (n,), the pairs' cosines and triplet accuracies. groups: n types; order: the distinct ones.
     b: the average similarity. threshold: of pairwise accuracy. resamples, seed: of the bootstrap.
     """
     normalized = metrics.normalized_similarity(cosine, b)
@@ -55,14 +55,14 @@ def score_edits(
 ) -> tuple[dict[str, np.ndarray], list[Metric]]:
     """Safety-Contrast: each metric's scores of n originals, (n,), their means by category, and by word-overlap bin.
 
-    cosine, triplet, overlap: (n, m), of original i with its edit j. Every score of an original is a mean (the
-    boundary: the largest) over its edits; in a bin, over its edits there. Otherwise as `score_pairs`.
+    cosine, triplet, overlap: (n, m), of original i with its edit j. Every score of an original is a mean over its
+    edits (boundary similarity: the largest), in a bin over the edits in it. Other parameters are as in `score_pairs`.
     """
     normalized = metrics.normalized_similarity(cosine, b)
     accurate = metrics.pairwise_accuracy(normalized, threshold)
 
     def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """chosen: bool (n, m), the edits that count; an original without any gets NaN."""
+        """Scores over the chosen edits, bool (n, m); NaN for an original without any."""
         means = [metrics.mean_over_edits(values, chosen) for values in (normalized, accurate, triplet)]
         return dict(zip(EDIT_METRICS, (metrics.boundary_similarity(normalized, chosen), *means), strict=True))
 
@@ -79,7 +79,7 @@ def score_edits(
 
 
 def _drawn(metric: str, n: int, resamples: int, seed: int) -> dict:
-    """How `summarise` is to summarise a metric of n items."""
+    """The arguments with which `summarise` draws a metric's intervals."""
     return {
         "chance": np.full(n, 0.5) if metric == "triplet_accuracy" else None,
         "resamples": resamples,
@@ -89,12 +89,12 @@ def _drawn(metric: str, n: int, resamples: int, seed: int) -> dict:
 
 
 def by_edit(name: str, values: np.ndarray) -> dict[str, list[float]]:
-    """Items' columns `<name>_1` and so on of an array (n, m), a column for each edit."""
+    """The columns `<name>_1` to `<name>_m` of the items, from an array (n, m) with a column for each edit."""
     return {f"{name}_{j}": column for j, column in enumerate(values.T.tolist(), 1)}
 
 
 def renormalized(result: Result, source: str) -> Result:
-    """The result as a run with another average similarity would have given it, from the raw cosines in its items.
+    """The result of a run with a different average similarity, computed from the raw cosines in the items.
 
     result: of Safety-Challenging or Safety-Contrast, with its items. source: one of its `average_similarities`.
     """
@@ -121,5 +121,5 @@ def renormalized(result: Result, source: str) -> Result:
 
 
 def _numbers(column: Sequence) -> np.ndarray:
-    """A column as it is computed or read, where '' is what is not defined: float (n,)."""
+    """A column of the items as numbers, float (n,); '' becomes NaN."""
     return np.array([float("nan") if value == "" else float(value) for value in column])

@@ -19,7 +19,7 @@ from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metr
 from utils.tasks import DETECTION
 
 SCHEMA = 1
-# Of a metric, what every row has.
+# The keys that every metric has in a result file.
 ALWAYS = ("metric", "group", "value", "n", "better", "low", "high")
 SETTINGS = {"top_k", "threshold", "bootstrap", "seed", "baseline"}
 PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
@@ -41,7 +41,7 @@ def environment(device: str | None) -> dict:
 
 
 def _commit() -> str | None:
-    """The checked-out commit, with `+changes` where tracked files differ from it; None outside of git."""
+    """The checked-out commit, followed by `+changes` if tracked files differ from it; None outside of git."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
@@ -56,7 +56,7 @@ def _commit() -> str | None:
 
 
 def kept_stem(encoder: str) -> str:
-    """An encoder's name as its files have it: a slash or colon becomes two hyphens."""
+    """An encoder's name in file names: a slash or colon becomes two hyphens."""
     return encoder.replace("/", "--").replace(":", "--")
 
 
@@ -66,10 +66,10 @@ def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
 
 
 def write_result(result: Result, out: Path, name: str | None = None) -> Path:
-    """Writes the result file and, beside it, `<name>.items.csv`, each whole or not at all; returns the former.
+    """Writes the result file and `<name>.items.csv`, each whole or not at all; returns the path of the result file.
 
-    name: what it is kept as, the encoder's name if None. The result file goes last and has the items' digest, so that
-    one of another run is told by it.
+    name: of the file, the encoder's name if None. The result file is written last and has the items' digest, which
+    shows whether both are of the same run.
     """
     path = result_path(out, result.dataset_name, result.task, name or result.encoder.name)
     text = io.StringIO()
@@ -85,7 +85,7 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
 
 
 def items_path(path: Path) -> Path:
-    """Where the items of the result file at `path` lie."""
+    """The path of the items of the result file at `path`."""
     return path.with_name(f"{path.stem}.items.csv")
 
 
@@ -115,9 +115,9 @@ def document_of(result: Result) -> dict:
 
 
 def result_of(document: dict) -> Result:
-    """The result that a result file's content stands for, without its items.
+    """The result in a result file's content, without its items.
 
-    Raises ValueError, KeyError or TypeError if it is not one that this version writes.
+    Raises ValueError, KeyError or TypeError if this version does not write such content.
     """
     if document["schema"] != SCHEMA or SETTINGS - document["settings"].keys():
         raise ValueError("another schema, or settings missing")
@@ -138,7 +138,7 @@ def result_of(document: dict) -> Result:
 
 
 def _metric_of(task: str, row: dict) -> Metric:
-    """A metric as a result file has it; files written before it had fields for its parts name them in two strings."""
+    """A metric of a result file. Older files have its parts only inside the two strings `metric` and `group`."""
     metric = Metric(**row)
     parts: dict = {}
     if "@" in metric.metric and metric.k is None:
@@ -152,10 +152,10 @@ def _metric_of(task: str, row: dict) -> Metric:
 
 
 def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
-    """The result in a file with the per-item scores beside it: column to n texts, `id` and the group first.
+    """The result in a file, with its items: column to n texts, `id` and the group first.
 
-    numbers: columns that must be there and hold a number for every item; a score that is not defined is ''.
-    Raises InputError if either file can't be read or is none of ours, or if they are not of one run.
+    numbers: columns that must exist and hold a number, or '' for an undefined score, for every item.
+    Raises InputError if either file can't be read, is not a result file, or if the two are not of the same run.
     """
     document = _document(path)
     beside = shown_path(items_path(path))
@@ -180,12 +180,12 @@ def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
 
 
 def rows_of(result: Result) -> list[dict]:
-    """The items of a result, each as column to value."""
+    """The items of a result, each a dict of column to value."""
     return [dict(zip(result.items, row, strict=True)) for row in zip(*result.items.values(), strict=True)]
 
 
 def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The items alone that `read_with_items` reads, each as column to text."""
+    """The items that `read_with_items` reads, each a dict of column to text."""
     return rows_of(read_with_items(path, numbers))
 
 
@@ -197,12 +197,12 @@ def _is_number(text: str | None) -> bool:
 
 
 def read_result(path: Path) -> Result:
-    """Reads a result file, without its items. Raises InputError if it is not one that this version writes."""
+    """The result in a file, without its items. Raises InputError if this version does not write such files."""
     return result_of(_document(path))
 
 
 def _document(path: Path) -> dict:
-    """A result file's content, of which `result_of` makes a result. Raises InputError if it can't."""
+    """A result file's content, valid for `result_of`. Raises InputError if it is not valid."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:

@@ -12,10 +12,10 @@ from utils.tasks import TASKS
 def group_table(
     results: Sequence[Result], metric: str, groups: Sequence[str] | None = None, heading: str = "type"
 ) -> str:
-    """A metric by group: a column for each result, then chance and ceiling where they exist.
+    """A metric by group: a column for each result, then chance and ceiling if they exist.
 
-    results: of one task on one dataset. Beside a paper encoder on the paper's data stand the paper's figure and
-    ours minus the paper's. groups: which, in order; all of the metric's, average and overall last, if None.
+    results: of one task on one dataset. For one of the paper's encoders on the paper's data, the paper's figure and the
+    difference (ours minus the paper's) are added. groups: in order; all, average and overall last, if None.
     """
     rows = {m.group: m for m in results[0].metrics if m.metric == metric}
     groups = [group for group in (groups or rows) if group in rows]
@@ -54,7 +54,7 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
 
 
 def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
-    """The paper's figures for these groups, if the result is of one of its encoders, on all of its data, as it did."""
+    """The paper's figures for these groups if the result is of one of its encoders in its setting, else None."""
     about = TASKS[result.task]
     key = about.paper_figures if metric == about.headline else None
     entry = paper_entry(result.encoder)
@@ -67,7 +67,7 @@ def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[f
 
 
 def is_papers_setting(result: Result) -> bool:
-    """Whether a result was computed on the whole of the paper's data, with the paper's k and average similarity."""
+    """Whether a result was computed on all of the paper's data, with the paper's k and average similarity."""
     whole = {(card.sha256, card.rows) for card in CARDS}
     return (
         all((file.sha256, file.rows) in whole for file in result.dataset_files)

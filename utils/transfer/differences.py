@@ -21,13 +21,13 @@ from utils.transfer.results import (
     trains_of,
 )
 
-# Of whole groups of prompts, for a p-value; more where there are many to correct.
+# The least number of resamples for a p-value; more if many p-values are corrected.
 LEAST_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two detectors or encoders on the same prompts: their areas' difference, and its Holm-corrected p-value."""
+    """The difference of two detectors' or encoders' AUROC on the same prompts, with its Holm-corrected p-value."""
 
     group: str
     one: str
@@ -39,10 +39,10 @@ class Difference:
 def areas(
     scored: Sequence[tuple[Result, str]], resamples: int, seed: int = 42
 ) -> list[dict[str, tuple[float, np.ndarray]]]:
-    """Areas under the ROC curve by group, and what each is in resamples of whole groups of prompts, the same for all.
+    """For each of `scored`: group to AUROC, and its values in resamples of whole groups of prompts.
 
-    scored: results of the same prompts, with their items, and the detector of each. Groups are every set trained on and
-    tested, then `within`, `across` and `others`, the means over those.
+    scored: results on the same prompts, with their items, and the detector of each. All use the same resamples. Groups
+    are all pairs of sets trained on and tested, then the means `within`, `across` and `others`.
     """
     first = scored[0][0]
     sets, trains = sets_of(first), trains_of(first)
@@ -78,12 +78,12 @@ def areas(
 
 
 def resamples_for(differences: int) -> int:
-    """How many resamples so many differences need, for Holm's correction of the least p-value to leave 0.02 of it."""
+    """The number of resamples with which the smallest p-value is about 0.02 after Holm's correction."""
     return max(LEAST_RESAMPLES, 50 * differences)
 
 
 def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Difference]:
-    """The first result against each other one by the headline detector, for every set trained on and tested.
+    """The differences of the first result from each other one by the headline detector, for every pair of sets.
 
     results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
     """
@@ -94,14 +94,14 @@ def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Diffe
 
 
 def detector_differences(result: Result, seed: int = 42) -> list[Difference]:
-    """The headline detector against each other one of the same encoder, in the same way."""
+    """The differences of the headline detector from each other one of the same encoder, in the same way."""
     kind = headline_kind(result)
     others = [other for other in kinds_of(result) if other not in (kind, *CONTROLS)]
     return _differences([(result, one, plain_name(one)) for one in (kind, *others)], seed)
 
 
 def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[Difference]:
-    """The first of (result, detector, title) against each other one."""
+    """The differences of the first (result, detector, title) from each other one."""
     if len(scored) < 2:
         return []
     first = scored[0][0]

@@ -3,15 +3,15 @@
 from utils.schema import Metric, Result
 from utils.transfer.results import group_of, headline_kind, metric_of, plain_name, sets_of
 
-# A threshold that was to flag 5 % and flags twice that, or an area so much lower, is not to be trusted elsewhere.
+# A threshold for 5 % false alarms should not be trusted on a set where it gives more than twice as many.
 MOST_FALSE_POSITIVES = 0.10
 
 
 def finding(result: Result) -> str:
-    """What a result says of trust, in sentences whose every number is computed from it.
+    """Sentences on which thresholds of a result can be trusted on other sets.
 
-    For each set trained on: its area within, the worst elsewhere of those that are not to be trusted, or of all, and
-    what its threshold does there.
+    For each set trained on: its AUROC within the set, the worst AUROC among the sets where it should not be trusted (or
+    among all), and what its threshold does there.
     """
     kind, sets = headline_kind(result), sets_of(result)
     label = f"{plain_name(kind)} on {result.encoder.label}"
@@ -44,8 +44,8 @@ def finding(result: Result) -> str:
 def distrust(within: Metric, elsewhere: Metric, false_positive_rate: float) -> bool:
     """Whether a detector's threshold should not be trusted on another set.
 
-    That is where the area there can't be told from chance, or is below that within, beyond both intervals (0.05 for
-    either where there are none), or where the threshold for 5 % false alarms gives more than 10 % there.
+    True if the AUROC there is not distinguishable from chance, if it is below the AUROC within by more than both
+    intervals (0.05 each if there are none), or if the threshold for 5 % false alarms gives more than 10 % there.
     """
     (least, _), (low, high) = (
         (m.value - 0.05, m.value + 0.05) if m.low is None else (m.low, m.high) for m in (within, elsewhere)

@@ -11,7 +11,7 @@ from utils.results.result_file import items_path, read_result, read_with_items
 from utils.schema import InputError, Metric, Result
 from utils.tasks import DETECTION
 
-# The first that was evaluated is the one that matrix, details and findings are of.
+# Matrix, details and findings are of the first of these that was evaluated.
 HEADLINE_KINDS = ("logistic_regression", "centroid_difference", "knn_vote", "nearest_unsafe")
 CONTROLS = ("prompt_length", "shuffled_labels")
 OTHERS = "others"
@@ -19,12 +19,12 @@ WITHIN, ACROSS = "within", "across"
 
 
 def metric_of(name: str, kind: str) -> str:
-    """How a result file names a metric of a detector."""
+    """The name of a detector's metric in a result file."""
     return f"{name}/{kind}"
 
 
 def group_of(train: str, test: str) -> str:
-    """How a result file names what was trained on one set and tested on another."""
+    """The name of a pair of sets, trained on and tested, in a result file."""
     return f"{train} -> {test}"
 
 
@@ -35,7 +35,7 @@ def kinds_of(result: Result) -> list[str]:
 
 
 def headline_kind(result: Result) -> str:
-    """The detector that a result is summed up by: logistic regression where it was evaluated."""
+    """The detector that summarises a result: logistic regression if it was evaluated."""
     there = kinds_of(result)
     return next(kind for kind in (*HEADLINE_KINDS, *there) if kind in there)
 
@@ -46,7 +46,7 @@ def sets_of(result: Result) -> list[str]:
 
 
 def trains_of(result: Result) -> list[str]:
-    """What was trained on, in order, `others` last where it is there."""
+    """The training sides in order, `others` last if there is one."""
     has_others = any(m.train == OTHERS for m in result.metrics)
     return [*sets_of(result), *([OTHERS] if has_others else [])]
 
@@ -54,7 +54,7 @@ def trains_of(result: Result) -> list[str]:
 def read(path: Path) -> Result:
     """A result file with its items: `id`, `set`, `label`, `group`, and the scores of every detector but the shuffled.
 
-    Raises InputError if a file is missing or is none of ours.
+    Raises InputError if a file is missing or is not a result file.
     """
     result = read_result(path)
     scores = [f"{kind}/{train}" for kind in kinds_of(result) if kind != CONTROLS[1] for train in trains_of(result)]
@@ -69,7 +69,7 @@ def read(path: Path) -> Result:
 
 
 def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """The results, with their items, that can be compared with the newest, and a sentence for each other one."""
+    """The results, with their items, that can be compared with the newest, and a sentence on each of the others."""
     found, paths, notes = [], [], []
     for path in files:
         try:
