@@ -173,7 +173,7 @@ class Run:
                 if failures >= FAILURES_IN_A_ROW and self.stop is None:
                     self.stop = InputError(
                         f"{openai_api.host()}: {failures} requests in a row failed "
-                        f"({self.unanswered[row.id]}); the answers are kept, run again to go on"
+                        f"({self.unanswered[row.id]}); the answers are kept, run again to continue"
                     )
                 bar.set_postfix_str("" if self.price is None else f"${self.spent:.2f}")
                 bar.update(1)
@@ -187,7 +187,7 @@ class Run:
         if self.stop is not None:
             raise self.stop
         if stopped_for_cost:
-            self.note(f"stopped at --max-cost {self.order.max_cost}: ${self.spent:.2f} spent; run again to go on")
+            self.note(f"stopped at --max-cost {self.order.max_cost}: ${self.spent:.2f} spent; run again to continue")
 
     @contextlib.contextmanager
     def _interruptible(self):
@@ -277,7 +277,7 @@ class Run:
                 ) from None
             except openai.APIConnectionError:
                 raise InputError(
-                    f"--batch: {openai_api.host()} can't be reached; the batch goes on there, run again to fetch it"
+                    f"--batch: {openai_api.host()} can't be reached; the batch continues there, run again to fetch it"
                 ) from None
 
     def _fatal(self, error) -> InputError | None:

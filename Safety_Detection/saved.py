@@ -49,7 +49,7 @@ class SavedDetector:
 
 
 def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
-    """The vectors of texts that a detector scores, (n, d) of length 1 (or 0), and which texts were truncated, bool (n,).
+    """The vectors of texts, (n, d) of length 1 (or 0), and which texts were truncated, bool (n,).
 
     Sparse for TF-IDF. ids: the names of the texts, for errors.
     """

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def finished(*command, **environment: str) -> str:
-    """Runs Python with these arguments from the repository's root to its end; returns its standard output.
+    """The standard output of Python, run with these arguments in the repository's root.
 
     Raises InputError with the last line of its standard error if it fails.
     """
@@ -23,14 +23,14 @@ def finished(*command, **environment: str) -> str:
 
 
 def refuse_failure(command, status: int, said: str) -> None:
-    """Raises InputError with the last line of what a command said if its status is not 0."""
+    """Raises InputError with the last line of a command's output if its status is not 0."""
     if status:
         last = (said.strip().splitlines() or ["(it said nothing)"])[-1].removeprefix("error: ")
         raise InputError(f"{shown(' '.join(map(str, command[:2])))} ended with status {status}: {last}")
 
 
 def positive(text: str, where: str) -> float:
-    """The number above 0 that a flag holds. Raises InputError, naming `where`, for anything else."""
+    """The positive number that a flag holds. Raises InputError, naming `where`, for anything else."""
     try:
         value = float(text)
     except ValueError:

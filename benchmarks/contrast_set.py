@@ -1,9 +1,9 @@
-"""How near a run of the contrast set comes to what its server allows.
+"""The time of a contrast-set run, beside the least that its server allows.
 
     python benchmarks/contrast_set.py [--prompts 939] [--seconds 0.2] [--concurrency 32]
 
-A server on loopback takes so many seconds an answer. Prints the seconds of the run, the least that they can be (prompts
-x seconds / concurrency), their ratio, and the most requests that were under way at once.
+A server on loopback takes `--seconds` for each answer. Prints the seconds of the run, the least possible (prompts x
+seconds / concurrency), their ratio, and the most requests that were running at once.
 """
 
 import sys

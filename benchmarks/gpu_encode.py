@@ -11,7 +11,7 @@ least, a row for each budget, and at the end the least budget that is enough for
 of utils/encoders/loaders.py should be. Only the forward pass is timed: no tokenizer, no copying to the card, no
 pooling.
 
-Exit status 3 if a model could not be measured, 2 where there is no such GPU.
+Exit status 3 if a model could not be measured, 2 if there is no such GPU.
 """
 
 import gc
@@ -42,9 +42,9 @@ TEXTS_OF_LENGTH = (
 SHORTEST = 6
 BUDGETS = "2048,4096,8192,16384,32768,65536,131072"
 REFERENCE_BATCH = 32
-# A budget does for a model if it reaches this share of the tokens per second of its best one.
+# A budget is sufficient for a model if it reaches this share of the tokens per second of its best one.
 NEARLY_BEST = 0.95
-# Dense bfloat16 as the makers state it, by the name that the driver gives.
+# Dense bfloat16 operations by the makers' data sheets, by the driver's name of the card.
 PEAK_FLOPS = {
     "NVIDIA H200": 989e12,
     "NVIDIA H100 80GB HBM3": 989e12,
@@ -60,10 +60,10 @@ PEAK_FLOPS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model sets its arithmetic.
+    """The sizes that determine a model's arithmetic.
 
-    weights: those of the matrices that every token is multiplied by; an embedding table is only looked up. layers: how
-    many attend. width: heads times the size of a head.
+    weights: those of the matrices that every token is multiplied by; an embedding table is only looked up. layers: the
+    number of attention layers. width: heads times the size of a head.
     """
 
     weights: int
@@ -129,7 +129,7 @@ def lengths_of(texts: int) -> np.ndarray:
 
 
 def inputs(lengths: np.ndarray, batches: Sequence[np.ndarray], vocabulary: int, left: bool, device: str) -> list[dict]:
-    """What the model takes of each batch: random tokens and the mask, (n, longest), padded on the `left` or right."""
+    """The model's inputs for each batch: random tokens and the mask, (n, longest), padded on the `left` or right."""
     import torch
 
     made = []
@@ -163,7 +163,7 @@ def seconds_of(work: Callable[[], None], repeats: int, device: str) -> float:
 
 
 def matmul_flops(size: int, device: str) -> float:
-    """Operations per second of a square bfloat16 matrix product: what the card gives to a single large one."""
+    """Operations per second of a square bfloat16 matrix product: what the card reaches for a single large one."""
     import torch
 
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))

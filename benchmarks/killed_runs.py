@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import ROOT, refuse_failure
 from utils import cli
 
-# The evaluation as it is, but for a line that is written when a batch has been encoded.
+# The evaluation, with a line written after each encoded batch.
 EVALUATION = """
 import json, sys
 from utils.encoders import loaders
@@ -53,7 +53,7 @@ def main() -> int:
         batches, distinct = len(log), sum(log)
         print(f"undisturbed: {distinct} distinct texts in {batches} batches, the largest of {max(log)}")
         for kill in range(kills):
-            # Anywhere from the first batch to the last: a run goes on where the one before it stood.
+            # Anywhere from the first batch to the last: a run continues where the previous one ended.
             after = moments.randint(1, max(1, batches // kills))
             _, status, log = run(Path(scratch) / "killed", settings.data, batches=after, moments=moments)
             print(f"kill {kill + 1:2}: status {status}, {sum(log)} texts encoded so far in all runs", flush=True)
@@ -70,10 +70,10 @@ def main() -> int:
 def run(
     folder: Path, data: str, batches: int | None = None, moments: random.Random | None = None
 ) -> tuple[list | None, int, list[int]]:
-    """One evaluation; with `batches`, killed a random moment after it has encoded so many more.
+    """One evaluation; with `batches`, killed at a random moment after that many more batches.
 
     Returns the metrics of its result file, its status, and the sizes of all batches that were encoded in `folder`.
-    Raises InputError with what it said if it ended by itself, and badly.
+    Raises InputError with its message if it failed by itself.
     """
     folder.mkdir(exist_ok=True)
     log = folder / "log"

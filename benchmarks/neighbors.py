@@ -105,7 +105,7 @@ def machine() -> str:
 
 
 def child(task: dict) -> dict:
-    """What a process of its own measures."""
+    """The measurements of one process."""
     return json.loads(finished("benchmarks/neighbors.py", "--measure", json.dumps(task)))
 
 
@@ -177,7 +177,7 @@ def embeddings(n: int, dimension: int) -> np.ndarray:
 
 
 def without_itself(found: np.ndarray) -> np.ndarray:
-    """faiss's (n, k + 1) without the row itself, or without its last where the row is not among them."""
+    """faiss's (n, k + 1) without the row itself, or without the last one if the row is not among them."""
     mine = found == np.arange(len(found))[:, None]
     mine[~mine.any(axis=1), -1] = True
     return found[~mine].reshape(len(found), -1)
@@ -189,7 +189,7 @@ def agreement(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has had resident."""
+    """The peak resident memory of this process, in MiB."""
     status = Path("/proc/self/status")
     if status.is_file():
         return next(int(line.split()[1]) for line in status.open() if line.startswith("VmHWM")) / 2**10

@@ -38,7 +38,7 @@ NUMBERS = {
     "safety_contrast": ("contrast", "boundary_similarity", "mean_similarity"),
     "safety_taxonomy": ("taxonomy", "categorical_purity"),
 }
-# The evaluation as all.sh runs it, with the made-up texts in BeaverTails' place, and a line on what it imported.
+# The evaluation as all.sh runs it, with made-up texts instead of BeaverTails, and a line on whether torch was imported.
 EVALUATION = """
 import importlib, json, os, sys
 from utils.embed import average_similarity
@@ -50,7 +50,7 @@ status = evaluate_all(tasks, "scripts.all_tasks", sys.argv[2:])
 print("torch" in sys.modules, file=sys.stderr)
 sys.exit(status)
 """
-# What no run from nothing can do without: the imports, the model, and the vectors of every text.
+# The least work of a run from nothing: the imports, the model, and the vectors of every text.
 ALONE = """
 import json, sys
 from utils.embed.embedder import Embedder
@@ -88,7 +88,7 @@ class Cost:
     peak: float = 0.0
 
     def run(self, command: list[str], **environment: str) -> str:
-        """Runs a command to its end and adds what it cost; returns what it wrote."""
+        """Runs a command, adds its cost, and returns its output."""
         start = time.perf_counter()
         with tempfile.TemporaryFile("w+") as written:
             process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=written, stderr=written)
@@ -180,7 +180,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         worst = max([worst, *(abs(theirs[metric] - mine[metric, "average"]) for metric in metrics)])
     print(f"largest difference of a number to the naive twin's: {worst:.1e}\n")
 
-    # With another seed nothing is kept, so both are scored anew; the least of three, as the difference is small.
+    # A different seed finds no stored scores. The least of three, as the difference is small.
     with_intervals = min(ours("with", "--seed", str(i))[0].seconds for i in (1, 2, 3))
     without = min(ours("without", "--seed", str(i), "--bootstrap", "0")[0].seconds for i in (1, 2, 3))
     intervals = with_intervals - without
@@ -198,7 +198,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         starts.append(time.perf_counter() - start)
     print(f"--help {statistics.median(starts):.2f} s\n")
 
-    # bfloat16 is many times as slow on a CPU without instructions for it, so it is measured on a part.
+    # bfloat16 is many times slower on a CPU without instructions for it, so only a part is measured.
     part, tasks = texts[:1000], ("Safety_Challenging", "Safety_Taxonomy")
     (folder / "texts.json").write_text(json.dumps(texts))
     (folder / "part.json").write_text(json.dumps(part))

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from utils import cli  # noqa: E402
 from utils.encoders import registry  # noqa: E402
 
-# The evaluation as it is, but for the account of its steps.
+# The evaluation, with time and memory of its steps.
 EVALUATION = """
 import functools, importlib, sys, time
 start = time.perf_counter()

@@ -190,7 +190,7 @@ def _finish(job: Job) -> int:
     missing = missing_shards(job)
     if missing:
         raise Unfinished(
-            f"{shown_path(job.shard_path(missing[0]))}: not there, though it was made; run the same command to go on"
+            f"{shown_path(job.shard_path(missing[0]))}: missing, although it was made; run the same command to continue"
         )
     columns = (pq.read_table(job.shard_path(shard), columns=["truncated"]) for shard in range(job.shards))
     cut = sum(pc.sum(column["truncated"]).as_py() for column in columns)
