@@ -44,7 +44,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "--detectors",
         metavar="NAMES",
         default=",".join(KINDS),
-        help=f"with commas between (default {', '.join(KINDS)})",
+        help=f"detectors to evaluate, separated by commas (default {', '.join(KINDS)})",
     )
 
 

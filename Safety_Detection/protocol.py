@@ -103,8 +103,8 @@ def check(dataset: LabelledDataset) -> None:
         for name, rows in training_sides(dataset, test).items():
             if not enough(dataset, rows):
                 raise InputError(
-                    f"--data: set '{name}' has too little left to train on without the texts of '{test}' "
-                    "too; leave one of the two out"
+                    f"--data: set '{name}' has too little left to train on without the texts that "
+                    f"'{test}' has too; leave one of the two out"
                 )
 
 

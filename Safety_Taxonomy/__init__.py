@@ -1,3 +1,3 @@
 """Safety-Taxonomy: do unsafe prompts of one category lie together?"""
 
-import utils  # noqa: F401  (tells where the packages are missing, before the first of them is imported)
+import utils  # noqa: F401  (reports missing packages before one of them is imported)

@@ -11,19 +11,19 @@ ENV_FILE = ROOT / ".env"
 # Every variable that the program reads: its default, its reader and its purpose. A test checks that `.env.example`
 # says the same.
 VARIABLES = {
-    "MODEL": ("all-minilm-l6-v2", "evaluations", "encoder, or several with commas between"),
+    "MODEL": ("all-minilm-l6-v2", "evaluations", "encoder, or several, separated by commas"),
     "DATA": ("auto", "evaluations, build_data", "auto, paper, sample or a file"),
     "TOP_K": ("10", "Safety_Taxonomy, Safety_Detection", "neighbours counted by Categorical Purity and by knn_vote"),
     "THRESHOLD": ("0.5", "Safety_Challenging, Safety_Contrast", "limit of pairwise accuracy"),
     "BASELINE": ("auto", "Safety_Challenging, Safety_Contrast", "auto, paper, beavertails, own or a number"),
-    "DEVICE": ("auto", "encoders", "auto, cuda, mps or cpu, several with commas between"),
+    "DEVICE": ("auto", "encoders", "auto, cuda, mps or cpu, or several, separated by commas"),
     "DTYPE": ("auto", "encoders", "auto, float32, bfloat16 or float16"),
     "OUT": ("results", "evaluations", "folder of the result files"),
     "SOURCE": ("", "scripts/get_contrast_set.sh", "paper or sample; empty has GPT write a set"),
     "SAFE_EMBED_DATA_DIR": ("", "data sources", "a folder that holds the datasets already"),
     "SAFE_EMBED_CACHE_DIR": (".cache", "embedding store", "where embeddings are kept"),
     "OPENAI_API_KEY": ("", "OpenAI API", "key for text-embedding-3 and openai:MODEL"),
-    "OPENAI_BASE_URL": ("", "OpenAI API", "another server that speaks the same"),
+    "OPENAI_BASE_URL": ("", "OpenAI API", "a different server with the same API"),
     "HF_TOKEN": ("", "Hugging Face hub", "token for gated models"),
     "HF_ENDPOINT": ("", "Hugging Face hub", "a mirror of the hub"),
     "HF_HOME": ("", "Hugging Face hub", "where models and datasets are cached"),

@@ -8,6 +8,7 @@ from utils import config, network
 from utils.schema import InputError
 
 DEFAULT_HOST = "api.openai.com"
+AGAIN = "the answers so far are kept; run again to continue"
 
 
 def host() -> str:
@@ -105,7 +106,6 @@ def error_code(error) -> str | None:
 def refusal(error, model: str, retries: int) -> str:
     """What an error of the API means. The server's own words may quote a part of the key or of a prompt."""
     where, status, code = host(), error.status_code, error_code(error)
-    again = "the answers so far are kept; run again to continue"
     if status == 401:
         return f"{where} refused the key in OPENAI_API_KEY"
     if status == 403:
@@ -113,9 +113,9 @@ def refusal(error, model: str, retries: int) -> str:
     if status == 404:
         return f"{where} has no model {model}"
     if code == "insufficient_quota":
-        return f"the account at {where} has no credit left; {again}"
+        return f"the account at {where} has no credit left; {AGAIN}"
     if status == 429:
-        return f"{where} still limits the rate after {retries + 1} tries; {again} later"
+        return f"{where} still limits the rate after {retries + 1} tries; {AGAIN} later"
     if status >= 500:
-        return f"{where} failed {retries + 1} times (status {status}); {again}"
+        return f"{where} failed {retries + 1} times (status {status}); {AGAIN}"
     return f"{where} refused a request (status {status}{f', {code}' if code else ''})"

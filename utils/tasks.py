@@ -41,7 +41,7 @@ class About:
 
 
 _BY_GROUP = {
-    "heatmap": "{metric}: by {rows}, an encoder a row; the last column is the average",
+    "heatmap": "{metric} by {rows}, one row for each encoder; the last column is the average",
     "average": "{metric}: the average of each encoder{interval}, best first",
 }
 

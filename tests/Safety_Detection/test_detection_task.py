@@ -260,7 +260,7 @@ def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
     for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
         rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
     said = finding(made_up(rows))
-    assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: it is out of reach there") == 2
+    assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: no score reaches it there") == 2
     assert "holds" not in said
 
 

@@ -472,7 +472,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeyp
     captured, finished = capfd.readouterr(), len(contents(output))
     assert captured.out == "" and len(captured.err.splitlines()) == 4
     last = captured.err.splitlines()[-1]
-    assert "4 workers died over rows 31 to 40, often for want of memory; the shards that are finished stay" in last
+    assert "4 workers died over rows 31 to 40, often for lack of memory; finished shards are kept" in last
     assert 0 < finished < 6
     monkeypatch.setattr(loading, "load", lambda spec: workers.Lengths())
     assert run(made[0], output) == 0

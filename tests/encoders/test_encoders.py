@@ -19,7 +19,7 @@ from utils.encoders import __main__ as encoders_main
 from utils.encoders import loading, paper, registry, tfidf
 from utils.encoders.loading import load
 from utils.encoders.registry import resolve
-from utils.schema import EncoderOptions, InputError
+from utils.schema import EncoderOptions, InputError, is_word_overlap
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,12 @@ def test_every_registry_encoder_keeps_its_fingerprint(pinned):
     """A fingerprint that moves takes every vector that people have stored with it."""
     kept = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
     assert {name: resolve(name).fingerprint for name in registry.known_encoders()} == kept
+
+
+def test_one_registry_encoder_is_word_overlap(pinned):
+    specs = [resolve(name) for name in registry.known_encoders()]
+    assert [spec.name for spec in specs if is_word_overlap(spec)] == ["tfidf"]
+    assert [spec.name for spec in specs if is_word_overlap(spec.info())] == ["tfidf"]
 
 
 ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from hashlib import sha256
 
@@ -446,6 +447,19 @@ def test_sample_scores_equal_the_slow_oracles(tmp_path):
     vectors = tfidf.fit_words([row["question"] for row in rows])[1].toarray().astype(float)
     purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
     assert [float(row["categorical_purity"]) for row in items(tmp_path, TAXONOMY)] == pytest.approx(purity)
+
+
+def test_the_matrix_of_tfidf_is_never_dense(tmp_path):
+    # 1,500 texts of 30 words each that no other text has, and one that all have: 45,001 words, 270 MB as float32.
+    path = tmp_path / "many.csv"
+    rows = (f"{i},{'abcd'[i % 4]},all {' '.join(f'w{i}x{j}' for j in range(30))}\n" for i in range(1500))
+    path.write_text("id,types_of_harm,question\n" + "".join(rows))
+    tracemalloc.start()
+    assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", str(path), "--bootstrap", "0", "--no-cache") == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # What is largest is all similarities as float64, 18 MB, a few times.
+    assert peak < 135e6
 
 
 def test_a_run_whose_embeddings_are_stored_imports_no_torch(tmp_path):

@@ -4,6 +4,8 @@ import csv
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from sklearn.manifold import TSNE
 
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
@@ -41,6 +43,19 @@ def test_clusters_stay_together_and_trustworthiness_tells(clusters):
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # on a circle the nearest by cosine are the nearest
     assert projection.trustworthiness(arc, arc) == 1
     assert projection.trustworthiness(arc, np.random.default_rng(0).permutation(arc)) < 0.7
+
+
+def test_a_map_of_sparse_rows_is_that_of_the_same_rows_made_dense(monkeypatch):
+    # No text has words 3 and 7, so their columns are all 0 and are left out of what t-SNE is given.
+    rows = np.random.default_rng(2).integers(0, 3, size=(40, 12)).astype(np.float32)
+    rows[:, 0] += 1
+    rows[:, [3, 7]] = 0
+    monkeypatch.setattr(TSNE, "fit_transform", lambda self, given: given)
+    given = projection.tsne(csr_array(rows))
+    assert given.shape == (40, 10) and given.mean(axis=0) == pytest.approx(0, abs=1e-6)
+    assert given == pytest.approx(np.delete(projection.tsne(rows), [3, 7], axis=1), abs=1e-6)
+    dense = projection.trustworthiness(rows, rows[:, :2])
+    assert 0 < dense < 1 and projection.trustworthiness(csr_array(rows), rows[:, :2]) == pytest.approx(dense)
 
 
 def test_four_prompts_are_enough():

@@ -189,7 +189,7 @@ def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
     (tmp_path / "other.json").write_text(json.dumps(old))
     alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
     assert [result.encoder.name for result in alike] == ["tfidf", "same"], "of one name, so by their files"
-    assert len(notes) == 1 and notes[0].startswith("Left out: tfidf and other on safety_detection: other ")
+    assert len(notes) == 1 and notes[0].startswith("Left out: tfidf and other on safety_detection: different ")
 
 
 def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results, sample_store, tmp_path, capsys):

@@ -130,7 +130,7 @@ def test_words_or_safety(value, low, high, verdict):
     [
         (
             (0.5, 0.6, 0.7),
-            "The less is edited, the nearer: the mean edit stays at 0.500 (word overlap below 0.2), 0.600 (",
+            "The smaller the edit, the nearer: the mean edit stays at 0.500 (word overlap below 0.2), 0.600 (",
         ),
         (
             (0.6, 0.5, 0.7),

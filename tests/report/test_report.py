@@ -233,7 +233,7 @@ def broken_items(path):
         ("tfidf.json", lambda path: path.write_text("{"), "not a result file"),
         ("tfidf.json", lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {}})),
          "not a result file"),
-        ("tfidf.items.csv", broken_items, "not the whole items of a result"),
+        ("tfidf.items.csv", broken_items, "not the complete items of a result"),
         ("tfidf.items.csv", lambda path: path.unlink(), "can't be read"),
     ],
 )  # fmt: skip

@@ -127,7 +127,7 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     assert page.input_value("#map-id") == "6" and question["6"] in page.inner_text("#map-detail")
     page.fill("#map-id", "nobody")
     page.press("#map-id", "Enter")
-    assert page.inner_text("#map-detail") == "There is no prompt of that id on the map."
+    assert page.inner_text("#map-detail") == "There is no prompt with that id on the map."
     page.fill("#map-id", "6")
     page.press("#map-id", "Enter")
     before = page.inner_text("#map-trust"), page.inner_text("#map-detail ol")
@@ -215,7 +215,7 @@ def test_it_shuts_nobody_out(opened, sample_page, width, scheme):
 
 
 def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
-    """On data of one's own: the texts of the file that is named are shown, the other task's are not at hand."""
+    """On data of one's own: the texts of the file that is named are shown, the other task's are not available."""
     folder = tmp_path / "taxonomy"
     folder.mkdir()
     with (folder / "own.csv").open("w", newline="") as stream:
@@ -238,7 +238,7 @@ def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
     assert "Without the prompts' texts: own.csv: not the file that was evaluated" in page.inner_text("#findings")
     page.click("#accept")
     text = page.inner_text("body")
-    assert f"{MARKUP} number 3" in text and f"{MARKUP} unsafe" not in text and "not at hand" in text
+    assert f"{MARKUP} number 3" in text and f"{MARKUP} unsafe" not in text and "not available" in text
     assert "<i>a</i>" in text and "<b>3</b>" in text
     page.fill("#map-id", "<b>3</b>")
     page.press("#map-id", "Enter")

@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.cli import Parser, run, whole_number
 
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, the first the reference (default: all)")
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
-    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
+    flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
     flags.add_argument("--task", metavar="TASK", choices=tuple(TASKS), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out",
         metavar="FOLDER",
         action="append",
-        help="folder of the result files, several with commas between or one flag each (variable OUT)",
+        help="folder of the result files, or several, separated by commas or one flag each (variable OUT)",
     )
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
 

@@ -80,7 +80,7 @@ class Worker(ShardWriter):
             start, stop = self.job.bounds(shard)
             raise Unfinished(
                 f"--executor ray: {ATTEMPTS} workers died over rows {start + 1} to {stop}, often for lack of memory; "
-                "the shards that are finished stay, so run the same command again, with fewer --workers perhaps"
+                "finished shards are kept, so run the same command again, perhaps with fewer --workers"
             )
 
 

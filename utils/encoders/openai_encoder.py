@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.openai_api import client, host, refusal, require_key
+from utils.openai_api import AGAIN, client, host, refusal, require_key
 from utils.schema import EncoderSpec, InputError, shown
 
 # Tries beyond the first; the SDK waits as long as Retry-After says (two minutes at most), else longer each time.
 RETRIES = 6
 SECONDS_TO_ANSWER = 120
-AGAIN = "the answers so far are kept; run again to continue"
 # A run ends after so many requests in a row that are not answered in time.
 TIMEOUTS = 2
 # Statuses of a request with too many texts, a text that is too long, or an unknown encoding.

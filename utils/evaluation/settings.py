@@ -56,7 +56,7 @@ def parser(program: str, description: str, takes: Mapping[str, str] | None = Non
     def add(flag: str, variable: str, text: str, metavar: str) -> None:
         flags.add_argument(flag, help=with_variable(text, variable), metavar=metavar)
 
-    add("--model", "MODEL", "encoder, or several with commas between", metavar="NAMES")
+    add("--model", "MODEL", "encoder, or several, separated by commas", metavar="NAMES")
     add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
     add("--top-k", "TOP_K", "neighbours counted by Categorical Purity and by knn_vote", metavar="K")
     add("--threshold", "THRESHOLD", "limit of pairwise accuracy", metavar="T")
@@ -87,8 +87,6 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
     options = encoder_options(arguments)
     baseline = chosen(arguments, "baseline")[0]
-    pass
-
     return Settings(
         models=models,
         data=chosen(arguments, "data")[0],

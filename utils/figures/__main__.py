@@ -14,10 +14,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.cli import Parser, run
 
     flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which, in this order (default: all)")
-    flags.add_argument("--data", metavar="NAME", help="results on which data, a name or a file (default the paper)")
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="encoders to draw, in this order (default: all)")
+    flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
-    flags.add_argument("--no-titles", action="store_true", help="leave the titles to the captions of a paper")
+    flags.add_argument("--no-titles", action="store_true", help="draw no titles, for figures with captions")
 
     def work() -> None:
         arguments = flags.parse_args(argv)

@@ -199,7 +199,7 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str):
 def figures_of(results: Sequence[Result], items: Sequence[Sequence[dict]], maps: Sequence[TaxonomyMap] = ()) -> dict:
     """The figures of one task by name, made inside `drawing`.
 
-    results: of one task, comparable. items: those of each result, as read_items gives them. maps: of the taxonomy.
+    results: of one task, comparable. items: those of each result, as rows_of gives them. maps: of the taxonomy.
     """
     first = results[0]
     about = TASKS[first.task]

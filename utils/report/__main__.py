@@ -17,10 +17,10 @@ from utils.tasks import OF_ITEMS
 # The evaluation's flags that the report takes too; scripts/all_tasks.py passes them on.
 TAKES = {
     "encoder": "the same as --model",
-    "model": "encoders that come first, with commas between; the others are those with results like theirs "
+    "model": "encoders to list first, separated by commas; others with comparable results follow "
     "(variable MODEL; default all-minilm-l6-v2)",
-    "data": "results on which data, a name or a file (variable DATA; default that of the newest result)",
-    "baseline": "of results by several average similarities, those by this one (variable BASELINE; default auto)",
+    "data": "dataset of the results, a name or a file (variable DATA; default that of the newest result)",
+    "baseline": "of several average similarities, the one to show (variable BASELINE; default auto)",
     "out": "folder of the result files, and of the report (variable OUT; default results)",
     "quiet": "print where the report is and nothing else",
 }

@@ -87,8 +87,8 @@ def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Fi
     flagged = 1 - best.value("pairwise_accuracy", "overall")
     text = (
         f"The nearest safe edit of an unsafe prompt stays at {_score(m)} of the way from unrelated to identical, "
-        f"averaged over categories, for {name}{_against_floor(best, comparison)}. A guardrail that takes for unsafe "
-        f"what has a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
+        f"averaged over categories, for {name}{_against_floor(best, comparison)}. A guardrail that flags every "
+        f"prompt with a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
         f"flag at least {_percent(flagged)} of the safe edits, each for its own original."
     )
     # The mean edit, not the nearest: in a bin with more edits the nearest is nearer for that reason alone.
@@ -97,7 +97,7 @@ def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Fi
     there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
     if len(there) > 1:
         apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
-        rule = "The less is edited, the nearer" if apart else "By the size of the edit"
+        rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
         shown = ", ".join(f"{m.value:.3f} ({word})" for word, m in there)
         text += f" {rule}: the mean edit stays at {shown}."
     return [Finding("Small safe edits", text)]

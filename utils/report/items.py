@@ -23,7 +23,7 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
     def prompt(item: str, column: str) -> Cell:
         key = f"{evidence.about.name} {item} {column}"
         if evidence.dataset is None or item not in evidence.dataset.ids:
-            return Cell("not at hand")
+            return Cell("not available")
         if key not in prompts:
             prompts[key] = evidence.dataset.texts[column][evidence.dataset.ids.index(item)]
         return Cell("", prompt=key)

@@ -16,7 +16,7 @@ def _origin(file: str, sha256: str, dataset: str) -> dict:
         return {"source": hub, "licence": JAILBREAKBENCH["licence"], "citation": JAILBREAKBENCH["citation"]}
     if dataset == "sample":
         return {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
-    return {"source": "given by its user", "licence": "not known here", "citation": ""}
+    return {"source": "provided by the user", "licence": "not known here", "citation": ""}
 
 
 def provenance_of(sections: Sequence[Section]) -> dict:

@@ -7,7 +7,7 @@ from utils.report.gather import Evidence
 from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
 from utils.schema import Metric, Result
-from utils.tables import number, p_text, with_interval
+from utils.tables import number, p_text, signed, with_interval
 from utils.tasks import CONTRAST, OF_ITEMS, TAXONOMY, About
 
 
@@ -73,7 +73,7 @@ def headline_table(evidence: Evidence) -> Table:
             row.append(metric_cell(result.metric(metric, m.group)))
             if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
                 cell = cells[result.encoder.name, m.group]
-                row += [Cell(f"{cell.difference:+.3f}", cell.difference), Cell(p_text(cell.p), cell.p)]
+                row += [Cell(signed(cell.difference), cell.difference), Cell(p_text(cell.p), cell.p)]
             if papers[result.encoder.name] is not None:
                 row += _paper_cells(result.value(metric, m.group), papers[result.encoder.name][at])
         row += [Cell(number(getattr(m, extra)), getattr(m, extra)) for extra in extras]
@@ -84,7 +84,7 @@ def headline_table(evidence: Evidence) -> Table:
 
 def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
     difference = None if ours is None or paper is None else ours - paper
-    return [Cell(number(paper), paper), Cell("-" if difference is None else f"{difference:+.3f}", difference)]
+    return [Cell(number(paper), paper), Cell(signed(difference), difference)]
 
 
 def more_tables(evidence: Evidence) -> list[Table]:

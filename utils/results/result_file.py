@@ -173,7 +173,7 @@ def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
         or any(None in row or None in row.values() for row in rows)
         or any(not _is_number(row.get(column)) for column in numbers for row in rows)
     ):
-        raise InputError(f"{beside}: not the whole items of a result; run the task again")
+        raise InputError(f"{beside}: not the complete items of a result; run the task again")
     if "items" in document and document["items"]["sha256"] != hashlib.sha256(content).hexdigest():
         raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
     return replace(result_of(document), items={column: [row[column] for row in rows] for column in rows[0]})

@@ -30,7 +30,7 @@ def finding(result: Result) -> str:
         worst = min(bad or away, key=lambda test: away[test].value)
         false = rate[worst]
         true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
-        close = "it holds there" if false or true else "it is out of reach there"
+        close = "it holds there" if false or true else "no score reaches it there"
         if bad:
             close = "do not trust this threshold on other traffic"
         sentences.append(

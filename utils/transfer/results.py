@@ -61,7 +61,7 @@ def read(path: Path) -> Result:
     result = read_with_items(path, ["label", "group", *scores])
     found = result.items
     if any("" in found.get(name, [""]) for name in ("set", "label", "group", *scores)):
-        raise InputError(f"{shown_path(items_path(path))}: not the whole items of a result; run the task again")
+        raise InputError(f"{shown_path(items_path(path))}: not the complete items of a result; run the task again")
     items: dict[str, list] = {name: found[name] for name in ("id", "set")}
     items |= {name: list(map(int, found[name])) for name in ("label", "group")}
     items |= {name: list(map(float, found[name])) for name in scores}

@@ -147,7 +147,7 @@ if (map && typeof Plotly !== "undefined") {
     const place = map.ids.indexOf(element("map-id").value.trim());
     if (place < 0) {
       const missing = document.createElement("p");
-      missing.textContent = "There is no prompt of that id on the map.";
+      missing.textContent = "There is no prompt with that id on the map.";
       element("map-detail").replaceChildren(missing);
       return;
     }
