@@ -38,7 +38,7 @@ def server(monkeypatch):
 
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.2)
-    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 1.0)
+    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 2.0)
     yield start
     for one in started:
         one.shutdown()
