@@ -191,7 +191,11 @@ class Run:
 
     @contextlib.contextmanager
     def _interruptible(self):
-        """Ctrl-C ends a run after the requests under way; a second one ends it at once."""
+        """Ctrl-C ends a run after the running requests; a second one ends it at once.
+
+        On Windows, where asyncio handles no signals, and outside the main thread, the first one ends it at once, and
+        what the running requests cost is lost.
+        """
         loop = asyncio.get_running_loop()
 
         def interrupted() -> None:
@@ -201,7 +205,7 @@ class Run:
 
         try:
             loop.add_signal_handler(signal.SIGINT, interrupted)
-        except (NotImplementedError, ValueError):  # Windows, or not in the main thread
+        except (NotImplementedError, ValueError):
             yield
             return
         try:

@@ -101,7 +101,7 @@ def test_it_prints_the_matrix_within_80_columns(done):
     for line, train in zip(lines[at + 4 : at + 6], ("edits", "twins"), strict=True):
         shown = [f"{value(doc, 'auroc/logistic_regression', f'{train} -> {t}'):.3f}" for t in ("edits", "twins")]
         assert line.split()[0] == train and line.split()[1::2] == shown
-    assert "SAMPLE: scores on the small set" in said and "without one word" not in said
+    assert "SAMPLE: scores on the small set" in said and "without any word" not in said
 
 
 def made_up(rows):
@@ -116,6 +116,23 @@ def made_up(rows):
             "metrics": [vars(m) for m in rows], "environment": {},
         }
     )  # fmt: skip
+
+
+def test_a_file_without_fields_for_the_parts_of_a_metric_is_read_by_its_strings(done):
+    """As files were written before metrics had such fields."""
+    path = done[0] / "sample" / "safety_detection" / "tfidf.json"
+    old = json.loads(path.read_text())
+    parts = ("detector", "train", "test", "type", "k")
+    assert {key for row in old["metrics"] for key in row} & set(parts) == {"detector", "train", "test"}
+    for row in old["metrics"]:
+        for part in parts:
+            row.pop(part, None)
+    assert result_file.result_of(old).metrics == result_file.read_result(path).metrics
+    [typed] = made_up([Metric("fpr_at_threshold/x", "a -> b: c: d", 0.5, 5, "lower")]).metrics
+    assert (typed.detector, typed.train, typed.test, typed.type) == ("x", "a", "b", "c: d")
+    with pytest.raises(ValueError, match="names its detector"):
+        old["metrics"][0]["metric"] = "auroc"
+        result_file.result_of(old)
 
 
 def test_names_of_the_published_sets_fit_80_columns():

@@ -146,7 +146,9 @@ def _metric_of(task: str, row: dict) -> Metric:
     if task == DETECTION.name and metric.detector is None:
         pair, _, kind = metric.group.partition(": ")
         train, arrow, test = pair.partition(" -> ")
-        parts["detector"] = metric.metric.split("/")[1]
+        _, slash, parts["detector"] = metric.metric.partition("/")
+        if not slash:
+            raise ValueError("a metric of detection names its detector")
         parts |= {"train": train, "test": test, "type": kind or None} if arrow else {}
     return replace(metric, **parts) if parts else metric
 
