@@ -56,40 +56,11 @@ CONTRAST = DataCard(
     citation="Kim et al. 2024 (arXiv 2407.06851); originals from Wang et al. 2024 (arXiv 2308.13387)",
 )
 CARDS = (CHALLENGING, DO_NOT_ANSWER, CONTRAST)
-# No commit of these two is known here: the branch's file is accepted only if it has the digest.
-XSTEST = DataCard(
-    title="XSTest v2",
-    file="xstest_prompts.csv",
-    url=f"{RAW_GITHUB}/paul-rottger/xstest/main/xstest_prompts.csv",
-    sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
-    rows=450,
-    licence="CC-BY-4.0",
-    source="github.com/paul-rottger/xstest, branch main, held to its digest (also Paul/XSTest)",
-    citation="Röttger et al. 2024 (XSTest, arXiv 2308.01263)",
-)
-OPENAI_MODERATION = DataCard(
-    title="OpenAI moderation set",
-    file="samples-1680.jsonl.gz",
-    url=f"{RAW_GITHUB}/openai/moderation-api-release/main/data/samples-1680.jsonl.gz",
-    sha256="ef3f7de86ee394fe337b0a566ba4b9c7db058f3caa8d6a4a0006138b663ab9a8",
-    rows=1680,
-    licence="MIT",
-    source="github.com/openai/moderation-api-release, branch main, held to its digest",
-    citation="Markov et al. 2023 (A Holistic Approach to Undesired Content Detection, arXiv 2208.03274)",
-)
 BEAVERTAILS = {
     "path": "PKU-Alignment/BeaverTails",
     "split": "30k_train",
     "revision": "8401fe609d288129cc684a9b3be6a93e41cfe678",
     "licence": "CC-BY-NC-4.0",
-}
-JAILBREAKBENCH = {
-    "path": "JailbreakBench/JBB-Behaviors",
-    "config": "behaviors",
-    # No commit is known here; the result file has the digest of the data that were read.
-    "revision": "main",
-    "licence": "MIT",
-    "citation": "Chao et al. 2024 (JailbreakBench, arXiv 2404.01318)",
 }
 CHALLENGING_TYPES = (
     "homonyms",

@@ -17,7 +17,7 @@ from utils.store.embeddings import RESULT, EmbeddingStore
 # The packages that compute scores. The encoder's own libraries are not in its fingerprint either.
 PACKAGES = ("numpy", "scipy", "scikit-learn")
 # The suffixes of the program's files that can change a number.
-SUFFIXES = (".py", ".yaml", ".json")
+SUFFIXES = (".py", ".yaml", ".toml", ".json")
 
 
 def name_of(task: str, dataset: Dataset, choices: dict) -> str:

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 
-from utils.data.catalogue import CARDS, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
+from utils.data.catalogue import CARDS
+from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
 from utils.report.parts import Section
 
 
 def _origin(file: str, sha256: str, dataset: str) -> dict:
     """The source and licence of an evaluated file, as far as its digest or name identifies it."""
-    for card in (*CARDS, XSTEST, OPENAI_MODERATION):
+    for card in (*CARDS, *(file for of_set in SET_CARDS.values() for file in of_set.files)):
         if card.sha256 == sha256:
             return {"source": card.source, "licence": card.licence, "citation": card.citation}
     if file.startswith(JAILBREAKBENCH["path"]):
-        hub = f"Hugging Face {JAILBREAKBENCH['path']}"
-        return {"source": hub, "licence": JAILBREAKBENCH["licence"], "citation": JAILBREAKBENCH["citation"]}
+        card = SET_CARDS["jailbreakbench"]
+        return {"source": card.source, "licence": card.licence, "citation": card.citation}
     if dataset == "sample":
         return {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
     return {"source": "provided by the user", "licence": "not known here", "citation": ""}
