@@ -1,27 +1,53 @@
 """What the labelled sets of an evaluation are, as text."""
 
-from Safety_Detection.labelled_sets import LabelledDataset
-from utils.data.catalogue import CONTRAST, JAILBREAKBENCH, OPENAI_MODERATION, XSTEST
-from utils.data.sources import Found
+import re
+import textwrap
 
-CARDS = {"do_not_answer": CONTRAST, "xstest": XSTEST, "openai_moderation": OPENAI_MODERATION}
+from Safety_Detection.labelled_sets import LabelledDataset
+from utils.data.labelled_cards import SET_CARDS
+from utils.data.sources import Found
+from utils.tables import WIDTH, blocks
 
 
 def data_sheet(dataset: LabelledDataset, found: Found) -> str:
-    """Each set with its sizes, source and licence, then the files and notes."""
-    what = "the bundled SAMPLE" if dataset.name == "sample" else f"data: {dataset.name}"
-    lines = [f"{what}: {len(dataset)} prompts of {len(dataset.group_order)} sets"]
-    for name in dataset.group_order:
-        rows = [i for i, its in enumerate(dataset.groups) if its == name]
-        unsafe = sum(dataset.labels[i] for i in rows)
-        groups = len({dataset.clusters[i] for i in rows})
-        lines.append(f"  {name}: {unsafe} unsafe, {len(rows) - unsafe} safe, {groups} groups")
-        source = licence = citation = ""
-        if name in CARDS:
-            source, licence, citation = CARDS[name].source, CARDS[name].licence, CARDS[name].citation
-        elif name == "jailbreakbench":
-            source, licence, citation = (JAILBREAKBENCH[key] for key in ("path", "licence", "citation"))
-        facts = {"source": source, "licence": licence or found.licence, "cite": citation}
-        lines += [f"    {fact:8} {text}" for fact, text in facts.items() if text]
-    lines += [f"  file {file.name}, sha256 {file.sha256}" for file in dataset.files]
-    return "\n".join([*lines, *(f"  note: {sentence}" for sentence in dataset.notes)])
+    """A table of the sets with their sizes, families and licences, then their sources and what to mind, and notes.
+
+    A dash stands for a class that a set lacks.
+    """
+    what = f"the bundled SAMPLE ({found.how})" if dataset.name == "sample" else f"data: {dataset.name}"
+    sets = dataset.group_order
+    rows = {name: dataset.rows(name) for name in sets}
+    unsafe = {name: sum(dataset.labels[i] for i in rows[name]) for name in sets}
+    cards = {name: SET_CARDS[name] for name in sets if name in SET_CARDS}
+    licences = [re.split("[;,]", dataset.licence_of[name])[0] for name in sets]
+    families = [dataset.family_of[name] if dataset.family_of[name] != name else "-" for name in sets]
+    columns = [
+        ("unsafe", [str(unsafe[name] or "-") for name in sets]),
+        ("safe", [str(len(rows[name]) - unsafe[name] or "-") for name in sets]),
+        ("groups", [str(len({dataset.clusters[i] for i in rows[name]})) for name in sets]),
+        ("family", families),
+        ("licence", licences),
+    ]
+    number = f"{len(dataset)} prompts of {len(sets)} set{'s' * (len(sets) > 1)}"
+    published = {file.sha256 for card in cards.values() for file in card.files}
+    texts = [
+        *(
+            f"{name}: {card.source}. {card.citation}. Licence: {card.licence}. {card.caveat}"
+            for name, card in cards.items()
+        ),
+        *(f"file {file.name}, sha256 {file.sha256}" for file in dataset.files if file.sha256 not in published),
+        *(f"note: {sentence}" for sentence in dataset.notes),
+    ]
+    parts = [_wrapped(f"{what}: {number}", ""), blocks([("set", list(sets))], [columns])]
+    return "\n\n".join([*parts, "\n".join(_wrapped(text, "  ") for text in texts)])
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

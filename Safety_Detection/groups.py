@@ -14,25 +14,51 @@ NEAR = 4, 5  # the least Jaccard overlap, 4/5, as two integers, so that rounding
 _WORD = re.compile(r"\w+")
 
 
-def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, that link all near-duplicates, directly or through others.
+class NearTexts:
+    """Which of n texts are near-duplicates of each other.
 
     Two texts are near-duplicates if they are the same when normalized, or if the Jaccard overlap of their sets of words
-    (runs of letters, digits and underscores of the normalized text) is 0.8 or more. The search is exact: every such
-    pair is returned, except that of texts with the same set of words, each is paired with the first one only.
+    (runs of letters, digits and underscores of the normalized text) is 0.8 or more. The search is exact.
+    kinds: int (n,), equal for texts with the same set of words, or of the same text if it has none.
+    pairs: (m, 2), the kinds that are near-duplicates of each other, the smaller one first.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        numbers: dict[Hashable, int] = {}
+        kinds = []
+        for text in texts:
+            plain = normalized(text)
+            kinds.append(numbers.setdefault(frozenset(_WORD.findall(plain)) or plain, len(numbers)))
+        self.kinds = np.array(kinds, dtype=np.int64)
+        self.pairs = np.array(_near([*numbers]), dtype=np.int64).reshape(-1, 2)
+
+    def links(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """Pairs of positions in `rows` that link all near-duplicates among them, directly or through others."""
+        first: dict[int, int] = {}
+        found = []
+        for position, kind in enumerate(self.kinds[rows].tolist()):
+            if first.setdefault(kind, position) != position:
+                found.append((first[kind], position))
+        return found + [(first[a], first[b]) for a, b in self.pairs.tolist() if a in first and b in first]
+
+    def near(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of the n texts is one of `rows` or a near-duplicate of one: bool (n,)."""
+        there = np.zeros(self.kinds.max(initial=-1) + 1, dtype=bool)
+        there[self.kinds[rows]] = True
+        one, other = self.pairs.T
+        reached = np.concatenate([other[there[one]], one[there[other]]])
+        there[reached] = True
+        return there[self.kinds]
+
+
+def _near(kinds: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """The pairs of sets of words with enough overlap; a text without words has none.
+
     Candidates come from an inverted index of the rarest words of each set: two sets of n and m words with an overlap of
     t share at least ceil(t n) words, so one of the n - ceil(t n) + 1 rarest of the first is among those of the second.
     """
-    first_of: dict[Hashable, int] = {}
-    pairs, sets = [], {}
-    for i, text in enumerate(texts):
-        plain = normalized(text)
-        words = frozenset(_WORD.findall(plain))
-        first = first_of.setdefault(words or plain, i)
-        if first != i:
-            pairs.append((first, i))
-        elif words:
-            sets[i] = words
+    sets = {i: words for i, words in enumerate(kinds) if isinstance(words, frozenset)}
+    pairs = []
     frequency = Counter(word for words in sets.values() for word in words)
     holders: dict[str, list[int]] = defaultdict(list)
     least, of = NEAR

@@ -3,21 +3,27 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from Safety_Detection.groups import joined, near_duplicates
-from Safety_Detection.published_sets import FOLDER, PUBLISHED, README, LabelledSet, Unavailable, parsed_label
+import numpy as np
+
+from Safety_Detection.groups import NearTexts, joined
+from Safety_Detection.labelled_files import FAMILIES, ONE_CLASS, RESERVED, sets_of_file
+from Safety_Detection.labelled_set import FOLDER, LabelledSet, Unavailable
+from Safety_Detection.published_sets import PUBLISHED
+from Safety_Detection.shared_texts import labelled_both, removed, shared
 from utils import config, files
 from utils.data import sources
-from utils.data.reading import dataset_stem, has_text, read_columns, refuse_unreadable
-from utils.data.text import normalized
-from utils.schema import DataFile, Dataset, InputError
-from utils.transfer.results import OTHERS
+from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
+from utils.data.reading import dataset_stem, refuse_unreadable
+from utils.schema import Dataset, InputError
 
 FOLDS = 5
 JOINED = ": near-duplicates join its"
+# The sets that `--data paper` needs.
+REQUIRED = ("do_not_answer", "xstest", "openai_moderation")
 
 
 @dataclass(frozen=True)
@@ -28,128 +34,147 @@ class LabelledDataset(Dataset):
     labels: n, 1 for unsafe, 0 for safe.
     clusters: n numbers; prompts of one cluster (pairs, edits of one original, near-duplicates) are never split up.
     types: n, the type that a set gives its prompt, '' if it gives none.
+    family_of: set to the family of sets that share its sources. licence_of: set to its licence.
+    twins: (m, 2), the indices of an unsafe prompt and of a safe one that differs in what makes the first unsafe.
     """
 
     labels: tuple[int, ...] = ()
     clusters: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
+    family_of: dict[str, str] = field(default_factory=dict)
+    licence_of: dict[str, str] = field(default_factory=dict)
+    twins: tuple[tuple[int, int], ...] = ()
+
+    def rows(self, *names: str) -> np.ndarray:
+        """The indices of the prompts of these sets."""
+        return np.flatnonzero([name in names for name in self.groups])
+
+    def kind(self, name: str) -> str:
+        """Which classes a set has: `two`, `unsafe` or `safe`."""
+        return self._kinds[name]
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The sets with these classes, in order."""
+        return [name for name in self.group_order if self._kinds[name] == kind]
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        there: dict[str, set[int]] = defaultdict(set)
+        for name, label in zip(self.groups, self.labels, strict=True):
+            there[name].add(label)
+        names = {frozenset({0, 1}): TWO_CLASSES, frozenset({1}): UNSAFE_ONLY, frozenset({0}): SAFE_ONLY}
+        return {name: names[frozenset(classes)] for name, classes in there.items()}
+
+    @property
+    def ordinary(self) -> list[str]:
+        """The safe-only sets that are ordinary traffic: two published ones, and those of files."""
+        return [n for n in self.of_kind(SAFE_ONLY) if n not in SET_CARDS or SET_CARDS[n].ordinary]
+
+    @cached_property
+    def near(self) -> NearTexts:
+        """Which of all its texts are near-duplicates."""
+        return NearTexts(self.texts["prompt"])
 
 
-def load(data: str, limit: int | None = None) -> tuple[LabelledDataset, sources.Found]:
+def load(data: str, limit: int | None = None, label: int | None = None) -> tuple[LabelledDataset, sources.Found]:
     """The dataset that `data` names, and how the first of its sets was found.
 
-    data: auto (all published sets that are available, or else the sample), paper (the same, but the first three are
-    required), sample, or names of sets and files, separated by commas.
+    data: auto (all published sets that are available, or else the sample), paper (the same, but REQUIRED ones must be
+    there), sample, or names of sets, families, classes (`unsafe`, `safe`), auto and files, separated by commas.
     limit: the largest number of rows; whole groups are drawn from each set in turn.
-    Raises InputError if a set is unavailable, can't be read, has one class only, or has too few groups for the folds.
+    label: of all rows of a file without the column, 1 for unsafe, 0 for safe.
+    Raises InputError if a set is unavailable, can't be read or has too few groups for the folds.
     """
-    sets, notes = _chosen(data)
-    dataset = combined(_dataset_name(data, sets), sets, notes)
+    name, sets, notes = _chosen(data, label)
+    dataset = combined(name, sets, notes)
     check(dataset)
     if limit is not None and limit < len(dataset):
-        dataset = _limited(dataset, limit)
-        check(dataset, limit)
+        whole, dataset = dataset, limited(dataset, limit)
+        check(dataset, limit, whole)
     return dataset, replace(sets[0].found, name=dataset.name)
 
 
-def _chosen(data: str) -> tuple[list[LabelledSet], list[str]]:
+def _chosen(data: str, label: int | None) -> tuple[str, list[LabelledSet], list[str]]:
+    """The dataset's name, its sets, and notes on those that are unavailable."""
     if data == "sample":
-        return _file(_sample_path(), "sample", "as asked"), []
+        return data, sets_of_file(_sample_path(), "sample", "as asked"), []
     if data in ("auto", "paper"):
-        sets, notes = [], []
-        for name, read in PUBLISHED.items():
-            try:
-                sets.append(read())
-            except Unavailable as error:
-                if data == "paper" and name != "jailbreakbench":
-                    raise InputError(str(error)) from None
-                notes.append(f"without {name}: {error}")
-        if sets:
-            return sets, notes
-        return _file(_sample_path(), "sample", "because no published set is available"), notes
-    sets = []
+        sets, notes = available(PUBLISHED, REQUIRED if data == "paper" else ())
+        sets = sets or sets_of_file(_sample_path(), "sample", "because no published set is available")
+        return sets[0].found.name, sets, notes
     parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
-    for part in filter(None, parts):
+    parts = list(filter(None, parts))
+    if not parts:
+        raise InputError(f"--data {data}: names no set; {_choices()}")
+    _refuse_twice(data, parts)
+    names, sets, notes = [], [], []
+    for part in parts:
+        several = [
+            name for name, one in SET_CARDS.items() if part in ("auto", one.family, one.kind) and name in PUBLISHED
+        ]
         if part in PUBLISHED:
-            sets.append(PUBLISHED[part]())
+            found = [PUBLISHED[part]()]
+        elif several:
+            found, missing = available(several)
+            if not found:
+                raise InputError(
+                    f"--data {data}: no set of '{part}' is available: {missing[0].removeprefix('without ')}"
+                )
+            notes += missing
         else:
-            sets += _given(part)
-    if not sets:
-        raise InputError(f"--data {data}: names no set; give auto, paper, sample, {', '.join(PUBLISHED)} or a file")
-    twice = [name for name, number in Counter(one.name for one in sets).items() if number > 1]
-    if twice:
-        raise InputError(f"--data {data}: set '{twice[0]}' occurs twice; name each once")
-    return sets, []
+            found = _given(part, label)
+        names.append(part if part in PUBLISHED or several else found[0].found.name)
+        # A set, its family and its class may all be named.
+        there = {one.name for one in sets if one.name in PUBLISHED}
+        sets += [one for one in found if one.name not in there]
+    _refuse_twice(data, [one.name for one in sets])
+    return "+".join(dict.fromkeys(names)), sets, list(dict.fromkeys(notes))
 
 
-def _dataset_name(data: str, sets: Sequence[LabelledSet]) -> str:
-    if data in ("auto", "paper"):
-        return sets[0].found.name
-    stems = dict.fromkeys(one.found.name if one.name not in PUBLISHED else one.name for one in sets)
-    return "+".join(stems)
+def _refuse_twice(data: str, names: Sequence[str]) -> None:
+    twice = next((name for name, number in Counter(names).items() if number > 1), None)
+    if twice is not None:
+        raise InputError(f"--data {data}: '{twice}' occurs twice; name each once")
+
+
+def available(names: Sequence[str], required: Sequence[str] = ()) -> tuple[list[LabelledSet], list[str]]:
+    """Those of the named published sets that can be had, and a note on each of the others.
+
+    Raises InputError if a required one can't be had.
+    """
+    sets, notes = [], []
+    for name in names:
+        try:
+            sets.append(PUBLISHED[name]())
+        except Unavailable as error:
+            if name in required:
+                raise InputError(str(error)) from None
+            notes.append(f"without {name}: {error}")
+    return sets, notes
+
+
+def _choices() -> str:
+    return (
+        f"give auto, paper, sample, a file, or published sets: {', '.join(PUBLISHED)}; or several of them: "
+        f"{', '.join((*FAMILIES, *ONE_CLASS))}"
+    )
 
 
 def _sample_path() -> Path:
     return config.ROOT / FOLDER / "sample.csv"
 
 
-def _given(data: str) -> list[LabelledSet]:
+def _given(data: str, label: int | None) -> list[LabelledSet]:
     path = config.callers_path(data)
-    remedy = f"give auto, paper, sample, {', '.join(PUBLISHED)} or a file"
     if not path.exists():
-        raise InputError(f"--data {data}: no such file, nor a set of that name; {remedy}")
-    refuse_unreadable(path, f"--data {data}", remedy)
+        raise InputError(f"--data {data}: no such file, nor a set, family or class of that name; {_choices()}")
+    refuse_unreadable(path, f"--data {data}", _choices())
     if files.sha256_of(path) == files.sha256_of(_sample_path()):
-        return _file(_sample_path(), "sample", "as given")
+        return sets_of_file(_sample_path(), "sample", "as given")
     name = dataset_stem(path)
-    if name in ("paper", "sample", OTHERS, *PUBLISHED):
+    if name in (*RESERVED, *PUBLISHED):
         raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
-    return _file(path, name, "as given")
-
-
-def _file(path: Path, name: str, how: str) -> list[LabelledSet]:
-    """The sets of a file with the columns prompt and label, and optionally id, group, set and type."""
-    columns = read_columns(
-        path,
-        ("prompt", "label"),
-        README,
-        optional=("id", "group", "set", "type"),
-        numbers=("id", "label", "group"),
-        scalars=("label",),
-    )
-    file = path.name
-    licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
-    found = sources.Found(name, path, files.sha256_of(path), how, licence)
-    ids = columns["id"]
-    twice = [item for item, number in Counter(ids).items() if number > 1]
-    if twice:
-        raise InputError(f"{file}: id {twice[0]} occurs {ids.count(twice[0])} times; make ids unique")
-    prompts = list(map(str.strip, columns["prompt"]))
-    blank = [row for row, prompt in enumerate(prompts, 1) if not has_text(prompt)]
-    if blank:
-        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; fix or remove the row")
-    labels = [parsed_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
-
-    def column(title: str, missing: str) -> list[str]:
-        return list(map(str.strip, columns[title])) if title in columns else [missing] * len(ids)
-
-    names = [group or None for group in column("group", "")]
-    sets, types = column("set", name), column("type", "")
-    # Result files name the sets that a detector was trained and tested on: `<set> -> <set>: <type>`.
-    taken = [one for one in sets if one in (OTHERS, *PUBLISHED) or " -> " in f" {one} " or ": " in f"{one} "]
-    if taken:
-        raise InputError(
-            f"{file}: row {sets.index(taken[0]) + 1}: a set can't be called '{taken[0]}'; give it a name "
-            f"that is not '{OTHERS}' or a published set's, and has no '->' or ':' between words or at its end"
-        )
-    if "" in sets:
-        raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name a set in every row, or in none")
-    result = []
-    for one in dict.fromkeys(sets):
-        rows = [i for i, its in enumerate(sets) if its == one]
-        columns = ([values[i] for i in rows] for values in (ids, prompts, labels, names, types))
-        result.append(LabelledSet(one, *columns, DataFile(file, found.sha256, len(ids)), found))
-    return result
+    return sets_of_file(path, name, "as given", label)
 
 
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
@@ -158,55 +183,76 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
     Prompts of a set share a cluster if they have the same name in `LabelledSet.names` or are near-duplicates.
     """
     clusters: list[int] = []
+    twins: list[tuple[int, int]] = []
     all_notes = list(notes)
-    texts_of = {one.name: _texts_of(one) for one in sets}
+    near = NearTexts([prompt for one in sets for prompt in one.prompts])
+    start = 0
     for one in sets:
-        near = near_duplicates(one.prompts)
-        named = joined(len(one.ids), [], [(name,) if name is not None else None for name in one.names])
-        together = joined(len(one.ids), near, named)
-        start = max(clusters, default=-1) + 1
-        clusters += [start + cluster for cluster in together]
+        n = len(one.ids)
+        named = joined(n, [], [(name,) if name is not None else None for name in one.names])
+        together = joined(n, [] if one.templated else near.links(np.arange(start, start + n)), named)
+        first = max(clusters, default=-1) + 1
+        clusters += [first + cluster for cluster in together]
+        twins += [(start + unsafe, start + safe) for unsafe, safe in _twins_of(one)]
+        start += n
         all_notes += one.notes
         before, after = len(set(named)), len(set(together))
         if after < before:
             all_notes.append(f"{one.name}{JOINED} {before} groups to {after}")
-        both = [f"{ids[1]} and {ids[0]}" for ids in texts_of[one.name].values() if len(ids) == 2]
-        if both:
-            shown = ", ".join(both[:3]) + ", ..." * (len(both) > 3)
-            all_notes.append(f"{one.name}: texts labelled unsafe and safe: {len(both)} (ids {shown})")
-    for one, other in combinations(texts_of, 2):
-        shared = texts_of[one].keys() & texts_of[other].keys()
-        if shared:
-            unlike = sum(texts_of[one][text].keys() != texts_of[other][text].keys() for text in shared)
-            differ = f" ({unlike} labelled differently)" if unlike else ""
-            all_notes.append(
-                f"texts in both {one} and {other}: {len(shared)}{differ}; a detector that is trained on one of the "
-                "two and tested on the other is trained without them"
-            )
-    files = dict.fromkeys(one.file for one in sets)
-    return LabelledDataset(
+        all_notes += labelled_both(one)
+    all_notes += [*shared(sets), *removed(sets, near)]
+    dataset = LabelledDataset(
         name=name,
         ids=tuple(f"{one.name}:{item}" for one in sets for item in one.ids),
         groups=tuple(one.name for one in sets for _ in one.ids),
         group_order=tuple(one.name for one in sets),
         texts={"prompt": tuple(prompt for one in sets for prompt in one.prompts)},
-        files=tuple(files),
+        files=tuple(dict.fromkeys(file for one in sets for file in one.files)),
         notes=tuple(all_notes),
         labels=tuple(label for one in sets for label in one.labels),
         clusters=tuple(clusters),
         types=tuple(kind for one in sets for kind in one.types),
+        family_of={one.name: one.family or one.name for one in sets},
+        licence_of={one.name: one.found.licence for one in sets},
+        twins=tuple(twins),
+    )
+    vars(dataset)["near"] = near  # found already
+    return dataset
+
+
+def together(one: LabelledDataset, other: LabelledDataset) -> LabelledDataset:
+    """Two datasets without a set in common as one, named after the first."""
+    clusters, n = max(one.clusters) + 1, len(one)
+    return LabelledDataset(
+        name=one.name,
+        ids=one.ids + other.ids,
+        groups=one.groups + other.groups,
+        group_order=one.group_order + other.group_order,
+        texts={"prompt": one.texts["prompt"] + other.texts["prompt"]},
+        files=one.files + other.files,
+        notes=one.notes + other.notes,
+        labels=one.labels + other.labels,
+        clusters=one.clusters + tuple(clusters + cluster for cluster in other.clusters),
+        types=one.types + other.types,
+        family_of=one.family_of | other.family_of,
+        licence_of=one.licence_of | other.licence_of,
+        twins=one.twins + tuple((n + unsafe, n + safe) for unsafe, safe in other.twins),
     )
 
 
-def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
-    """For each normalized text of a set, its labels, and for each label the first id that has it."""
-    found: dict[str, dict[int, str]] = defaultdict(dict)
-    for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
-        found[normalized(prompt)].setdefault(label, item)
-    return found
+def _twins_of(one: LabelledSet) -> list[tuple[int, int]]:
+    """The pairs (unsafe, safe) of each group in which one of the two is alone, as an original among its edits is."""
+    members: dict[str, tuple[list[int], list[int]]] = {}
+    for i, (name, label) in enumerate(zip(one.names, one.labels, strict=True)):
+        if one.twins and name is not None:
+            members.setdefault(name, ([], []))[label].append(i)
+    return [
+        (u, s) for safe, unsafe in members.values() if min(len(safe), len(unsafe)) == 1 for u in unsafe for s in safe
+    ]
 
 
-def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
+def limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
+    """At most `limit` rows: whole groups drawn from each set in turn."""
     members: dict[str, dict[int, list[int]]] = {name: {} for name in dataset.group_order}
     for i, (name, cluster) in enumerate(zip(dataset.groups, dataset.clusters, strict=True)):
         members[name].setdefault(cluster, []).append(i)
@@ -225,19 +271,28 @@ def _limited(dataset: LabelledDataset, limit: int) -> LabelledDataset:
             if len(chosen) + len(rows) <= limit:
                 chosen += rows
     chosen.sort()
+    kept = only(dataset, chosen)
+    note = f"limited to {len(chosen)} rows, whole groups drawn in turn from each set"
+    return replace(kept, notes=(*dataset.notes, note))
 
-    def only(values: Sequence) -> tuple:
-        return tuple(values[i] for i in chosen)
+
+def only(dataset: LabelledDataset, rows: Sequence[int]) -> LabelledDataset:
+    """The prompts of these rows, in their order."""
+    place = {row: position for position, row in enumerate(rows)}
+
+    def of(values: Sequence) -> tuple:
+        return tuple(values[i] for i in rows)
 
     return replace(
         dataset,
-        ids=only(dataset.ids),
-        groups=only(dataset.groups),
-        texts={"prompt": only(dataset.texts["prompt"])},
-        labels=only(dataset.labels),
-        clusters=only(dataset.clusters),
-        types=only(dataset.types),
-        notes=(*dataset.notes, f"limited to {len(chosen)} rows, whole groups drawn in turn from each set"),
+        ids=of(dataset.ids),
+        groups=of(dataset.groups),
+        group_order=tuple(dict.fromkeys(of(dataset.groups))),
+        texts={"prompt": of(dataset.texts["prompt"])},
+        labels=of(dataset.labels),
+        clusters=of(dataset.clusters),
+        types=of(dataset.types),
+        twins=tuple((place[u], place[s]) for u, s in dataset.twins if u in place and s in place),
     )
 
 
@@ -246,18 +301,23 @@ def _in_turn(queues: list[list]) -> list[list]:
     return [[q[k] for q in queues if k < len(q)] for k in range(max(map(len, queues), default=0))]
 
 
-def check(dataset: LabelledDataset, limit: int | None = None) -> None:
-    """Raises InputError if a set has one class only, or a class in fewer groups than there are folds."""
+def check(dataset: LabelledDataset, limit: int | None = None, whole: LabelledDataset | None = None) -> None:
+    """Raises InputError if a set of two classes has one of them in fewer groups than there are folds.
+
+    whole: the dataset before `limit`, after which each of its sets must have the same classes.
+    """
     remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
-    for name in dataset.group_order:
-        rows = [i for i, its in enumerate(dataset.groups) if its == name]
-        for label, word in ((1, "unsafe"), (0, "safe")):
-            number = len({dataset.clusters[i] for i in rows if dataset.labels[i] == label})
-            if not number:
-                raise InputError(f"set '{name}': has no {word} prompt, but a detector needs both classes; {remedy}")
+    whole = whole or dataset
+    labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
+    for name in whole.group_order:
+        rows, kind = dataset.rows(name), whole.kind(name)
+        if not len(rows):
+            raise InputError(f"set '{name}': none of its groups is left; {remedy}")
+        for label, word in ((1, "unsafe"), (0, "safe")) if kind == TWO_CLASSES else ():
+            number = len(set(clusters[rows][labels[rows] == label]))
             if number < FOLDS:
                 near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(
-                    f"set '{name}': {number} group{'s' * (number > 1)} with {word} prompts, fewer than the {FOLDS} "
+                    f"set '{name}': {number} group{'s' * (number != 1)} with {word} prompts, fewer than the {FOLDS} "
                     f"folds{near}; {remedy}"
                 )

@@ -1,60 +1,30 @@
 """The published sets of prompts labelled safe or unsafe, each read from its own format."""
 
+import csv
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from Safety_Detection.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
 from utils.data import catalogue, loading, sources
-from utils.data.catalogue import JAILBREAKBENCH
+from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
 from utils.data.reading import read_columns
 from utils.schema import DataFile, InputError
 
-FOLDER = "Safety_Detection"
-README = f"{FOLDER}/README.md"
-# What a label may be, in upper or lower case.
-UNSAFE = ("1", "1.0", "true", "yes", "unsafe", "harmful")
-SAFE = ("0", "0.0", "false", "no", "safe", "benign")
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
+# The languages that the two multilingual sets have in common.
+LANGUAGES = ("en", "zh", "ar", "it", "ko")
 
 
-@dataclass(frozen=True)
-class LabelledSet:
-    """A set of n prompts with their labels.
-
-    ids: n, unique in the set. labels: n, 1 for unsafe, 0 for safe.
-    names: n, the name of each prompt's group, None for a prompt that is in no group.
-    types: n, the type that the set gives a prompt, '' if it gives none.
-    """
-
-    name: str
-    ids: list[str]
-    prompts: list[str]
-    labels: list[int]
-    names: list[str | None]
-    types: list[str]
-    file: DataFile
-    found: sources.Found
-    notes: tuple[str, ...] = ()
+# A prompt as it is read: id, text, label, group and type.
+Row = tuple[str, str, int, str | None, str]
 
 
-def parsed_label(text: str, file: str, row: int) -> int:
-    """1 for a label that says unsafe, 0 for one that says safe; raises InputError for any other label."""
-    word = text.strip().lower()
-    if word not in (*UNSAFE, *SAFE):
-        raise InputError(
-            f"{file}: row {row}: the label is neither one of {', '.join(UNSAFE)} nor one of {', '.join(SAFE)}; fix it"
-        )
-    return int(word in UNSAFE)
-
-
-class Unavailable(InputError):
-    """A published set is not on this machine and can't be downloaded. A file with a wrong digest is not meant."""
-
-
-def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
+def _file(card: catalogue.DataCard, folder: str = FOLDER) -> sources.Found:
+    """A card's file, found or downloaded."""
     if sources.lookup(card, folder) is None:
         try:
             return sources.published(card, folder)
@@ -63,19 +33,53 @@ def _published(card: catalogue.DataCard, folder: str) -> sources.Found:
     return sources.published(card, folder)
 
 
+def _set(
+    name: str, rows: Iterable[Row], found: sources.Found, files: Iterable[DataFile], notes=(), twins=False
+) -> LabelledSet:
+    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
+    prompts = list(map(str.strip, prompts))
+    return LabelledSet(
+        name, ids, prompts, labels, names, types, tuple(files), found, tuple(notes), SET_CARDS[name].family, twins
+    )
+
+
+def _read(name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes=(), twins=False) -> LabelledSet:
+    """The set made of all files of a card. rows_of: (number of a file, its rows) to prompts."""
+    rows: list[Row] = []
+    files, found = [], []
+    for number, card in enumerate(SET_CARDS[name].files):
+        found.append(_file(card))
+        content = _content(found[-1].path)
+        rows += rows_of(number, content)
+        files.append(DataFile(Path(card.file).name, found[-1].sha256, len(content)))
+    return _set(name, rows, found[0], files, notes, twins)
+
+
+def _content(path: Path) -> list[dict]:
+    """The rows of a file whose digest was checked: CSV, JSON lines or JSON."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream))
+    if path.suffix == ".json":
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, list):
+            return content
+        return content["jailbreaks"] if "jailbreaks" in content else [{"prompt": p} for p in content["instructions"]]
+    # Prompts may hold line separators other than a newline, at which splitlines would cut.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def do_not_answer() -> LabelledSet:
     """Do-Not-Answer's prompts (unsafe) and five GPT edits of each (safe); an original and its edits are one group."""
     fmt = catalogue.CONTRAST_FORMAT
-    found = _published(fmt.card, fmt.folder)
+    found = _file(fmt.card, fmt.folder)
     dataset, _ = loading.load(fmt, "paper")
-    columns = list(dataset.texts)
     rows = [
         (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
         for i, item in enumerate(dataset.ids)
-        for j, column in enumerate(columns)
+        for j, column in enumerate(dataset.texts)
     ]
-    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
-    return LabelledSet("do_not_answer", ids, prompts, labels, names, types, dataset.files[0], found)
+    return _set("do_not_answer", rows, found, dataset.files, twins=True)
 
 
 def xstest() -> LabelledSet:
@@ -83,17 +87,17 @@ def xstest() -> LabelledSet:
 
     Two types have no contrasts and no groups: discrimination of groups that suffer none, and public figures' privacy.
     """
-    found = _published(catalogue.XSTEST, FOLDER)
+    card = SET_CARDS["xstest"].files[0]
+    found = _file(card)
     columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
-    ids, types = columns["id"], columns["type"]
     labels = [parsed_label(text, found.path.name, row) for row, text in enumerate(columns["label"], 1)]
-    label_of = dict(zip(ids, labels, strict=True))
+    label_of = dict(zip(columns["id"], labels, strict=True))
     names: list[str | None] = []
-    for item, label in zip(ids, labels, strict=True):
+    for item, label in label_of.items():
         partner = str(int(item) + (-25 if label else 25))
         names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
-    file = DataFile(found.path.name, found.sha256, len(ids))
-    return LabelledSet("xstest", ids, list(map(str.strip, columns["prompt"])), labels, names, types, file, found)
+    rows = zip(columns["id"], columns["prompt"], labels, names, columns["type"], strict=True)
+    return _set("xstest", rows, found, [DataFile(found.path.name, found.sha256, len(labels))], twins=True)
 
 
 def openai_moderation() -> LabelledSet:
@@ -101,23 +105,19 @@ def openai_moderation() -> LabelledSet:
 
     All other prompts are left out.
     """
-    found = _published(catalogue.OPENAI_MODERATION, FOLDER)
-    ids, prompts, labels, types, left_out = [], [], [], [], 0
+    found = _file(SET_CARDS["openai_moderation"].files[0])
     with gzip.open(found.path, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    for number, row in enumerate(rows, 1):
+        content = [json.loads(line) for line in stream]
+    rows = []
+    for number, row in enumerate(content, 1):
         given = [row.get(name) for name in MODERATION_LABELS]
-        if 1 not in given and None in given:
-            left_out += 1
-            continue
-        ids.append(str(number))
-        prompts.append(row["prompt"].strip())
-        labels.append(int(1 in given))
-        types.append("+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1))
-    note = f"openai_moderation: {left_out} of {len(rows)} prompts are left out, as no label is 1 but one is missing"
-    file = DataFile(found.path.name, found.sha256, len(rows))
-    names: list[str | None] = [None] * len(ids)
-    return LabelledSet("openai_moderation", ids, prompts, labels, names, types, file, found, (note,))
+        if 1 in given or None not in given:
+            harms = "+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1)
+            rows.append((str(number), row["prompt"], int(1 in given), None, harms))
+    left_out = len(content) - len(rows)
+    note = f"openai_moderation: {left_out} of {len(content)} prompts are left out, as no label is 1 but one is missing"
+    file = DataFile(found.path.name, found.sha256, len(content))
+    return _set("openai_moderation", rows, found, [file], [note])
 
 
 def jailbreakbench() -> LabelledSet:
@@ -142,11 +142,147 @@ def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
         for split, label in (("harmful", 1), ("benign", 0))
         for row in splits[split]
     ]
-    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
     digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
     file = DataFile(f"{JAILBREAKBENCH['path']} (digest of its rows)", digest, len(rows))
-    found = sources.Found("paper", Path(JAILBREAKBENCH["path"]), digest, "from the hub", JAILBREAKBENCH["licence"])
-    return LabelledSet("jailbreakbench", ids, prompts, labels, names, types, file, found)
+    licence = SET_CARDS["jailbreakbench"].licence
+    found = sources.Found("paper", Path(JAILBREAKBENCH["path"]), digest, "from the hub", licence)
+    return _set("jailbreakbench", rows, found, [file], twins=True)
+
+
+def coconot() -> LabelledSet:
+    """CoCoNot's requests with safety concerns (unsafe), and its contrasts (safe) of all categories."""
+    excluded = ("copyright violations", "incomprehensible")
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            safety = row["category"] == "Requests with safety concerns" and row["subcategory"] not in excluded
+            if number or safety:
+                kind = row["subcategory"]
+                yield f"{'contrast' if number else 'eval'}-{row['id']}", row["prompt"], int(not number), None, kind
+
+    return _read("coconot", rows_of)
+
+
+def hatecheck() -> LabelledSet:
+    """HateCheck's posts; those made from one template, and its contrasts, are one group."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            template = row["ref_templ_id"] or row["templ_id"]
+            yield row["case_id"], row["test_case"], int(row["label_gold"] == "hateful"), template, row["functionality"]
+
+    return _read("hatecheck", rows_of)
+
+
+def physical_safety() -> LabelledSet:
+    """Instructions to explain unsafe and safe advice; row i of the one is the twin of row i of the other."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield f"{'safe' if number else 'unsafe'}-{i}", row["prompt"], int(not number), str(i), ""
+
+    return _read("physical_safety", rows_of, twins=True)
+
+
+def harmbench() -> LabelledSet:
+    """HarmBench's standard behaviours, and its contextual ones with their context."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            kind, item = row["FunctionalCategory"], row["BehaviorID"]
+            if kind != "copyright":
+                context = f"{row['ContextString']}\n\n" if kind == "contextual" else ""
+                yield item, f"{context}{row['Behavior']}", 1, item, kind
+
+    return _read("harmbench", rows_of)
+
+
+def _unsafe(name: str, prompt: str, kind: str | None = None) -> Callable[[], LabelledSet]:
+    """A reader of a set of one file whose prompts are all unsafe and in no groups."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield row.get("id") or str(i), row[prompt], 1, None, row[kind] if kind else ""
+
+    return lambda: _read(name, rows_of)
+
+
+def jailbreakbench_attacks() -> LabelledSet:
+    """Attack prompts for JailbreakBench's behaviours; those for one behaviour are a group, the attack is the type."""
+    stems = [Path(card.file).stem for card in SET_CARDS["jailbreakbench_attacks"].files]
+    attacks = {"PAIR": "PAIR", "GCG": "GCG", "prompt": "random search", "JBC": "JBC"}
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        stem = stems[number]
+        attack = attacks[stem.split("-")[0].split("_")[0]]
+        for row in content:
+            if row["prompt"] is not None:  # null where no attack was found
+                yield f"{stem}-{row['index']}", row["prompt"], 1, str(row["index"]), attack
+
+    return replace(_read("jailbreakbench_attacks", rows_of), templated=True)
+
+
+def ailuminate() -> LabelledSet:
+    """AILuminate's demo prompts; their types are the hazard and the persona that words them."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            kinds = SEVERAL.join((row["hazard"], row["persona"]))
+            yield row["release_prompt_id"], row["prompt_text"], 1, None, kinds
+
+    return _read("ailuminate", rows_of)
+
+
+def multijail() -> LabelledSet:
+    """MultiJail's prompts in five languages; the translations of one are a group, the language is the type."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for language in LANGUAGES:
+            for row in content:
+                yield f"{language}-{row['id']}", row[language], 1, row["id"], language
+
+    return _read("multijail", rows_of)
+
+
+def llmzoo() -> LabelledSet:
+    """LLMZoo's questions in five languages; the translations of one are a group, the language is the type."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            yield f"{LANGUAGES[number]}-{row['id']}", row["query"], 0, str(row["id"]), LANGUAGES[number]
+
+    return _read("llmzoo", rows_of)
+
+
+def phtest() -> LabelledSet:
+    """PHTest's requests that sound harmful and are labelled harmless."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            if row["Harmfulness"] == "harmless":
+                yield row["ID"], row["Request"], 0, None, ""
+
+    return _read("phtest", rows_of)
+
+
+def alpaca_eval() -> LabelledSet:
+    """AlpacaEval's instructions, taken as safe; the type is the collection that one comes from."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield str(i), row["instruction"], 0, None, row["dataset"]
+
+    return _read("alpaca_eval", rows_of)
+
+
+def arena_hard() -> LabelledSet:
+    """Arena-Hard's prompts, taken as safe; those of one cluster are a group."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            yield row["uid"], row["prompt"], 0, row["cluster"], ""
+
+    return _read("arena_hard", rows_of)
 
 
 PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
@@ -154,4 +290,18 @@ PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
     "xstest": xstest,
     "openai_moderation": openai_moderation,
     "jailbreakbench": jailbreakbench,
+    "coconot": coconot,
+    "hatecheck": hatecheck,
+    "physical_safety": physical_safety,
+    "harmbench": harmbench,
+    "strongreject": _unsafe("strongreject", "forbidden_prompt", "category"),
+    "advbench": _unsafe("advbench", "goal"),
+    "jailbreakbench_attacks": jailbreakbench_attacks,
+    "simple_safety_tests": _unsafe("simple_safety_tests", "prompts_final", "harm_area"),
+    "ailuminate": ailuminate,
+    "multijail": multijail,
+    "llmzoo": llmzoo,
+    "phtest": phtest,
+    "alpaca_eval": alpaca_eval,
+    "arena_hard": arena_hard,
 }

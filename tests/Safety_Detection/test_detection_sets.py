@@ -3,29 +3,27 @@
 import collections
 import csv
 import gzip
+import hashlib
 import json
 import os
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from Safety_Detection import labelled_sets, published_sets
 from Safety_Detection.evaluate import TASK
-from Safety_Detection.groups import joined, near_duplicates
+from Safety_Detection.groups import NearTexts, joined
+from Safety_Detection.labelled_set import LabelledSet, Unavailable
+from Safety_Detection.published_sets import PUBLISHED
 from utils import config
-from utils.data import catalogue, sources
+from utils.data import sources
+from utils.data.labelled_cards import SET_CARDS
 from utils.data.text import normalized
 from utils.evaluation.run import show_data
 from utils.schema import InputError
-
-
-@pytest.mark.parametrize("card", [catalogue.XSTEST, catalogue.OPENAI_MODERATION], ids=lambda card: card.file)
-def test_a_card_is_complete_and_in_the_readme(card):
-    assert all(vars(card).values()) and len(card.sha256) == 64 and int(card.sha256, 16)
-    readme = (config.ROOT / published_sets.README).read_text()
-    assert card.sha256 in readme and card.file in readme and card.licence in readme
 
 
 def overlap(left, right):
@@ -51,16 +49,31 @@ def components(n, linked):
 WORDS = st.lists(st.sampled_from("abcdefghij"), max_size=9).map(" ".join)
 
 
-@given(st.lists(WORDS | st.sampled_from(["?!", "? !", "A b", "a  B"]), max_size=14))
-def test_near_duplicates_are_all_those_of_an_overlap_of_four_fifths(texts):
-    expected = components(len(texts), lambda i, j: overlap(texts[i], texts[j]))
-    assert joined(len(texts), near_duplicates(texts)) == expected
+TEXTS = st.lists(WORDS | st.sampled_from(["?!", "? !", "A b", "a  B"]), max_size=14)
+
+
+@given(TEXTS, st.data())
+def test_near_duplicates_are_all_those_of_an_overlap_of_four_fifths(texts, data):
+    found = NearTexts(texts)
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), unique=True).map(sorted)) if texts else []
+    mine = [texts[i] for i in rows]
+    # Links are between positions of the rows, and through none but them.
+    expected = components(len(mine), lambda i, j: overlap(mine[i], mine[j]))
+    assert joined(len(mine), found.links(np.array(rows, dtype=int))) == expected
+    assert found.near(np.array(rows, dtype=int)).tolist() == [any(overlap(text, one) for one in mine) for text in texts]
 
 
 def test_near_duplicates_by_hand():
     # 4 of 5 words are shared: 4/5. Of 3 and 4 words 3 are shared: 3/4.
-    assert near_duplicates(["a b c d", "a b c d e", "x y z", "x y z w"]) == [(0, 1)]
-    assert near_duplicates(["One  two", "two ONE"]) == [(0, 1)]
+    found = NearTexts(["a b c d", "a b c d e", "x y z", "x y z w", "One  two", "two ONE"])
+    assert found.links(np.arange(6)) == [(4, 5), (0, 1)]
+    assert found.links(np.array([5, 1, 3, 4])) == [(0, 3)], "positions, not texts"
+    assert found.near(np.array([1, 4])).tolist() == [True, True, False, False, True, True]
+    # a ... e shares 4 of 5 words with a ... d, as does a ... f 5 of 6 with a ... e, but a ... f 4 of 6 with a ... d.
+    chain = NearTexts(["a b c d", "a b c d e", "a b c d e f"])
+    assert chain.near(np.array([0])).tolist() == [True, True, False], "not through others"
+    assert joined(3, chain.links(np.arange(3))) == [0, 0, 0], "through others"
+    assert joined(2, chain.links(np.array([0, 2]))) == [0, 1], "not through texts that are not asked for"
 
 
 def test_names_and_pairs_join_through_others():
@@ -226,18 +239,17 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
     assert [note for note in notes if "labelled" in note] == [
         "x: texts labelled unsafe and safe: 2 (ids 1 and 2, 7 and 5)",
         # Of a, b and c two are in y: a with one of its labels, b with the other.
-        "texts in both x and y: 2 (2 labelled differently); a detector that is trained on one of the two and tested on "
-        "the other is trained without them",
+        "texts in both x and y: 2 (2 labelled differently)",
     ]
     rows += [[f"{i}{label}", f"n{i}", label, "x"] for i in range(20, 23) for label in "10"]
     notes = labelled_sets.load(table(tmp_path, rows))[0].notes
     assert "x: texts labelled unsafe and safe: 5 (ids 1 and 2, 7 and 5, 201 and 200, ...)" in notes
 
 
-@pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "type", "label"])
+@pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "family", "type", "label"])
 def test_half_a_character_is_refused(tmp_path, column):
     path = tmp_path / "mine.jsonl"
-    row = {"id": "1", "prompt": "a", "label": "1", "group": "g", "set": "s", "type": "t"}
+    row = {"id": "1", "prompt": "a", "label": "1", "group": "g", "set": "s", "family": "f", "type": "t"}
     path.write_text("\n".join(json.dumps(one) for one in (row, {**row, "id": "2"} | {column: "b \ud800 c"})))
     with pytest.raises(InputError, match=rf"mine\.jsonl: row 2 \(.* 2\): '{column}' holds half a character"):
         labelled_sets.load(str(path))
@@ -256,14 +268,16 @@ def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
 def test_texts_of_two_sets_are_counted(tmp_path):
     one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
     # u0 to u4 and s0 to s5 are in both.
-    [note] = labelled_sets.load(f"{one},{other}")[0].notes
-    assert note.startswith("texts in both one and other: 11; a detector that is trained on one of the two and tested")
+    assert labelled_sets.load(f"{one},{other}")[0].notes == (
+        "texts in both one and other: 11",
+        "near-duplicates of prompts of one in other families: 11; detectors tested on it are trained without them",
+        "near-duplicates of prompts of other in other families: 11; detectors tested on it are trained without them",
+    )
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (rows_of(6, 0), "set 'mine': has no safe prompt, but a detector needs both classes"),
         (
             # Any two share 9 of 11 words: 0.82.
             [["prompt", "label"], *([f"They ask how to bake a very nice cake {i}", str(i % 2)] for i in range(40))],
@@ -281,7 +295,20 @@ def test_texts_of_two_sets_are_counted(tmp_path):
         ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x -> y"]], "row 2: a set can't be called 'x -> y'"),
         ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x ->"]], "row 2: a set can't be called 'x ->'"),
         ([["prompt", "label", "set"], ["a", "1", "x:"]], "row 1: a set can't be called 'x:'"),
-        ([["prompt", "label", "set"], ["a", "1", "others"]], "row 1: a set can't be called 'others'"),
+        ([["prompt", "label", "set"], ["a", "1", "x | y"]], r"row 1: a set can't be called 'x \| y'"),
+        ([["prompt", "label", "set"], ["a", "1", "x |"]], r"row 1: a set can't be called 'x \|'"),
+        *(
+            ([["prompt", "label", "set"], ["a", "1", name]], f"row 1: a set can't be called '{name}'")
+            for name in ("auto", "others", "direct", "multilingual", "unsafe", "safe", "advbench")
+        ),
+        (
+            [["prompt"], ["a"]],
+            "mine.csv: no column 'label'; add it, or say with --label 0 or --label 1 what all rows are",
+        ),
+        (
+            [["prompt", "label", "family"], ["a", "1", "x"], ["b", "0", ""]],
+            "mine.csv: set 'mine' has 2 families; give all its rows the same 'family'",
+        ),
         ([["prompt", "label", "set"], ["a", "1", "xstest"]], "row 1: a set can't be called 'xstest'"),
     ],
 )
@@ -289,6 +316,189 @@ def test_what_is_refused(tmp_path, rows, message):
     with pytest.raises(InputError, match=message) as error:
         labelled_sets.load(table(tmp_path, rows))
     assert "\n" not in str(error.value) and "maybe" not in str(error.value)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Tiny sets in the place of the published ones, of the same names, families and classes, and which can't be had."""
+    gone = set()
+
+    def reader(card):
+        def read():
+            if card.name in gone:
+                raise Unavailable(f"{card.name}: can't be downloaded")
+            labels = [1] * 6 * bool(card.unsafe) + [0] * 6 * bool(card.safe)
+            n = len(labels)
+            ids = [str(i) for i in range(n)]
+            found = sources.Found("paper", config.ROOT / card.name, "0" * 64, "found", card.licence)
+            prompts = [f"{card.name}{i}" for i in ids]
+            return LabelledSet(card.name, ids, prompts, labels, [None] * n, [""] * n, (), found, family=card.family)
+
+        return read
+
+    for card in SET_CARDS.values():
+        monkeypatch.setitem(PUBLISHED, card.name, reader(card))
+    return gone
+
+
+DIRECT = ["jailbreakbench", "harmbench", "strongreject", "advbench", "jailbreakbench_attacks"]
+UNSAFE_ONLY = [*DIRECT[1:], "simple_safety_tests", "ailuminate", "multijail"]
+SAFE_ONLY = ["llmzoo", "phtest", "alpaca_eval", "arena_hard"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("direct", DIRECT),
+        ("multilingual", ["multijail", "llmzoo"]),
+        ("unsafe", UNSAFE_ONLY),
+        ("safe", SAFE_ONLY),
+        ("xstest,safe", ["xstest", *SAFE_ONLY]),
+        # A set that is named several ways is taken once, where it first occurs.
+        ("harmbench, direct", ["harmbench", "jailbreakbench", "strongreject", "advbench", "jailbreakbench_attacks"]),
+        ("direct,harmbench", DIRECT),
+        ("direct,unsafe", [*DIRECT, *UNSAFE_ONLY[4:]]),
+        ("multilingual,safe,multijail,unsafe", ["multijail", "llmzoo", *SAFE_ONLY[1:], *UNSAFE_ONLY[:-1]]),
+        (",xstest,,", ["xstest"]),
+        ("auto,xstest", list(SET_CARDS)),
+    ],
+)
+def test_data_takes_names_families_and_classes_in_any_mix(data, expected, stand_ins):
+    dataset, found = labelled_sets.load(data)
+    assert list(dataset.group_order) == expected and dataset.notes == ()
+    name = "+".join(part.strip() for part in data.split(",") if part)
+    assert dataset.name == found.name == name
+    assert dataset.family_of == {one: SET_CARDS[one].family for one in expected}
+
+
+def test_data_takes_files_among_published_sets(tmp_path, stand_ins):
+    lines = [["prompt", "label", "family"], *([f"mine {i}", "1", "direct"] for i in range(3))]
+    mine, other = table(tmp_path, lines), table(tmp_path, rows_of(5, 7), "other.csv")
+    dataset, found = labelled_sets.load(f"{mine},harmbench,direct,{other}")
+    assert dataset.group_order == ("mine", "harmbench", "jailbreakbench", *DIRECT[2:], "other")
+    assert dataset.name == found.name == "mine+harmbench+direct+other"
+    assert dataset.family_of["mine"] == "direct" and dataset.family_of["other"] == "other"
+    assert (dataset.kind("mine"), dataset.kind("harmbench"), dataset.kind("other")) == ("unsafe", "unsafe", "two")
+    assert dataset.licence_of["mine"] == dataset.licence_of["other"] == "not known here"
+    assert dataset.licence_of["harmbench"] == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("xstest,advbench,xstest", "--data xstest,advbench,xstest: 'xstest' occurs twice; name each once"),
+        ("direct,direct", ": 'direct' occurs twice"),
+        ("{mine},{mine}", ": '.*mine.csv' occurs twice"),
+        ("{mine},{more}", ": 'mine' occurs twice"),
+        (
+            " , ",
+            r"--data  , : names no set; give auto, paper, sample, a file, or published sets: do_not_answer, .*safe$",
+        ),
+        (
+            "xstest,indirect",
+            "no such file, nor a set, family or class of that name; give auto, .*: direct, multilingual, ",
+        ),
+    ],
+)
+def test_what_is_named_wrongly(data, message, tmp_path, stand_ins):
+    mine = table(tmp_path, rows_of(5, 7))
+    (tmp_path / "more").mkdir()
+    with pytest.raises(InputError, match=message) as error:
+        labelled_sets.load(data.format(mine=mine, more=table(tmp_path, rows_of(5, 7), "more/mine.csv")))
+    assert "\n" not in str(error.value)
+
+
+def test_a_family_without_some_of_its_sets_and_without_any(stand_ins):
+    stand_ins |= {"multijail", "harmbench"}
+    dataset, _ = labelled_sets.load("multilingual,unsafe")
+    assert dataset.group_order == ("llmzoo", "strongreject", "advbench", *UNSAFE_ONLY[3:-1])
+    assert dataset.notes == (
+        "without multijail: multijail: can't be downloaded",
+        "without harmbench: harmbench: can't be downloaded",
+    )
+    stand_ins.add("llmzoo")
+    with pytest.raises(InputError, match="--data safe,multilingual: no set of 'multilingual' is available: multij"):
+        labelled_sets.load("safe,multilingual")
+    with pytest.raises(InputError, match=r"^harmbench: can't be downloaded"):
+        labelled_sets.load("direct,harmbench")
+
+
+@pytest.mark.parametrize("name", ["paper", "auto", "others", "direct", "multilingual", "unsafe", "safe", "hatecheck"])
+def test_results_of_a_file_are_not_kept_under_another_name(name, tmp_path):
+    with pytest.raises(InputError, match=f"results of '{name}' are those of another dataset; rename the file"):
+        labelled_sets.load(table(tmp_path, rows_of(5, 7), f"{name}.csv"))
+
+
+def test_a_family_is_meant_where_a_folder_has_its_name(tmp_path, monkeypatch, stand_ins):
+    (tmp_path / "direct").mkdir()
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    assert list(labelled_sets.load("direct")[0].group_order) == DIRECT
+
+
+def test_the_family_of_each_set_of_a_file(tmp_path):
+    rows = [["prompt", "label", "set", "family"]]
+    for one, family in (("a", " direct "), ("b", "xstest"), ("c", ""), ("d", "")):
+        rows += [[f"{one}{i}", "0", one, family] for i in range(2)]
+    dataset, _ = labelled_sets.load(table(tmp_path, rows))
+    assert dataset.family_of == {"a": "direct", "b": "xstest", "c": "c", "d": "d"}
+    assert dataset.ordinary == ["a", "b", "c", "d"], "safe sets of files are ordinary traffic"
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_file_without_labels_is_all_of_the_given_class(label, tmp_path):
+    bare = table(tmp_path, [["prompt"], *([f"text{i}"] for i in range(3))])
+    labelled = table(tmp_path, rows_of(5, 7), "other.csv")
+    dataset, _ = labelled_sets.load(f"{bare},{labelled}", label=label)
+    assert dataset.labels == (label,) * 3 + (1,) * 5 + (0,) * 7, "a file's own labels are kept"
+    assert dataset.of_kind(["safe", "unsafe"][label]) == ["mine"] and dataset.of_kind("two") == ["other"]
+    with pytest.raises(InputError, match=r"^mine\.csv: no column 'label'; add it, or say with --label 0 or --label 1"):
+        labelled_sets.load(f"{labelled},{bare}")
+    late = tmp_path / "late.jsonl"
+    late.write_text("\n".join(map(json.dumps, [{"prompt": "a"}] * 200 + [{"prompt": "b", "label": 1}])))
+    with pytest.raises(InputError, match=r"row 201 .*has 'label', which no row before has"):
+        labelled_sets.load(str(late), label=label)
+
+
+def test_twins_are_the_prompts_of_a_group_in_which_one_class_is_alone(tmp_path):
+    groups = {"one": "10", "edits": "1000", "unsafe edits": "0111", "both": "1100", "none": "00", "": "10"}
+    rows = [["id", "prompt", "label", "group"]]
+    rows += [[f"{g}{i}", f"{g} {i}x", label, g] for g, labels in groups.items() for i, label in enumerate(labels)]
+    rows += [[f"{label}{i}", f"{label}{i}", label, f"{label}{i}"] for i in range(5) for label in "10"]
+    dataset, _ = labelled_sets.load(table(tmp_path, rows))
+    assert {(dataset.ids[unsafe], dataset.ids[safe]) for unsafe, safe in dataset.twins} == {
+        ("mine:one0", "mine:one1"),
+        *(("mine:edits0", f"mine:edits{i}") for i in (1, 2, 3)),
+        *((f"mine:unsafe edits{i}", "mine:unsafe edits0") for i in (1, 2, 3)),
+    }
+
+
+def test_near_duplicates_are_no_twins(tmp_path):
+    # 5 of 6 words are shared, so the two are one group, but nobody says that they are a pair.
+    near = [["one two three four five six", "1", ""], ["one two three four five", "0", ""]]
+    rows = [["prompt", "label", "group"], *near, *([f"{c}{i}", c, ""] for i in range(5) for c in "01")]
+    dataset, _ = labelled_sets.load(table(tmp_path, rows))
+    assert dataset.clusters[:2] == (0, 0) and dataset.twins == ()
+
+
+def test_near_duplicates_of_other_families_are_counted(tmp_path):
+    # Of x and y two pairs share 4 of 5 words, and two prompts of y are near one of x; x and z are of one family.
+    texts = {
+        "x": ["a b c d", "e f g h"],
+        "y": ["a b c d e", "e f g h", "E f g  h"],
+        "z": ["a b c d"],
+    }
+    rows = [["prompt", "label", "set", "family"]]
+    rows += [[text, "1", one, "f" if one in "xz" else ""] for one, mine in texts.items() for text in mine]
+    dataset, _ = labelled_sets.load(table(tmp_path, rows))
+    assert dataset.notes == (
+        "y: near-duplicates join its 3 groups to 2",
+        "texts in both x and y: 1",
+        "texts in both x and z: 1",
+        "near-duplicates of prompts of f in other families: 3; detectors tested on it are trained without them",
+        "near-duplicates of prompts of y in other families: 3; detectors tested on it are trained without them",
+    )
+    # Groups are of one set each, whatever texts the sets share.
+    assert dataset.clusters == (0, 1, 2, 3, 3, 4)
 
 
 def test_a_limit_takes_whole_groups(tmp_path):
@@ -303,12 +513,68 @@ def test_a_limit_takes_whole_groups(tmp_path):
         labelled_sets.load("sample", 8)
 
 
+def test_a_limit_keeps_twins(tmp_path):
+    whole, dataset = labelled_sets.load("sample")[0], labelled_sets.load("sample", 41)[0]
+    texts = [{(one.texts["prompt"][u], one.texts["prompt"][s]) for u, s in one.twins} for one in (whole, dataset)]
+    # The sample is of pairs, so 41 rows are 20 pairs, all of them twins.
+    assert (len(whole.twins), len(dataset), len(dataset.twins)) == (64, 40, 20) and texts[1] < texts[0]
+    assert all((dataset.labels[u], dataset.labels[s]) == (1, 0) for u, s in dataset.twins)
+    assert all(dataset.clusters[u] == dataset.clusters[s] for u, s in dataset.twins)
+
+
+def test_a_limit_leaves_no_set_without_its_classes(tmp_path):
+    # All prompts of `big` are one group, which does not fit into 20 rows.
+    big = table(tmp_path, [["prompt", "label", "group"], *([f"b{i}", "1", "g"] for i in range(30))], "big.csv")
+    mine = table(tmp_path, rows_of(9, 9))
+    with pytest.raises(InputError, match="set 'big': none of its groups is left; raise --limit above 20"):
+        labelled_sets.load(f"{mine},{big}", 20)
+    # In turn: one unsafe prompt of `mine`, which would leave it with one class, and one of `one`.
+    one = table(tmp_path, [["prompt", "label"], *([f"o{i}", "1"] for i in range(9))], "one.csv")
+    with pytest.raises(InputError, match="set 'mine': 1 group with unsafe prompts, fewer than the 5 folds; raise"):
+        labelled_sets.load(f"{mine},{one}", 2)
+
+
 def test_build_data_says_what_there_is(tmp_path, capsys):
     assert show_data(TASK, ["--data", "sample"]) == 0
     said = capsys.readouterr().out
-    assert "SAMPLE: 128 prompts of 2 sets" in said and "32 unsafe, 32 safe, 32 groups" in said
+    assert "SAMPLE (as asked): 128 prompts of 2 sets" in said
+    assert re.search(r"^edits +32 +32 +32 +- +Apache-2.0$", said, re.MULTILINE)
     assert show_data(TASK, ["--data", "nothing.csv"]) == 2
-    assert "no such file, nor a set of that name" in capsys.readouterr().err
+    assert "no such file, nor a set, family or class of that name" in capsys.readouterr().err
     os.mkfifo(tmp_path / "pipe.csv")
     assert show_data(TASK, ["--data", str(tmp_path / "pipe.csv")]) == 2
     assert "is a pipe or a device, which can be read only once" in capsys.readouterr().err
+
+
+def test_the_data_sheet_counts_and_describes_sets(tmp_path, capsys, stand_ins):
+    rows = [["prompt", "label", "family"], *([f"m{i}", "1", "f"] for i in range(3))]
+    assert show_data(TASK, ["--data", f"{table(tmp_path, rows)},physical_safety,multilingual,safe"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.startswith("data: mine+physical_safety+multilingual+safe: 45 prompts of 7 sets\n")
+    for row in (
+        ["mine", "3", "-", "3", "f", "not known here"],
+        ["physical_safety", "6", "6", "12", "-", "CC-BY-NC-4.0"],
+        ["multijail", "6", "-", "6", "multilingual", "MIT"],
+        ["llmzoo", "-", "6", "6", "multilingual", "CC-BY-NC-4.0"],
+    ):
+        assert re.search("^" + " +".join(map(re.escape, row)) + "$", said, re.MULTILINE), row
+    plain = " ".join(said.split())
+    for name in ("physical_safety", "multijail", "llmzoo", *SAFE_ONLY):
+        card = SET_CARDS[name]
+        assert f"{name}: {card.source}. {card.citation}. Licence: {card.licence}. {card.caveat}" in plain
+    digest = hashlib.sha256((tmp_path / "mine.csv").read_bytes()).hexdigest()
+    assert f"file mine.csv, sha256 {digest}" in plain
+    assert show_data(TASK, ["--data", str(tmp_path / "mine.csv")]) == 0
+    assert "data: mine: 3 prompts of 1 set\n" in capsys.readouterr().out
+
+
+def test_the_data_sheet_of_published_sets_lists_no_digest(paper_data, capsys):
+    assert show_data(TASK, ["--data", "xstest,do_not_answer,openai_moderation"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80 and "sha256" not in said
+    assert re.search(r"^do_not_answer +939 +4695 +808 +- +none stated$", said, re.MULTILINE)
+    plain = " ".join(said.split())
+    assert "note: texts in both xstest and do_not_answer: 1" in plain
+    assert "note: xstest: near-duplicates join its 250 groups to 247" in plain
+    assert "note: near-duplicates of prompts of xstest in other families: " in plain

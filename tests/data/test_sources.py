@@ -1,13 +1,11 @@
 """Finding, verifying and validating data; nothing leaves the machine."""
 
-import functools
 import hashlib
-import http.server
 import json
-import threading
 from dataclasses import replace
 
 import pytest
+from file_server import FileServer
 
 from utils import config
 from utils.data.catalogue import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT
@@ -83,24 +81,13 @@ def test_no_text_of_the_paper_stands_in_the_sample(fmt, paper_data):
     assert not plain(load(fmt, "sample")[0]) & published
 
 
-class Server:
-    """Serves a folder on loopback, and counts what was asked for."""
-
-    def __init__(self, folder):
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-        http.server.SimpleHTTPRequestHandler.log_message = lambda *_: None
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     """A taxonomy format whose file lies on a loopback server, in a repository with nothing downloaded."""
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "do_not_answer.csv").write_text(GOOD)
-    server = Server(folder)
+    server = FileServer(folder)
     monkeypatch.setattr(config, "ROOT", tmp_path / "root")
     sample = config.ROOT / "Safety_Taxonomy" / "sample.csv"
     sample.parent.mkdir(parents=True)
