@@ -7,6 +7,8 @@ import numpy as np
 
 from utils.schema import InputError
 
+WITHOUT_WORDS = "--model tfidf: no text has a word of two letters or more; take another encoder"
+
 
 @dataclass(frozen=True)
 class Words:
@@ -32,8 +34,36 @@ def fit_words(texts: Sequence[str]) -> tuple:
     try:
         rows = vectorizer.fit_transform(texts)
     except ValueError:  # an empty vocabulary
-        raise InputError("--model tfidf: no text has a word of two letters or more; take another encoder") from None
+        raise InputError(WITHOUT_WORDS) from None
     return Words(tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_), rows
+
+
+class WordCounts:
+    """The words of n texts, counted once, from which TF-IDF is fitted on any part of them."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        self._counts = CountVectorizer(dtype=np.float32).fit_transform(texts).tocsr()
+        self._counts.sort_indices()
+
+    def fitted(self, train: np.ndarray, *others: np.ndarray) -> list:
+        """The rows of `train`, on which TF-IDF is fitted, and of `others`, as `fit_words` and `Words.rows` give them.
+
+        train, others: indices of texts. Raises InputError if no text of `train` has a word.
+        """
+        from scipy.sparse import diags_array
+        from sklearn.preprocessing import normalize
+
+        seen = self._counts[train]
+        holders = np.bincount(seen.indices, minlength=seen.shape[1]).astype(np.float32)
+        known = np.flatnonzero(holders)
+        if not len(known):
+            raise InputError(WITHOUT_WORDS)
+        idf = np.log(np.float32(len(train) + 1) / (holders[known] + 1)) + 1
+        scale = diags_array(idf.astype(np.float32))
+        scaled = [(self._counts[rows][:, known] @ scale).tocsr() for rows in (train, *others)]
+        return [normalize(rows, copy=False) if rows.shape[0] else rows for rows in scaled]
 
 
 def without_known_word(rows) -> np.ndarray:

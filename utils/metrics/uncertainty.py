@@ -111,26 +111,37 @@ def grouped_resamples(
 ) -> Iterator[np.ndarray]:
     """How often each of n items occurs in each resample of whole clusters: parts of (resamples, n), uint16.
 
+    The arguments are those of `cluster_resamples`.
+    """
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    for counts in cluster_resamples(clusters, labels, resamples, seed):
+        yield counts[:, members]
+
+
+def cluster_resamples(
+    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int | Sequence[int] = 42
+) -> Iterator[np.ndarray]:
+    """How often each cluster, in ascending order, occurs in each resample: parts of (resamples, clusters), uint16.
+
     clusters: n; items of a cluster are drawn together. labels: n; clusters are resampled among those with items of the
     same labels, so that no resample lacks a class. seed: different for each of several sets, as sets of the same size
     would be resampled alike.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
     labels = np.asarray(labels)
-    kinds: list[set[int]] = [set() for _ in range(members.max() + 1)]
-    for cluster, label in zip(members, labels, strict=True):
-        kinds[cluster].add(int(label))
-    strata = [[c for c, kind in enumerate(kinds) if kind == wanted] for wanted in ({0}, {1}, {0, 1})]
+    has = np.zeros((members.max() + 1, 2), dtype=bool)
+    has[members, labels] = True
+    strata = [np.flatnonzero((has == wanted).all(axis=1)) for wanted in ((True, False), (False, True), (True, True))]
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(members))
     for start in range(0, resamples, rows):
         part = min(rows, resamples - start)
-        counts = np.zeros((part, len(kinds)), dtype=np.uint16)
+        counts = np.zeros((part, len(has)), dtype=np.uint16)
         for stratum in filter(len, strata):
             drawn = generator.integers(0, len(stratum), (part, len(stratum)))
             drawn += np.arange(part)[:, None] * len(stratum)
             counts[:, stratum] = np.bincount(drawn.ravel(), minlength=part * len(stratum)).reshape(part, -1)
-        yield counts[:, members]
+        yield counts
 
 
 def grouped_interval(
