@@ -1,18 +1,24 @@
 """Detectors give the scores they are defined by, and the protocol tells a shortcut from knowledge."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as fewer
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from Safety_Detection import labelled_sets, protocol
-from Safety_Detection.detectors import CONTROLS, KINDS, fit, folds
+from Safety_Detection import labelled_sets, neighbors, protocol, sides
+from Safety_Detection.detectors import CONTROLS, KINDS, balanced, candidates, folds, in_threads, strongest
 from Safety_Detection.labelled_sets import LabelledDataset
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
+
+STRENGTH_1 = 1  # the index of strength 1 among 0.1, 1, 10, 100
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 25)), min_size=30, max_size=90), st.integers(2, 5))
@@ -39,57 +45,238 @@ def test_folds_of_the_sample_are_even_in_both_classes():
 def world(n=60, seed=0, d=8):
     generator = np.random.default_rng(seed)
     rows = metrics.unit_rows(generator.normal(0, 1, (n, d))).astype(np.float32)
-    return rows, generator.integers(0, 2, n), np.arange(n) % 3
+    return rows, generator.integers(0, 2, n), generator.uniform(0.2, 3, n)
 
 
-def test_scores_by_the_slow_way():
-    rows, labels, inner = world()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_by_the_slow_way(weighted):
+    rows, labels, weights = world()
     asked, _, _ = world(20, seed=1)
+    weights = weights if weighted else None
+    each = np.ones(60) if weights is None else weights
     cosine = np.array([[float(a @ b) for b in rows] for a in asked])
-    found = {kind: fit(kind, rows, labels, inner, top_k=7).detector.scores(asked) for kind in KINDS}
-    assert found["nearest_unsafe"] == pytest.approx(
-        [max(c for c, y in zip(r, labels, strict=True) if y) for r in cosine]
-    )
-    votes = [sum(labels[j] for j in sorted(range(60), key=lambda j: (-r[j], j))[:7]) / 7 for r in cosine]
-    assert found["knn_vote"] == pytest.approx(votes)
-    difference = rows[labels == 1].mean(axis=0) - rows[labels == 0].mean(axis=0)
-    assert found["centroid_difference"] == pytest.approx(asked @ difference, abs=1e-6)
-    from sklearn.linear_model import LogisticRegression
-
-    chosen = fit("logistic_regression", rows, labels, inner).detector
-    model = LogisticRegression(C=chosen.settings["strength"], class_weight="balanced", tol=1e-8).fit(rows, labels)
-    assert found["logistic_regression"] == pytest.approx(model.decision_function(asked), abs=0.01)
+    found = {kind: [d.scores(asked) for d in candidates(kind, rows, labels, 7, weights)] for kind in KINDS}
+    unsafe = [max(c for c, y in zip(r, labels, strict=True) if y) for r in cosine]
+    assert found["nearest_unsafe"][0] == pytest.approx(unsafe)
+    near = [sorted(range(60), key=lambda j: (-r[j], j))[:7] for r in cosine]
+    votes = [sum(each[j] * labels[j] for j in nearest) / sum(each[j] for j in nearest) for nearest in near]
+    assert found["knn_vote"][0] == pytest.approx(votes)
+    means = [np.average(rows[labels == c], axis=0, weights=each[labels == c]) for c in (0, 1)]
+    assert found["centroid_difference"][0] == pytest.approx(asked @ (means[1] - means[0]), abs=1e-6)
+    for i, strength in enumerate((0.1, 1.0, 10.0, 100.0)):
+        model = LogisticRegression(C=strength, class_weight=None if weighted else "balanced", tol=1e-8, max_iter=2000)
+        model.fit(rows, labels, sample_weight=weights)
+        assert found["logistic_regression"][i] == pytest.approx(model.decision_function(asked), abs=0.01 * (1 + i))
 
 
 def test_ties_of_the_vote_go_to_the_first():
     rows = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
-    detector = fit("knn_vote", rows, np.array([1, 0, 1, 0]), np.array([0, 1, 2, 0]), top_k=2).detector
+    (detector,) = candidates("knn_vote", rows, np.array([1, 0, 1, 0]), top_k=2)
     assert detector.scores(np.array([[1, 0]], dtype=np.float32)) == pytest.approx([0.5])
 
 
+def test_weights_by_hand():
+    # Class 1: set a has 4 prompts, so each weighs 2 / 4; b has 1, which weighs 1. Together 2 + 1 = 3 for 5 prompts.
+    # Class 0: a has 1, b has 9, each 3 / 9. Together 1 + 3 = 4. Each class comes to half of 15.
+    labels = np.array([1] * 5 + [0] * 10)
+    sets = ["a"] * 4 + ["b"] + ["a"] + ["b"] * 9
+    by_hand = [0.5 * 7.5 / 3] * 4 + [7.5 / 3] + [7.5 / 4] + [7.5 / 4 / 3] * 9
+    assert balanced(labels, sets) == pytest.approx(by_hand) and balanced(labels, sets).sum() == pytest.approx(15)
+    assert balanced(labels) == pytest.approx([1.5] * 5 + [0.75] * 10)
+
+
+def test_the_strongest_has_the_best_area_of_held_out_scores():
+    generator = np.random.default_rng(3)
+    labels, weights = generator.integers(0, 2, 80), generator.uniform(0.5, 2, 80)
+    held_out = np.array([labels * strength + generator.normal(0, 1, 80) for strength in (0.2, 1.0, 0.9, 0.1)])
+    for each in (None, weights):
+        areas = [roc_auc_score(labels, scores, sample_weight=each) for scores in held_out]
+        assert strongest(labels, held_out, each) == int(np.argmax(areas))
+    assert strongest(labels, held_out[[0, 0]]) == 0, "the first of equal ones"
+    # Scores of a part may be on a scale of their own; a part of one class has no area.
+    parts = [np.arange(0, 40), np.arange(40, 80), np.flatnonzero(labels)]
+    scaled = held_out + np.where(np.arange(80) < 40, 0, [[0], [50], [0], [0]])
+    areas = [np.mean([roc_auc_score(labels[part], scores[part]) for part in parts[:2]]) for scores in held_out]
+    assert strongest(labels, scaled, None, parts) == int(np.argmax(areas)) == 1
+    assert strongest(labels, scaled) != 1
+
+
+def test_a_threshold_by_weight_by_hand():
+    # Of a weight of 10, the highest score has 0.4 and the next one 0.2: 0.6 of 10 is more than 5 %, 0.4 is not.
+    scores, weights = np.array([3.0, 2.0, 1.0, 0.0]), np.array([0.4, 0.2, 4.4, 5.0])
+    assert dm.threshold_at(scores, 0.05, weights) == 3.0 and dm.threshold_at(scores, 0.06, weights) == 2.0
+    assert dm.threshold_at(scores, 0.03, weights) == np.nextafter(3.0, np.inf)
+
+
+@pytest.mark.parametrize("most", [3, 20, 256])
+@pytest.mark.parametrize("ties", [False, True])
+def test_sides_picked_from_one_pass_are_those_of_each_side(monkeypatch, most, ties):
+    """Of few candidates many sides find too few neighbours among them, of many none."""
+    monkeypatch.setattr(neighbors, "CANDIDATES", most)
+    monkeypatch.setattr(neighbors, "BLOCK_ROWS", 16)
+    rows, labels, weights = world(90, d=3)
+    if ties:  # a few directions, so that similarities are equal
+        rows = np.sign(np.round(rows * 2)).astype(np.float32)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1)
+    families = np.array(list("abcde"), dtype=object)[np.random.default_rng(1).integers(0, 5, 90)]
+    plan = {}
+    for held in [*map(frozenset, itertools.combinations("abcde", 2)), *map(frozenset, "abcde"), frozenset()]:
+        outside = np.flatnonzero(~np.isin(families, list(held)))
+        train = outside[np.arange(len(outside)) % 7 > 0]  # some are near-duplicates, and not trained on
+        plan[held] = train, weights[train], np.flatnonzero(np.isin(families, list(held)))
+    found = neighbors.scores_of_sides(rows, labels, plan, families, 6, lambda work, jobs: list(map(work, jobs)))
+    for held, (train, its, asked) in plan.items():
+        expected = neighbors.scores(rows[train], rows[asked], labels[train], 6, its)
+        for one, other in zip(found[held], expected, strict=True):
+            assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_work_in_threads_keeps_its_order_and_counts():
+    done = []
+    assert in_threads(lambda x: x * x, range(20), lambda: done.append(1)) == [x * x for x in range(20)]
+    assert len(done) == 20
+    with pytest.raises(InputError, match="of a job"):
+        in_threads(lambda x: (_ for _ in ()).throw(InputError("of a job")), range(3))
+
+
+def dataset_of(rows, **more):
+    """A dataset of rows (set, family, label, cluster, text), those of a set together."""
+    sets = list(dict.fromkeys(row[0] for row in rows))
+    rows = sorted(rows, key=lambda row: sets.index(row[0]))
+    names, families, labels, clusters, texts = zip(*rows, strict=True)
+    return LabelledDataset(
+        name="x", ids=tuple(map(str, range(len(rows)))), groups=names, group_order=tuple(sets),
+        texts={"prompt": texts}, files=(), labels=labels, clusters=clusters, types=("",) * len(rows),
+        family_of=dict(zip(names, families, strict=True)), **more,
+    )  # fmt: skip
+
+
+def many_sets(seed=0, n=24):
+    """Six sets of five families, some of one class, whose texts now and then come near those of another set."""
+    generator = np.random.default_rng(seed)
+    kinds = {"two": ("a", None), "more": ("b", None), "bad1": ("c", 1), "bad2": ("c", 1), "good1": ("d", 0),
+             "good2": ("e", 0)}  # fmt: skip
+    rows, cluster = [], 0
+    for name, (family, label) in kinds.items():
+        for i in range(n):
+            cluster += i % 2 == 0  # pairs of a cluster
+            words = [f"{name}{cluster}w{j}" for j in range(6)] if generator.random() > 0.2 else [
+                f"shared{generator.integers(4)}w{j}" for j in range(6)]  # fmt: skip
+            rows.append((name, family, i % 2 if label is None else label, cluster, " ".join(words)))
+    # Near-duplicates of a set are of one cluster, as in data that are read.
+    dataset = dataset_of(rows)
+    clusters = list(dataset.clusters)
+    for name in dataset.group_order:
+        its = dataset.rows(name)
+        for one, other in dataset.near.links(its):
+            a, b = clusters[its[one]], clusters[its[other]]
+            clusters = [a if cluster == b else cluster for cluster in clusters]
+    return dataset_of([(g, dataset.family_of[g], y, c, t) for g, y, c, t in zip(
+        dataset.groups, dataset.labels, clusters, dataset.texts["prompt"], strict=True)])  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_family_group_or_near_text_is_on_both_sides(seed):
+    dataset = many_sets(seed)
+    trial = protocol.planned(dataset, None, KINDS)
+    families = np.array([dataset.family_of[name] for name in dataset.groups])
+    clusters, near = np.array(dataset.clusters), dataset.near
+    seen = set()
+    for name, side in trial.sides.items():
+        for inside in (side.whole, *side.inner):
+            job = trial.jobs[inside]
+            assert not set(clusters[job.train]) & set(clusters[job.asked])
+            assert not near.near(job.asked)[job.train].any(), (name, inside)
+            grouped = name[0] == "within" or (inside != side.whole and name[0] == "across")
+            if not grouped:
+                assert not set(families[job.train]) & set(families[job.asked]), (name, inside)
+            assert set(np.array(dataset.labels)[job.train]) == {0, 1}
+        held_out = np.concatenate([trial.jobs[inside].asked for inside in side.inner])
+        assert set(trial.jobs[side.whole].train) <= set(held_out), "each prompt that is trained on is held out once"
+        seen.add(name[0] if len(name) == 3 or isinstance(name[1], str) else "crossing")
+    assert seen == {"within", "across", "others", "crossing"}
+
+
+def test_a_side_is_all_that_is_outside_and_not_near():
+    rows = [("p", "f", 1, 0, "one two"), ("p", "f", 0, 1, "Three four"), ("q", "g", 1, 2, "ONE two"),
+            ("q", "g", 0, 3, "five six"), ("r", "f", 1, 4, "seven eight"), ("s", "h", 0, 5, "two one one")]  # fmt: skip
+    of = sides.Sides(dataset_of(rows))
+    assert of.without(frozenset("f")).tolist() == [3], "of the other families, 2 and 5 have the words of 0"
+    assert of.without(frozenset("g")).tolist() == [1, 4] and of.without(frozenset("gh")).tolist() == [1, 4]
+    assert of.elsewhere("q").tolist() == [3] and of.elsewhere("p").tolist() == [1]
+    assert of.trains("r") == [], "no side has three groups of both classes"
+
+
+def test_the_families_left_out_for_held_out_scores():
+    of = sides.Sides(many_sets())
+    assert of.parts(frozenset("a")) == [frozenset(name) for name in "bcde"]
+    assert of.parts(frozenset("cd"), singly=False) == [frozenset("a"), frozenset("b"), frozenset("e")]
+    assert of.parts(frozenset("ab")) == [], "without c there is nothing unsafe left"
+    rows = [(f"s{i}", f"s{i}", j % 2, 10 * i + j, f"w{i} v{j}") for i in range(20) for j in range(10)]
+    parts = sides.Sides(dataset_of(rows)).parts(frozenset({"s0"}))
+    assert len(parts) == 3 and frozenset.union(*parts) == {f"s{i}" for i in range(1, 20)}, "20 families, dealt in three"
+
+
+def test_others_by_the_slow_way():
+    """The strength and threshold of a detector of all other families, each left out in turn, by scikit-learn alone."""
+    dataset = many_sets(3, n=40)
+    generator = np.random.default_rng(0)
+    labels, n = np.array(dataset.labels), len(dataset)
+    matrix = generator.normal(0, 1, (n, 6)) + labels[:, None] * generator.normal(0, 1, (1, 6))
+    unit = metrics.unit_rows(matrix).astype(np.float32)
+    found = {}
+    for one in protocol.pairings(dataset, protocol.vectors_of(matrix), ["logistic_regression", "nearest_unsafe"]):
+        key = (one.unsafe, one.safe, one.kind) if isinstance(one, protocol.Crossing) else (one.group, one.kind)
+        found[key] = one
+    of = sides.Sides(dataset)
+    families = np.array([dataset.family_of[name] for name in dataset.groups])
+
+    def fitted(rows, strength):
+        model = LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
+        return model.fit(unit[rows], labels[rows], sample_weight=of.weights(rows))
+
+    for test in ("two", "bad1", "good2"):
+        family = dataset.family_of[test]
+        train = of.without(frozenset(family))
+        areas, held_out = [], {}
+        for strength in (0.1, 1.0, 10.0, 100.0):
+            scores = np.full(n, np.nan)
+            for other in set("abcde") - {family}:
+                model = fitted(of.without(frozenset({family, other})), strength)
+                scores[families == other] = model.decision_function(unit[families == other])
+            areas.append(roc_auc_score(labels[train], scores[train], sample_weight=of.weights(train)))
+            held_out[strength] = scores[train]
+        strength = (0.1, 1.0, 10.0, 100.0)[int(np.argmax(areas))]
+        pairing = found[f"others -> {test}", "logistic_regression"]
+        expected = fitted(train, strength).decision_function(unit[dataset.rows(test)])
+        assert pairing.scores == pytest.approx(expected, abs=0.02)
+        safe = labels[train] == 0
+        weights, scores = of.weights(train)[safe], held_out[strength][safe]
+        flagged = [weights[scores >= t].sum() / weights.sum() for t in sorted(scores)]
+        threshold = next(t for t, share in zip(sorted(scores), flagged, strict=True) if share <= 0.05)
+        clear = abs(expected - threshold) > 0.05
+        assert (pairing.flags == (expected >= threshold))[clear].all() and clear.mean() > 0.5
+        nearest = (unit[dataset.rows(test)] @ unit[train[labels[train] == 1]].T).max(axis=1)
+        assert found[f"others -> {test}", "nearest_unsafe"].scores == pytest.approx(nearest, abs=1e-6)
+    crossing = found["bad2", "good1", "nearest_unsafe"]
+    train = of.without(frozenset("cd"))
+    rows = np.concatenate([dataset.rows("bad2"), dataset.rows("good1")])
+    assert crossing.rows.tolist() == rows.tolist()
+    assert crossing.scores == pytest.approx((unit[rows] @ unit[train[labels[train] == 1]].T).max(axis=1), abs=1e-6)
+
+
 def test_held_out_scores_are_those_of_detectors_that_had_not_seen_the_prompt():
-    rows, labels, inner = world()
-    held_out = fit("nearest_unsafe", rows, labels, inner).held_out
+    rows = [("a", "a", i % 2, i, f"text {i}") for i in range(60)]
+    of = sides.Sides(dataset_of(rows))
+    unit, _, _ = world()
+    trial = protocol.Trial(of, protocol.vectors_of(unit), ["nearest_unsafe"])
+    trial.add("all", np.arange(60), np.arange(0))
+    trial.run()
+    fold_of = of.folds_of(np.arange(60), 3)
+    held_out = trial.tested("all", "nearest_unsafe").held_out
     for i in range(60):
-        others = [float(rows[i] @ rows[j]) for j in range(60) if inner[j] != inner[i] and labels[j]]
+        others = [float(unit[i] @ unit[j]) for j in range(60) if fold_of[j] != fold_of[i] and j % 2]
         assert held_out[i] == pytest.approx(max(others), abs=1e-6)
-
-
-def test_strength_is_the_one_of_the_best_inner_area():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-
-    rows, _, inner = world(90, seed=3)
-    labels = (rows[:, 0] + np.random.default_rng(3).normal(0, 0.3, 90) > 0).astype(int)
-    areas = {}
-    for c in (0.1, 1.0, 10.0, 100.0):
-        parts = []
-        for f in range(3):
-            model = LogisticRegression(C=c, class_weight="balanced", max_iter=2000)
-            model.fit(rows[inner != f], labels[inner != f])
-            parts.append(roc_auc_score(labels[inner == f], model.decision_function(rows[inner == f])))
-        areas[c] = np.mean(parts)
-    assert fit("logistic_regression", rows, labels, inner).detector.settings["strength"] == max(areas, key=areas.get)
 
 
 def two_sets(shortcut, n=120, d=16):
@@ -128,47 +315,44 @@ def test_the_protocol_tells_a_shortcut_from_knowledge(shortcut):
             assert abs(area - 0.5) < 0.16, (pairing.group, pairing.kind)
 
 
-def test_sides_have_no_text_of_the_tested_set_and_others_is_all_the_rest():
-    texts = ["one", "two", "Three ", "ONE", "four", "three", "five"]
-    dataset = LabelledDataset(
-        name="x", ids=tuple("abcdefg"), groups=("p", "p", "p", "q", "q", "r", "r"), group_order=("p", "q", "r"),
-        texts={"prompt": tuple(texts)}, files=(), labels=(1, 0, 1, 0, 1, 0, 1), clusters=tuple(range(7)),
-        types=("",) * 7,
-    )  # fmt: skip
-    sides = {name: rows.tolist() for name, rows in protocol.training_sides(dataset, "p").items()}
-    assert sides == {"p": [0, 1, 2], "q": [4], "r": [6], "others": [4, 6]}
-    assert "others" not in protocol.training_sides(
-        LabelledDataset("x", ("a", "b"), ("p", "q"), ("p", "q"), {"prompt": ("s", "t")}, ()), "p"
-    )
-
-
 def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():
     # Each text of the first set stands in the second too: the nearest prompt of another fold is never the text itself.
-    texts = tuple(f"text {i % 40}" for i in range(80))
-    dataset = LabelledDataset(
-        name="x", ids=tuple(map(str, range(80))), groups=("a",) * 40 + ("b",) * 40, group_order=("a", "b"),
-        texts={"prompt": texts}, files=(), labels=(1, 0) * 40, clusters=tuple(range(80)), types=("",) * 80,
-    )  # fmt: skip
-    rows = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
-    vectors = protocol.vectors_of(np.tile(rows, (2, 1)))
-    inner = protocol.inner_folds(dataset, np.arange(80))
-    held_out = protocol.trained("nearest_unsafe", vectors, dataset, np.arange(80), inner).held_out
+    rows = [(s, "f", i % 2, 100 * (s == "b") + i, f"text {i}") for s in "ab" for i in range(40)]
+    of = sides.Sides(dataset_of(rows))
+    unit = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
+    trial = protocol.Trial(of, protocol.vectors_of(np.tile(unit, (2, 1))), ["nearest_unsafe"])
+    trial.add_without("all", frozenset())  # one family: it is held out by groups
+    trial.run()
+    held_out = trial.tested("all", "nearest_unsafe").held_out
     assert held_out.max() < 0.999 and held_out[:40] == pytest.approx(held_out[40:])
 
 
-def test_sets_that_are_one_another_are_refused():
+def test_sets_that_cannot_be_trained_on_or_tested_are_refused():
     dataset, _ = two_sets(True)
-    protocol.check(dataset)
+    sides.check(dataset)
     # All but two pairs of the second set occur in the first one too.
     texts = dataset.texts["prompt"][:120] + dataset.texts["prompt"][:116] + dataset.texts["prompt"][236:]
-    with pytest.raises(InputError, match=r"set 'b' has too little left to train on without the texts that 'a' has"):
-        protocol.check(LabelledDataset(**{**vars(dataset), "texts": {"prompt": texts}}))
+    with pytest.raises(InputError, match=r"set 'a' has too little left .* leave it out, or leave out 'b'"):
+        sides.check(LabelledDataset(**{**fields(dataset), "texts": {"prompt": texts}}))
+    bad = [("bad", "f", 1, i, f"bad {i} {i}x") for i in range(9)] + [
+        ("worse", "f", 1, 9 + i, f"w{i}") for i in range(9)
+    ]
+    with pytest.raises(InputError, match=r"set 'bad' has nothing left .* outside its family 'f' .* few unsafe or safe"):
+        sides.check(dataset_of(bad))
+    good = [("good", "g", 0, 20 + i, f"fine {i} {i}y") for i in range(9)]
+    with pytest.raises(InputError, match=r"set 'bad' has nothing left .* few unsafe prompts; add a set that has some"):
+        sides.check(dataset_of([*bad, *good]))
+
+
+def fields(dataset):
+    return {name: getattr(dataset, name) for name in dataset.__dataclass_fields__}
 
 
 def test_three_groups_of_each_class_are_enough_for_three_folds():
     dataset, _ = two_sets(True)  # pairs: rows 2 i and 2 i + 1 are a group with a prompt of each class
-    assert protocol.enough(dataset, np.arange(6)) and not protocol.enough(dataset, np.arange(4))
-    assert not protocol.enough(dataset, np.array([0, 1, 2, 3, 5])), "three groups of safe prompts, two of unsafe"
+    of = sides.Sides(dataset)
+    assert of.trainable(np.arange(6)) and not of.trainable(np.arange(4))
+    assert not of.trainable(np.array([0, 1, 2, 3, 5])), "three groups of safe prompts, two of unsafe"
 
 
 def test_words_are_those_of_the_training_side_only():
@@ -194,7 +378,7 @@ def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
     )  # fmt: skip
     found = protocol.pairings(dataset, protocol.word_vectors_of(texts), ["nearest_unsafe"])
     pairing = next(one for one in found if (one.train, one.test) == ("a", "b"))
-    labels, inner = np.array(dataset.labels), folds(dataset.labels[:80], dataset.clusters[:80], 3)
+    labels, inner = np.array(dataset.labels), sides.Sides(dataset).folds_of(np.arange(80), 3)
     held_out = np.empty(80)
     for fold in range(3):
         seen, asked = ([i for i in range(80) if (inner[i] == fold) == held] for held in (False, True))
@@ -209,9 +393,9 @@ def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
 def test_prompt_length_is_no_more_than_that():
     dataset, matrix = two_sets(True)
     texts = tuple("x" * (20 if label else 10) for label in dataset.labels)
-    dataset = LabelledDataset(**{**vars(dataset), "texts": {"prompt": texts}})
+    dataset = LabelledDataset(**{**fields(dataset), "texts": {"prompt": texts}})
     for pairing in protocol.pairings(
-        LabelledDataset(**{**vars(dataset), "texts": {"prompt": tuple(f"{t}{i:03}" for i, t in enumerate(texts))}}),
+        LabelledDataset(**{**fields(dataset), "texts": {"prompt": tuple(f"{t}{i:03}" for i, t in enumerate(texts))}}),
         protocol.vectors_of(matrix),
         ["prompt_length"],
     ):

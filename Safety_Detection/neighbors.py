@@ -1,0 +1,122 @@
+"""The scores of the two detectors by nearest prompts, of many training sides in one pass over the similarities."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+# Rows whose similarities to all others are in memory at once.
+BLOCK_ROWS = 512
+# How many nearest prompts are sorted before those of a training side are picked from them.
+CANDIDATES = 256
+
+
+def similarities(rows, others) -> np.ndarray:
+    """Cosines (n, m) of rows of length 1 (or 0), arrays or sparse matrices."""
+    found = rows @ others.T
+    return found.toarray() if hasattr(found, "toarray") else found
+
+
+def vote(found: np.ndarray, labels: np.ndarray, k: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The share of unsafe prompts, by weight, among the k most similar; ties go to the first one.
+
+    found: (n, m), the similarities to the m prompts trained on. labels: m, 1 for unsafe. weights: m, 1 each if None.
+    Returns float64 (n,), each in [0, 1].
+    """
+    k = min(k, len(labels))
+    weights = np.ones(len(labels)) if weights is None else weights
+    least = -np.partition(-found, k - 1, axis=1)[:, k - 1 : k]
+    above, level = found > least, found == least
+    level &= np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)
+    chosen = above | level
+    return (chosen @ (weights * labels)) / (chosen @ weights)
+
+
+def scores(seen, asked, labels: np.ndarray, k: int, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The largest similarity to an unsafe prompt, and the vote of the k nearest prompts, of each asked row."""
+    nearest, votes = [], []
+    for start in range(0, max(1, asked.shape[0]), BLOCK_ROWS):
+        found = similarities(asked[start : start + BLOCK_ROWS], seen)
+        nearest.append(found[:, labels == 1].max(axis=1))
+        votes.append(vote(found, labels, k, weights))
+    return np.concatenate(nearest).astype(np.float64), np.concatenate(votes)
+
+
+def scores_of_sides(
+    unit: np.ndarray,
+    labels: np.ndarray,
+    sides: Mapping[frozenset, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    families: np.ndarray,
+    k: int,
+    parallel: Callable[[Callable, Sequence], list],
+) -> dict[frozenset, tuple[np.ndarray, np.ndarray]]:
+    """`scores` for many training sides at once: each side's nearest prompts are picked from those of all prompts.
+
+    unit: (n, d), rows of length 1 (or 0). sides: for each set of families, what is trained on without them, the weight
+    of each of those prompts, and the asked prompts, all in these families. families: n. parallel: maps a function over
+    blocks of rows.
+    """
+    places = {held: np.full(len(unit), -1) for held in sides}
+    allowed, weight = {}, {}
+    for held, (train, weights, asked) in sides.items():
+        places[held][asked] = np.arange(len(asked))
+        allowed[held] = np.zeros(len(unit), dtype=bool)
+        allowed[held][train] = True
+        weight[held] = np.zeros(len(unit))
+        weight[held][train] = weights
+    found = {held: (np.empty(len(asked)), np.empty(len(asked))) for held, (_, _, asked) in sides.items()}
+    unsafe = np.flatnonzero(labels == 1)
+    blocks = []
+    for family in dict.fromkeys(families):
+        rows = np.flatnonzero(families == family)
+        mine = [held for held in sides if family in held]
+        blocks += [(rows[i : i + BLOCK_ROWS], family, mine) for i in range(0, len(rows), BLOCK_ROWS)]
+
+    def work(block: tuple[np.ndarray, object, list]) -> None:
+        rows, family, mine = block
+        cosines = unit[rows] @ unit.T
+        cosines[:, families == family] = -2.0  # no side of these rows holds their own family
+        near, values = _sorted_nearest(cosines, CANDIDATES)
+        near_unsafe, values_unsafe = _sorted_nearest(cosines[:, unsafe], CANDIDATES)
+        near_unsafe = unsafe[near_unsafe]
+        for held in mine:
+            at = places[held][rows]
+            asked = at >= 0
+            nearest, votes = found[held]
+            there = allowed[held][near] & np.isfinite(values)
+            chosen = there & (np.cumsum(there, axis=1) <= k)
+            by = np.where(chosen, weight[held][near], 0.0)
+            total = by.sum(axis=1)
+            share = np.divide((by * labels[near]).sum(axis=1), total, out=np.zeros(len(rows)), where=total > 0)
+            train = np.flatnonzero(allowed[held])
+            short = chosen.sum(axis=1) < min(k, len(train))
+            if short.any():
+                share[short] = vote(cosines[np.ix_(short, train)], labels[train], k, weight[held][train])
+            there = allowed[held][near_unsafe] & np.isfinite(values_unsafe)
+            first = there.argmax(axis=1)[:, None]
+            best = np.take_along_axis(values_unsafe, first, axis=1)[:, 0].astype(np.float64)
+            none = ~there.any(axis=1)
+            if none.any():
+                best[none] = cosines[np.ix_(none, train[labels[train] == 1])].max(axis=1)
+            nearest[at[asked]], votes[at[asked]] = best[asked], share[asked]
+
+    parallel(work, blocks)
+    return found
+
+
+def _sorted_nearest(found: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The columns of the largest values of each row, largest first, and those values; ties by column.
+
+    The last ones may be cut off amid a tie; their values are given as minus infinity.
+    """
+    n = found.shape[1]
+    most = min(most, n)
+    columns = (
+        np.argpartition(-found, most - 1, axis=1)[:, :most] if most < n else np.tile(np.arange(n), (len(found), 1))
+    )
+    columns = np.sort(columns, axis=1)
+    values = np.take_along_axis(found, columns, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    if most < n:
+        values = np.where(values > values[:, -1:], values, -np.inf)
+    return columns, values
