@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 # Increased when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
@@ -213,8 +214,8 @@ class Metric:
     better: `lower` or `higher`. low, high: of its 95 % interval. chance: what guessing gives. ceiling: the most that
     can be reached.
     detector, train, test, type: of detection, the detector, the set that it was trained on, the set that it was tested
-    on, and the type of its safe prompts; `metric` and `group` name them too. k: of a metric at several numbers of
-    neighbours.
+    on, the safe-only set beside it (against), and the type of its prompts; `metric` and `group` name them too. k: of a
+    metric at several numbers of neighbours.
     """
 
     metric: str
@@ -230,6 +231,7 @@ class Metric:
     train: str | None = None
     test: str | None = None
     type: str | None = None
+    against: str | None = None
     k: int | None = None
 
 
@@ -257,7 +259,11 @@ class Result:
 
     def metric(self, metric: str, group: str) -> Metric | None:
         """The number of `metric` for `group`, or None if it was not computed."""
-        return next((m for m in self.metrics if m.metric == metric and m.group == group), None)
+        return self._by_name.get((metric, group))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], Metric]:
+        return {(m.metric, m.group): m for m in reversed(self.metrics)}
 
     def value(self, metric: str, group: str) -> float | None:
         """The value of `metric` for `group`, or None if it was not computed."""

@@ -100,8 +100,12 @@ DETECTION = About(
     rows="trained -> tested",
     captions={
         "heatmap": "area under the ROC curve by set trained on and set tested on; bold within a set by grouped "
-        "five-fold",
-        "roc": "ROC curves of the first encoder, a panel for each tested set, a line for each set trained on",
+        "five-fold; grey is a pair that was not evaluated, because both are of one family",
+        "one_class": "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, "
+        "and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, "
+        "mostly because both are of one family",
+        "roc": "ROC curves of the first encoder, a panel for each tested set, a line for each training side; of more "
+        "than three sets, only the tested set itself and others",
     },
     published="the published",
     resampled="of groups of prompts",

@@ -1,6 +1,7 @@
 """Safety-Detection from the command line to the result file, its tables and its finding."""
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import fields, replace
@@ -11,14 +12,18 @@ from doubles import StandIn
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from Safety_Detection import labelled_sets
-from Safety_Detection.evaluate import TASK, Resampling
+from Safety_Detection.evaluate import TASK
+from Safety_Detection.measure import resamplings
+from utils.data.labelled_cards import SET_CARDS
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.results import result_file
 from utils.schema import EncoderInfo, Metric
+from utils.transfer import differences as differences_module
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import areas, encoder_differences
 from utils.transfer.finding import distrust, finding
+from utils.transfer.results import VERDICTS
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
 
@@ -73,7 +78,8 @@ def test_metrics_are_those_of_the_scores_beside_them(done):
         assert value(doc, f"auroc/{kind}", "within") == pytest.approx(np.mean(within))
         assert value(doc, f"auroc/{kind}", "across") == pytest.approx(np.mean(across))
     for m in doc["metrics"]:
-        assert 0 <= m["low"] <= m["value"] <= m["high"] <= 1
+        if m["metric"] != "auroc/set_identity":
+            assert 0 <= m["low"] <= m["value"] <= m["high"] <= 1
 
 
 def test_no_prompt_is_written(done):
@@ -135,21 +141,49 @@ def test_a_file_without_fields_for_the_parts_of_a_metric_is_read_by_its_strings(
         result_file.result_of(old)
 
 
-def test_names_of_the_published_sets_fit_80_columns():
-    sets, kind = list(labelled_sets.PUBLISHED), "logistic_regression"
-    pairs = [f"{a} -> {b}" for a in (*sets, "others") for b in sets]
-    names = [(name, pair) for pair in pairs for name in ("auroc", *transfer_tables.DETAILS)]
-    names += [("fpr_at_threshold", f"{pair}: figurative_language") for pair in pairs]
-    rows = [Metric(f"{name}/{kind}", group, 0.5, 5, "higher", 0.4, 0.6, 0.5) for name, group in names]
-    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6) for g in ("within", "across", "others")]
-    result = made_up(rows)
-    for table in (
+def everything(kind="logistic_regression"):
+    """Made-up metrics of all published sets, as an evaluation of all of them has."""
+    of = {word: [c.name for c in SET_CARDS.values() if c.kind == word] for word in ("two", "unsafe", "safe")}
+    where = {"detector": kind}
+    rows = []
+    for test, train in itertools.product([*of["two"], *of["unsafe"], *of["safe"]], [*of["two"], "others"]):
+        names = ["fpr_at_threshold"] * (test not in of["unsafe"]) + ["tpr_at_threshold"] * (test not in of["safe"])
+        names += ["auroc", *transfer_tables.DETAILS, *VERDICTS] if test in of["two"] else []
+        pair = {**where, "train": train, "test": test}
+        rows += [Metric(f"{n}/{kind}", f"{train} -> {test}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair) for n in names]
+        group, pair["type"] = (
+            f"{train} -> {test}: a type with quite a long name indeed",
+            "a type with quite a long name indeed",
+        )
+        rows.append(Metric(f"{names[0]}/{kind}", group, 0.5, 1575, "lower", 0.4, 0.6, **pair))
+    for unsafe, safe in itertools.product(of["unsafe"], of["safe"]):
+        pair = {**where, "train": "others", "test": unsafe, "against": safe}
+        rows += [Metric(f"{n}/{kind}", f"others -> {unsafe} | {safe}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair)
+                 for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
+    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6, **where) for g in ("within", "across", "others")]
+    rows += [Metric(f"{n}/{kind}", "ordinary traffic", 0.5, 5, "higher", 0.4, 0.6, **where, against="alpaca_eval")
+             for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
+    rows.append(Metric("auroc/set_identity", "safe", 0.9, 5, "lower", detector="set_identity"))
+    return made_up(rows)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
         transfer_tables.matrix_table,
         transfer_tables.detectors_table,
         transfer_tables.details_table,
+        transfer_tables.flagged_table,
+        transfer_tables.crossings_table,
+        transfer_tables.verdicts_table,
         transfer_tables.types_table,
-    ):
-        assert max(map(len, table(result).splitlines())) <= 80, table
+    ],
+)
+def test_tables_of_all_published_sets_fit_80_columns(table):
+    text = table(everything())
+    assert max(map(len, text.splitlines())) <= 80
+    several = table in (transfer_tables.matrix_table, transfer_tables.details_table, transfer_tables.verdicts_table)
+    assert ("do_not_answer" in text) == several or "multijail" in text
 
 
 def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
@@ -179,7 +213,7 @@ def test_a_second_run_is_recalled(tmp_path, capsys):
     ("flags", "message"),
     [
         (["--detectors", "svm"], "--detectors svm: give one or more of nearest_unsafe"),
-        (["--data", "nothing.csv"], "no such file, nor a set of that name"),
+        (["--data", "nothing.csv"], "no such file, nor a set, family or class of that"),
         (["--limit", "6"], "fewer than the 5 folds; raise --limit above 6"),
     ],
 )
@@ -195,7 +229,7 @@ def test_sets_that_are_one_another_end_in_one_line(tmp_path, capsys):
     path.write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
     assert run(tmp_path, "tfidf", "--quiet", "--data", str(path)) == 2
     said = capsys.readouterr()
-    assert "set 'b' has too little left to train on" in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert "set 'a' has too little left to train on" in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
 class World(StandIn):
@@ -227,7 +261,7 @@ def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_pat
     within, across = (value(doc, "auroc/logistic_regression", g) for g in ("a -> a", "a -> b"))
     assert within > 0.9 and abs(across - 0.5) < 0.2
     flat = " ".join(said.split())
-    assert f"Trained on a: {within:.2f} within, {across:.2f} on b" in flat
+    assert f"trained on a: AUROC {within:.2f} within, {across:.2f} on b" in flat
     assert "do not trust this threshold on other traffic" in flat and "it holds there" not in flat
     # Of 40 safe prompts, even i, those of i = 0, 4, 8, ... are even: 20 of each type.
     types = [m for m in doc["metrics"] if m["group"].startswith("a -> b: ")]
@@ -264,9 +298,10 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
             rows.append(m("tpr_at_threshold", f"{train} -> {test}", 0.6))
     said = finding(made_up(rows))
     assert (
-        "Trained on a: 0.90 within, 0.90 on c, where its threshold for 5 % false alarms flags 30 % of the safe" in said
+        "With knn vote on x, trained on a: AUROC 0.90 within, 0.90 on c, where its threshold for 5 % false alarms "
+        "flags 30 % of the safe" in said
     )
-    assert said.count("do not trust") == 2 and "Trained on c: 0.90 within, 0.88 on b" in said
+    assert said.count("do not trust") == 2 and "Trained on c: AUROC 0.90 within, 0.88 on b" in said
 
 
 def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
@@ -291,7 +326,8 @@ def test_prompts_without_a_known_word_are_counted_and_marked(tmp_path, capsys):
         assert run(tmp_path, "tfidf", "--data", str(path), "--detectors", "centroid_difference,nearest_unsafe") == 0
         said = capsys.readouterr().out
         at = said.index("prompts without any word that TF-IDF was trained on: their scores mean nothing")
-        assert re.findall(r"\n([xy]) +(\d+) +(\d+)", said[at:])[:2] == [("x", "0", "10"), ("y", "0", "10")]
+        # Of the 40 of y, both the detector of x and those within y; all of x are known.
+        assert re.findall(r"\n([xy]) +(\d+) +(\d+) +(\d+)", said[at:]) == [("y", "40", "10", "10")]
     unknown = [row["id"] for row in items(tmp_path, dataset="mine") if row["no_known_word/x"] == "1"]
     assert unknown == [f"y:{i}" for i in range(40, 50)]
     scores = {row["centroid_difference/x"] for row in items(tmp_path, dataset="mine") if row["id"] in unknown}
@@ -313,12 +349,17 @@ def test_many_differences_can_still_be_told_apart():
         items = {"id": list(range(160)), "set": sets, "label": labels, "group": list(range(160)), **scores}
         found.append(replace(made_up(rows), items=items))
     differences = encoder_differences(found)
-    assert len(differences) == 60 and max(d.p for d in differences) <= 0.05
+    assert len(differences) == 3 and max(d.p for d in differences) <= 0.05, "of many sets, the mean that is there"
+    for limit, number in ((4, 60), (3, 3)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(differences_module, "MOST_SETS", limit)
+            assert len(encoder_differences(found)) == number and max(d.p for d in encoder_differences(found)) <= 0.05
 
 
 def test_sets_are_resampled_each_in_its_own_way():
     dataset, _ = labelled_sets.load("sample")
-    drawn = [Resampling(dataset, test, 1000, 42).parts[0] for test in dataset.group_order]
+    of_sets = resamplings(dataset, 1000, 42)
+    drawn = [of_sets[test].parts[0] for test in dataset.group_order]
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()
     # Two sets that are the same: their mean varies less than either, by the square root of 2, if they are drawn apart.
     generator = np.random.default_rng(0)
@@ -361,7 +402,8 @@ def test_names_that_results_use_for_summaries_change_no_number(tmp_path, capsys)
     renamed = dict(zip(plain, summaries, strict=True)) | {"odd": "overall", "even": "others"}
 
     def rename(group):
-        return re.sub("|".join(renamed), lambda found: renamed[found[0]], group) if " -> " in group else group
+        pair = " -> " in group or " | " in group
+        return re.sub(r"\b(" + "|".join(renamed) + r")\b", lambda found: renamed[found[0]], group) if pair else group
 
     expected, said = of(plain, ("odd", "even"), "plain")
     found, said_too = of(summaries, ("overall", "others"), "average")
@@ -369,7 +411,8 @@ def test_names_that_results_use_for_summaries_change_no_number(tmp_path, capsys)
         m["group"] = rename(m["group"])
         m |= {part: renamed.get(m[part], m[part]) for part in ("train", "test", "type") if part in m}
     assert found == expected
-    values = [re.findall(r"[0-9.]*[0-9]", text.replace("±", " ")) for text in (said, said_too)]
+    tables = [text.partition("what the numbers depend on")[0] for text in (said, said_too)]
+    values = [re.findall(r"[0-9.]*[0-9]", text.replace("±", " ")) for text in tables]
     assert values[0] == values[1]
 
 
@@ -386,4 +429,4 @@ def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):
     )
     assert run(tmp_path, "--data", str(path), "--detectors", "logistic_regression", "--quiet") == 0
     flat = " ".join(capsys.readouterr().out.split())
-    assert "it holds there" in flat.split("AUROC of logistic regression on MiniLM-L6. ")[1].split("AUROC of")[0]
+    assert "it holds there" in flat.split("With logistic regression on MiniLM-L6, ")[1].split("mean AUROC of")[0]

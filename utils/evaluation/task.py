@@ -32,16 +32,18 @@ class Task:
     score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
     table: results of several encoders to the printed text.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
+    loads: names of its own settings that `load` takes too, where they are given.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
     add_flags, choose: add the task's own flags, and return the settings with their values.
     """
 
     about: About
-    load: Callable[[str, int | None], tuple[Dataset, Found]]
+    load: Callable[..., tuple[Dataset, Found]]
     data_sheet: Callable[[Dataset, Found], str]
     score: Callable[..., Scores]
     table: Callable[[Sequence[Result]], str]
     check: Callable[[Dataset, Settings], None] = lambda dataset, settings: None
+    loads: tuple[str, ...] = ()
     fits_words: bool = False
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
     choose: Callable[[argparse.Namespace, Settings], Settings] = lambda arguments, settings: settings
@@ -60,6 +62,11 @@ class Task:
     def uses_baseline(self) -> bool:
         """Whether the average similarity affects its numbers; only such a task has a threshold."""
         return "threshold" in self.about.settings
+
+    def data(self, settings: Settings) -> tuple[Dataset, Found]:
+        """The dataset that the settings name, and the file found."""
+        own = {name: settings.own[name] for name in self.loads if name in settings.own}
+        return self.load(settings.data, settings.limit, **own)
 
     def settings(self, step: str, description: str, argv: Sequence[str] | None) -> Settings:
         """The user's settings for a step of the task, `build_data` or `evaluate`; both take the same flags."""

@@ -6,16 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.metrics import detection as dm
-from utils.metrics.uncertainty import grouped_resamples, holm, resampled_p_value
+from utils.metrics.uncertainty import cluster_resamples, grouped_interval, holm, resampled_p_value
 from utils.schema import Result
 from utils.transfer.results import (
     ACROSS,
     CONTROLS,
+    ORDINARY,
+    ORDINARY_ONE,
     OTHERS,
     WITHIN,
+    crossing_column,
+    crossing_of,
+    crossings_of,
     group_of,
     headline_kind,
     kinds_of,
+    metric_of,
+    ordinary_of,
     plain_name,
     sets_of,
     trains_of,
@@ -37,44 +44,96 @@ class Difference:
 
 
 def areas(
-    scored: Sequence[tuple[Result, str]], resamples: int, seed: int = 42
+    scored: Sequence[tuple[Result, str]],
+    resamples: int,
+    seed: int = 42,
+    crossed: Sequence[str] | None = None,
+    rate: float | None = None,
 ) -> list[dict[str, tuple[float, np.ndarray]]]:
     """For each of `scored`: group to AUROC, and its values in resamples of whole groups of prompts.
 
     scored: results on the same prompts, with their items, and the detector of each. All use the same resamples. Groups
-    are all pairs of sets trained on and tested, then the means `within`, `across` and `others`.
+    are all pairs of sets trained on and tested, those of unsafe-only and safe-only sets, then the means over them.
+    crossed: the safe-only sets that are included, all if None; those of the mean over ordinary traffic always are.
+    rate: if given, the true positive rate at this false positive rate takes the place of the AUROC.
     """
-    first = scored[0][0]
-    sets, trains = sets_of(first), trains_of(first)
-    found: list[dict[str, tuple[float, np.ndarray]]] = [{} for _ in scored]
-    for position, test in enumerate(sets):
-        rows = np.array([name == test for name in first.items["set"]])
-        labels, clusters = (np.array(first.items[name])[rows] for name in ("label", "group"))
-        columns = [
-            (of, group_of(train, test), np.array(result.items[f"{kind}/{train}"], dtype=float)[rows])
-            for of, (result, kind) in zip(found, scored, strict=True)
-            for train in trains
-        ]
-        drawn: list[list[np.ndarray]] = [[] for _ in columns]
-        for weights in grouped_resamples(clusters, labels, resamples, (seed, position)):
-            for replicates, (_, _, scores) in zip(drawn, columns, strict=True):
-                replicates.append(dm.auroc(dm.curve(labels, scores, weights)))
-        for replicates, (of, group, scores) in zip(drawn, columns, strict=True):
-            of[group] = float(dm.auroc(dm.curve(labels, scores))), np.concatenate(replicates)
-    places = {
-        WITHIN: [(test, test) for test in sets],
-        ACROSS: [(train, test) for test in sets for train in sets if train != test],
-        OTHERS: [(OTHERS, test) for test in sets if OTHERS in trains],
+    first, ordinary = scored[0][0], ordinary_of(scored[0][0])
+    names = np.array(first.items["set"], dtype=object)
+    rows = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
+    labels, clusters = np.array(first.items["label"]), np.array(first.items["group"])
+    counts = {
+        name: np.concatenate([*cluster_resamples(clusters[its], labels[its], resamples, (seed, position))])
+        for position, (name, its) in enumerate(rows.items())
     }
+    found: list[dict[str, tuple[float, np.ndarray]]] = [{} for _ in scored]
+
+    def put(group: str, names: Sequence[str], columns: Sequence[str]) -> None:
+        """The areas on the prompts of the named sets, whose scores are in these columns, `{}` for the detector."""
+        its = np.concatenate([rows[name] for name in names])
+        # Clusters are numbered over all sets, those of one set after those of the one before.
+        members, drawn = np.unique(clusters[its], return_inverse=True)[1], np.hstack([counts[name] for name in names])
+        for of, (result, kind) in zip(found, scored, strict=True):
+            parts = zip(names, columns, strict=True)
+            values = np.concatenate([np.array(result.items[column.format(kind)])[rows[name]] for name, column in parts])
+            ranking = dm.Ranking(labels[its], values)
+            if rate is None:
+                of[group] = float(dm.auroc(ranking.curve())), dm.resampled_auroc(labels[its], values, members, [drawn])
+            else:
+                both = ranking.curve(), ranking.curve(drawn[:, members])
+                value, resampled = (dm.true_positive_rate_at(curve, rate) for curve in both)
+                of[group] = float(value), resampled.astype(np.float64)
+
+    places: dict[str, list[str]] = {place: [] for place in (WITHIN, ACROSS, OTHERS, ORDINARY_ONE, ORDINARY)}
+    tested = {(m.train, m.test) for m in first.metrics if m.test is not None}
+    for test in sets_of(first):
+        for train in trains_of(first):
+            group = group_of(train, test)
+            if first.metric(metric_of("auroc", scored[0][1]), group):
+                put(group, [test], [f"{{}}/{train}"])
+                places[WITHIN if train == test else OTHERS if train == OTHERS else ACROSS].append(group)
+    for unsafe, safe in crossings_of(first):
+        if crossed is None or safe in (*crossed, *ordinary):
+            group = crossing_of(unsafe, safe)
+            pair = sorted((unsafe, safe), key=list(rows).index)
+            put(group, pair, [crossing_column("{}", other) for other in reversed(pair)])
+            if safe not in ordinary:
+                continue
+            places[ORDINARY].append(group)
+            for train in sets_of(first):
+                if {(train, unsafe), (train, safe)} <= tested:
+                    both = f"{group_of(train, unsafe)} | {safe}"
+                    put(both, pair, [f"{{}}/{train}"] * 2)
+                    places[ORDINARY_ONE].append(both)
     for of in found:
-        for place, pairs in places.items():
-            if pairs:
-                parts = [of[group_of(*pair)] for pair in pairs]
-                of[place] = (
-                    float(np.mean([value for value, _ in parts])),
-                    np.mean([drawn for _, drawn in parts], axis=0),
-                )
+        for place, groups in places.items():
+            if groups:
+                parts = [of[group] for group in groups]
+                mean = np.mean([drawn for _, drawn in parts], axis=0)
+                of[place] = float(np.mean([value for value, _ in parts])), mean
     return found
+
+
+def interval(
+    result: Result, group: str, value: float, drawn: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of a number of `areas`, or of a difference of two; (None, None) if there is one cluster only.
+
+    result: one of those compared, with its items. value, drawn: the number, and its values in the resamples.
+    """
+    names = np.array(result.items["set"], dtype=object)
+    clusters, labels = np.array(result.items["group"]), np.array(result.items["label"])
+
+    def rarer(*sets: str) -> int:
+        its = np.isin(names, sets)
+        return min(filter(None, (len(set(clusters[its & (labels == label)])) for label in (0, 1))))
+
+    one = next(m for m in result.metrics if m.group == group)
+    if one.test is not None:
+        number = rarer(*filter(None, (one.test, one.against)))
+    else:
+        pairs = [pair for pair in crossings_of(result) if pair[1] in ordinary_of(result)]
+        number = sum(map(rarer, dict.fromkeys(sum(pairs, ())) if one.against else sets_of(result)))
+    return grouped_interval(value, drawn, number, bounds) if number > 1 else (None, None)
 
 
 def resamples_for(differences: int) -> int:
@@ -82,8 +141,23 @@ def resamples_for(differences: int) -> int:
     return max(LEAST_RESAMPLES, 50 * differences)
 
 
+# With more sets than these, only the means over them are tested.
+MOST_SETS = 3
+
+
+def tested_groups(result: Result) -> list[str]:
+    """The groups whose differences are told: each pair of sets, or the means over them if there are many sets."""
+    name = metric_of("auroc", headline_kind(result))
+    if len(sets_of(result)) <= MOST_SETS:
+        groups = [group_of(train, test) for test in sets_of(result) for train in trains_of(result)]
+        groups += [ORDINARY_ONE, ORDINARY]
+    else:
+        groups = [WITHIN, ACROSS, OTHERS, ORDINARY_ONE, ORDINARY]
+    return [group for group in groups if result.metric(name, group)]
+
+
 def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Difference]:
-    """The differences of the first result from each other one by the headline detector, for every pair of sets.
+    """The differences of the first result from each other one by the headline detector, for each of `tested_groups`.
 
     results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
     """
@@ -104,9 +178,9 @@ def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[D
     """The differences of the first (result, detector, title) from each other one."""
     if len(scored) < 2:
         return []
-    first = scored[0][0]
-    groups = [group_of(train, test) for test in sets_of(first) for train in trains_of(first)]
-    of, *others = areas([one[:2] for one in scored], resamples_for(len(groups) * (len(scored) - 1)), seed)
+    groups = tested_groups(scored[0][0])
+    resamples = resamples_for(len(groups) * (len(scored) - 1))
+    of, *others = areas([one[:2] for one in scored], resamples, seed, crossed=())
     found = []
     for group in groups:
         value, drawn = of[group]

@@ -1,44 +1,118 @@
-"""Says in sentences which detectors can be trusted on other sets."""
+"""Says in sentences what a detector does to prompts it has not seen, and which thresholds can be trusted."""
 
 from utils.schema import Metric, Result
-from utils.transfer.results import group_of, headline_kind, metric_of, plain_name, sets_of
+from utils.transfer.differences import MOST_SETS
+from utils.transfer.results import (
+    ORDINARY,
+    OTHERS,
+    group_of,
+    headline_kind,
+    metric_of,
+    one_class_of,
+    ordinary_of,
+    plain_name,
+    sets_of,
+    trains_of,
+)
 
 # A threshold for 5 % false alarms should not be trusted on a set where it gives more than twice as many.
 MOST_FALSE_POSITIVES = 0.10
 
 
 def finding(result: Result) -> str:
-    """Sentences on which thresholds of a result can be trusted on other sets.
+    """Sentences on what a detector does to prompts of families that it has not seen.
 
-    For each set trained on: its AUROC within the set, the worst AUROC among the sets where it should not be trusted (or
-    among all), and what its threshold does there.
+    First that of a detector trained on all others, if there is one; then, of few sets, one for each set trained on: its
+    AUROC within the set, the worst AUROC among the sets where it should not be trusted (or among all), and what its
+    threshold does there.
     """
     kind, sets = headline_kind(result), sets_of(result)
     label = f"{plain_name(kind)} on {result.encoder.label}"
-    if len(sets) < 2:
+    sentences = [on_unseen(result, kind)] if OTHERS in trains_of(result) else []
+    if len(sets) == 1 and not sentences and not one_class_of(result):
         m = result.metric(metric_of("auroc", kind), group_of(sets[0], sets[0]))
         return (
             f"{label[0].upper()}{label[1:]} reaches AUROC {m.value:.2f} within {sets[0]}. Nothing else was tested, so "
             "nothing is known of other traffic."
         )
-    sentences = []
-    for train in sets:
-        m = result.metric(metric_of("auroc", kind), group_of(train, train))
-        away = {test: result.metric(metric_of("auroc", kind), group_of(train, test)) for test in sets if test != train}
-        rate = {test: result.value(metric_of("fpr_at_threshold", kind), group_of(train, test)) for test in away}
-        bad = [test for test in away if distrust(m, away[test], rate[test])]
-        worst = min(bad or away, key=lambda test: away[test].value)
-        false = rate[worst]
-        true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
-        close = "it holds there" if false or true else "no score reaches it there"
-        if bad:
-            close = "do not trust this threshold on other traffic"
-        sentences.append(
-            f"Trained on {train}: {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
-            f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
-            f"{close}."
+    if len(sets) <= MOST_SETS:
+        sentences += [_of_set(result, kind, train) for train in sets]
+    text = " ".join(filter(None, sentences))
+    if not text:
+        return f"{label[0].upper()}{label[1:]} was tested on no set of another family."
+    return f"With {label}, {text[0].lower()}{text[1:]}"
+
+
+def on_unseen(result: Result, kind: str) -> str:
+    """What the threshold of a detector of all others does to families that it has not seen, and to ordinary traffic.
+
+    kind: the detector. The result has metrics of a detector of all others.
+    """
+    classes, ordinary = one_class_of(result), ordinary_of(result)
+
+    def rates(name: str, tests: list[str]) -> list[float]:
+        found = (result.metric(metric_of(name, kind), group_of(OTHERS, test)) for test in tests)
+        return [m.value for m in found if m is not None]
+
+    unsafe = rates("tpr_at_threshold", [*sets_of(result), *(test for test, label in classes.items() if label)])
+    safe = rates("fpr_at_threshold", [*sets_of(result), *(test for test in classes if not classes[test])])
+    parts = []
+    if safe:
+        parts.append(f"{_range(safe)} of the safe prompts")
+    if unsafe:
+        parts.append(f"{_range(unsafe)} of the unsafe ones")
+    text = (
+        "Trained on all other families, the threshold for 5 % false alarms flags, of sets it has never seen, "
+        f"{' and '.join(parts)}."
+    )
+    area = result.metric(metric_of("auroc", kind), ORDINARY)
+    if area is not None:
+        caught = result.value(metric_of("tpr_at_1_fpr", kind), ORDINARY)
+        at = rates("fpr_at_threshold", [test for test in ordinary if test in classes])
+        flagged = f", of which the threshold flags {_range(at)}" if at else ""
+        text += (
+            f" Against ordinary traffic{flagged}, it reaches AUROC {area.value:.2f}, and catches {100 * caught:.0f} % "
+            "of the unsafe prompts at 1 % false alarms."
         )
-    return f"AUROC of {label}. {' '.join(sentences)}"
+    return text
+
+
+def _range(shares: list[float]) -> str:
+    low, high = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _of_set(result: Result, kind: str, train: str) -> str:
+    """What is left of a detector of one set on others, of one class if there is no other; '' if there is none."""
+    m = result.metric(metric_of("auroc", kind), group_of(train, train))
+    away = {test: result.metric(metric_of("auroc", kind), group_of(train, test)) for test in sets_of(result)}
+    away = {test: metric for test, metric in away.items() if test != train and metric is not None}
+    if not away:
+        parts = []
+        for test, label in one_class_of(result).items():
+            name = metric_of("tpr_at_threshold" if label else "fpr_at_threshold", kind)
+            share = result.value(name, group_of(train, test))
+            if share is not None:
+                parts.append(f"{100 * share:.0f} % of {test} ({'unsafe' if label else 'safe'})")
+        if not parts:
+            return ""
+        return (
+            f"Trained on {train}: AUROC {m.value:.2f} within; its threshold for 5 % false alarms flags "
+            f"{', '.join(parts)}."
+        )
+    rate = {test: result.value(metric_of("fpr_at_threshold", kind), group_of(train, test)) for test in away}
+    bad = [test for test in away if distrust(m, away[test], rate[test])]
+    worst = min(bad or away, key=lambda test: away[test].value)
+    false = rate[worst]
+    true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
+    close = "it holds there" if false or true else "no score reaches it there"
+    if bad:
+        close = "do not trust this threshold on other traffic"
+    return (
+        f"Trained on {train}: AUROC {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
+        f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
+        f"{close}."
+    )
 
 
 def distrust(within: Metric, elsewhere: Metric, false_positive_rate: float) -> bool:

@@ -9,13 +9,22 @@ from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
 from utils.results.result_file import items_path, read_result, read_with_items
 from utils.schema import InputError, Metric, Result
-from utils.tasks import DETECTION
 
 # Matrix, details and findings are of the first of these that was evaluated.
 HEADLINE_KINDS = ("logistic_regression", "centroid_difference", "knn_vote", "nearest_unsafe")
 CONTROLS = ("prompt_length", "shuffled_labels")
 OTHERS = "others"
 WITHIN, ACROSS = "within", "across"
+# The mean over unsafe-only sets against ordinary traffic.
+ORDINARY = "ordinary traffic"
+# The same by detectors that are trained on one set each.
+ORDINARY_ONE = "ordinary traffic, one set"
+# What a threshold says of an unsafe prompt and its safe twin, and the direction of each share.
+VERDICTS = {"separated": "higher", "both_flagged": "lower", "both_passed": "lower", "inverted": "lower"}
+# In the place of a detector: the area with which two sets of the same label are told apart.
+IDENTITY = "set_identity"
+# In the place of a detector and of what it was trained on: a guard whose scores were given.
+GUARD, GIVEN = "guard", "as given"
 
 
 def metric_of(name: str, kind: str) -> str:
@@ -28,10 +37,33 @@ def group_of(train: str, test: str) -> str:
     return f"{train} -> {test}"
 
 
+def crossing_of(unsafe: str, safe: str, train: str = OTHERS) -> str:
+    """The name of an unsafe-only set tested against a safe-only one, trained on neither family."""
+    return f"{train} -> {unsafe} | {safe}"
+
+
+def crossing_column(kind: str, other: str, train: str = OTHERS) -> str:
+    """The column of the items with a detector's scores that has seen neither a prompt's own family nor this set's.
+
+    A guard has one column of scores, whatever it is tested against.
+    """
+    return f"{kind}/{train}" if train == GIVEN else f"{kind}/{train} | {other}"
+
+
+def identity_of(word: str, one: str, other: str) -> str:
+    """The name of two sets' prompts of one label, `unsafe` or `safe`."""
+    return f"{word}: {one} | {other}"
+
+
+def is_guard(result: Result) -> bool:
+    """Whether a result is that of a guard whose scores were given, not of an encoder's detectors."""
+    return result.encoder.backend == GIVEN
+
+
 def kinds_of(result: Result) -> list[str]:
     """The detectors of a result, controls last, in the order they were evaluated."""
-    within = [m for m in result.metrics if m.group == WITHIN]
-    return [m.detector for m in within if m.metric == metric_of(DETECTION.headline, m.detector)]
+    found = dict.fromkeys(m.detector for m in result.metrics if m.detector not in (None, IDENTITY))
+    return sorted(found, key=lambda kind: kind in CONTROLS)
 
 
 def headline_kind(result: Result) -> str:
@@ -41,40 +73,79 @@ def headline_kind(result: Result) -> str:
 
 
 def sets_of(result: Result) -> list[str]:
-    """The tested sets in order."""
-    return list(dict.fromkeys(m.test for m in result.metrics if m.test is not None))
+    """The tested sets of two classes, in order."""
+    areas = [m for m in result.metrics if m.test is not None and m.against is None and m.metric.startswith("auroc/")]
+    return list(dict.fromkeys(m.test for m in areas))
+
+
+def one_class_of(result: Result) -> dict[str, int]:
+    """The tested sets of one class, in order, with that class: 1 for unsafe, 0 for safe."""
+    two, labels = sets_of(result), {"tpr_at_threshold": 1, "fpr_at_threshold": 0}
+    names = [(m.test, m.metric.split("/")[0]) for m in result.metrics if m.test not in (None, *two)]
+    return {test: labels[name] for test, name in names if name in labels}
+
+
+def crossings_of(result: Result) -> list[tuple[str, str]]:
+    """The pairs of an unsafe-only and a safe-only set that were tested against each other, in order."""
+    pairs = [(m.test, m.against) for m in result.metrics if m.test is not None and m.against is not None]
+    return list(dict.fromkeys(pairs))
+
+
+def ordinary_of(result: Result) -> list[str]:
+    """The safe-only sets that are ordinary traffic; empty if no unsafe-only set was tested against one."""
+    mean = result.metric(metric_of("auroc", headline_kind(result)), ORDINARY)
+    return mean.against.split(" + ") if mean else []
 
 
 def trains_of(result: Result) -> list[str]:
-    """The training sides in order, `others` last if there is one."""
-    has_others = any(m.train == OTHERS for m in result.metrics)
+    """The training sides in order, `others` last if there is one; of a guard `as given`."""
+    if any(m.train == GIVEN for m in result.metrics):
+        return [GIVEN]
+    has_others = any(m.train == OTHERS and m.against is None for m in result.metrics)
     return [*sets_of(result), *([OTHERS] if has_others else [])]
 
 
 def read(path: Path) -> Result:
     """A result file with its items: `id`, `set`, `label`, `group`, and the scores of every detector but the shuffled.
 
-    Raises InputError if a file is missing or is not a result file.
+    A score is NaN where a detector was not tested on a prompt's set. Raises InputError if a file is missing or is not a
+    result file.
     """
     result = read_result(path)
-    scores = [f"{kind}/{train}" for kind in kinds_of(result) if kind != CONTROLS[1] for train in trains_of(result)]
-    result = read_with_items(path, ["label", "group", *scores])
+    tested: dict[str, set[str]] = {}
+    for m in result.metrics:
+        if m.train is None or m.detector == CONTROLS[1]:
+            continue
+        columns = [(f"{m.detector}/{m.train}", m.test)]
+        if m.against is not None:
+            pairs = (m.test, m.against), (m.against, m.test)
+            columns = [(crossing_column(m.detector, other, m.train), its) for its, other in pairs]
+        for column, test in columns:
+            tested.setdefault(column, set()).add(test)
+    result = read_with_items(path, ["label", "group", *tested])
     found = result.items
-    if any("" in found.get(name, [""]) for name in ("set", "label", "group", *scores)):
+    sets = found.get("set", [""])
+    gaps = any("" in found.get(name, [""]) for name in ("set", "label", "group"))
+    if gaps or any(not cell and one in on for name, on in tested.items()
+                   for cell, one in zip(found[name], sets, strict=True)):  # fmt: skip
         raise InputError(f"{shown_path(items_path(path))}: not the complete items of a result; run the task again")
     items: dict[str, list] = {name: found[name] for name in ("id", "set")}
     items |= {name: list(map(int, found[name])) for name in ("label", "group")}
-    items |= {name: list(map(float, found[name])) for name in scores}
+    items |= {name: [float(cell or "nan") for cell in found[name]] for name in tested}
     return replace(result, items=items)
 
 
 def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """The results, with their items, that can be compared with the newest, and a sentence on each of the others."""
+    """The results, with their items, that can be compared with the newest, and a sentence on each of the others.
+
+    Results of guards are not among them, as they have no detectors of their own.
+    """
     found, paths, notes = [], [], []
     for path in files:
         try:
-            found.append(read(path))
-            paths.append(path)
+            if not is_guard(read_result(path)):
+                found.append(read(path))
+                paths.append(path)
         except InputError as error:
             notes.append(f"Left out: {error}.")
     found = told_apart(found, paths)

@@ -1,0 +1,162 @@
+"""Brings guards and detectors to the prompts that all of them have scored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from utils import tables
+from utils.metrics import detection as dm
+from utils.metrics.detection import OF_CROSSING, OF_CURVE
+from utils.results.likeness import refuse_unlike
+from utils.schema import InputError, Metric, Result
+from utils.transfer.results import (
+    GIVEN,
+    GUARD,
+    ORDINARY,
+    OTHERS,
+    crossing_column,
+    crossing_of,
+    group_of,
+    headline_kind,
+    is_guard,
+    metric_of,
+    ordinary_of,
+    sets_of,
+)
+from utils.transfer.tables import DETAILS, shorter
+
+# A set tested, or an unsafe-only set and the safe-only one beside it.
+Tested = tuple[str, str | None]
+
+
+def on_same_prompts(results: Sequence[Result], kind: str | None = None) -> tuple[list[Result], str]:
+    """Guards and encoders as if each were the detector `kind` trained on `others`, and a sentence on their prompts.
+
+    results: with their items. kind: the encoders' headline detector if None. Where there is only one other set, the
+    detector of that set is taken, as an encoder then has none trained on all others. The metrics are computed anew,
+    without intervals, on the prompts that all have scored, for the sets that all are tested on; shares at a threshold
+    are those of the results, for sets of which no prompt is left out.
+    Raises InputError if the results are not of the same data, or have no set in common.
+    """
+    model = next((result for result in results if not is_guard(result)), results[0])
+    kind = kind or headline_kind(model)
+    results = [replace(result, settings=model.settings) if is_guard(result) else result for result in results]
+    refuse_unlike([replace(result, items={}, dataset_items=0) for result in results])
+    common = set.intersection(*(set(result.items["id"]) for result in results))
+    kept = [_only(result, common) for result in results]
+    there = [_tested(result, kind) for result in results]
+    ordinary = ordinary_of(model)
+    pairs = [one for one in there[0] if all(one in mine for mine in there) and _two_classes(kept[0], one)]
+    if not pairs:
+        names = ", ".join(result.encoder.name for result in results)
+        raise InputError(
+            f"{names}: there is no set on which all have scores of both classes, by detectors trained on others; score "
+            "more prompts, or evaluate on more sets"
+        )
+    found = [_as_others(*both, kind, pairs, ordinary) for both in zip(results, kept, strict=True)]
+    most = max(result.dataset_items for result in results)
+    title = "" if kind == GUARD else f"encoders by {kind.replace('_', ' ')} trained on all others; "
+    return found, f"guards as given; {title}on the {len(common)} of {most} prompts that all have scored"
+
+
+def _only(result: Result, ids: set[str]) -> Result:
+    keep = [i for i, one in enumerate(result.items["id"]) if one in ids]
+    items = {column: [values[i] for i in keep] for column, values in result.items.items()}
+    return replace(result, items=items, dataset_items=len(keep))
+
+
+def _kind(result: Result, kind: str) -> str:
+    return GUARD if is_guard(result) else kind
+
+
+def _train(result: Result, kind: str, test: str) -> str | None:
+    """What the detector was trained on that stands for all others on a set; None if there is none."""
+    tested = metric_of("auroc", _kind(result, kind)), test, None
+    trains = [m.train for m in result.metrics if (m.metric, m.test, m.against) == tested and m.train != test]
+    return OTHERS if OTHERS in trains else trains[0] if len(trains) == 1 else None
+
+
+def _tested(result: Result, kind: str) -> list[Tested]:
+    name = metric_of("auroc", _kind(result, kind))
+    crossings = [(m.test, m.against) for m in result.metrics if m.metric == name and m.test and m.against]
+    return [*((test, None) for test in sets_of(result) if _train(result, kind, test)), *crossings]
+
+
+def _rows(result: Result, *names: str | None) -> np.ndarray:
+    return np.concatenate([np.flatnonzero(np.array(result.items["set"], dtype=object) == name) for name in names])
+
+
+def _two_classes(result: Result, tested: Tested) -> bool:
+    labels = np.array(result.items["label"])[_rows(result, *tested)]
+    return 0 < labels.sum() < len(labels)
+
+
+def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested], ordinary: Sequence[str]) -> Result:
+    """The result as the detector `kind` of `others`. only: the same without the prompts that are left out."""
+    its, labels, n = _kind(result, kind), np.array(only.items["label"]), only.dataset_items
+    items: dict[str, list] = {name: only.items[name] for name in ("id", "set", "label", "group")}
+    metrics: list[Metric] = []
+    for test, against in pairs:
+        rows, scores = _rows(only, test, against), np.empty(0)
+        for one, other in ((test, against), (against, test)) if against else ((test, None),):
+            train = OTHERS if against and its != GUARD else _train(result, kind, test) or GIVEN
+            source = crossing_column(its, other, train) if other else f"{its}/{train}"
+            column = crossing_column(kind, other) if other else f"{kind}/{OTHERS}"
+            mine = np.array(only.items[source])[_rows(only, one)]
+            np.put(items.setdefault(column, np.full(n, np.nan)), _rows(only, one), mine)
+            scores = np.concatenate([scores, mine])
+        curve = dm.curve(labels[rows], scores)
+        base = float(labels[rows].mean())
+        group = crossing_of(test, against) if against else group_of(OTHERS, test)
+        where = {"detector": kind, "train": OTHERS, "test": test, "against": against}
+        for name in OF_CROSSING if against else OF_CURVE:
+            better, value = OF_CURVE[name]
+            chance = {"auroc": 0.5, "auprc": base}.get(name)
+            row = Metric(metric_of(name, kind), group, float(value(curve)), len(rows), better, chance=chance, **where)
+            metrics.append(row)
+        if against is None:
+            metrics += _at_threshold(result, its, kind, test, train, len(rows), base)
+    means = {OTHERS: [one for one in pairs if one[1] is None], ORDINARY: [one for one in pairs if one[1] in ordinary]}
+    for place, tested in means.items():
+        for name in (OF_CROSSING if place == ORDINARY else ("auroc",)) if tested else ():
+            parts = [m for m in metrics if m.metric == metric_of(name, kind) and (m.test, m.against) in tested]
+            against = " + ".join(dict.fromkeys(one for _, one in tested if one)) or None
+            size = len(_rows(only, *dict.fromkeys(one for pair in tested for one in pair)))
+            mean = float(np.mean([m.value for m in parts]))
+            metrics.append(Metric(metric_of(name, kind), place, mean, size, "higher", detector=kind, against=against))
+    return replace(only, items=items, metrics=tuple(metrics))
+
+
+def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n: int, base: float) -> list[Metric]:
+    """The shares flagged of a set, and F1, if none of its prompts is left out."""
+    group = group_of(train, test)
+    names = ("fpr_at_threshold", "tpr_at_threshold")
+    found = [result.metric(metric_of(name, its), group) for name in names]
+    if None in found or sum(m.n for m in found) != n:
+        return []
+    safe, unsafe = (m.value for m in found)
+    f1 = 2 * unsafe * base / (unsafe * base + safe * (1 - base) + base)
+    values = [(name, m.value, m.better) for name, m in zip(names, found, strict=True)] + [("f1", f1, "higher")]
+    where = {"detector": kind, "train": OTHERS, "test": test}
+    return [Metric(metric_of(name, kind), group_of(OTHERS, test), value, n, better, **where)
+            for name, value, better in values]  # fmt: skip
+
+
+def beside_table(results: Sequence[Result]) -> str:
+    """Every metric of results of `on_same_prompts`: for each set, and for ordinary traffic, a row for each result."""
+    kind = headline_kind(results[0])
+    groups = {test: group_of(OTHERS, test) for test in sets_of(results[0])}
+    means = {"mean": OTHERS, ORDINARY: ORDINARY}
+    groups |= {title: place for title, place in means.items() if results[0].metric(metric_of("auroc", kind), place)}
+    rows = [(name, result, group) for name, group in groups.items() for result in results]
+    left = [
+        ("tested on", [name if result is results[0] else "" for name, result, _ in rows]),
+        ("by", [shorter(result.encoder.label, 24) for _, result, _ in rows]),
+    ]
+    columns = []
+    for name, title in {"auroc": "AUROC", **DETAILS, "f1": "F1"}.items():
+        found = [result.metric(metric_of(name, kind), group) for _, result, group in rows]
+        if any(found):
+            columns.append([(title, [tables.number(m and m.value) for m in found])])
+    return tables.blocks(left, columns)
