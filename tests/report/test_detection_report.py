@@ -15,7 +15,7 @@ from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
-from utils.figures.detection import roc_curves, transfer_heatmap
+from utils.figures.detection import one_class_heatmap, roc_curves, transfer_heatmap
 from utils.figures.style import FORMS, drawing
 from utils.report import __main__ as report_main
 from utils.report import gather
@@ -60,12 +60,13 @@ def test_tables_show_the_result_file(out):
         m = result.metric("auroc/centroid_difference", f"{row['trained on']} -> {row['tested on']}")
         assert row["TF-IDF"] == f"{m.value:.3f} ±{(m.high - m.low) / 2:.3f}"
     rows = table(tree, "Mean AUROC of every detector, controls last")
+    assert list(rows[0]) == ["encoder", "detector", "within", "across"], "of two sets there are no others to train on"
     kinds = ["nearest unsafe", "centroid difference", "prompt length", "shuffled labels"]
     assert [row["detector"] for row in rows] == kinds
     for row in rows:
         m = result.metric(f"auroc/{row['detector'].replace(' ', '_')}", "across")
-        assert row["across pairs of sets"].startswith(f"{m.value:.3f} ")
-    rows = table(tree, "Other metrics of centroid difference on TF-IDF")
+        assert row["across"].startswith(f"{m.value:.3f} ")
+    rows = table(tree, "Other metrics of centroid difference")
     for row in rows:
         group = f"{row['trained on']} -> {row['tested on']}"
         assert row["base rate"] == "0.500"
@@ -73,12 +74,32 @@ def test_tables_show_the_result_file(out):
             assert row[heading].startswith(f"{result.value(f'{metric}/centroid_difference', group):.3f} ")
 
 
+def test_an_old_result_of_two_sets_is_shown_without_what_it_lacks(out, tmp_path):
+    """Results were once without set identity, verdicts on twins and metrics by type."""
+    shutil.copytree(out / "sample" / "safety_detection", tmp_path / "sample" / "safety_detection")
+    path = tmp_path / "sample" / "safety_detection" / "tfidf.json"
+    old = json.loads(path.read_text())
+    new = ("auroc/set_identity", "separated/", "both_flagged/", "both_passed/", "inverted/")
+    old["metrics"] = [m for m in old["metrics"] if not m["metric"].startswith(new) and m.get("type") is None]
+    path.write_text(json.dumps(old))
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
+    tree = html.parse(tmp_path / "sample" / "report.html")
+    section = tree.xpath("//section[@id='safety_detection']")[0]
+    assert [caption.text_content() for caption in section.iter("caption")] == [
+        "Mean AUROC of every detector, controls last",
+        "AUROC of centroid difference, with half the width of its 95 % interval",
+        "Other metrics of centroid difference",
+    ]
+    assert len(section.xpath(".//figure")) == 2 and not section.xpath("./ul")
+
+
 def test_the_finding_is_in_page_and_markdown_and_no_prompt_is(out):
     result, _ = read(out)
     page, twin = ((out / "sample" / f"report.{kind}").read_text() for kind in ("html", "md"))
     said = finding(result)
     text = html.fromstring(page).text_content()
-    assert said in text and said in twin and "Safety-Detection" in text
+    first, _, rest = said.partition(". ")
+    assert f"{first}." in text and rest in text and said in twin and "Safety-Detection" in text
     assert result.dataset_files[0].sha256 in text and result.encoder.fingerprint in text
     dataset, _ = labelled_sets.load("sample")
     assert not [prompt for prompt in dataset.texts["prompt"] if prompt in page or prompt in twin]
@@ -130,35 +151,35 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
     assert "tfidf.items.csv: not of the run that wrote tfidf.json, or changed since; run the task again." in said
 
 
-def test_more_sets_than_dashes_are_drawn_and_told_apart(out, monkeypatch):
-    result = transfer.read(out / "sample" / "safety_detection" / "tfidf.json")
-    trains = [f"set {i}" for i in range(9)]
-    monkeypatch.setattr(transfer, "trains_of", lambda result: trains)
-    scores = result.items["centroid_difference/edits"]
-    with drawing():
-        more = {f"centroid_difference/{train}": scores for train in trains}
-        lines = roc_curves(replace(result, items={**result.items, **more})).axes[0].lines
-    assert [line.get_label() for line in lines] == [*trains, "chance"]
-    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == 10
-
-
 @pytest.mark.parametrize(("encoders", "sets"), [(1, 2), (5, 2), (2, 11)])
-def test_nothing_of_a_figure_is_cut_off(out, monkeypatch, encoders, sets):
+def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
     result = transfer.read(out / "sample" / "safety_detection" / "tfidf.json")
     names = [f"set-{i}".ljust(55, "s") for i in range(sets)]
-    monkeypatch.setattr(transfer, "sets_of", lambda result: names)
-    monkeypatch.setattr(transfer, "trains_of", lambda result: names)
-    monkeypatch.setattr(transfer, "matrix", lambda result: [[result.metrics[0]] * sets] * sets)
+    sides = [*names, "others"]
+    first, known = result.metrics[0], replace(result.metrics[0], metric="auroc/centroid_difference", value=0.7)
+    where = {"detector": "centroid_difference", "against": None}
+    metrics = [
+        replace(known, group=f"{a} -> {b}", train=a, test=b, **where)
+        for a in sides
+        for b in names
+    ]  # fmt: skip
+    for metric in ("auroc", "tpr_at_1_fpr"):
+        for a in names:
+            for b in names[:-1]:
+                crossed = {"train": "others", "test": a, "against": b, "detector": "centroid_difference"}
+                name = f"{metric}/centroid_difference"
+                metrics.append(replace(first, metric=name, group=f"others -> {a} | {b}", value=1.0, **crossed))
     scores, rows = result.items["centroid_difference/edits"], len(result.items["set"])
-    more = {f"centroid_difference/{name}": scores for name in names} | {"set": [names[i % sets] for i in range(rows)]}
-    more |= {"label": [i // sets % 2 for i in range(rows)]}
+    items = {f"centroid_difference/{name}": scores for name in sides} | {"set": [names[i % sets] for i in range(rows)]}
+    items |= {"label": [i // sets % 2 for i in range(rows)]}
     made = []
     for i in range(encoders):
         encoder = replace(result.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(55, "x"))
-        made.append(replace(result, encoder=encoder, dataset_name="data" * 30, items={**result.items, **more}))
+        changed = {"encoder": encoder, "dataset_name": "data" * 30, "items": items, "metrics": tuple(metrics)}
+        made.append(replace(result, **changed))
     with warnings.catch_warnings(), drawing():
         warnings.simplefilter("error")
-        for figure in (transfer_heatmap(made), roc_curves(made[0])):
+        for figure in (transfer_heatmap(made), one_class_heatmap(made), roc_curves(made[0])):
             assert cut_off(figure) == [] and overlapping(figure) == []
             [legend] = figure.legends or [None]
             assert legend is None or not any(

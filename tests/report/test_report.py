@@ -178,8 +178,10 @@ def test_the_markdown_twin_has_the_same_numbers(page):
     tree, folder = page
     twin = (folder / "report.md").read_text()
     for item in tree.xpath("//ul[@class='findings']/li"):
-        strong = item.find("strong")
-        assert f"- **{strong.text}** {strong.tail.strip()}".replace("<", "&lt;") in twin
+        strong, more = item.find("strong"), item.find("details")
+        text = strong.tail.strip() if more is None else f"{strong.tail.strip()} {more[0].tail.strip()}"
+        assert f"- **{strong.text}** {text}".replace("<", "&lt;") in twin
+        assert strong.tail.strip().endswith(".") and ". " not in strong.tail.strip(), "one sentence is seen at once"
     for task in TASKS:
         for m in by_group(document(folder, task, "all-minilm-l6-v2"), tasks.TASKS[task].headline).values():
             assert shown(m) in twin

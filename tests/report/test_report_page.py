@@ -173,12 +173,20 @@ def page_of_long_names(sample_results, tmp_path_factory):
     return out / "sample" / "report.html"
 
 
+@pytest.fixture
+def page_of_many_sets(many_sets):
+    return many_sets / "report.html"
+
+
 @pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names"])
+@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names", "page_of_many_sets"])
 def test_nothing_overflows(opened, request, names, width):
     page = opened(request.getfixturevalue(names), width=width)
-    page.click("#accept")
-    page.wait_for_selector("#map .scatterlayer .trace")
+    if names == "page_of_many_sets":
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    else:
+        page.click("#accept")
+        page.wait_for_selector("#map .scatterlayer .trace")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wide = page.evaluate("""() => [...document.querySelectorAll("body *")]
         .filter((e) => !e.closest(".scroll, pre, svg") && !e.matches(".skip"))
@@ -201,6 +209,25 @@ def test_dark_and_light(opened, sample_page):
     assert look() == ("rgb(255, 255, 255)", 0) and page.locator("img.on-light:visible").count() == 9
     broken = "[...document.images].filter((i) => i.complete && !i.naturalWidth && i.offsetParent).length"
     assert page.evaluate(broken) == 0
+
+
+def test_a_wide_figure_does_not_shrink_to_a_phone(opened, page_of_many_sets):
+    """It scrolls in its frame, so that its numbers can be read; the page does not."""
+    page = opened(page_of_many_sets, width=375)
+    images = page.locator("#safety_detection img:visible").all()
+    assert len(images) == 3
+    for image in images:
+        assert image.bounding_box()["width"] > min(44 * 16, image.evaluate("image => image.naturalWidth")) - 1
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
+def test_detection_shuts_nobody_out(opened, page_of_many_sets, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(page_of_many_sets, width=width, color_scheme=scheme, bypass_csp=True)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (375, "light")])

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.figures.detection import roc_curves, transfer_heatmap
+from utils.compare.paired import Scores, compare_detectors
+from utils.figures.detection import heatmaps, roc_curves
+from utils.report.detection_tables import detection_tables
 from utils.report.findings import FLOOR, Finding
 from utils.report.parts import Cell, Section, Table, drawn
 from utils.report.tables import metric_cell
 from utils.results.find import find_results
-from utils.schema import Result
+from utils.results.result_file import read_result
+from utils.schema import InputError, Result
 from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
-from utils.transfer.finding import finding
+from utils.transfer.finding import finding, on_unseen
+from utils.transfer.guards import on_same_prompts
 
 
 def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
@@ -32,76 +36,68 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
         return order.get(encoder, len(order) + (encoder == FLOOR)), encoder
 
     results.sort(key=place)
-    kind = transfer.headline_kind(results[0]).replace("_", " ")
+    top, kind = results[0], transfer.headline_kind(results[0])
+    guards, more = _guards(files, results)
 
     def figures() -> dict:
-        return {"heatmap": transfer_heatmap(results), "roc": roc_curves(results[0])}
+        roc = {"roc": roc_curves(top)} if transfer.sets_of(top) else {}
+        return {**heatmaps(results), **roc}
 
+    plain = transfer.plain_name(kind)
+    plain = f"{plain[0].upper()}{plain[1:]}"
+    resamples = top.settings["bootstrap"]
+    resampled = f" Intervals are of {resamples} resamples of whole groups of prompts." if resamples else ""
+    unseen = [result for result in results if transfer.OTHERS in transfer.trains_of(result)]
     section = Section(
         about=DETECTION,
-        lead=f"{results[0].dataset_items} items of {len(transfer.sets_of(results[0]))} sets; AUROC, higher is better, "
-        f"0.5 is chance. Intervals are of {results[0].settings['bootstrap']} resamples of whole groups of prompts.",
-        tables=[_matrix(results, kind), _detectors(results), *(_details(result, kind) for result in results)],
-        figures=drawn(figures, lambda stem: DETECTION.captions[stem][0].upper() + DETECTION.captions[stem][1:]),
+        lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
+        points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
+        tables=[*detection_tables(results, kind), *guards],
+        figures=drawn(figures, lambda stem: DETECTION.captions[stem][0].upper() + DETECTION.captions[stem][1:], True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in results
             if result.encoder.name != FLOOR or len(results) == 1
         ],
-        notes=notes,
+        notes=list(dict.fromkeys([*notes, *more])),
         results=results,
+        note=_note(top),
     )
     return section, []
 
 
-def _text(text: str) -> Cell:
-    return Cell(text, text)
+def _numbers(result: Result) -> str:
+    """The number of items, and of sets of each kind."""
+    two, labels = transfer.sets_of(result), list(transfer.one_class_of(result).values())
+    text = f"{result.dataset_items} items of {len(two) + len(labels)} sets"
+    if not labels:
+        return text
+    return f"{text}: {len(two)} of two classes, {labels.count(1)} unsafe-only and {labels.count(0)} safe-only"
 
 
-def _pairs(result: Result) -> list[tuple[str, str]]:
-    return [(train, test) for test in transfer.sets_of(result) for train in transfer.trains_of(result)]
+def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Table], list[str]]:
+    """A table for each guard among the files, beside the encoders on the same prompts, and a sentence on each other."""
+    tables, notes = [], []
+    for path in files:
+        try:
+            if not transfer.is_guard(read_result(path)):
+                continue
+            together, note = on_same_prompts([transfer.read(path), *results])
+        except InputError as error:
+            notes.append(f"Left out: {error}.")
+            continue
+        label, metric = together[0].encoder.label, transfer.metric_of("auroc", transfer.headline_kind(together[0]))
+        compared = compare_detectors([Scores(one) for one in together], metric, together[0].encoder.name)
+        rows: dict[str, list[Cell]] = {}
+        for cell in compared.cells:
+            rows.setdefault(cell.group, [Cell(cell.group, cell.group)]).append(metric_cell(cell.metric))
+        headers = [("trained on -> tested on", False), *((one.encoder.label, True) for one in together)]
+        tables.append(Table(f"AUROC of the guard {label}; {note}", headers, list(rows.values())))
+    return tables, notes
 
 
-def _matrix(results: Sequence[Result], kind: str) -> Table:
-    name = transfer.metric_of("auroc", transfer.headline_kind(results[0]))
-    rows = [
-        [_text(train), _text(test), *(metric_cell(r.metric(name, transfer.group_of(train, test))) for r in results)]
-        for train, test in _pairs(results[0])
-    ]
-    headers = [("trained on", False), ("tested on", False), *((r.encoder.label, True) for r in results)]
-    return Table(f"AUROC of {kind}, with half the width of its 95 % interval", headers, rows)
-
-
-def _detectors(results: Sequence[Result]) -> Table:
-    places = [p for p in (transfer.WITHIN, transfer.ACROSS, transfer.OTHERS) if results[0].metric(_first(results), p)]
-    rows = [
-        [
-            _text(r.encoder.label),
-            _text(kind.replace("_", " ")),
-            *(metric_cell(r.metric(transfer.metric_of("auroc", kind), place)) for place in places),
-        ]
-        for r in results
-        for kind in transfer.kinds_of(r)
-    ]
-    titles = {"within": "within sets", "across": "across pairs of sets", "others": "trained on all others"}
-    headers = [("encoder", False), ("detector", False), *((titles[place], True) for place in places)]
-    return Table("Mean AUROC of every detector, controls last", headers, rows)
-
-
-def _first(results: Sequence[Result]) -> str:
-    return transfer.metric_of("auroc", transfer.headline_kind(results[0]))
-
-
-def _details(result: Result, kind: str) -> Table:
-    chosen = transfer.headline_kind(result)
-    rows = []
-    for train, test in _pairs(result):
-        found = [
-            result.metric(transfer.metric_of(m, chosen), transfer.group_of(train, test))
-            for m in transfer_tables.DETAILS
-        ]
-        base = found[0].chance
-        rows.append([_text(train), _text(test), Cell(f"{base:.3f}", base), *map(metric_cell, found)])
-    titles = ("AUPRC", "FPR at 95 % TPR", "TPR at 1 % FPR", "FPR at the threshold for 5 %", "TPR there")
-    headers = [("trained on", False), ("tested on", False), ("base rate", True), *((title, True) for title in titles)]
-    return Table(f"Other metrics of {kind} on {result.encoder.label}", headers, rows)
+def _note(result: Result) -> str:
+    """What the means are over, and which sets are ordinary traffic."""
+    ordinary = transfer.ordinary_of(result)
+    text = transfer_tables.means_note(result)
+    return f"{text} Ordinary traffic: {', '.join(ordinary)}." if ordinary else text

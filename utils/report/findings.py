@@ -20,6 +20,21 @@ class Finding:
     heading: str
     text: str
 
+    @property
+    def first(self) -> str:
+        """The first sentence."""
+        return self._parts[0]
+
+    @property
+    def rest(self) -> str:
+        """The sentences after it."""
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        first, end, rest = self.text.partition(". ")
+        return f"{first}." if end else first, rest
+
 
 def findings_of(results: Sequence[Result], comparison: Comparison | None) -> list[Finding]:
     """The findings on the best encoder of one task's results, TF-IDF excluded.

@@ -10,6 +10,9 @@ from utils.report.findings import Finding
 from utils.schema import Result
 from utils.tasks import About
 
+# A table with more rows is collapsed at first.
+MOST_ROWS = 15
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -29,6 +32,11 @@ class Table:
     rows: list[list[Cell]]
     foot: list[list[Cell]] = field(default_factory=list)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the table is collapsed at first, unless it is the first of its section."""
+        return len(self.rows) > MOST_ROWS
+
     def sorts_by(self, column: int) -> bool:
         """Whether the rows have values in a column."""
         return any(row[column].value is not None for row in self.rows)
@@ -38,7 +46,8 @@ class Table:
 class Section:
     """The report's section on a task.
 
-    lead: a sentence on the numbers. tables: the first is above the figures. note: how to read the first table.
+    lead: a sentence on the numbers. points: findings that come before the tables. tables: the first is above the
+    figures. note: how to read the first table.
     figures: as returned by `drawn`. notes: what is left out, and why. results: those that the section shows.
     comparison: of these results, None if they are not compared item by item.
     views: for each encoder, the items that it gets most wrong. prompts: the texts that the cells refer to.
@@ -53,23 +62,24 @@ class Section:
     notes: list[str]
     results: list[Result]
     note: str = ""
+    points: list[Finding] = field(default_factory=list)
     comparison: Comparison | None = None
     views: list[tuple[str, Table]] = field(default_factory=list)
     prompts: dict[str, str] = field(default_factory=dict)
     map: dict | None = None
 
 
-def drawn(figures: Callable[[], dict], caption: Callable[[str], str]) -> list[dict]:
+def drawn(figures: Callable[[], dict], caption: Callable[[str], str], wide: bool = False) -> list[dict]:
     """Each figure as data URIs for a light and a dark background, with its caption.
 
-    figures: returns figures by name. caption: the caption of a name.
+    figures: returns figures by name. caption: the caption of a name. wide: whether each has a row to
+    itself, and scrolls where the page is narrow.
     """
     found: dict[str, dict] = {}
     for theme in ("light", "dark"):
         with drawing(dark=theme == "dark"):
             for stem, figure in figures().items():
                 encoded = base64.b64encode(rendered(figure, "svg")).decode()
-                found.setdefault(stem, {"caption": caption(stem), "in_tables": not stem.endswith("curve")})[theme] = (
-                    f"data:image/svg+xml;base64,{encoded}"
-                )
+                known = {"caption": caption(stem), "in_tables": not stem.endswith("curve"), "wide": wide}
+                found.setdefault(stem, known)[theme] = f"data:image/svg+xml;base64,{encoded}"
     return list(found.values())

@@ -48,6 +48,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         labels=[label for encoder, label in labels.items() if encoder != FLOOR] or list(labels.values()),
         created=max(result.created for result in results)[:10],
         summary=summary_table(sections),
+        first_figure=_first_figure(sections),
         sections=sections,
         notes=[note for section in sections for note in section.notes],
         has_detection=any(section.about is DETECTION for section in sections),
@@ -59,3 +60,9 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         script=Markup((PAGE / "page.js").read_text(encoding="utf-8")),
         plotly=Markup(plotly),
     )
+
+
+def _first_figure(sections: Sequence[Section]) -> dict | None:
+    """The figure beside the averages: those of Safety-Taxonomy, or else of the first task; None without one."""
+    found = [(s.about is TAXONOMY, f) for s in sections for f in s.figures if "average of each encoder" in f["caption"]]
+    return max(found, key=lambda one: one[0])[1] if found else None
