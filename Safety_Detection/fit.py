@@ -1,23 +1,27 @@
 """Fits a detector on labelled sets, and saves it with a threshold and what that threshold does elsewhere."""
 
+import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-import numpy as np
-
-from Safety_Detection import labelled_sets, protocol, saved
-from Safety_Detection.detectors import KINDS
+from Safety_Detection import card, labelled_sets, protocol, saved, update
+from Safety_Detection.detectors import INNER_FOLDS, KINDS
+from Safety_Detection.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.labelled_files import add_label, label_of
+from Safety_Detection.labelled_set import LabelledSet
 from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.published_sets import PUBLISHED
+from Safety_Detection.saved_detector import SavedDetector, check_probe, probe_of
 from utils import cli, config
+from utils.data.text import plain
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
-from utils.encoders.tfidf import fit_words, without_known_word
+from utils.encoders.tfidf import fit_words
 from utils.files import check_writable
-from utils.metrics import detection as dm
 from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import number
+from utils.tables import WIDTH, blocks, number
 
 OUT = "detector"
 
@@ -29,18 +33,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--data", metavar="DATA", help="auto, paper, sample, or sets and files with commas (variable DATA)"
     )
-    flags.add_argument("--detector", metavar="KIND", default="logistic_regression", help=f"one of {', '.join(KINDS)}")
+    add_label(flags)
+    flags.add_argument(
+        "--detector",
+        metavar="KIND",
+        default="logistic_regression",
+        help=f"one of {', '.join(KINDS)}; a folder for --add",
+    )
     flags.add_argument("--fpr", metavar="RATE", default="0.05", help="false alarms the threshold is for (default 0.05)")
     flags.add_argument("--out", metavar="FOLDER", default=OUT, help=f"where the detector is written (default {OUT})")
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
     flags.add_argument("--limit", metavar="N", help="fit on N rows at most, whole groups drawn in turn from each set")
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the folds (default 42)")
+    flags.add_argument(
+        "--no-normalize",
+        action="store_true",
+        help="embed texts as they are, with characters that can't be seen, instead of their NFKC form without them",
+    )
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     cli.add_encoder_options(flags)
+    flags.add_argument(
+        "--add", metavar="FILE", help="fit the detector of the folder --detector again, with a file more"
+    )
+    flags.add_argument("--remove", metavar="IDS", help="fit it again without prompts, as score --explain names them")
+    flags.add_argument("--back", action="store_true", help="go back to its version before the last change")
     flags.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
+        if arguments.add or arguments.remove or arguments.back:
+            change(arguments)
+            return
         if arguments.detector not in KINDS:
             raise InputError(f"--detector {arguments.detector}: give one of {', '.join(KINDS)}")
         rate = cli.fraction(arguments.fpr, "--fpr")
@@ -51,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "," in model:
             raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
         spec = registry.resolve(model, cli.encoder_options(arguments))
-        dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], limit)
+        data = cli.chosen(arguments, "data")[0]
+        dataset, _ = labelled_sets.load(data, limit, label_of(arguments))
+        check(dataset, data)
         folder = config.callers_path(arguments.out)
         check_writable(folder)
 
@@ -63,135 +88,144 @@ def main(argv: Sequence[str] | None = None) -> int:
             note(sentence)
         store = None if arguments.no_cache else EmbeddingStore(default_path())
         embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
-        made = fitted(embedder, model, dataset, elsewhere(dataset, note), arguments.detector, rate, top_k, seed)
+        sets = elsewhere(dataset, note)
+        others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
+        choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": seed}
+        made, done = made_of(embedder, model, dataset, others, not arguments.no_normalize, **choices)
         embedder.close()
-        saved.save(made, folder)
+        saved.save(made, folder, card.files(made, done))
         if not arguments.quiet:
             print(said(made, arguments.out))
 
     return cli.run(work)
 
 
-def elsewhere(dataset: LabelledDataset, note) -> LabelledDataset | None:
-    """The published sets on which a detector of a single set is tested; None if it has several sets."""
-    if len(dataset.group_order) > 1:
-        return None
-    others = []
-    for name, read in labelled_sets.PUBLISHED.items():
-        if name not in dataset.group_order:
-            try:
-                others.append(read())
-            except labelled_sets.Unavailable as error:
-                note(f"not tried on {name}: {error}")
-    return labelled_sets.combined("elsewhere", others) if others else None
+def change(arguments: argparse.Namespace) -> None:
+    """Adds prompts to a saved detector, removes some, or goes back; the version before is kept."""
+    folder = config.callers_path(arguments.detector)
+    if not (folder / saved.CARD).is_file():
+        raise InputError(f"--detector {arguments.detector}: no detector there; give a folder that fit wrote")
+
+    def note(sentence: str) -> None:
+        if not arguments.quiet:
+            print(sentence, file=sys.stderr)
+
+    device = cli.device_and_dtype(arguments)[0]
+    check_writable(folder)
+    before = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+    version = before.about.get("version", 1)
+    if arguments.back:
+        number = update.go_back(folder, version)
+        note(
+            f"{arguments.detector} is version {number} again; version {version} is kept in {update.VERSIONS}/{version}"
+        )
+        return
+    if before.words is not None:
+        raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
+    new, there = labelled_sets.only(before.bank.dataset("none"), []), 0
+    if arguments.add:
+        new, there = update.added(config.callers_path(arguments.add), label_of(arguments), before.bank)
+        if there:
+            note(f"{there} of its prompts are in the detector already")
+    without = [item.strip() for item in (arguments.remove or "").split(",") if item.strip()]
+    if not len(new) and not without:
+        raise InputError(f"--add {arguments.add}: the detector has all of its prompts already; nothing is changed")
+    seed = cli.whole_number(arguments.seed, "--seed", least=0)
+    embedder = Embedder(before.spec, None if arguments.no_cache else EmbeddingStore(default_path()), False, note)
+    check_probe(before, embedder)
+    made, done = update.refitted(before, embedder, new, without, note, seed)
+    embedder.close()
+    update.keep_version(folder, version)
+    saved.save(made, folder, card.files(made, done))
+    if not arguments.quiet:
+        print("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
 
 
-def fitted(
+def made_of(
     embedder: Embedder,
     model: str,
     dataset: LabelledDataset,
     others: LabelledDataset | None,
-    kind: str,
-    rate: float,
-    top_k: int = 10,
-    seed: int = 42,
-) -> saved.SavedDetector:
-    """A detector of `kind` fitted on all sets of a dataset, with the threshold for a false positive rate.
+    normalize: bool = True,
+    **choices,
+) -> tuple[SavedDetector, Fit]:
+    """A detector of an encoder, and the fit that it comes from; `choices` are those of `fitting.fitted`.
 
-    Its figures on other sets are those of a detector fitted without that set and its texts: for each set of several, or
-    for each of `others` if the dataset is one set. A set without which too little is left has no such figures.
+    model: the encoder's name as given.
     """
-    tested = dataset if others is None else others
-    parts = (dataset,) if others is None else (dataset, others)
-    texts = [text for one in parts for text in one.texts["prompt"]]
-    labels = np.array([label for one in parts for label in one.labels])
-    groups = np.array([group for one in parts for group in one.groups], dtype=object)
+    whole = others or dataset
+    texts = list(map(plain, whole.texts["prompt"])) if normalize else list(whole.texts["prompt"])
     words = None
     if is_word_overlap(embedder.spec):
-        words, vectors = fit_words(dataset.texts["prompt"])[0], protocol.word_vectors_of(texts)
+        words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
+        vectors = protocol.word_vectors_of(texts)
     else:
-        vectors = protocol.vectors_of(embedder.embed(texts, [item for one in parts for item in one.ids]).matrix)
-
-    def trained(rows: np.ndarray) -> protocol.Trained:
-        inner = protocol.inner_folds(dataset, rows, seed)
-        return protocol.trained(kind, vectors, dataset, rows, inner, top_k, rate)
-
-    whole = np.arange(len(dataset))
-    done, inner = trained(whole), protocol.inner_folds(dataset, whole, seed)
-    unknown = [without_known_word(vectors(whole[inner != fold], whole[inner == fold])[1]) for fold in np.unique(inner)]
-    tried = []
-    for name in tested.group_order if len({*dataset.group_order, *tested.group_order}) > 1 else ():
-        its = np.flatnonzero(groups == name)
-        left = whole[(groups[whole] != name) & protocol.unseen(texts, [texts[i] for i in its])[whole]]
-        if not protocol.enough(dataset, left):
-            embedder.note(f"not tried on {name}: too little is left to fit on without its texts")
-            continue
-        without = done if len(left) == len(whole) else trained(left)
-        tried.append(_tried(name, without, vectors(left, its)[1], labels[its]))
-    mine = labels[whole]
-    about = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "trained_on": {
-            "dataset": dataset.name,
-            "sets": list(dataset.group_order),
-            "files": [vars(file) for file in dataset.files],
-            "prompts": len(dataset),
-            "unsafe": int(mine.sum()),
-        },
-        "chosen_for": {
-            "false_positive_rate": rate,
-            "auroc": float(dm.auroc(dm.curve(mine, done.held_out))),
-            **_rates(done.held_out >= done.threshold, mine),
-            "no_known_word": int(np.concatenate(unknown).sum()),
-        },
-        "elsewhere": tried,
-    }
-    probe = saved.probe_of(embedder, words)
-    return saved.SavedDetector(model, embedder.spec, words, done.detector, done.threshold, probe, about)
+        vectors = protocol.vectors_of(embedder.embed(texts, list(whole.ids)).matrix)
+    done = fitted(dataset, others, vectors, note=embedder.note, **choices)
+    said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
+    probe, threshold = probe_of(embedder, words), done.tested.threshold
+    parts = (model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank_of(done))
+    return SavedDetector(*parts), done
 
 
-def _rates(flags: np.ndarray, labels: np.ndarray) -> dict:
-    return {
-        "false_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 0)),
-        "true_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 1)),
-    }
+def check(dataset: LabelledDataset, data: str) -> None:
+    """Raises InputError if the sets have no prompts of one class, or too few groups with them to hold some out."""
+    for label, word, example in ((1, "unsafe", "direct"), (0, "safe", "alpaca_eval")):
+        groups = {c for c, its in zip(dataset.clusters, dataset.labels, strict=True) if its == label}
+        if len(groups) < INNER_FOLDS:
+            few = f"only {len(groups)} groups with {word} prompts" if groups else f"no {word} prompt"
+            raise InputError(
+                f"--data {data}: {few}, but a detector needs both classes; add a set that has some, as "
+                f"--data {data},{example}"
+            )
 
 
-def _tried(name: str, done: protocol.Trained, rows, labels: np.ndarray) -> dict:
-    scores = done.detector.scores(rows)
-    flags = scores >= done.threshold
-    return {
-        "set": name,
-        "prompts": len(labels),
-        "auroc": float(dm.auroc(dm.curve(labels, scores))),
-        "false_positive_rate": float(dm.flagged_rate(flags, labels == 0)),
-        "true_positive_rate": float(dm.flagged_rate(flags, labels == 1)),
-        "no_known_word": int(without_known_word(rows).sum()),
-    }
+def elsewhere(dataset: LabelledDataset, note) -> list[LabelledSet]:
+    """The published sets on which a detector of a single set is tested; none if it has several sets."""
+    if len(dataset.group_order) > 1:
+        return []
+    sets, missing = labelled_sets.available([name for name in PUBLISHED if name not in dataset.group_order])
+    for sentence in missing:
+        note(f"not tried on it: {sentence}")
+    return sets
 
 
-def said(made: saved.SavedDetector, folder: str) -> str:
+def said(made: SavedDetector, folder: str) -> str:
     """What a user should know of a detector before using it."""
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
+    sets, families = (len(made.about["trained_on"][name]) for name in ("sets", "families"))
+    held = f"{families} families held out in turn" if families > 1 else "held out"
     lines = [
-        f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts",
-        f"  threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms, held out: AUROC "
-        f"{number(home['auroc'])}, flags {100 * home['false_positive_rate_held_out']:.0f} % of safe and "
-        f"{100 * home['true_positive_rate_held_out']:.0f} % of unsafe prompts{_unknown(home, prompts)}",
+        f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts of "
+        f"{sets} set{'s' * (sets > 1)}",
+        f"threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms",
+        f"{held}: AUROC {number(home['auroc'])}, flags {_percent(home['false_positive_rate_held_out'])} of safe and "
+        f"{_percent(home['true_positive_rate_held_out'])} of unsafe prompts{_unknown(home, prompts)}",
     ]
     if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
         lines.append(
-            f"  more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
+            f"more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
             "threshold flags none of those held out; give a higher --fpr, another --top-k or another --detector"
         )
-    for one in made.about["elsewhere"]:
-        lines.append(
-            f"  on {one['set']}, unseen: AUROC {number(one['auroc'])}, flags {100 * one['false_positive_rate']:.0f} % "
-            f"of safe and {100 * one['true_positive_rate']:.0f} % of unsafe prompts{_unknown(one, one['prompts'])}"
-        )
-    if not made.about["elsewhere"]:
-        lines.append("  tried on no other set: nothing is known of other traffic")
+    lines = [line for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+    tried = made.about["elsewhere"]
+    if tried:
+        columns = [
+            ("AUROC", [number(one["auroc"]) for one in tried]),
+            ("safe flagged", [_percent(one["false_positive_rate"]) for one in tried]),
+            ("unsafe flagged", [_percent(one["true_positive_rate"]) for one in tried]),
+        ]
+        if any(one["no_known_word"] for one in tried):
+            columns.append(("no known word", [str(one["no_known_word"]) for one in tried]))
+        left = [("tried on, unseen", [one["set"] for one in tried]), ("n", [str(one["prompts"]) for one in tried])]
+        lines += ["", blocks(left, [[column] for column in columns]), ""]
+    else:
+        lines.append("tried on no other set: nothing is known of other traffic")
     return "\n".join([*lines, f"wrote {folder}"])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def _unknown(tested: dict, prompts: int) -> str:

@@ -1,85 +1,52 @@
 """A fitted detector as a folder, out and in: arrays as safetensors, everything else as JSON, nothing pickled.
 
-That of TF-IDF holds the words of the prompts it was fitted on, so it is no more public than they are.
+It holds vectors and hashed words of the prompts it was fitted on, that of TF-IDF their words, so it is no more public
+than they are.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection.bank import Bank
 from Safety_Detection.detectors import Detector
-from utils.embed.embedder import Embedder
+from Safety_Detection.guard import Guard
+from Safety_Detection.saved_detector import PROBE, SavedDetector
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
 from utils.files import write_bytes_whole, write_whole
-from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, EncoderSpec, InputError
 
-SCHEMA = 1
+SCHEMA = 2
+# What is known of a fit, of all that a card holds.
+ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "card", "version", "added", "match", "changed")
 ARRAYS, CARD, WORDS = "detector.safetensors", "detector.json", "words.json"
+BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
+# Each file, and the digest of it in the card.
+DIGESTS = {ARRAYS: "arrays_sha256", WORDS: "words_sha256", BANK_ARRAYS: "bank_arrays_sha256", BANK: "bank_sha256"}
 # The arrays of a sparse matrix.
 SPARSE = ("data", "indices", "indptr")
-PROBE = "The ferry to the island leaves at nine, and the market opens an hour later."
-# Rounding on different devices changes float32 vectors by less than 1e-12 here, and half precision by more (bfloat16
-# by 4e-5 for MiniLM, more for larger encoders). Further training changes them by more than that.
-LARGEST_DISTANCE = {"float32": 1e-6}
-LARGEST_DISTANCE_OF_HALVES = 1e-2
 
 
-@dataclass(frozen=True)
-class SavedDetector:
-    """A detector with what it needs to be used again.
+def save(saved: SavedDetector, folder: Path, beside: dict[str, str] | None = None) -> None:
+    """Writes the folder, each file whole, and replaces an earlier one. Raises InputError if it can't be written.
 
-    model: the encoder's name as given. spec: the resolved encoder. words: of TF-IDF, else None.
-    threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
-    about: how it was trained, what its threshold was chosen for, and its figures on other sets.
+    beside: further texts to write, by the names of their files.
     """
-
-    model: str
-    spec: EncoderSpec
-    words: Words | None
-    detector: Detector
-    threshold: float
-    probe: np.ndarray
-    about: dict
-
-
-def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
-    """The vectors of texts, (n, d) of length 1 (or 0), and which texts were truncated, bool (n,).
-
-    Sparse for TF-IDF. ids: the names of the texts, for errors.
-    """
-    if words is not None:
-        return words.rows(texts), np.zeros(len(texts), dtype=bool)
-    embedded = embedder.embed(texts, ids)
-    return metrics.unit_rows(embedded.matrix).astype(np.float32), embedded.truncated
-
-
-def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:
-    """The vector of PROBE: (d,)."""
-    row = rows_of(embedder, words, [PROBE], ["the probe text"])[0]
-    return row[0] if words is None else row.toarray()[0]
-
-
-def save(saved: SavedDetector, folder: Path) -> None:
-    """Writes the folder, each file whole, and replaces an earlier one. Raises InputError if it can't be written."""
-    from safetensors.numpy import save as packed
-
     arrays = {"probe": saved.probe}
     for name, array in saved.detector.arrays.items():
-        if isinstance(array, np.ndarray):
-            arrays[f"detector.{name}"] = array
-        else:
-            arrays |= {f"sparse.{name}.{part}": getattr(array, part) for part in SPARSE}
-    vocabulary = ""
+        arrays |= _flat(name, array)
+    content = {}
     if saved.words is not None:
         arrays["idf"] = saved.words.idf
-        vocabulary = json.dumps(saved.words.vocabulary, ensure_ascii=False) + "\n"
-    content = packed({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        content[WORDS] = _json(saved.words.vocabulary)
+    content[ARRAYS] = _packed(arrays)
+    bank = saved.bank
+    lists = ("ids", "sets", "words", "types", "family_of", "twins", "familiar")
+    content[BANK] = _json({name: getattr(bank, name) for name in lists})
+    content[BANK_ARRAYS] = _packed({"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows))
     options = saved.spec.options
     card = {
         "schema": SCHEMA,
@@ -96,17 +63,35 @@ def save(saved: SavedDetector, folder: Path) -> None:
         },
         "detector": {"kind": saved.detector.kind, "settings": saved.detector.settings},
         "threshold": saved.threshold,
+        "normalize": saved.normalize,
         "probe": PROBE,
-        **saved.about,
-        "arrays_sha256": hashlib.sha256(content).hexdigest(),
+        **{name: value for name, value in saved.about.items() if name in ABOUT},
+        **{DIGESTS[name]: hashlib.sha256(text).hexdigest() for name, text in content.items()},
     }
-    if vocabulary:
-        card["words_sha256"] = hashlib.sha256(vocabulary.encode()).hexdigest()
-        write_whole(folder / WORDS, vocabulary)
-    else:
+    if WORDS not in content:
         (folder / WORDS).unlink(missing_ok=True)
-    write_bytes_whole(folder / ARRAYS, content)
+    for name, text in content.items():
+        write_bytes_whole(folder / name, text)
+    for name, text in (beside or {}).items():
+        write_whole(folder / name, text)
     write_whole(folder / CARD, json.dumps({**card, "card_sha256": _digest(card)}, indent=1, ensure_ascii=False) + "\n")
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save as packed
+
+    return packed({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def _flat(name: str, array) -> dict[str, np.ndarray]:
+    """An array, or the three of a sparse matrix, by their names in the file."""
+    if isinstance(array, np.ndarray):
+        return {f"detector.{name}": array}
+    return {f"sparse.{name}.{part}": getattr(array, part) for part in SPARSE}
 
 
 def _revision(spec: EncoderSpec) -> str | None:
@@ -120,15 +105,15 @@ def _digest(card: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def load(folder: Path, model: str | None = None, device: str = "auto", remote_code: bool = False) -> SavedDetector:
+def load(
+    folder: Path, model: str | None = None, device: str = "auto", remote_code: bool = False, bank: bool = False
+) -> SavedDetector:
     """Reads a folder that `save` wrote.
 
-    model: the encoder's name or folder, the one it was fitted with if None. Loads no encoder. Raises InputError if a
-    file is missing or changed, or if the encoder is a different one.
+    model: the encoder's name or folder, the one it was fitted with if None. bank: whether what it was fitted on is read
+    too; it always is if texts are matched with it. Loads no encoder.
+    Raises InputError if a file is missing or changed, or if the encoder is a different one.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as unpacked
-
     what = f"--detector {folder}"
 
     def read(name: str) -> bytes:
@@ -145,14 +130,13 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
         raise InputError(f"{what}: {CARD} is not one that this version writes; fit the detector again")
     if card.get("card_sha256") != _digest(card):
         raise InputError(f"{what}: {CARD} was altered since it was written; fit the detector again")
-    content = {ARRAYS: read(ARRAYS), **({WORDS: read(WORDS)} if "words_sha256" in card else {})}
-    for name, digest in ((ARRAYS, "arrays_sha256"), (WORDS, "words_sha256")):
-        if digest in card and card[digest] != hashlib.sha256(content[name]).hexdigest():
+    bank = bank or card.get("match") is not None  # texts are matched with prompts of the bank
+    wanted = (ARRAYS, WORDS, *((BANK_ARRAYS, BANK) if bank else ()))
+    content = {name: read(name) for name in wanted if DIGESTS[name] in card}
+    for name, text in content.items():
+        if card[DIGESTS[name]] != hashlib.sha256(text).hexdigest():
             raise InputError(f"{what}: {name} was altered since it was written; fit the detector again")
-    try:
-        arrays = unpacked(content[ARRAYS])
-    except SafetensorError:
-        raise InputError(f"{what}: {ARRAYS} can't be read; fit the detector again") from None
+    arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
     options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
     if options["trust_remote_code"] and not remote_code:
         raise InputError(
@@ -165,12 +149,35 @@ def load(folder: Path, model: str | None = None, device: str = "auto", remote_co
             f"{spec.name} at {spec.revision[:12]} is another encoder; name the right one with --model, or fit again"
         )
     words = Words(tuple(json.loads(content[WORDS])), arrays["idf"]) if WORDS in content else None
-    detector = Detector(card["detector"]["kind"], _detectors(arrays, words), card["detector"]["settings"])
-    return SavedDetector(card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
+    detector = Detector(card["detector"]["kind"], _shaped(arrays, words), card["detector"]["settings"])
+    kept = None
+    if bank:
+        more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
+        kept = Bank(
+            rows=_shaped(more, words)["rows"],
+            labels=more["labels"],
+            clusters=more["clusters"],
+            twins=tuple(map(tuple, lists["twins"])),
+            family_of=lists["family_of"],
+            familiar=lists["familiar"],
+            **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
+        )
+    parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
+    return SavedDetector(*parts, card["normalize"], kept)
 
 
-def _detectors(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
-    """The detectors in the saved arrays."""
+def _unpacked(content: bytes, what: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as unpacked
+
+    try:
+        return unpacked(content)
+    except SafetensorError:
+        raise InputError(f"{what} can't be read; fit the detector again") from None
+
+
+def _shaped(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
+    """The arrays and sparse matrices that `_flat` names."""
     found = {name.removeprefix("detector."): array for name, array in arrays.items() if name.startswith("detector.")}
     for name in {name.split(".")[1] for name in arrays if name.startswith("sparse.")}:
         from scipy.sparse import csr_matrix
@@ -180,16 +187,16 @@ def _detectors(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
     return found
 
 
-def check_probe(saved: SavedDetector, embedder: Embedder) -> None:
-    """Raises InputError if the encoder's vector of the probe text differs from that of the fit."""
-    vector = probe_of(embedder, saved.words)
-    largest = LARGEST_DISTANCE.get(saved.spec.dtype, LARGEST_DISTANCE_OF_HALVES)
-    distance = 2.0
-    if vector.shape == saved.probe.shape:
-        # For vectors of length 1, half the squared difference is the cosine distance; two zero vectors are equal.
-        distance = float(np.square(vector.astype(np.float64) - saved.probe).sum()) / 2
-    if distance > largest:
-        raise InputError(
-            f"--model {saved.spec.name}: gives the probe text another vector than when the detector was fitted (cosine "
-            f"distance {distance:.2g}, allowed {largest:g}); its scores would mean nothing, fit again"
-        )
+def load_detector(
+    folder: str | Path,
+    model: str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    threshold: float | None = None,
+) -> Guard:
+    """The detector that `python -m Safety_Detection.fit` wrote into a folder, its encoder loaded, ready to score texts.
+
+    model: the encoder's name or folder, if it is not under the name it was fitted by. threshold: the saved one if None.
+    Raises InputError if a file of the folder is missing or changed, or if the encoder is a different one.
+    """
+    return Guard(load(Path(folder), model, device, trust_remote_code, bank=True), threshold)

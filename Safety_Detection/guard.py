@@ -1,0 +1,161 @@
+"""A saved detector for use from Python: texts in, and what is known of each out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Safety_Detection.neighbors import similarities
+from Safety_Detection.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
+from utils.embed.embedder import Embedder
+from utils.encoders.tfidf import without_known_word
+from utils.schema import InputError
+from utils.store.embeddings import EmbeddingStore, default_path
+
+
+@dataclass(frozen=True)
+class Near:
+    """A prompt that a detector was fitted on: its id, its label (1 for unsafe), and its cosine similarity."""
+
+    id: str
+    label: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector says of a text.
+
+    score: higher for unsafe. Of logistic regression the log-odds in training data whose classes weigh the same, of
+    nearest_unsafe a cosine, of knn_vote a share, of centroid_difference a difference of cosines: scores of different
+    detectors can't be compared. flagged: whether it reaches the threshold. truncated: whether the encoder read only a
+    part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of held-out
+    prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
+    matched: the unsafe prompt added later that the text is so like that it is flagged for it; None if there is none.
+    """
+
+    score: float
+    flagged: bool
+    truncated: bool
+    unfamiliar: bool | None = None
+    nearest: tuple[Near, ...] = ()
+    matched: str | None = None
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """Why a text can't be scored. detail: what the encoder said of it, which names no text."""
+
+    reason: str
+    detail: str = ""
+
+
+class Guard:
+    """A detector with its encoder loaded.
+
+    threshold: texts with at least this score are flagged. of_vectors: whether only `verdicts` is called, so that the
+    encoder is neither loaded nor checked. Vectors of an API are kept in the embedding store.
+    Raises InputError if the encoder gives other vectors than when the detector was fitted.
+    """
+
+    def __init__(self, detector: SavedDetector, threshold: float | None = None, of_vectors: bool = False) -> None:
+        self.detector = detector
+        self.threshold = detector.threshold if threshold is None else threshold
+        self._unstored = Embedder(detector.spec)
+        if not of_vectors:
+            check_probe(detector, self._unstored)
+        self._match = None
+        if detector.about.get("match"):
+            its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
+            least = detector.about["match"]["threshold"]
+            self._match = [detector.bank.ids[i] for i in its], detector.bank.rows[its], least
+        paid = detector.spec.loader == "openai"
+        self._embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self._unstored
+
+    def score(self, texts: Sequence[str], nearest: int = 0) -> list[Verdict]:
+        """What the detector says of each text.
+
+        nearest: how many of the prompts trained on are named; above 0 also says what is unfamiliar.
+        Raises InputError, naming the position, for a text that can't be scored, as one without a known word.
+        """
+        if not len(texts):
+            return []
+        rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
+        unknown = np.flatnonzero(without_known_word(rows))
+        if len(unknown):
+            raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
+        return self.verdicts(rows, cut, nearest)
+
+    def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
+        """What the detector says of each text, or why it can't be scored, which affects no other text.
+
+        names: of the texts, for errors. nearest: as in `score`.
+        Raises InputError if the encoder accepts no text any more.
+        """
+        if not len(texts):
+            return []
+        try:
+            rows, cut = self.vectors(texts, names)
+        except InputError as error:
+            self.check()
+            if len(texts) == 1:
+                return [Unscored("can't be embedded", str(error))]
+            parts = slice(len(texts) // 2), slice(len(texts) // 2, None)
+            return [found for part in parts for found in self.score_each(texts[part], names[part], nearest)]
+        # A text without a known word has the score of an empty text, which means nothing.
+        return [
+            Unscored("has no word that the detector knows") if unknown else verdict
+            for verdict, unknown in zip(self.verdicts(rows, cut, nearest), without_known_word(rows), strict=True)
+        ]
+
+    def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
+        """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.
+
+        Raises InputError if the encoder can't take a text.
+        """
+        return rows_of(self._embedder, self.detector.words, self.detector.texts(texts), names)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text the encoder reads at most; None if it is unbounded."""
+        if self.detector.words is not None:
+            return None
+        return self._unstored.embed([PROBE], ["the probe text"]).info.max_tokens
+
+    def tokens(self) -> tuple[Callable, int | None]:
+        """What counts the tokens of texts, and the most that the encoder reads of one, None if there is no limit."""
+        return (len, None) if self.detector.words is not None else self._unstored.tokens()
+
+    def check(self) -> None:
+        """Raises InputError if the encoder accepts no text any more."""
+        probe_of(self._unstored, self.detector.words)
+
+    def verdicts(self, rows, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
+        """What the detector says of vectors (n, d) of length 1."""
+        scores = self.detector.detector.scores(rows)
+        flags, n = scores >= self.threshold, len(scores)
+        matched: list[str | None] = [None] * n
+        if self._match is not None:
+            ids, added, least = self._match
+            found = similarities(rows, added).astype(np.float64)
+            for i in np.flatnonzero(found.max(axis=1, initial=-1.0) >= least).tolist():
+                matched[i], flags[i] = ids[int(found[i].argmax())], True
+        unfamiliar, near = [None] * n, [()] * n
+        if nearest:
+            bank = self.detector.bank
+            indices, values = bank.nearest(rows, min(nearest, len(bank.ids)))
+            unfamiliar = (values[:, 0] < bank.familiar).tolist()
+            near = [
+                tuple(
+                    Near(bank.ids[i], int(bank.labels[i]), value)
+                    for i, value in zip(its.tolist(), similar, strict=True)
+                )
+                for its, similar in zip(indices, values.tolist(), strict=True)
+            ]
+        parts = scores.tolist(), flags.tolist(), np.asarray(truncated, dtype=bool).tolist(), unfamiliar, near, matched
+        return [Verdict(*each) for each in zip(*parts, strict=True)]
+
+    def close(self) -> None:
+        """Ends the encoder's processes."""
+        self._embedder.close()
+        self._unstored.close()

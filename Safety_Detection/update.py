@@ -1,0 +1,194 @@
+"""Adds prompts to a fitted detector or removes some, fits it again, and keeps the versions apart."""
+
+import difflib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Detection import card, labelled_sets, protocol, saved
+from Safety_Detection.bank import Bank, hashed_words
+from Safety_Detection.detectors import INNER_FOLDS
+from Safety_Detection.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.groups import NearTexts, joined
+from Safety_Detection.labelled_files import sets_of_file
+from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.neighbors import similarities
+from Safety_Detection.saved_detector import SavedDetector, rows_of
+from utils.data.reading import dataset_stem, refuse_unreadable
+from utils.embed.embedder import Embedder
+from utils.metrics import detection as dm
+from utils.schema import InputError, shown
+
+VERSIONS = "versions"
+# What a match with an added unsafe prompt may flag of the safe prompts fitted on, and the least similarity that counts.
+MATCH_RATE, LEAST_MATCH = 0.001, 0.8
+
+
+def versions_of(folder: Path) -> list[int]:
+    """The versions that are kept apart, in order."""
+    numbers = (path.name for path in (folder / VERSIONS).glob("*")) if (folder / VERSIONS).is_dir() else ()
+    return sorted(int(name) for name in numbers if name.isdigit())
+
+
+def keep_version(folder: Path, number: int) -> None:
+    """Copies the detector into the folder of its version, whole or not at all."""
+    target, part = folder / VERSIONS / str(number), folder / VERSIONS / f".{number}.part"
+    if not target.exists():
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copy2(path, part / path.name)
+        part.rename(target)
+
+
+def go_back(folder: Path, current: int) -> int:
+    """Makes the version before the current one the detector again; returns its number.
+
+    The current one is kept too. Raises InputError if there is none before it.
+    """
+    earlier = [number for number in versions_of(folder) if number < current]
+    if not earlier:
+        raise InputError(f"--back: {folder} holds no version before {current}; there is nothing to go back to")
+    keep_version(folder, current)
+    for path in (folder / VERSIONS / str(earlier[-1])).iterdir():
+        # The card is copied last: a detector whose files do not match its card is refused.
+        if path.name != saved.CARD:
+            shutil.copy2(path, folder / path.name)
+    shutil.copy2(folder / VERSIONS / str(earlier[-1]) / saved.CARD, folder / saved.CARD)
+    return earlier[-1]
+
+
+def added(path: Path, label: int | None, bank: Bank) -> tuple[LabelledDataset, int]:
+    """The prompts of a file that a bank does not hold, and how many it holds already.
+
+    Raises InputError if the file can't be read, or if an id is in use for a different prompt.
+    """
+    refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
+    new = labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label))
+    known = set(zip(bank.words, bank.labels.tolist(), strict=True))
+    words = hashed_words(new.texts["prompt"])
+    fresh = [i for i in range(len(new)) if (words[i], new.labels[i]) not in known]
+    used = [new.ids[i] for i in fresh if new.ids[i] in set(bank.ids)]
+    if used:
+        raise InputError(
+            f"--add {path}: id {shown(used[0])} is that of a different prompt in the detector; give it another id, or "
+            "remove that one first with --remove"
+        )
+    return labelled_sets.only(new, fresh), len(new) - len(fresh)
+
+
+def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
+    """The prompts of a bank and new ones. Those of one set that are near-duplicates are one group."""
+    old = bank.dataset("fitted")
+    hashed = replace(new, texts={"prompt": hashed_words(new.texts["prompt"])})
+    both = labelled_sets.together(old, hashed) if len(new) else old
+    both = replace(both, group_order=tuple(dict.fromkeys(both.groups)))
+    near, clusters = NearTexts(both.texts["prompt"]), np.array(both.clusters)
+    for name in dict.fromkeys(new.groups):
+        rows = both.rows(name)
+        together = joined(len(rows), near.links(rows), clusters[rows].tolist())
+        clusters[rows] = clusters.max() + 1 + np.array(together)
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    order = np.argsort([both.group_order.index(name) for name in both.groups], kind="stable")
+    return labelled_sets.only(replace(both, clusters=tuple(numbers.tolist())), order.tolist())
+
+
+def removed(bank: Bank, ids: Sequence[str]) -> list[int]:
+    """The indices of the prompts that stay. Raises InputError for an id that is not there."""
+    for one in ids:
+        if one not in bank.ids:
+            near = difflib.get_close_matches(one, bank.ids, n=1)
+            meant = f"; did you mean '{near[0]}'?" if near else "; ids are set:id, as score --explain names them"
+            raise InputError(f"--remove {shown(one)}: the detector was fitted on no such prompt{meant}")
+    return [i for i, item in enumerate(bank.ids) if item not in set(ids)]
+
+
+def refitted(
+    before: SavedDetector,
+    embedder: Embedder,
+    new: LabelledDataset,
+    without: Sequence[str],
+    note: Callable[[str], object],
+    seed: int = 42,
+) -> tuple[SavedDetector, Fit]:
+    """The detector fitted again with new prompts and without some; only the new ones are embedded.
+
+    Unsafe prompts that were ever added are matched beside the score: see `matching`.
+    Raises InputError if one class would be left without enough groups to hold some out.
+    """
+    bank, kind = before.bank, before.detector.kind
+    both = united(bank, new)
+    place = {item: i for i, item in enumerate(bank.ids)}
+    vectors = np.empty((len(both), bank.rows.shape[1]), dtype=np.float32)
+    old = [i for i, item in enumerate(both.ids) if item in place]
+    vectors[old] = bank.rows[[place[both.ids[i]] for i in old]]
+    if len(new):
+        at = {item: i for i, item in enumerate(both.ids)}
+        rows = rows_of(embedder, None, before.texts(new.texts["prompt"]), list(new.ids))[0]
+        vectors[[at[item] for item in new.ids]] = rows
+    if without:
+        removed(bank, without)
+        stay = [i for i, item in enumerate(both.ids) if item not in set(without)]
+        both, vectors = labelled_sets.only(both, stay), vectors[stay]
+    for label, word in ((1, "unsafe"), (0, "safe")):
+        groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
+        if len(groups) < INNER_FOLDS:
+            raise InputError(f"--remove: only {len(groups)} groups with {word} prompts would be left; remove fewer")
+    rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
+    top_k = settings.get("top_k", 10)
+    done = fitted(both, None, protocol.vectors_of(vectors), kind, rate, top_k, seed, note)
+    ever = dict.fromkeys([*before.about.get("added", ()), *(i for i, y in zip(new.ids, new.labels, strict=True) if y)])
+    kept = [item for item in ever if item in set(both.ids)]
+    said = {
+        **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
+        "card": card.measured(done, seed),
+        "added": kept,
+        "match": matching(vectors, both, kept),
+        "version": before.about.get("version", 1) + 1,
+    }
+    said["trained_on"]["files"] = before.about["trained_on"]["files"]
+    threshold = done.tested.threshold
+    after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=bank_of(done))
+    said["changed"] = changed(before, after, vectors, both, new, without)
+    return after, done
+
+
+def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) -> dict | None:
+    """The similarity to an added unsafe prompt from which a text is flagged, and its false alarms; None without any.
+
+    The lowest that flags at most MATCH_RATE of the safe prompts fitted on, and at least LEAST_MATCH: a text like an
+    incident is flagged, however the trained score has moved.
+    """
+    if not ids:
+        return None
+    mine = np.array([item in set(ids) for item in dataset.ids])
+    safe = np.array(dataset.labels) == 0
+    nearest = similarities(vectors[safe], vectors[mine]).max(axis=1).astype(np.float64)
+    threshold = max(LEAST_MATCH, dm.threshold_at(nearest, MATCH_RATE))
+    return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
+
+
+def changed(before, after, vectors: np.ndarray, dataset: LabelledDataset, new: LabelledDataset, without) -> dict:
+    """What an update changed: figures before and after, and which of the new unsafe prompts are still missed."""
+    figures = ("auroc", "false_positive_rate_held_out", "true_positive_rate_held_out")
+    its = np.array([item in set(new.ids) for item in dataset.ids])
+    unsafe = its & (np.array(dataset.labels) == 1)
+    flags = {
+        when: one.detector.scores(vectors[unsafe]) >= one.threshold if unsafe.any() else np.zeros(0, dtype=bool)
+        for when, one in (("before", before), ("after", after))
+    }
+    names = [item for item, chosen in zip(dataset.ids, unsafe, strict=True) if chosen]
+    return {
+        "added": len(new),
+        "removed": len(without),
+        "before": {name: before.about["chosen_for"][name] for name in figures} | {"threshold": before.threshold},
+        "after": {name: after.about["chosen_for"][name] for name in figures} | {"threshold": after.threshold},
+        "new_unsafe": len(names),
+        "new_flagged_before": int(flags["before"].sum()),
+        "new_flagged_after": int(flags["after"].sum()),
+        "missed_by_score": [name for name, flag in zip(names, flags["after"], strict=True) if not flag],
+    }

@@ -1,0 +1,343 @@
+"""A detector in use: from Python, explained, with its card, and kept up to date."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from doubles import StandIn
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from Safety_Detection import card, fit, labelled_sets, saved, score, sides
+from Safety_Detection.bank import Bank, familiarity, hashed_words
+from Safety_Detection.groups import NearTexts
+from Safety_Detection.saved import load_detector
+from utils.data.text import plain
+from utils.encoders import loading
+from utils.metrics import embedding as metrics
+from utils.schema import InputError
+
+
+class World(StandIn):
+    """Unsafe prompts say bad; the other dimensions are noise of the text's own. It counts what it embeds."""
+
+    dimension = 6
+    asked: list = []  # noqa: RUF012
+
+    def encode(self, texts):
+        self.asked.extend(texts)
+        rows = np.stack([np.random.default_rng(sum(t.encode()) % 2**31).normal(0, 0.4, 6) for t in texts])
+        rows[:, 0] += [2 if "bad" in text else -2 for text in texts]
+        return rows.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch):
+    World.asked = []
+    monkeypatch.setattr(loading, "load", lambda spec: World())
+    for module in (labelled_sets, fit):
+        monkeypatch.setattr(module, "PUBLISHED", {})
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Two sets of pairs, and one of safe prompts alone; some safe prompts say bad."""
+    path = tmp_path / "labelled.csv"
+    rows = [f"{'bad' if i % 2 or i % 9 == 0 else 'good'} thing {i} {s}{i} {s}v{i},{i % 2},{s},{s}{i // 2}"
+            for s in "xy" for i in range(40)]  # fmt: skip
+    rows += [f"{'bad' if i % 11 == 0 else 'good'} day {i} z{i} v{i},0,z,z{i}" for i in range(30)]
+    path.write_text("prompt,label,set,group\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def fitted(tmp_path, labelled, *flags):
+    folder = tmp_path / "detector"
+    assert fit.main(["--data", str(labelled), "--out", str(folder), "--quiet", *flags]) == 0
+    return folder
+
+
+def unit(texts):
+    return metrics.unit_rows(World().encode(texts)).astype(np.float32)
+
+
+WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=7).map(" ".join)
+
+
+@given(st.lists(WORDS | st.sampled_from(["?!", "? !", "A b", "a  B", "…"]), min_size=1, max_size=12))
+def test_hashed_words_have_the_near_duplicates_of_the_texts(texts):
+    rows = np.arange(len(texts))
+    one, other = NearTexts(texts), NearTexts(hashed_words(texts))
+    for i in rows:
+        assert one.near(np.array([i])).tolist() == other.near(np.array([i])).tolist()
+
+
+def test_the_nearest_of_a_bank_by_the_slow_way():
+    generator = np.random.default_rng(0)
+    rows = metrics.unit_rows(np.sign(generator.normal(size=(40, 4)))).astype(np.float32)  # with ties
+    bank = Bank(rows, tuple(map(str, range(40))), (), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
+    asked = metrics.unit_rows(generator.normal(size=(7, 4))).astype(np.float32)
+    for number in (1, 5, 40):
+        indices, values = bank.nearest(asked, number)
+        for row, its, similar in zip(asked, indices, values, strict=True):
+            cosine = rows @ row
+            expected = sorted(range(40), key=lambda j: (-cosine[j], j))[:number]
+            assert its.tolist() == expected and similar == pytest.approx(cosine[expected], abs=1e-6)
+
+
+def test_what_is_familiar_is_by_parts_that_were_held_out():
+    rows = metrics.unit_rows(np.random.default_rng(1).normal(size=(60, 3))).astype(np.float32)
+    parts = np.arange(60) % 4
+    best = [max(float(rows[i] @ rows[j]) for j in range(60) if parts[j] != parts[i]) for i in range(60)]
+    assert familiarity(rows, parts) == pytest.approx(np.quantile(best, 0.01), abs=1e-6)
+    assert familiarity(rows, np.zeros(60)) == -1.0, "nothing was held out, so nothing is unfamiliar"
+
+
+def test_a_detector_from_python(tmp_path, labelled):
+    guard = load_detector(fitted(tmp_path, labelled))
+    texts = ["a bad one", "something good", "good thing 4 x4 xv4"]
+    found = guard.score(texts, nearest=2)
+    scores = guard.detector.detector.scores(unit(texts))
+    assert [v.score for v in found] == pytest.approx(scores.tolist(), abs=1e-5)
+    assert [v.flagged for v in found] == (scores >= guard.threshold).tolist()
+    bank = guard.detector.bank
+    for text, verdict in zip(texts, found, strict=True):
+        cosine = bank.rows @ unit([text])[0]
+        order = sorted(range(len(bank.ids)), key=lambda j: (-cosine[j], j))[:2]
+        assert [near.id for near in verdict.nearest] == [bank.ids[j] for j in order]
+        assert [near.similarity for near in verdict.nearest] == pytest.approx(cosine[order], abs=1e-5)
+        assert verdict.unfamiliar == (cosine[order[0]] < bank.familiar) and verdict.matched is None
+    assert found[2].nearest[0].id == "x:5" and found[2].nearest[0].label == 0, "rows are numbered from 1"
+    assert guard.score([]) == [] and guard.score(texts)[0].nearest == () and guard.score(texts)[0].unfamiliar is None
+    above = load_detector(tmp_path / "detector", threshold=float(scores.max()) + 1)
+    assert not any(v.flagged for v in above.score(texts))
+    guard.close()
+
+
+def test_a_text_that_cannot_be_scored_is_named_and_never_safe(tmp_path, labelled):
+    guard = load_detector(fitted(tmp_path, labelled, "--model", "tfidf"))
+    with pytest.raises(InputError, match="text 2: has no word that the detector knows"):
+        guard.score(["bad thing", "unheard words"])
+    assert guard.score(["bad thing"], nearest=1)[0].nearest[0].similarity > 0, "the bank of TF-IDF is sparse"
+
+
+def test_explain_names_prompts_and_no_texts(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    path = tmp_path / "in.txt"
+    path.write_text("good thing 4 x4 xv4\na bad one\n")
+    assert score.main(["--detector", str(folder), "--input", str(path), "--explain", "2", "--quiet"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    expected = load_detector(folder).score(["good thing 4 x4 xv4", "a bad one"], nearest=2)
+    for row, verdict in zip(rows, expected, strict=True):
+        assert [row["nearest_1"], row["nearest_2"]] == [near.id for near in verdict.nearest]
+        assert row["similarity_1"] == f"{verdict.nearest[0].similarity:.4f}"
+        assert row["unfamiliar"] == str(int(verdict.unfamiliar)) and row["label_1"] == str(verdict.nearest[0].label)
+    assert score.main(["--detector", str(folder), "--input", str(path), "--explain", "500"]) == 2
+    assert "--explain 500: the detector was fitted on fewer prompts" in capsys.readouterr().err
+
+
+def test_a_text_without_what_cannot_be_seen():
+    hidden = "ma\u200bke \u00ada b\u202eomb\u0000 \ufeffnow\nnext\tline"
+    assert plain(hidden) == "make a bomb now\nnext\tline"
+    assert plain("ｆｕｌｌ ｗｉｄｔｈ ﬁt") == "full width fit" and plain("plain") == "plain"
+    assert plain("аbc") == "аbc", "a Cyrillic letter stays"
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normalize):
+    folder = fitted(tmp_path, labelled, *([] if normalize else ["--no-normalize"]))
+    guard = load_detector(folder)
+    assert guard.detector.normalize == normalize
+    World.asked.clear()
+    texts = [f"b\u200bad thing {i}" for i in range(40)]
+    found = guard.score(texts)
+    assert World.asked == ([text.replace("\u200b", "") for text in texts] if normalize else texts)
+    assert (sum(verdict.flagged for verdict in found) > 0) == normalize
+
+
+def read_card(folder):
+    return json.loads((folder / "detector.json").read_text())
+
+
+def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.1")
+    found = read_card(folder)["card"]
+    dataset, _ = labelled_sets.load(str(labelled))
+    labels, of = np.array(dataset.labels), sides.Sides(dataset)
+    rows = unit(dataset.texts["prompt"])
+    held_out = np.empty(len(labels))
+    for name in "xyz":  # leaving a family out is possible: z is safe, and x or y stays
+        train, its = of.without(frozenset(name)), dataset.rows(name)
+        weights = of.weights(train)
+        means = [
+            np.average(rows[train][labels[train] == c], axis=0, weights=weights[labels[train] == c]) for c in (0, 1)
+        ]
+        held_out[its] = rows[its] @ (means[1] - means[0])
+    weights = of.weights(np.arange(len(labels)))
+    safe, unsafe = labels == 0, labels == 1
+    assert [point["rate"] for point in found["points"]] == [0.001, 0.005, 0.01, 0.05, 0.1]
+    for point in found["points"]:
+        # Where no score flags so few safe prompts, the threshold is just above all of theirs.
+        flags = held_out > point["threshold"] + 1e-7 * (1 if point["threshold"] > held_out[safe].max() else -1)
+        false, low, high = point["false_alarms"]
+        assert false == pytest.approx(np.average(flags[safe], weights=weights[safe]), abs=1e-6)
+        assert false <= point["rate"] + 1e-9 and low <= false <= high
+        assert point["recall"][0] == pytest.approx(np.average(flags[unsafe], weights=weights[unsafe]), abs=1e-6)
+        pairs = [(flags[i + 1], flags[i]) for s in (0, 40) for i in range(s, s + 40, 2)]
+        assert point["twins"]["pairs"] == 40 and point["twins"]["separated"] == pytest.approx(
+            pairs.count((True, False)) / 40
+        )
+        # z is the one safe-only set: by the detector without it, at that detector's threshold.
+        assert set(point["ordinary"]) == {"z"} and 0 <= point["ordinary"]["z"][0] <= 1
+    # Groups of safe prompts: 20 of x, 20 of y, 30 of z. Weights by set: sqrt(20), sqrt(20), sqrt(30).
+    roots = np.sqrt([20, 20, 30])
+    effective = int(roots.sum() ** 2 / (roots**2 / [20, 20, 30]).sum())
+    assert found["safe_groups"] == 70 and found["effective_safe_groups"] == effective == 69
+    assert found["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / effective))
+    assert [point["supported"] for point in found["points"]] == [False, False, False, True, True]
+
+
+def test_the_smallest_rate_is_the_exact_binomial_bound():
+    # The bound of Clopper and Pearson for 0 of n, one-sided: 300 prompts can't show 0.1 %.
+    for n in (10, 300, 5000):
+        assert card.smallest_rate(n) == pytest.approx(stats.beta.ppf(0.95, 1, n))
+    assert abs(card.smallest_rate(300) - 0.00994) < 1e-5
+
+
+def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled, "--detector", "nearest_unsafe")
+    detector = saved.load(folder, bank=True)
+    similar = read_card(folder)["card"]["similarity"]
+    cosines = detector.bank.rows @ detector.bank.rows.T
+    n = len(cosines)
+    assert similar["mean_of_two_prompts"] == pytest.approx((cosines.sum() - np.trace(cosines)) / n / (n - 1), abs=1e-6)
+    assert similar["safe_50"] <= similar["safe_95"] <= similar["safe_99"] <= 1
+    text = (folder / "card.md").read_text()
+    assert (
+        f"1 % within {similar['safe_99']:.3f}" in text
+        and f"mean cosine of {similar['mean_of_two_prompts']:.3f}" in text
+    )
+
+
+def test_the_card_is_written_for_a_reader(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled)
+    found, text, page = read_card(folder)["card"], (folder / "card.md").read_text(), (folder / "card.html").read_text()
+    assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
+    assert f"can't show a rate of false alarms below {100 * found['smallest_rate']:.3g} %" in text
+    assert "<svg" in page and page.count("<table>") == 3
+    assert not re.findall(r'(?:src|href)="(?!#)|url\((?!#)', page), "nothing is loaded from elsewhere"
+    dataset, _ = labelled_sets.load(str(labelled))
+    written = "".join(path.read_text(errors="ignore") for path in folder.iterdir())
+    assert not [one for one in dataset.texts["prompt"] if one in written], "no text is kept"
+
+
+def incidents(tmp_path, name="inc.csv", rows=("good trick one a b c d,1", "good trick one a b c e,1")):
+    path = tmp_path / name
+    path.write_text("prompt,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    before = read_card(folder)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    World.asked.clear()
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--no-cache"]) == 0
+    said = capsys.readouterr().out
+    assert set(World.asked) == {saved.PROBE, "good trick one a b c d", "good trick one a b c e"}
+    after, detector = read_card(folder), saved.load(folder, bank=True)
+    assert after["trained_on"]["prompts"] == before["trained_on"]["prompts"] + 2 and after["version"] == 2
+    assert [item for item in detector.bank.ids if item.startswith("inc:")] == ["inc:1", "inc:2"]
+    its = [detector.bank.clusters[detector.bank.ids.index(item)] for item in ("inc:1", "inc:2")]
+    # 6 of 8 words are common: 3/4, so they are two groups.
+    assert its[0] != its[1]
+    assert (
+        "version 2: 2 prompts added, 0 removed" in said and "of 2 new unsafe prompts the score flagged 0 before" in said
+    )
+    assert {path.name: path.read_bytes() for path in (folder / "versions" / "1").iterdir()} == files
+    assert "What changed" in (folder / "card.md").read_text()
+    assert fit.main(["--detector", str(folder), "--back"]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == files
+    assert read_card(folder / "versions" / "2")["version"] == 2
+    assert fit.main(["--detector", str(folder), "--back"]) == 2
+    assert "holds no version before 1" in capsys.readouterr().err
+
+
+def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
+    """Two prompts that lie amid the safe ones can't move the score so far that it flags them."""
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
+    text = "good trick one a b c d"
+    assert not load_detector(folder).score([text])[0].flagged
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
+    guard = load_detector(folder)
+    (found,) = guard.score([text])
+    assert found.score < guard.threshold and found.flagged and found.matched == "inc:1"
+    match, bank = read_card(folder)["match"], guard.detector.bank
+    added = np.isin(bank.ids, ["inc:1", "inc:2"])
+    nearest = (bank.rows[bank.labels == 0] @ bank.rows[added].T).max(axis=1)
+    # Of 70 safe prompts none may be flagged at 0.1 %.
+    assert match["threshold"] > nearest.max() - 1e-6 and match["false_alarms"] == 0
+    assert not guard.score(["good thing 4 x4 xv4"])[0].flagged
+    assert read_card(folder)["changed"]["missed_by_score"] == ["inc:1", "inc:2"]
+    text = (folder / "card.md").read_text()
+    assert (
+        "one of the 2 unsafe prompts that were added later" in text
+        and "still missed by the score: inc:1, inc:2" in text
+    )
+
+
+def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44", "--quiet"]) == 0
+    bank = saved.load(folder, bank=True).bank
+    assert not {"x:2", "y:44"} & set(bank.ids) and len(bank.ids) == 108
+    fresh = tmp_path / "fresh.csv"
+    lines = labelled.read_text().splitlines()
+    fresh.write_text("\n".join(["id,prompt,label,set,group", *(f"{i},{line}" for i, line in enumerate(lines[1:], 1)
+                                                             if i not in (2, 44))]))  # fmt: skip
+    again = saved.load(fitted(tmp_path / "again", fresh), bank=True)
+    changed = saved.load(folder)
+    assert changed.detector.arrays["direction"] == pytest.approx(again.detector.arrays["direction"], abs=1e-5)
+    assert changed.threshold == pytest.approx(again.threshold, abs=1e-5) and again.bank.ids == bank.ids
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--remove", "x:999"], "--remove x:999: the detector was fitted on no such prompt; did you mean 'x:"),
+        (["--remove", ",".join(f"{s}:{i}" for s, n in (("x", 0), ("y", 40)) for i in range(n + 2, n + 41, 2))],
+         "--remove: only 0 groups with unsafe prompts would be left"),
+        (["--add", "nothing.csv"], "--add"),
+        (["--add", "labelled.csv"], "the detector has all of its prompts already"),
+        (["--add", "other.csv"], "id x:3 is that of a different prompt"),
+    ],
+)  # fmt: skip
+def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
+    tmp_path, labelled, capsys, monkeypatch, flags, message
+):
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    folder = fitted(tmp_path, labelled)
+    (tmp_path / "other.csv").write_text("id,prompt,label,set\n3,bad new thing entirely,1,x\n")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert fit.main(["--detector", str(folder), *flags]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert message in said[-1] and said[-1].startswith("error: ")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == files
+    assert not (folder / "versions").exists()
+
+
+def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
+    assert fit.main(["--detector", str(tmp_path), "--add", str(labelled)]) == 2
+    assert "no detector there; give a folder that fit wrote" in capsys.readouterr().err
+    folder = fitted(tmp_path, labelled, "--model", "tfidf")
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path))]) == 2
+    assert "TF-IDF is fitted on the words of all prompts; fit it anew" in capsys.readouterr().err
+
+
+def test_one_class_cannot_be_fitted(tmp_path, labelled, capsys):
+    path = tmp_path / "calm.csv"
+    path.write_text("prompt\n" + "\n".join(f"good day {i} q{i} r{i}" for i in range(20)) + "\n")
+    assert fit.main(["--data", str(path), "--label", "0", "--out", str(tmp_path / "d")]) == 2
+    assert "no unsafe prompt, but a detector needs both classes; add a set that has some" in capsys.readouterr().err
