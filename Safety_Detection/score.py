@@ -1,154 +1,44 @@
 """Scores prompts with a saved detector: a file as a stream, or standard input a line at a time."""
 
+import argparse
 import contextlib
 import csv
 import itertools
+import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from Safety_Detection import saved
+from Safety_Detection.guard import Guard
+from Safety_Detection.score_parts import parts_of
+from Safety_Detection.score_vectors import EmbeddedCorpus
+from Safety_Detection.scoring import (
+    COLUMNS,
+    FORMS,
+    PART_LINES,
+    Progress,
+    Scorer,
+    lines_of,
+    lines_of_parquet,
+    refuse_json_as_text,
+)
+from Safety_Detection.splitting import SPLITS
 from utils import cli, config
 from utils.data import reading
-from utils.embed.embedder import Embedder
-from utils.encoders.tfidf import without_known_word
-from utils.files import replacing
+from utils.embed.shards import Unfinished
+from utils.files import replacing, sha256_of, shown_path
 from utils.schema import InputError
-from utils.store.embeddings import EmbeddingStore, default_path
 
-BATCH = 256
-COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
-FORMS = ("csv", "jsonl", "text")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the input: its prompt, its id if it has one, or why it can't be scored.
-
-    number: of the line on which it begins. row: its number, without the heading and blank lines.
-    read: the bytes of the input from the end of the previous row to the end of this one.
-    """
-
-    number: int
-    row: int
-    id: str = ""
-    prompt: str = ""
-    fault: str = ""
-    read: int = 0
-
-    @property
-    def place(self) -> str:
-        """Where it is, for a message."""
-        return f"line {self.number}" + (f" (row {self.row})" if self.row != self.number else "")
-
-
-def lines_of(
-    stream: BinaryIO, form: str, name: str, column: str = "prompt", id_column: str | None = None, at_once: bool = False
-) -> Iterator[Line]:
-    """An iterator over the rows of a binary stream in one of FORMS.
-
-    id_column: `id` if there is such a column, if None. at_once: whether each row is yielded before the next is read.
-    Raises InputError if there is no such column, or if the stream can't be read (utils/data/reading.py).
-    """
-    found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
-    if found and form != "text":
-        reading.require_columns(found, [column], name, "name one with --column")
-        if id_column is not None:
-            reading.require_columns(found, [id_column], name, "name one with --id-column")
-    column = "prompt" if form == "text" else column
-    return (_line(row, column, id_column or "id") for row in rows)
-
-
-def _line(row: reading.Row, column: str, id_column: str) -> Line:
-    fault, mark = reading.problem(row, column), row.cells.get(id_column)
-    if not fault and mark is not None:
-        fault = reading.problem(row, id_column, whole_numbers=True)
-    if not fault and not reading.has_text(row.cells[column]):
-        fault = f"has no text in '{column}'"
-    if fault:
-        return Line(row.line, row.number, fault=fault, read=row.read)
-    return Line(row.line, row.number, "" if mark is None else str(mark), row.cells[column].strip(), read=row.read)
-
-
-def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
-    """The same lines. Raises InputError if the first one with text is a JSON object."""
-    first = []
-    for line in lines:
-        first.append(line)
-        if not line.fault:
-            break
-    if first and reading.is_json_object(first[-1].prompt):
-        raise InputError(
-            "--input: the first line is a JSON object; add --format jsonl, or --format text to score lines as they are"
-        )
-    return itertools.chain(first, lines)
-
-
-class Scorer:
-    """Scores lines, and counts those that can't be scored and those that are truncated.
-
-    Vectors of an API are kept in the embedding store. Raises InputError if the encoder is a different one, or
-    accepts no text any more.
-    """
-
-    def __init__(self, detector: saved.SavedDetector) -> None:
-        self.detector, self.unstored = detector, Embedder(detector.spec)
-        saved.check_probe(detector, self.unstored)
-        paid = detector.spec.loader == "openai"
-        self.embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self.unstored
-        self.scored, self.cut, self.faults = 0, 0, 0
-
-    def score(self, lines: Sequence[Line]) -> Iterator[tuple[int, int, str, float, int, int]]:
-        """The COLUMNS of each line that can be scored. The others are reported on standard error."""
-        good = []
-        for line in lines:
-            if line.fault:
-                self._fault(line, line.fault)
-            else:
-                good.append(line)
-        for line, score, cut in self._scores(good):
-            self.scored += 1
-            self.cut += cut
-            yield line.number, line.row, line.id, score, int(score >= self.detector.threshold), int(cut)
-
-    def _scores(self, lines: Sequence[Line]) -> Iterator[tuple[Line, float, bool]]:
-        if not lines:
-            return
-        try:
-            rows, cut = saved.rows_of(
-                self.embedder,
-                self.detector.words,
-                [line.prompt for line in lines],
-                [line.place for line in lines],
-            )
-        except InputError as error:
-            # A text that an encoder can't take must not affect the other texts of its batch.
-            saved.probe_of(self.unstored, self.detector.words)
-            if len(lines) == 1:
-                self._fault(lines[0], f"can't be embedded ({error})")
-            else:
-                half = len(lines) // 2
-                yield from self._scores(lines[:half])
-                yield from self._scores(lines[half:])
-            return
-        scores = self.detector.detector.scores(rows)
-        # A text without a known word has the score of an empty text, which means nothing.
-        for line, score, was_cut, unknown in zip(lines, scores, cut, without_known_word(rows), strict=True):
-            if unknown:
-                self._fault(line, "has no word that the detector knows")
-            else:
-                yield line, float(score), bool(was_cut)
-
-    def close(self) -> None:
-        """Ends the encoder's processes."""
-        self.embedder.close()
-        self.unstored.close()
-
-    def _fault(self, line: Line, what: str) -> None:
-        self.faults += 1
-        print(f"{line.place}: {what}; left out", file=sys.stderr)
+# A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
+PART_SECONDS = 300.0
+AS_THEY_WERE = (
+    "note: the detector reads texts without characters that can't be seen, and these were embedded as they are, so "
+    "such characters may hide words from it"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,67 +48,194 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--input",
         metavar="FILE",
-        required=True,
-        help=".csv, .jsonl or .txt, also .gz, .bz2, .zst; - for standard input",
+        help=".csv, .jsonl or .txt, also .gz, .bz2, .zst; .parquet; - for standard input",
+    )
+    flags.add_argument(
+        "--vectors", metavar="FOLDER", help="score what python -m utils.embed wrote instead; loads no encoder"
     )
     flags.add_argument("--format", metavar="FORM", help=f"{', '.join(FORMS)} (default by the file's name; - is text)")
     flags.add_argument("--output", metavar="FILE", help=f"CSV of {', '.join(COLUMNS)} (default standard output)")
-    flags.add_argument("--column", metavar="NAME", default="prompt", help="column of the prompts (default prompt)")
+    flags.add_argument("--column", metavar="NAME", help="column of the prompts (default prompt)")
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument(
+        "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
+    )
+    flags.add_argument(
+        "--threshold",
+        metavar="T",
+        help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
+        "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
+        "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
+    )
+    flags.add_argument("--fpr", metavar="RATE", help="take the card's threshold for this rate of false alarms instead")
+    flags.add_argument(
+        "--split",
+        metavar="HOW",
+        help="sentences, or windows (of what the encoder reads at once): score a text by these parts; the highest "
+        "counts, which raises false alarms above what the threshold was chosen for",
+    )
     flags.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
     def work() -> int:
         arguments = flags.parse_args(argv)
         arguments.dtype = None
-        form = _form(arguments.input, arguments.format)
-        path = None if arguments.input == "-" else config.callers_path(arguments.input)
-        if path is not None and (path.is_dir() or not path.exists()):
-            raise InputError(f"--input {arguments.input}: {'is a folder' if path.is_dir() else 'no such file'}")
-        if path is not None and path.is_file() and not path.stat().st_size:
-            raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
-        output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
-        if output is not None and path is not None and output.exists() and output.samefile(path):
-            raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
-        if output is not None and output.is_dir():
-            raise InputError(f"--output {arguments.output}: is a folder; name a file")
-        if output is not None and output.exists() and not output.is_file():  # a file would replace it
-            raise InputError(
-                f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
-            )
+        if arguments.vectors is None:
+            path, form = _input(arguments)
+        else:
+            for flag in ("input", "format", "column", "id_column", "split"):
+                if getattr(arguments, flag) is not None:
+                    raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
+            path, form = config.callers_path(arguments.vectors), "vectors"
+        if arguments.split not in (None, *SPLITS):
+            raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
+        output = _output(arguments, path)
         device = cli.device_and_dtype(arguments)[0]
         folder = config.callers_path(arguments.detector)
-        if output is not None and output.resolve().parent == folder.resolve():
-            raise InputError(f"--output {arguments.output}: is in the detector's folder; name another file")
-        detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
-        scorer = Scorer(detector)
-        with contextlib.ExitStack() as stack:
-            stream = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
-            at_once = path is None
-            lines = lines_of(stream, form, arguments.input, arguments.column, arguments.id_column, at_once)
-            if form == "text" and arguments.format is None:
-                lines = refuse_json_as_text(lines)
-            with _written(output) as target:
-                if at_once:
-                    _at_once(scorer, lines, target)
+        for of, its in (("detector", folder), ("vectors", path)):
+            if output is not None and its is not None and output.resolve().parent == its.resolve():
+                raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
+        nearest = 0 if arguments.explain is None else cli.whole_number(arguments.explain, "--explain", least=1)
+        detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
+        if nearest > detector.about["trained_on"]["prompts"]:
+            raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
+        guard = Guard(detector, _threshold(arguments, detector), of_vectors=form == "vectors")
+        scorer = Scorer(guard, nearest, arguments.split)
+        try:
+            with contextlib.ExitStack() as stack:
+                source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
+                progress = None if path is None else Progress(source.total, source.unit, arguments.quiet)
+                if progress is not None:
+                    stack.callback(progress.close)
+                if output is None or source.file is None:
+                    _in_one(scorer, source, output, progress)
                 else:
-                    size = (
-                        path.stat().st_size
-                        if path.is_file() and path.suffix.lower() not in reading.COMPRESSIONS
-                        else None
-                    )
-                    _in_batches(scorer, lines, target, size, arguments.quiet)
-                if not scorer.scored and not scorer.faults:
-                    raise InputError(f"--input {arguments.input}: no prompts; give it some to score")
-        scorer.close()
+                    made_by = {
+                        "--input" if form != "vectors" else "--vectors": sha256_of(source.file),
+                        "--detector": detector.about["card_sha256"],
+                        "--format": form,
+                        "--column": arguments.column,
+                        "--id-column": arguments.id_column,
+                        "--explain": nearest,
+                        "--threshold": guard.threshold,
+                        "--split": arguments.split,
+                    }
+                    _in_parts(scorer, source, output.resolve(), made_by, progress)
+        except Unfinished as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 3
+        guard.close()
         if not arguments.quiet:
-            cut = f", {scorer.cut} of them longer than the encoder reads and cut off" if scorer.cut else ""
-            print(f"scored {scorer.scored} of {scorer.scored + scorer.faults} lines{cut}", file=sys.stderr)
-        return 3 if scorer.faults else 0
+            counts = scorer.counts
+            cut = f", {counts['cut']} of them longer than the encoder reads and cut off" if counts["cut"] else ""
+            print(f"scored {counts['scored']} of {counts['lines']} lines{cut}", file=sys.stderr)
+        return 3 if scorer.counts["faults"] else 0
 
     return cli.run(work)
+
+
+def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
+    """The threshold that is asked for, else the saved one."""
+    if arguments.threshold is not None:
+        try:
+            value = float(arguments.threshold)
+        except ValueError:
+            value = math.nan
+        if arguments.fpr is not None:
+            raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
+        if not math.isfinite(value):
+            raise InputError(f"--threshold {arguments.threshold}: give a number, such as one of the card's thresholds")
+        return value
+    if arguments.fpr is None:
+        return detector.threshold
+    rate = cli.fraction(arguments.fpr, "--fpr")
+    points = {point["rate"]: point["threshold"] for point in detector.about["card"]["points"]}
+    if rate not in points:
+        raise InputError(
+            f"--fpr {arguments.fpr}: the detector's card has thresholds for {', '.join(map('{:g}'.format, points))}; "
+            "give one of these, or a --threshold"
+        )
+    return points[rate]
+
+
+def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:
+    """The file that is scored, None for standard input, and its format."""
+    if arguments.input is None:
+        raise InputError("--input: missing; give a file of prompts, - for standard input, or --vectors")
+    form = _form(arguments.input, arguments.format)
+    path = None if arguments.input == "-" else config.callers_path(arguments.input)
+    if path is not None and (path.is_dir() or not path.exists()):
+        raise InputError(f"--input {arguments.input}: {'is a folder' if path.is_dir() else 'no such file'}")
+    if path is not None and path.is_file() and not path.stat().st_size:
+        raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
+    return path, form
+
+
+def _output(arguments: argparse.Namespace, path: Path | None) -> Path | None:
+    """The file of the scores, None for standard output."""
+    output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
+    if output is None:
+        return None
+    if path is not None and output.exists() and output.samefile(path):
+        raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
+    if output.is_dir():
+        raise InputError(f"--output {arguments.output}: is a folder; name a file")
+    if output.exists() and not output.is_file():  # a file would replace it
+        raise InputError(
+            f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
+        )
+    return output
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is scored.
+
+    file: which must not change meanwhile, None if it can be read only once. total: its bytes (unit B) or rows (unit
+    row), None if unknown. batches: of a scorer, the columns of all lines but so many.
+    """
+
+    file: Path | None
+    total: int | None
+    unit: str
+    batches: Callable[[Scorer, int], Iterator[list[tuple]]]
+
+
+def _vectors(folder: Path, detector: saved.SavedDetector) -> Source:
+    found = EmbeddedCorpus(folder, detector.spec)
+    if detector.normalize:
+        print(AS_THEY_WERE, file=sys.stderr)
+
+    def batches(scorer: Scorer, start: int) -> Iterator[list[tuple]]:
+        scorer.read += start
+        return scorer.score_vectors(found.batches(start, len(detector.probe)))
+
+    return Source(found.manifest, found.rows, "row", batches)
+
+
+def _texts(arguments: argparse.Namespace, path: Path | None, form: str, stack: contextlib.ExitStack) -> Source:
+    columns = arguments.column or "prompt", arguments.id_column
+    file, total, unit = path if path is not None and path.is_file() else None, None, "B"
+    if form == "parquet":
+        lines = lines_of_parquet(path, *columns)
+        from pyarrow.parquet import read_metadata
+
+        total, unit = read_metadata(path).num_rows, "row"
+    else:
+        stream = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
+        lines = lines_of(stream, form, arguments.input, *columns, at_once=path is None)
+        if form == "text" and arguments.format is None:
+            lines = refuse_json_as_text(lines)
+        if file is not None and file.suffix.lower() not in reading.COMPRESSIONS:
+            total = file.stat().st_size
+
+    def batches(scorer: Scorer, start: int) -> Iterator[list[tuple]]:
+        scorer.read += sum(line.read for line in itertools.islice(lines, start))
+        return scorer.score(lines, at_once=path is None)
+
+    return Source(file, total, unit, batches)
 
 
 def _form(name: str, asked: str | None) -> str:
@@ -227,10 +244,10 @@ def _form(name: str, asked: str | None) -> str:
             raise InputError(f"--format {asked}: give one of {', '.join(FORMS)}")
         return asked
     form = "text" if name == "-" else reading.form_of(Path(name))
-    if form not in FORMS:
+    if form not in (*FORMS, "parquet"):
         raise InputError(
-            f"--input {name}: unknown kind of file; give .csv, .jsonl, .ndjson or .txt, name its --format, or give - "
-            "for standard input"
+            f"--input {name}: unknown kind of file; give .csv, .jsonl, .ndjson, .txt or .parquet, name its "
+            "--format, or give - for standard input"
         )
     return form
 
@@ -262,35 +279,52 @@ def _written(path: Path | None):
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None
 
 
-def _at_once(scorer: Scorer, lines: Iterator[Line], target) -> None:
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    target.flush()
-    for line in lines:
-        for row in scorer.score([line]):
-            writer.writerow(row)
-        target.flush()
+def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progress | None) -> None:
+    """Writes scores. progress: None to write one after another."""
+    try:
+        with _written(output) as target:
+            writer = csv.writer(target, lineterminator="\n")
+            writer.writerow(scorer.columns)
+            target.flush()
+            for rows in source.batches(scorer, 0):
+                writer.writerows(rows)
+                if progress is None:
+                    target.flush()
+                else:
+                    progress.show(scorer.counts["lines"], scorer.read)
+            _refuse_none(scorer)
+    except KeyboardInterrupt:
+        print("interrupted; only a file that is scored into an --output can be continued", file=sys.stderr)
+        sys.exit(130)
 
 
-def _in_batches(scorer: Scorer, lines: Iterator[Line], target, size: int | None, quiet: bool) -> None:
-    from tqdm import tqdm
+def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, progress: Progress) -> None:
+    """Writes the scores of a file in parts, after those that an earlier run has finished."""
+    state = source.file.stat()
+    with parts_of(output, made_by, lambda sentence: print(sentence, file=sys.stderr)) as parts:
+        scorer.counts.update(parts.counts)
+        if parts.number:
+            progress.say(f"{scorer.counts['lines']} lines are scored already")
+        rows, begun = [], time.monotonic()
+        for batch in source.batches(scorer, scorer.counts["lines"]):
+            rows += batch
+            progress.show(scorer.counts["lines"], scorer.read)
+            new = scorer.counts["lines"] - parts.counts.get("lines", 0)
+            if new >= PART_LINES or (new and time.monotonic() - begun >= PART_SECONDS):
+                parts.write(rows, scorer.counts)
+                rows, begun = [], time.monotonic()
+        _refuse_none(scorer)
+        if scorer.counts != parts.counts:
+            parts.write(rows, scorer.counts)
+        changed = source.file.stat()
+        if (changed.st_size, changed.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+            raise InputError(f"{shown_path(source.file)}: changed while it was scored; run the same command again")
+        parts.join(scorer.columns)
 
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=size, unit="B", unit_scale=True, disable=hidden, leave=False) as bar:
-        batch: list[Line] = []
 
-        def write() -> None:
-            writer.writerows(scorer.score(batch))
-            bar.update(sum(line.read for line in batch))
-            batch.clear()
-
-        for line in lines:
-            batch.append(line)
-            if len(batch) == BATCH:
-                write()
-        write()
+def _refuse_none(scorer: Scorer) -> None:
+    if not scorer.counts["lines"]:
+        raise InputError("--input: no prompts; give it some to score")
 
 
 if __name__ == "__main__":

@@ -393,7 +393,7 @@ def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
         (tmp_path / "shards" / "_manifest.json").write_text(broken)
         line = fails(capsys, 2, made[0], tmp_path / "shards", "--model", bert)
         assert "_manifest.json: not a manifest that this version reads" in line
-    with shards._only_run(made[1]):
+    with shards.only_run(made[1]):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
     assert run(made[0], made[1], "--model", bert, "--quiet") == 0
     assert {path.name for path in made[1].iterdir()} == {"_manifest.json", *contents(made[1])}, "no lock's file is left"

@@ -182,20 +182,27 @@ class Corpus:
             raise InputError(f"{self.path.name}: can't be read ({reason}); see whether the file is whole") from None
 
     def _parquet_batches(self, start: int) -> Iterator:
+        number = self._starts[self._group(start)]
+        for batch in self.parquet_batches(start):
+            for name in self._names:
+                for i, cell in enumerate(batch.column(name).to_pylist(), number + 1):
+                    if cell is None or (name == self.column and not reading.has_text(cell)):
+                        what = "text" if name == self.column else "id"
+                        raise InputError(f"{self.path.name}: row {i}: no {what} in '{name}'; fix or remove the row")
+            yield batch
+            number += batch.num_rows
+
+    def parquet_batches(self, start: int = 0) -> Iterator:
+        """Record batches of a Parquet file's text and id columns, from the row group of row `start`.
+
+        Texts may be empty and cells null. Raises InputError if the file is damaged.
+        """
         import pyarrow as pa
 
         schema = pa.schema(list(self._kinds.items()))
         groups = list(range(self._group(start), len(self._starts) - 1))
-        number = self._starts[self._group(start)]
         with self._well_formed():
-            batches = self._parquet().iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._names)
-            for batch in batches:
+            for batch in self._parquet().iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._names):
                 batch = batch.select(schema.names).cast(schema)
                 batch.validate(full=True)  # checks that texts are UTF-8, among others
-                for name in self._names:
-                    for i, cell in enumerate(batch.column(name).to_pylist(), number + 1):
-                        if cell is None or (name == self.column and not reading.has_text(cell)):
-                            what = "text" if name == self.column else "id"
-                            raise InputError(f"{self.path.name}: row {i}: no {what} in '{name}'; fix or remove the row")
                 yield batch
-                number += batch.num_rows

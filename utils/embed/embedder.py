@@ -40,6 +40,7 @@ class Embedder:
     store: where vectors are kept, None to keep none.
     show_progress: whether a progress bar may be drawn on standard error.
     note: called with each sentence that the user should read.
+    encoder: the encoder of `spec`, if it is loaded already.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Embedder:
         store: EmbeddingStore | None = None,
         show_progress: bool = False,
         note: Callable[[str], None] = lambda sentence: None,
+        encoder=None,
     ) -> None:
         self.spec, self.store, self.show_progress, self.note = spec, store, show_progress, note
-        self._encoder = None
+        self._encoder = encoder
 
     def embed(self, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
         """The vectors of `texts`, in their order, each distinct text computed once.
@@ -98,16 +100,24 @@ class Embedder:
             self._encoder.close()
             self._encoder = None
 
+    def tokens(self) -> tuple[Callable[[Sequence[str]], np.ndarray], int | None]:
+        """What counts the tokens of texts, and the most that the encoder reads of one, None if there is no limit."""
+        encoder = self._loaded()
+        return encoder.token_counts, encoder.max_tokens
+
+    def _loaded(self):
+        if self._encoder is None:
+            self.note(f"loading {self.spec.name}")
+            self._encoder = loading.load(self.spec)
+        return self._encoder
+
     def _info(self) -> EncoderInfo:
         return self.spec.info(self._encoder.dimension, self._encoder.max_tokens)
 
     def _compute(self, texts: list[str], id_of: dict[str, str]) -> tuple[dict[str, np.ndarray], set[str]]:
         from tqdm import tqdm
 
-        if self._encoder is None:
-            self.note(f"loading {self.spec.name}")
-            self._encoder = loading.load(self.spec)
-        encoder = self._encoder
+        encoder = self._loaded()
         parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
         counts = np.concatenate([encoder.token_counts(part) for part in parts])
         self.note(encoder.plan(counts))

@@ -135,7 +135,7 @@ def embed_corpus(
     corpus = Corpus(path, column, id_column)
     is_new = not output.exists()
     files.check_writable(output, "--output")
-    with _only_run(output):
+    with only_run(output):
         kept, state = _manifest(output), path.stat()
         digest = sha256_of(path)
         if kept is not None and (kept["input"]["sha256"], kept["column"]) == (digest, column):
@@ -201,7 +201,7 @@ def _finish(job: Job) -> int:
 
 
 @contextlib.contextmanager
-def _only_run(output: Path) -> Iterator[None]:
+def only_run(output: Path) -> Iterator[None]:
     """Prevents a second run in the folder. The system releases the lock however this run ends."""
     if os.name == "nt":  # Windows opens no folder
         yield

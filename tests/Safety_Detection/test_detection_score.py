@@ -1,0 +1,496 @@
+"""Scores of whole files: each is the one that the detector gives the text alone, however the file is read."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_detection_use import World, refused, scored
+
+from Safety_Detection import fit, saved, score, score_vectors, scoring, splitting
+from Safety_Detection.guard import Unscored, Verdict
+from utils.embed import __main__ as embed
+from utils.embed import corpus
+from utils.embed.shards import only_run
+from utils.encoders import loading
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """A folder that fit wrote, of the stand-in's vectors; its texts are normalized."""
+    folder = tmp_path_factory.mktemp("fitted")
+    rows = [f"{'bad' if i % 2 else 'good'} thing number {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
+    (folder / "labelled.csv").write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load", lambda spec: World())
+        patch.setattr(fit, "PUBLISHED", {})
+        arguments = ["--data", str(folder / "labelled.csv"), "--out", str(folder / "detector"), "--no-cache", "--quiet"]
+        assert fit.main(arguments) == 0
+    return folder / "detector"
+
+
+class Counted(World):
+    """The stand-in, which keeps the texts that it is given."""
+
+    def __init__(self):
+        self.texts = []
+
+    def encode(self, texts):
+        self.texts += texts
+        return super().encode(texts)
+
+
+@pytest.fixture(autouse=True)
+def encoder(monkeypatch):
+    one = Counted()
+    monkeypatch.setattr(loading, "load", lambda spec: one)
+    return one
+
+
+def alone(detector, texts, **more):
+    """The verdict of each text by itself."""
+    guard = saved.load_detector(detector, **more)
+    return [guard.score([text])[0] for text in texts]
+
+
+NEAR = ("nearest", "label", "similarity")
+TEXTS = [f"{'bad' if i % 3 else 'fine'} word {i}" for i in range(30)]
+
+
+def test_a_threshold_that_is_given_decides_what_is_flagged(tmp_path, detector, capsys):
+    expected = [one.score for one in alone(detector, TEXTS)]
+    between = sorted(expected)[21:23]
+    threshold = sum(between) / 2  # 8 of the 30 scores are above it
+    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", f"--threshold={threshold!r}")
+    assert status == 0 and sum(int(row["flagged"]) for row in rows) == 8
+    assert [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    points = json.loads((detector / "detector.json").read_text())["card"]["points"]
+    for point in points:
+        status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", "--fpr", str(point["rate"]))
+        assert [row["flagged"] for row in rows] == [str(int(one >= point["threshold"])) for one in expected]
+    text = tmp_path / "in.txt"
+    said = refused(capsys, "--detector", detector, "--input", text, "--fpr", "0.02")
+    assert "--fpr 0.02: the detector's card has thresholds for 0.001, 0.005, 0.01, 0.05; give one of these" in said
+    said = refused(capsys, "--detector", detector, "--input", text, "--fpr", "0.01", "--threshold", "1")
+    assert "--fpr: chooses a threshold, as --threshold does" in said
+    for wrong in ("high", "nan", "inf"):
+        said = refused(capsys, "--detector", detector, "--input", text, "--threshold", wrong)
+        assert f"--threshold {wrong}: give a number" in said
+
+
+def test_each_distinct_text_is_embedded_once_in_a_whole_file(tmp_path, detector, encoder, monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "BATCH", 4)
+    # Each text occurs 4 times, 30 lines apart; a zero-width space is taken out before texts are compared.
+    lines = [*TEXTS, *(text.replace(" ", "\u200b ") for text in TEXTS), *TEXTS, *TEXTS]
+    expected = alone(detector, TEXTS)
+    encoder.texts.clear()
+    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(lines), "--quiet")
+    assert status == 0 and sorted(encoder.texts) == sorted([*TEXTS, saved.PROBE])
+    assert [int(row["line"]) for row in rows] == list(range(1, 121))
+    assert [float(row["score"]) for row in rows] == pytest.approx([one.score for one in expected] * 4, abs=1e-6)
+    # Of 8 texts that are kept in memory, none comes again within 30 lines.
+    monkeypatch.setattr(scoring, "KNOWN", 8)
+    encoder.texts.clear()
+    assert scored(tmp_path, detector, "in.txt", "\n".join(lines[:90]), "--quiet")[1] == rows[:90]
+    assert sorted(encoder.texts) == sorted([*TEXTS * 3, saved.PROBE])
+    status, rows = scored(tmp_path, detector, "in.txt", "bad\nunreadable\nbad\nunreadable\n", "--quiet")
+    assert status == 3 and [row["line"] for row in rows] == ["1", "3"]
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["line 2", "line 4"]
+
+
+def test_what_is_kept_is_bounded_and_the_last(tmp_path):
+    recent = scoring.Recent(4)
+    for key in range(6):
+        recent.put(key, str(key))
+    # 0 and 1 made room for 4 and 5; 2, asked for, moves to a new half, for which 3 makes room.
+    assert [recent.get(key) for key in (0, 1, 2, 4, 5, 3)] == [None, None, "2", "4", "5", None]
+
+
+def test_a_run_that_no_terminal_shows_says_how_far_it_is(tmp_path, detector, monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "BATCH", 10)
+    monkeypatch.setattr(scoring, "EVERY", 0.0)
+    text = "".join(f"{i:02} {'x' * 99_996}\n" for i in range(30))  # 100,000 bytes each
+    assert scored(tmp_path, detector, "in.txt", text)[0] == 0
+    shown = ["10 lines, 1.0 of 3.0 MB", "20 lines, 2.0 of 3.0 MB", "30 lines, 3.0 of 3.0 MB"]
+    assert capsys.readouterr().err.splitlines()[:3] == shown
+    assert scored(tmp_path, detector, "in.txt", text, "--quiet")[0] == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(scoring, "EVERY", 30.0)
+    assert scored(tmp_path, detector, "in.txt", text)[0] == 0
+    assert capsys.readouterr().err == "scored 30 of 30 lines\n", "half a minute has not passed"
+
+
+def scored_again(tmp_path, detector, *flags):
+    """Status and rows of the file that was scored before."""
+    target = tmp_path / "scores.csv"
+    arguments = ["--detector", str(detector), "--input", str(tmp_path / "in.txt"), "--output", str(target)]
+    status = score.main([*arguments, *flags])
+    return status, list(csv.DictReader(target.open())) if target.exists() else None
+
+
+class Stopped(Counted):
+    """The stand-in, which raises an error at a text."""
+
+    def __init__(self, at, error):
+        super().__init__()
+        self.at, self.error = at, error
+
+    def encode(self, texts):
+        if self.at in texts:
+            raise self.error
+        return super().encode(texts)
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    for module in (score, scoring):
+        monkeypatch.setattr(module, "PART_LINES", 10)
+    monkeypatch.setattr(scoring, "BATCH", 4)
+
+
+def test_what_was_scored_before_ctrl_c_is_not_scored_again(tmp_path, detector, monkeypatch, capsys, short_parts):
+    text = "\n".join(["", *TEXTS]) + "\n"  # the first of 31 lines has no text
+    folder, expected = tmp_path / "scores.csv.parts", scored(tmp_path, detector, "in.txt", text, "--quiet")[1]
+    assert [float(row["score"]) for row in expected] == pytest.approx(
+        [one.score for one in alone(detector, TEXTS)], abs=1e-6
+    )
+    (tmp_path / "scores.csv").unlink()
+    assert not folder.exists() and not list(tmp_path.glob(".scores*"))
+    capsys.readouterr()
+    # Text 25 is on line 27, in the third part of 10 lines.
+    monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
+    assert scored_again(tmp_path, detector) == (130, None)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["line 1: has no text; left out", "interrupted; the same command continues with what is stored"]
+    assert sorted(path.name for path in folder.iterdir()) == ["_manifest.json", "part-00000.csv", "part-00001.csv"]
+    assert len((folder / "part-00000.csv").read_text().splitlines()) == 9, "without a heading and the line without text"
+    # What a kill may leave: a part, a manifest and an output that were being written.
+    left_over = [
+        folder / ".part-00002.csv.0123abcd",
+        folder / "._manifest.json.0123abcd",
+        tmp_path / ".scores.csv.0123abcd",
+    ]
+    for path in left_over:
+        path.write_text("half of")
+    other = tmp_path / ".scores.csv.of-a-person"
+    other.write_text("stays")
+    fresh = Counted()
+    monkeypatch.setattr(loading, "load", lambda spec: fresh)
+    assert scored_again(tmp_path, detector) == (3, expected), "the line without text still counts"
+    assert sorted(fresh.texts) == sorted([saved.PROBE, *TEXTS[19:]])  # lines 21 to 31
+    assert capsys.readouterr().err.splitlines() == ["20 lines are scored already", "scored 30 of 31 lines"]
+    assert not folder.exists() and not any(path.exists() for path in left_over) and other.exists()
+
+
+@pytest.mark.parametrize("where", ["part-00002.csv", "scores.csv"])
+def test_a_full_disk_ends_the_run_and_the_same_command_continues(
+    tmp_path, detector, monkeypatch, capsys, short_parts, where
+):
+    expected = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet")[1]
+    (tmp_path / "scores.csv").unlink()
+    opened = Path.open
+
+    def full(path, mode="r", *more, **how):
+        if path.name.startswith(f".{where}."):
+            raise OSError(28, "No space left on device", str(path))
+        return opened(path, mode, *more, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        assert scored_again(tmp_path, detector, "--quiet") == (3, None)
+    said = capsys.readouterr().err
+    assert said.startswith("error: --output ") and said.count("\n") == 1
+    assert "scores.csv: can't be written (No space left on device); free some space, and the same command conti" in said
+    fresh = Counted()
+    monkeypatch.setattr(loading, "load", lambda spec: fresh)
+    assert scored_again(tmp_path, detector, "--quiet") == (0, expected)
+    assert sorted(fresh.texts) == sorted([saved.PROBE, *(TEXTS[20:] if where != "scores.csv" else [])])
+
+
+def test_another_input_detector_or_option_starts_anew(tmp_path, detector, monkeypatch, capsys, short_parts):
+    scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet")
+
+    def stopped(*flags):
+        """A run that leaves two parts, after two finished ones."""
+        (tmp_path / "scores.csv").unlink(missing_ok=True)
+        monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
+        assert scored_again(tmp_path, detector, "--quiet", *flags) == (130, None)
+        fresh = Counted()
+        monkeypatch.setattr(loading, "load", lambda spec: fresh)
+        capsys.readouterr()
+        return fresh
+
+    shown = "scores.csv.parts: is of another {}; it is removed, and all is scored anew\n"
+    fresh = stopped()
+    status, rows = scored_again(tmp_path, detector, "--quiet", "--threshold=100")
+    assert status == 0 and len(rows) == 30 and {row["flagged"] for row in rows} == {"0"}
+    assert capsys.readouterr().err.endswith(shown.format("--threshold")) and len(fresh.texts) == 31
+    fresh = stopped()
+    assert scored(tmp_path, detector, "in.txt", "\n".join(reversed(TEXTS)), "--quiet")[0] == 0
+    assert capsys.readouterr().err.endswith(shown.format("--input")) and len(fresh.texts) == 31
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    fresh = stopped()
+    (tmp_path / "scores.csv.parts" / "part-00000.csv").unlink()
+    assert scored_again(tmp_path, detector, "--quiet")[0] == 0
+    assert capsys.readouterr().err.endswith(shown.format("number of parts")) and len(fresh.texts) == 31
+    again = tmp_path / "again"
+    shutil.copytree(detector, again)
+    card = json.loads((again / "detector.json").read_text()) | {"created": "later"}
+    (again / "detector.json").write_text(json.dumps(card | {"card_sha256": saved._digest(card)}))
+    fresh = stopped()
+    assert scored_again(tmp_path, again, "--quiet")[0] == 0
+    assert capsys.readouterr().err.endswith(shown.format("--detector")) and len(fresh.texts) == 31
+
+
+def test_parts_are_of_one_run_and_of_nothing_else(tmp_path, detector, capsys, short_parts):
+    folder = tmp_path / "scores.csv.parts"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "part-00000.csv").write_text("mine")
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    arguments = ["--detector", detector, "--input", tmp_path / "in.txt", "--output", tmp_path / "scores.csv"]
+    assert "scores.csv.parts holds something else than parts of its scores; move it away" in refused(capsys, *arguments)
+    assert len(list(folder.iterdir())) == 2
+    (folder / "notes.txt").unlink()  # parts alone are what a kill leaves of a run that was removing them
+    with only_run(folder):
+        assert "another run writes there; wait for it to end" in refused(capsys, *arguments)
+    assert scored_again(tmp_path, detector, "--quiet")[0] == 0 and not folder.exists()
+
+
+def test_a_slow_encoder_loses_minutes_and_not_hours(tmp_path, detector, monkeypatch):
+    monkeypatch.setattr(scoring, "BATCH", 4)
+    monkeypatch.setattr(score, "PART_SECONDS", 0.0)
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
+    assert scored_again(tmp_path, detector, "--quiet") == (130, None)
+    assert len(list((tmp_path / "scores.csv.parts").glob("part-*"))) == 6  # of 4 lines each
+
+
+def test_ctrl_c_promises_nothing_where_nothing_is_kept(tmp_path, detector, monkeypatch, capsys):
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
+    with pytest.raises(SystemExit, match="130"):
+        score.main(["--detector", str(detector), "--input", str(tmp_path / "in.txt"), "--quiet"])
+    assert capsys.readouterr().err == "interrupted; only a file that is scored into an --output can be continued\n"
+
+
+def test_parquet_is_scored_as_a_stream_with_the_columns_that_are_named(tmp_path, detector, monkeypatch, capsys):
+    monkeypatch.setattr(corpus, "_BATCH_ROWS", 7)
+    ids = [100 + i for i in range(30)]
+    texts = [*TEXTS[:3], None, "\u200b", *TEXTS[5:]]
+    table = pa.table({"q": texts, "k": ids, "more": [[i] for i in ids]})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=11)
+    content = (tmp_path / "in.parquet").read_bytes()
+    flags = ("--column", "q", "--id-column", "k")
+    monkeypatch.setattr(scoring, "EVERY", 0.0)
+    status, rows = scored(tmp_path, detector, "in.parquet", content, *flags)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["row 4: 'q' is missing; left out", "row 5: has no text in 'q'; left out"]
+    assert said[2:] == ["30 of 30 rows", "scored 28 of 30 lines"]
+    monkeypatch.setattr(scoring, "EVERY", 30.0)
+    kept = [i for i in range(30) if i not in (3, 4)]
+    assert status == 3 and [(row["line"], row["row"], row["id"]) for row in rows] == [
+        ("", str(i + 1), str(ids[i])) for i in kept
+    ]
+    expected = [one.score for one in alone(detector, [TEXTS[i] for i in kept])]
+    assert [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    arguments = ["--detector", detector, "--input", tmp_path / "in.parquet"]
+    assert "in.parquet: no column 'prompt' (found: q, k, more); name one with --column" in refused(capsys, *arguments)
+    assert "column 'k' holds int64, not text; name one" in refused(capsys, *arguments, "--column", "k")
+    assert "column 'more' holds list" in refused(capsys, *arguments, "--column", "q", "--id-column", "more")
+    pq.write_table(table.slice(0, 0), tmp_path / "in.parquet")
+    assert "--input: no prompts; give it some" in refused(capsys, *arguments, *flags, "--output", tmp_path / "o.csv")
+    assert not (tmp_path / "o.csv").exists() and not (tmp_path / "o.csv.parts").exists()
+
+
+def embedded(folder, texts, *flags):
+    """The folder in which utils.embed has put the vectors of texts, 7 in a shard, their ids 100 and so on."""
+    source = folder / "corpus.jsonl"
+    source.write_text("".join(json.dumps({"prompt": text, "id": 100 + i}) + "\n" for i, text in enumerate(texts)))
+    arguments = ["--input", str(source), "--output", str(folder / "vectors"), "--quiet", "--shard-rows", "7", *flags]
+    assert embed.main(arguments) == 0
+    return folder / "vectors"
+
+
+def test_vectors_of_a_corpus_are_scored_without_the_encoder(tmp_path, detector, monkeypatch, capsys):
+    vectors, expected = embedded(tmp_path, TEXTS), [one.score for one in alone(detector, TEXTS)]
+    capsys.readouterr()
+    monkeypatch.setattr(loading, "load", lambda spec: pytest.fail("the encoder was loaded"))
+    monkeypatch.setattr(score_vectors, "BATCH_ROWS", 4)
+    target = tmp_path / "scores.csv"
+    arguments = ["--detector", str(detector), "--vectors", str(vectors), "--output", str(target)]
+    assert score.main([*arguments, "--explain", "2"]) == 0
+    rows = list(csv.DictReader(target.open()))
+    assert [(row["line"], row["row"], row["id"]) for row in rows] == [("", str(i + 1), str(100 + i)) for i in range(30)]
+    assert [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert list(rows[0])[5:] == ["truncated", "unfamiliar"] + [f"{w}_{i}" for i in (1, 2) for w in NEAR]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [score.AS_THEY_WERE, "scored 30 of 30 lines"]
+    # A run that ends after 10 to 13 rows, as batches are of 4 rows or less, begins there again, amid the second shard.
+    for module in (score, scoring):
+        monkeypatch.setattr(module, "PART_LINES", 10)
+    read, begun = score_vectors.EmbeddedCorpus.batches, []
+
+    def stops(self, start, dimension):
+        begun.append(start)
+        for batch in read(self, start, dimension):
+            if batch[0] >= 14 and len(begun) == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(score_vectors.EmbeddedCorpus, "batches", stops)
+    target.unlink()
+    assert score.main([*arguments, "--explain", "2"]) == 130 and not target.exists()
+    assert score.main([*arguments, "--explain", "2"]) == 0 and begun == [0, 11]  # 4 and 3 rows, and 4
+    assert list(csv.DictReader(target.open())) == rows
+
+
+def test_a_vector_that_means_nothing_is_left_out(tmp_path, detector, capsys):
+    vectors = embedded(tmp_path, TEXTS[:7])
+    table = pq.read_table(vectors / "part-00000.parquet")
+    matrix = table["vector"].combine_chunks().flatten().to_numpy().reshape(7, 6).copy()
+    matrix[2], matrix[4, 1] = 0, np.nan
+    changed = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), 6)
+    pq.write_table(table.set_column(3, "vector", changed), vectors / "part-00000.parquet")
+    capsys.readouterr()
+    assert score.main(["--detector", str(detector), "--vectors", str(vectors), "--quiet"]) == 3
+    said = capsys.readouterr()
+    assert [row["row"] for row in csv.DictReader(said.out.splitlines())] == ["1", "2", "4", "6", "7"]
+    assert said.err.splitlines()[1:] == [f"row {row}: its vector is zero or not finite; left out" for row in (3, 5)]
+
+
+def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, detector, capsys):
+    (tmp_path / "half").mkdir()
+    other = embedded(tmp_path / "half", TEXTS, "--prompt", "query: ")
+    vectors, arguments = embedded(tmp_path, TEXTS), ["--detector", detector, "--vectors"]
+    capsys.readouterr()
+    assert "and the detector takes those of all-minilm-l6-v2 (" in refused(capsys, *arguments, other)
+    said = refused(capsys, *arguments, tmp_path)
+    assert "_manifest.json can't be read (No such file or directory); give a folder that python -m utils.embed" in said
+    said = refused(capsys, *arguments, vectors, "--input", "x.csv")
+    assert "--vectors: goes without --input; leave that out" in said
+    assert "--input: missing; give a file of prompts" in refused(capsys, "--detector", detector)
+    said = refused(capsys, *arguments, vectors, "--output", vectors / "scores.csv")
+    assert "is in the folder of the vectors; name another file" in said
+    manifest = vectors / "_manifest.json"
+    kept = json.loads(manifest.read_text())
+    for broken, message in (
+        ("[]", "is not one that this version reads"),
+        ("{", "is not one that this version reads"),
+        (json.dumps(kept | {"schema": 2}), "is not one that this version reads"),
+        (json.dumps(kept | {"done": None}), "is not finished; run the same python -m utils.embed command again"),
+    ):
+        manifest.write_text(broken)
+        assert message in refused(capsys, *arguments, vectors)
+    manifest.write_text(json.dumps(kept))
+    last = vectors / "part-00004.parquet"
+    for content in (b"PAR1", (vectors / "part-00000.parquet").read_bytes()):  # damaged, and 7 rows for 2
+        last.write_bytes(content)
+        assert score.main([*map(str, [*arguments, vectors]), "--quiet"]) == 2
+        assert "part-00004.parquet: can't be read (it is damaged); run the same" in capsys.readouterr().err
+    last.unlink()
+    assert score.main([*map(str, [*arguments, vectors]), "--quiet"]) == 2
+    assert "part-00004.parquet: can't be read (No such file or directory)" in capsys.readouterr().err
+
+
+class Short(Counted):
+    """The stand-in, which reads four words of a text."""
+
+    max_tokens = 4
+
+    def token_counts(self, texts):
+        return np.array([len(text.split()) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("One. Two! Three? Four… Five", ["One.", "Two!", "Three?", "Four…", "Five"]),
+        ('She said "go." Then 3.5 km, e.g. v1.2.', ['She said "go."', "Then 3.5 km, e.g.", "v1.2."]),
+        ("a line\n\n another\r\n \u200b\n", ["a line", "another"]),
+        ("一つ。二つ！？「三つ。」四つ", ["一つ。", "二つ！？", "「三つ。」", "四つ"]),
+        ("no end", ["no end"]),
+    ],
+)
+def test_a_text_has_sentences(text, parts):
+    assert splitting.sentences(text) == parts
+
+
+@given(st.text("ab \n\t", max_size=60).filter(str.strip), st.integers(3, 9))
+def test_windows_are_all_of_a_text_and_no_longer_than_what_is_read(text, most):
+    def count(texts):  # a token for each character that is seen, and two that each window has
+        return [sum(not c.isspace() for c in text) + 2 for text in texts]
+
+    [found] = splitting.windows([text], count, most)
+    assert sorted("".join("".join(found).split())) == sorted("".join(text.split()))
+    assert all(part in text for part in found)
+    assert max(count(found)) <= most
+    assert (found == [text]) == (count([text])[0] <= most)
+    assert splitting.windows([text], count, None) == [[text]]
+
+
+@pytest.mark.parametrize("split", ["sentences", "windows"])
+def test_the_highest_part_counts(tmp_path, detector, monkeypatch, capsys, split):
+    encoder = Short()
+    monkeypatch.setattr(loading, "load", lambda spec: encoder)
+    monkeypatch.setattr(scoring, "BATCH", 4)
+    texts = ["One two. A bad thing! Four five", "one two three four five six. seven", "fine", "all is well. it is"]
+    # Windows of four words: of 7 words ceil(7 / 3.6) = 2 windows of 4 and 3 words; of 5 words 2 of 3 and 2.
+    parts = {
+        "sentences": [["One two.", "A bad thing!", "Four five"], ["one two three four five six.", "seven"], ["fine"],
+                      ["all is well.", "it is"]],
+        "windows": [["One two. A bad", "thing! Four five"], ["one two three four", "five six. seven"], ["fine"],
+                    ["all is well.", "it is"]],
+    }[split]  # fmt: skip
+    expected = [max(one.score for one in alone(detector, its)) for its in parts]
+    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(texts), "--split", split)
+    assert status == 0 and [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert list(rows[0]) == list(scoring.COLUMNS) and [row["flagged"] for row in rows] == ["1", "0", "0", "0"]
+    # The first sentence of the second text has six words; no window has more than four.
+    assert [row["truncated"] for row in rows] == ["0", "1" if split == "sentences" else "0", "0", "0"]
+    whole = scored(tmp_path, detector, "in.txt", "\n".join(texts))[1]
+    assert [row["truncated"] for row in whole] == ["1", "1", "0", "1"]
+    status, rows = scored(tmp_path, detector, "in.txt", "good. unreadable\nit is well\n", "--split", "sentences")
+    assert status == 3 and [row["line"] for row in rows] == ["2"], "a part that can't be read is not counted as safe"
+    arguments = ["--detector", detector, "--input", tmp_path / "in.txt"]
+    capsys.readouterr()
+    assert "--split words: give one of sentences, windows" in refused(capsys, *arguments, "--split", "words")
+
+
+def test_a_text_is_flagged_for_any_part_and_unknown_parts_are_passed_over():
+    unknown, unread = Unscored("has no word that the detector knows"), Unscored("can't be embedded", "why")
+    low, high = Verdict(0.1, True, True, matched="a"), Verdict(0.2, False, False)
+    assert splitting.highest([low, unknown, high]) == Verdict(0.2, True, True)
+    assert splitting.highest([unknown, unknown]) == unknown
+    assert splitting.highest([low, unread, unknown]) == unread
+
+
+@pytest.mark.parametrize("before", ["", "not JSON\n" * 3, "[1]\n" * 150])
+@pytest.mark.parametrize(
+    ("flags", "flag"), [([], "--column"), (["--column", "text", "--id-column", "k"], "--id-column")]
+)
+def test_a_wrong_column_of_json_lines_is_one_error(tmp_path, detector, monkeypatch, capsys, before, flags, flag):
+    content = before + '{"text": "a bad thing", "n": 1}\n' * 200
+    path = tmp_path / "in.jsonl"
+    path.write_text(content)
+    message = f"no column '{'k' if flags else 'prompt'}' (found: text, n); name one with {flag}"
+
+    def is_one(*arguments):
+        assert score.main(["--detector", str(detector), *arguments, *flags]) == 2
+        said = capsys.readouterr()
+        lines = [line for line in said.err.splitlines() if not line.endswith("; left out")]
+        assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+        # Only the lines before it that are no JSON objects are named.
+        assert said.err.count("\n") <= 1 + before.count("\n") and "is missing" not in said.err
+
+    is_one("--input", str(path), "--output", str(tmp_path / "scores.csv"))
+    assert not list(tmp_path.glob("*scores*"))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    is_one("--input", "-", "--format", "jsonl")
