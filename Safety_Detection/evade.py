@@ -1,0 +1,264 @@
+"""Measures how far a fitted detector still flags unsafe prompts that are disguised."""
+
+import csv
+import io
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Detection import labelled_sets, saved
+from Safety_Detection.bank import Bank, hashed_words
+from Safety_Detection.disguises import PADDED, PLAIN, disguises
+from Safety_Detection.groups import NearTexts
+from Safety_Detection.guard import Guard
+from Safety_Detection.labelled_files import add_label, label_of
+from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.measure import Resampling
+from Safety_Detection.published_sets import PUBLISHED
+from Safety_Detection.saved_detector import SavedDetector
+from utils import cli, config
+from utils.data.labelled_cards import SET_CARDS
+from utils.encoders.tfidf import without_known_word
+from utils.files import check_writable, write_whole
+from utils.metrics.uncertainty import grouped_interval, grouped_resamples
+from utils.schema import InputError
+from utils.tables import WIDTH, blocks, signed
+
+LIMIT = 500
+RESAMPLES = 2000
+SEED = 42
+# The words of padding for a detector that reads texts of any length.
+UNBOUNDED_WORDS = 512
+COLUMNS = ("id", "label", "transformation", "normalized", "score", "flagged", "truncated")
+WORST, WORST_READ = "worst of all", "worst unpadded"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector says of n transformed prompts, first with its own setting of `normalize`, then the other one.
+
+    scores: (2, n). flagged, truncated, known: bool (2, n). known: whether a text has a word that the detector knows; a
+    text that has none counts as not flagged.
+    """
+
+    scores: np.ndarray
+    flagged: np.ndarray
+    truncated: np.ndarray
+    known: np.ndarray
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures how far a detector still flags unsafe prompts that are disguised."""
+    flags = cli.Parser(prog="python -m Safety_Detection.evade", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
+    flags.add_argument(
+        "--data",
+        metavar="DATA",
+        help="paper, sample, or sets and files with commas (default published sets of families not trained on)",
+    )
+    add_label(flags)
+    flags.add_argument("--limit", metavar="N", default=str(LIMIT), help=f"at most N prompts (default {LIMIT})")
+    flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
+    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
+    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--quiet", action="store_true", help="no notes, no progress")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        arguments.dtype = None
+        limit = cli.whole_number(arguments.limit, "--limit", least=1)
+        label, device = label_of(arguments), cli.device_and_dtype(arguments)[0]
+        folder = config.callers_path(arguments.detector)
+        out = None if arguments.out is None else checked(arguments.out, folder, arguments.data or "")
+        detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+
+        def note(sentence: str) -> None:
+            if not arguments.quiet:
+                print(sentence, file=sys.stderr)
+
+        dataset, left_out = chosen(detector, arguments.data, label, limit, note)
+        guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
+        found = seen(guard, detector, dataset, hidden=arguments.quiet or not sys.stderr.isatty())
+        guard.close()
+        if out is not None:
+            write_whole(out, rows(detector, dataset, found))
+        print(said(detector, dataset, found, left_out))
+
+    return cli.run(work)
+
+
+def checked(out: str, detector: Path, data: str) -> Path:
+    """The path of the file to write. Raises InputError if it can't be written, or would replace what is read."""
+    path = config.callers_path(out)
+    if path.exists() and not path.is_file():
+        raise InputError(f"--out {out}: is a folder, a pipe or a device; name a file")
+    if path.resolve().parent == detector.resolve():
+        raise InputError(f"--out {out}: is in the detector's folder; name another file")
+    if path.resolve() in [config.callers_path(part.strip()).resolve() for part in (data, *data.split(","))]:
+        raise InputError(f"--out {out}: is a file of --data, which it would replace; name another file")
+    check_writable(path.parent)
+    return path
+
+
+def chosen(
+    detector: SavedDetector, data: str | None, label: int | None, limit: int, note: Callable[[str], object]
+) -> tuple[LabelledDataset, int]:
+    """The prompts that are disguised, `limit` at most, and how many were left out because of what was trained on.
+
+    data: as `labelled_sets.load` takes it; None for the published sets of families that were not trained on, or else
+    the sample. Groups with a near-duplicate of a prompt trained on are left out whole.
+    Raises InputError if no unsafe prompt is left.
+    """
+    dataset = unseen(detector, note) if data is None else labelled_sets.load(data, label=label)[0]
+    if data is not None:
+        for sentence in dataset.notes:
+            note(sentence)
+    clusters = np.array(dataset.clusters)
+    new = ~np.isin(clusters, clusters[trained_on(detector.bank, dataset.texts["prompt"])])
+    if not (new & np.array(dataset.labels, dtype=bool)).any():
+        unsafe = sum(dataset.labels)
+        trained = f"as all {unsafe} unsafe ones are near-duplicates of what the detector was trained on"
+        why = f"{trained}, or in a group with one" if unsafe else "as there are none"
+        where = dataset.name if data is None else f"--data {data}"
+        raise InputError(f"{where}: no unsafe prompt is left, {why}; name other prompts with --data")
+    left = labelled_sets.only(dataset, np.flatnonzero(new).tolist())
+    drawn = labelled_sets.limited(left, limit) if limit < len(left) else left
+    if drawn is not left:
+        note(drawn.notes[-1])
+    if not sum(drawn.labels):
+        raise InputError(f"--limit {limit}: no group with an unsafe prompt is that small; raise it")
+    return drawn, len(dataset) - len(left)
+
+
+def unseen(detector: SavedDetector, note: Callable[[str], object]) -> LabelledDataset:
+    """The published sets that are available and of families that were not trained on; the sample if there is none."""
+    families = detector.about["trained_on"]["families"]
+    sets, missing = labelled_sets.available([name for name in PUBLISHED if SET_CARDS[name].family not in families])
+    for sentence in missing:
+        note(sentence)
+    return labelled_sets.combined("published sets", sets) if sets else labelled_sets.load("sample")[0]
+
+
+def trained_on(bank: Bank, texts: Sequence[str]) -> np.ndarray:
+    """Whether each of n texts is a near-duplicate of a prompt of the bank: bool (n,)."""
+    n = len(bank.words)
+    return NearTexts([*bank.words, *hashed_words(texts)]).near(np.arange(n))[n:]
+
+
+def seen(guard: Guard, detector: SavedDetector, dataset: LabelledDataset, hidden: bool = True) -> dict[str, Seen]:
+    """Transformation to what the detector says. guard: one that normalizes nothing. hidden: whether to show no bar."""
+    from tqdm import tqdm
+
+    prompts, settings = dataset.texts["prompt"], (detector, replace(detector, normalize=not detector.normalize))
+    reads, found = guard.max_tokens, {}
+    for name, disguise in tqdm(disguises(reads or UNBOUNDED_WORDS).items(), disable=hidden, leave=False):
+        texts = list(map(disguise, prompts))
+        if name == PADDED and reads is not None:
+            texts = texts[:1] * len(texts)  # the encoder reads the same of each, so one is embedded
+        embedded = [text for setting in settings for text in setting.texts(texts)]
+        vectors, truncated = guard.vectors(embedded, dataset.ids * 2)
+        scores, known = detector.detector.scores(vectors), ~without_known_word(vectors)
+        parts = scores, known & (scores >= detector.threshold), truncated, known
+        found[name] = Seen(*(part.reshape(2, -1) for part in parts))
+    return found
+
+
+def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen]) -> str:
+    """A CSV with a row for each prompt, transformation and setting. A prompt without a known word has no score."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, its in found.items():
+        for side, normalized in enumerate((detector.normalize, not detector.normalize)):
+            columns = its.scores[side].tolist(), its.flagged[side], its.truncated[side], its.known[side]
+            for item, label, score, flagged, cut, known in zip(dataset.ids, dataset.labels, *columns, strict=True):
+                cells = int(normalized), score if known else "", int(flagged), int(cut)
+                writer.writerow((item, label, name, *cells))
+    return target.getvalue()
+
+
+def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int) -> str:
+    """The table, with what it is of and what it says."""
+    labels = np.array(dataset.labels)
+    unsafe = labels == 1
+    flagged = {name: its.flagged for name, its in found.items()}
+    for name, those in ((WORST_READ, [*flagged.values()][:-1]), (WORST, [*flagged.values()])):
+        # For safe prompts the worst is to be flagged once.
+        flagged[name] = np.where(unsafe, np.all(those, axis=0), np.any(those, axis=0))
+    counts = list(grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED))
+    of = Resampling(dataset, np.arange(len(labels)), [np.concatenate(counts)])
+    before = flagged[PLAIN][0, unsafe]
+    shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
+    own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")
+    columns = [
+        (f"{own}\n[95 % interval]", [_with_interval(of, its[0], unsafe) for its in flagged.values()]),
+        ("\nchange", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
+        ("\nflips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
+        (f"{other}\n", [_percent(its[1, unsafe].mean()) for its in flagged.values()]),
+    ]
+    blank = ["-"] * (len(flagged) - len(found))
+    columns.append(("\ncut off", [_percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
+    if not unsafe.all():
+        columns.append(("safe\nflagged", [_percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
+    unknown = [int((~its.known[0, unsafe]).sum()) for its in found.values()]
+    if any(unknown):
+        columns.append(("no known\nword", [*map(str, unknown), *blank]))
+    table = blocks([("transformation", [*flagged])], [[column] for column in columns], rule_before=len(found))
+    sets = len(dataset.group_order)
+    head = (
+        f"{detector.detector.kind.replace('_', ' ')} on {detector.spec.name}: {unsafe.sum()} unsafe and "
+        f"{(~unsafe).sum()} safe prompts of {sets} set{'s' * (sets > 1)}, {left_out} left out as "
+        "near-duplicates of what the detector was trained on, or in a group with one"
+    )
+    means = (
+        "Shares of unsafe prompts that are flagged, with the detector's own setting and with the other one. Interval, "
+        "change and flips (no longer flagged, newly flagged) are of its own. "
+        f"{WORST.capitalize()}: flagged under every transformation, and safe prompts under any; {WORST_READ}: the same "
+        f"without {PADDED}."
+    )
+    if found[PADDED].truncated.all():
+        means += " The encoder reads nothing of a padded prompt."
+    if any(unknown):
+        means += " A text without a word that the detector knows counts as not flagged."
+    least = min(shares[name] for name in found)
+    hide = [name for name in found if shares[name] == least < shares[PLAIN]]
+    under = f"under the transformation{'s' * (len(hide) > 1)} that hide{'s' * (len(hide) == 1)} most"
+    most = f"{_hundred(least)} {under} ({', '.join(hide)})" if hide else "no fewer under any transformation"
+    verdict = (
+        f"Of 100 unsafe prompts, {_hundred(shares[PLAIN])} are flagged as they are, {most}, and "
+        f"{_hundred(shares[WORST])} no matter which of them is used; other attacks may hide more."
+    )
+    return "\n\n".join([_wrapped(head), table, _wrapped(means), _wrapped(verdict)])
+
+
+def _with_interval(of: Resampling, flags: np.ndarray, unsafe: np.ndarray) -> str:
+    value, replicates = of.share(flags, unsafe)
+    if of.clusters_of[1] < 2:
+        return _percent(value)
+    low, high = grouped_interval(value, replicates, of.clusters_of[1])
+    return f"{_percent(value)} [{_hundred(low)}, {_hundred(high)}]"
+
+
+def _flips(before: np.ndarray, after: np.ndarray) -> str:
+    return f"-{(before & ~after).sum()} +{(~before & after).sum()}"
+
+
+def _hundred(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{_hundred(share)} %"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""Transformations do to a text what they say, and what they do to a detector is what a slow count finds."""
+
+import csv
+import os
+import re
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from doubles import StandIn
+
+from Safety_Detection import evade, fit, labelled_files, labelled_sets, saved
+from Safety_Detection.disguises import disguises, padded
+from Safety_Detection.guard import Guard
+from utils.data.text import plain
+from utils.encoders import loading
+
+WORDS = 40  # what the stand-in reads
+
+
+def vector(text):
+    """Unsafe are texts with bad, ILL or 7; the other dimensions are noise of the text's own."""
+    row = np.random.default_rng(sum(text.encode())).normal(0, 0.1, 4)
+    row[0] += 2 if re.search("bad|ILL|7", text) else -2
+    return row.astype(np.float32)
+
+
+class World(StandIn):
+    dimension, max_tokens = 4, WORDS
+
+    def token_counts(self, texts):
+        return np.array([len(text.split(" ")) for text in texts])
+
+    def encode(self, texts):
+        return np.stack([vector(" ".join(text.split(" ")[:WORDS])) for text in texts])
+
+
+# Ten unsafe prompts, of which eight are flagged as they are, and six safe ones, of which one is.
+UNSAFE = [*(f"a bad {word}" for word in ("oak", "elm", "ash", "fir", "yew")), "7 cows", "7 hens", "7 pigs"]
+UNSAFE += ["the ill man", "nothing at once"]
+SAFE = ["7 roses", *(f"a fine {word}" for word in ("hat", "sock", "shoe", "coat", "vest"))]
+
+
+def labelled(path, rows):
+    """A file of (prompt, label, group)."""
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("prompt", "label", "group"), *rows])
+    return path
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return labelled(tmp_path / "asked.csv", [(t, 1, "") for t in UNSAFE] + [(t, 0, "") for t in SAFE])
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch):
+    monkeypatch.setattr(loading, "load", lambda spec: World())
+    for module in (labelled_sets, fit, evade):
+        monkeypatch.setattr(module, "PUBLISHED", {})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return fitted(tmp_path)
+
+
+def fitted(tmp_path, *flags):
+    names = ["".join((a, b)) for a in "qwrt" for b in "zxvn"]
+    rows = [(f"{'bad' if i % 2 else 'good'} {name} {s}{name}", i % 2, s) for s in "xy" for i, name in enumerate(names)]
+    path = tmp_path / "trained.csv"
+    path.write_text("prompt,label,set\n" + "".join(f"{text},{label},{s}\n" for text, label, s in rows))
+    assert fit.main(["--data", str(path), "--out", str(tmp_path / "detector"), "--quiet", *flags]) == 0
+    return tmp_path / "detector"
+
+
+def run(capsys, *arguments):
+    """What is printed, and of each line of the table its cells by their heading."""
+    assert evade.main([*map(str, arguments), "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and max(map(len, said.out.splitlines())) <= 80
+    return said.out, {line[:14].strip(): re.split(r"  +", line[14:].strip()) for line in said.out.splitlines()}
+
+
+def flat(said):
+    return " ".join(said.split())
+
+
+# Of "Is it 1?": letters stand alone or side by side in `Is`, `it`.
+BY_HAND = {
+    "plain": "Is it 1?",
+    "zero-width": "I\u200bs i\u200bt 1?",
+    "look-alikes": "\u0406\u0455 \u0456t 1?",  # there is no Cyrillic t in lower case
+    "full-width": "\uff29\uff53 \uff49\uff54 \uff11?",
+    "spaced": "I s   i t   1 ?",
+    "upper case": "IS IT 1?",
+    "alternating": "iS It 1?",  # the space is the third character, of index 2
+}
+
+
+@pytest.mark.parametrize(("name", "text"), BY_HAND.items())
+def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
+    assert disguises(5)[name]("Is it 1?") == text
+    assert (plain(text) == "Is it 1?") == (name in ("plain", "zero-width", "full-width"))
+
+
+def test_words_come_before_and_after_the_text_as_it_is():
+    before, after = (disguises(5)[name]("Is it 1?") for name in ("words before", "words after"))
+    assert before.endswith(". Is it 1?") and after.startswith("Is it 1? ")
+    # Two words a sentence at least, and none of the text's own.
+    assert len(before.split()) > 6 and len(after.split()) > 6 and before.count("Is it 1?") == 1
+
+
+@pytest.mark.parametrize("words", [1, 5, 1000])
+def test_as_many_words_as_are_read_come_before_a_padded_text(words):
+    text = padded("Is it 1?", words)
+    assert text.split()[words:] == ["Is", "it", "1?"] and disguises(words)["padded"]("Is it 1?") == text
+    assert text.isascii(), "a word of an alphabet that a tokenizer lacks might be no token"
+
+
+def test_every_double_is_a_different_letter_of_another_alphabet_with_the_same_case():
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    pairs = [(a, b) for a, b in zip(letters, disguises(5)["look-alikes"](letters), strict=True) if a != b]
+    assert len(pairs) == len({b for _, b in pairs}) == 30
+    for one, other in pairs:
+        assert unicodedata.name(other).split()[0] in ("CYRILLIC", "GREEK") and plain(other) == other
+        assert one.isupper() == other.isupper()
+
+
+def test_the_table_by_hand(folder, asked, capsys):
+    said, table = run(capsys, "--detector", folder, "--data", asked)
+    assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
+    found = {name: [table[name][0].split(" [")[0], *table[name][1:]] for name in (*disguises(1), *evade_rows())}
+    # `bad` of five prompts is found where its letters stay; `7` of three unless it is full-width; `ill` of one only in
+    # upper case. Of six safe prompts one says 7. Of padded texts nothing but the padding is read.
+    assert found == {
+        "plain": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
+        "words before": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
+        "words after": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
+        "zero-width": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
+        "look-alikes": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
+        "full-width": ["80 %", "0", "-0 +0", "0 %", "0 %", "17 %"],
+        "spaced": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
+        "upper case": ["40 %", "-40", "-5 +1", "40 %", "0 %", "17 %"],
+        "alternating": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
+        "padded": ["0 %", "-80", "-8 +0", "0 %", "100 %", "0 %"],
+        # With the other setting nothing is flagged full-width.
+        "worst unpadded": ["30 %", "-50", "-5 +0", "0 %", "-", "17 %"],
+        "worst of all": ["0 %", "-80", "-8 +0", "0 %", "-", "17 %"],
+    }
+    verdict = "0 under the transformation that hides most (padded), and 0 no matter which of them is used"
+    assert f"Of 100 unsafe prompts, 80 are flagged as they are, {verdict}; other attacks may hide more." in flat(said)
+    assert "The encoder reads nothing of a padded prompt." in flat(said)
+
+
+def evade_rows():
+    return evade.WORST_READ, evade.WORST
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-normalize"]])
+def test_every_prompt_is_scored_as_a_guard_of_either_setting_scores_it(tmp_path, asked, capsys, flags):
+    folder, out = fitted(tmp_path, *flags), tmp_path / "new" / "out.csv"
+    said, table = run(capsys, "--detector", folder, "--data", asked, "--out", out)
+    detector = saved.load(folder)
+    assert detector.normalize is not bool(flags)
+    own, other = ("as it is", "normalized") if flags else ("normalized", "as it is")
+    heading = next(line for line in said.splitlines() if line.startswith("transformation"))
+    assert heading.index(own) < heading.index(other)
+    expected, shares = [], {}
+    for name, disguise in disguises(WORDS).items():
+        for normalize in (detector.normalize, not detector.normalize):
+            guard = Guard(replace(detector, normalize=normalize))
+            found = [guard.score([disguise(text)])[0] for text in UNSAFE + SAFE]
+            for i, one in enumerate(found):
+                row = f"asked:{i + 1}", str(int(i < 10)), name, str(int(normalize)), one.score
+                expected.append((*row, str(int(one.flagged)), str(int(one.truncated))))
+            shares[name, normalize] = sum(one.flagged for one in found[:10])
+    with out.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == evade.COLUMNS
+    for row, its in zip(rows, expected, strict=True):
+        assert tuple(row.values()) == (*its[:4], row["score"], *its[5:])
+        assert float(row["score"]) == pytest.approx(its[4], abs=1e-5)
+    for (name, normalize), number in shares.items():
+        cell = table[name][0 if normalize == detector.normalize else 3]
+        assert int(cell.split(" %")[0]) == 10 * number
+    assert not any(text in out.read_text() for text in UNSAFE + SAFE)
+
+
+def test_whole_groups_are_resampled(tmp_path, folder, asked, capsys):
+    """A second prompt of each group that is as flagged as the first leaves every share and interval."""
+    once = run(capsys, "--detector", folder, "--data", asked)[1]
+    both = [(t, 1, f"u{i}") for i, t in enumerate(UNSAFE)] + [(t, 0, f"s{i}") for i, t in enumerate(SAFE)]
+    twice = labelled(tmp_path / "twice.csv", both + [(f"{t} now", *rest) for t, *rest in both])
+    again = run(capsys, "--detector", folder, "--data", twice)[1]
+    for name in (*disguises(1), *evade_rows()):
+        assert again[name][0] == once[name][0] and "[" in once[name][0]
+    low, high = map(int, re.findall(r"\d+", once["plain"][0])[1:])
+    assert low < 80 < high <= 100
+
+
+def test_a_text_without_a_known_word_is_not_flagged_and_counted(tmp_path, asked, capsys):
+    out = tmp_path / "out.csv"
+    said, _ = run(capsys, "--detector", fitted(tmp_path, "--model", "tfidf"), "--data", asked, "--out", out)
+    assert "A text without a word that the detector knows counts as not flagged." in flat(said)
+    with out.open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["normalized"] == "1" and row["label"] == "1"]
+    for name, number in {"plain": 5, "look-alikes": 10, "spaced": 10, "upper case": 5}.items():
+        # TF-IDF knows only `bad` of the prompts, lower-cased; single letters are no words to it.
+        unknown = [row for row in rows if row["transformation"] == name and not row["score"]]
+        assert len(unknown) == number and {row["flagged"] for row in unknown} == {"0"}
+        assert re.search(rf"^{name} .* {number}$", said, re.M)
+    assert "The encoder reads nothing" not in said, "TF-IDF reads texts of any length"
+
+
+def test_unsafe_prompts_alone_have_no_column_of_safe_ones(tmp_path, folder, capsys):
+    path = tmp_path / "own.csv"
+    path.write_text("prompt\n" + "\n".join(UNSAFE) + "\n")
+    said, table = run(capsys, "--detector", folder, "--data", path, "--label", "1")
+    assert "10 unsafe and 0 safe" in said and "safe\n" not in said.split("---")[0] and len(table["plain"]) == 5
+
+
+def test_what_was_trained_on_is_left_out_with_its_group(tmp_path, folder, capsys):
+    rows = [(t, 1, "") for t in UNSAFE] + [(t, 0, "") for t in SAFE]
+    # The words of a prompt that was trained on, in another order and case.
+    path = labelled(tmp_path / "own.csv", [*rows, ("XQX qx, Bad", 1, "g"), ("a mild evening", 0, "g")])
+    said, _ = run(capsys, "--detector", folder, "--data", path)
+    assert "10 unsafe and 6 safe prompts of 1 set, 2 left out" in flat(said)
+
+
+def test_what_nothing_hides_is_said(tmp_path, folder, capsys):
+    path = labelled(tmp_path / "own.csv", [(text, 1, "") for text in UNSAFE[8:]])
+    said = flat(run(capsys, "--detector", folder, "--data", path)[0])
+    # One of the two, `ill`, is flagged in upper case.
+    assert (
+        "Of 100 unsafe prompts, 0 are flagged as they are, no fewer under any transformation, and 0 no matter" in said
+    )
+
+
+def published(monkeypatch, asked, *names):
+    found = {}
+    for name in names:
+        (one,) = labelled_files.sets_of_file(asked, "asked", "as given")
+        found[name] = lambda one=one, name=name: replace(one, name=name, family=name)
+    for module in (labelled_sets, evade):
+        monkeypatch.setattr(module, "PUBLISHED", found)
+
+
+def test_published_sets_of_families_not_trained_on_are_the_default_or_else_the_sample(
+    tmp_path, folder, asked, monkeypatch, capsys
+):
+    assert "64 unsafe and 64 safe prompts of 2 sets" in flat(run(capsys, "--detector", folder)[0])
+    published(monkeypatch, asked, "coconot", "hatecheck")
+    said, _ = run(capsys, "--detector", folder)
+    assert "20 unsafe and 12 safe prompts of 2 sets, 0 left out" in flat(said)
+    trained = (tmp_path / "trained.csv").read_text().replace(",x\n", ",x,hatecheck\n").replace(",y\n", ",y,y\n")
+    (tmp_path / "trained.csv").write_text(trained.replace("set\n", "set,family\n", 1))
+    assert fit.main(["--data", str(tmp_path / "trained.csv"), "--out", str(folder), "--quiet"]) == 0
+    said, _ = run(capsys, "--detector", folder)
+    assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
+
+
+def test_a_limit_draws_whole_groups_and_is_said(tmp_path, folder, capsys):
+    rows = [(t, 1, f"u{i % 5}") for i, t in enumerate(UNSAFE)] + [(t, 0, "") for t in SAFE]
+    path = labelled(tmp_path / "own.csv", rows)
+    assert evade.main(["--detector", str(folder), "--data", str(path), "--limit", "4"]) == 0
+    said = capsys.readouterr()
+    # An unsafe group of two, a safe prompt, and no second unsafe group: a safe prompt instead.
+    assert "2 unsafe and 2 safe prompts" in said.out and "limited to 4 rows" in said.err
+
+
+def refused(capsys, *arguments):
+    assert evade.main([*map(str, arguments), "--quiet"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and said.out == ""
+    return said.err
+
+
+def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("")
+    base = ["--detector", folder, "--data", asked]
+    trained = tmp_path / "trained.csv"
+    only_safe = labelled(tmp_path / "fine.csv", [(text, 0, "") for text in SAFE])
+    big = labelled(tmp_path / "big.csv", [(text, 1, "g") for text in UNSAFE])
+    for arguments, message in (
+        ([*base, "--limit", "0"], "--limit 0: give a whole number of at least 1"),
+        ([*base, "--label", "2"], "--label 2: give 0"),
+        ([*base, "--device", "abacus"], "abacus: give auto, cuda, mps or cpu"),
+        ([*base, "--out", tmp_path], "is a folder, a pipe or a device; name a file"),
+        ([*base, "--out", tmp_path / "pipe"], "is a folder, a pipe or a device; name a file"),
+        ([*base, "--out", folder / "detector.json"], "is in the detector's folder; name another file"),
+        ([*base, "--out", asked], "is a file of --data, which it would replace; name another file"),
+        ([*base, "--out", tmp_path / "text" / "out.csv"], "can't be written"),
+        (["--detector", tmp_path / "none"], "detector.json can't be read (No such file"),
+        (["--detector", folder, "--data", "none.csv"], "no such file, nor a set, family or class of that name"),
+        (["--detector", folder, "--data", trained], "left, as all 16 unsafe ones are near-duplicates"),
+        (
+            ["--detector", folder, "--data", only_safe],
+            "no unsafe prompt is left, as there are none; name other prompts",
+        ),
+        (["--detector", folder, "--data", big, "--limit", "9"], "--limit 9: no group with an unsafe prompt is that"),
+    ):
+        assert message in refused(capsys, *arguments)
+    assert (tmp_path / "asked.csv").read_text().startswith("prompt,label"), "nothing was replaced"
+
+
+def test_a_file_that_is_there_stays_if_the_run_fails(tmp_path, folder, asked, monkeypatch, capsys):
+    out = tmp_path / "out.csv"
+    out.write_text("earlier\n")
+    calls = []
+
+    def failing(self, texts):
+        calls.append(texts)
+        if len(calls) > 3:
+            return np.full((len(texts), 4), np.nan, dtype=np.float32)
+        return np.stack([vector(text) for text in texts])
+
+    monkeypatch.setattr(World, "encode", failing)
+    said = refused(capsys, "--detector", folder, "--data", asked, "--out", out)
+    assert "gave NaN or infinity for asked:" in said and not any(text in said for text in UNSAFE + SAFE)
+    assert out.read_text() == "earlier\n" and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
