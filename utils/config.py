@@ -24,6 +24,7 @@ VARIABLES = {
     "SAFE_EMBED_CACHE_DIR": (".cache", "embedding store", "where embeddings are kept"),
     "OPENAI_API_KEY": ("", "OpenAI API", "key for text-embedding-3 and openai:MODEL"),
     "OPENAI_BASE_URL": ("", "OpenAI API", "a different server with the same API"),
+    "SAFE_EMBED_SERVE_TOKEN": ("", "Safety_Detection.serve", "token that requests must send; empty for none"),
     "HF_TOKEN": ("", "Hugging Face hub", "token for gated models"),
     "HF_ENDPOINT": ("", "Hugging Face hub", "a mirror of the hub"),
     "HF_HOME": ("", "Hugging Face hub", "where models and datasets are cached"),

@@ -1,0 +1,194 @@
+"""Serves a saved detector over HTTP, in the format of OpenAI's moderation endpoint."""
+
+import contextlib
+import importlib.util
+import ipaddress
+import logging
+import math
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from Safety_Detection import saved
+from Safety_Detection.batching import Batcher
+from Safety_Detection.moderations import Limits
+from utils import cli, config
+from utils.schema import InputError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+TOKEN = "SAFE_EMBED_SERVE_TOKEN"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves a detector that `python -m Safety_Detection.fit` has saved: POST /v1/moderations in OpenAI's format."""
+    most = Limits()
+    flags = cli.Parser(prog="python -m Safety_Detection.serve", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
+    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
+    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument(
+        "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
+    )
+    flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
+    flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
+    for name, default, what in (
+        ("max-batch", 64, "texts embedded together at most"),
+        ("max-wait-ms", 5, "milliseconds that a text waits for others at most"),
+        ("queue", 1024, "texts that wait at most; a request beyond that gets 503"),
+        ("max-inputs", most.inputs, "texts of a request at most"),
+        ("max-characters", most.characters, "characters of a text at most"),
+        ("max-body", most.body, "bytes of a request at most"),
+        ("timeout", f"{most.seconds:g}", "seconds until a request gets 504"),
+    ):
+        flags.add_argument(f"--{name}", metavar="N", default=str(default), help=f"{what} (default {default})")
+    flags.add_argument("--quiet", action="store_true", help="no log of requests")
+
+    def work() -> int:
+        arguments = flags.parse_args(argv)
+        arguments.dtype = None
+        device = cli.device_and_dtype(arguments)[0]
+
+        def number(name: str, least: int = 1) -> int:
+            return cli.whole_number(getattr(arguments, name.replace("-", "_")), f"--{name}", least)
+
+        batch, wait, room = number("max-batch"), number("max-wait-ms", 0) / 1000, number("queue")
+        limits = Limits(number("max-inputs"), number("max-characters"), number("max-body"), number("timeout"))
+        if limits.inputs > room:
+            raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
+        port = number("port", 0)
+        if port > 65535:
+            raise InputError(f"--port {port}: give a whole number of at most 65535")
+        threshold = None if arguments.threshold is None else finite(arguments.threshold, "--threshold")
+        token = token_for(arguments.host, arguments.no_token)
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InputError(
+                f"{missing[0]}, an extra that serving needs, is not installed: pip install -r requirements-serve.txt"
+            )
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, _stop)
+        folder = config.callers_path(arguments.detector)
+        with bound_to(arguments.host, port) as bound:
+            batcher = Batcher(
+                lambda: saved.load_detector(folder, arguments.model, device, arguments.trust_remote_code, threshold),
+                batch,
+                wait,
+                room,
+            )
+            server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note)
+            listen(bound)
+            try:
+                server.run(sockets=[bound])
+            finally:
+                batcher.close(limits.seconds)
+        return 0
+
+    return cli.run(work)
+
+
+def _stop(*_) -> None:
+    raise SystemExit(0)
+
+
+def finite(text: str, where: str) -> float:
+    """The number that a flag holds. Raises InputError, naming `where`, for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where} {text}: give a number")
+    return value
+
+
+def token_for(host: str, without: bool) -> str:
+    """The token that requests must send, '' for none.
+
+    without: whether other machines may do without one. Raises InputError if they may not and there is none.
+    """
+    token = config.setting(TOKEN)
+    if not (token.isascii() and token.isprintable()):
+        raise InputError(
+            f"{TOKEN}: has a character that is not ASCII or can't be seen; choose one of letters and digits"
+        )
+    if not token and not without and not is_loopback(host):
+        raise InputError(
+            f"--host {host}: other machines could use it; put {TOKEN}=... into .env, or allow that with --no-token"
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address. A name other than localhost counts as one that others reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bound_to(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, which does not listen yet. Raises InputError if it can't be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no such address"
+        raise InputError(f"--host {host} --port {port}: can't be listened on ({why}); give another") from None
+    return bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Lets clients connect, and says where."""
+    host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(2048)
+    except OSError as error:  # two processes may be bound to an address until one listens
+        raise InputError(
+            f"--host {host} --port {port}: can't be listened on ({error.strerror}); give another"
+        ) from None
+    print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
+
+
+def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object]) -> "uvicorn.Server":
+    """A server that answers requests until the process is told to stop, then finishes what is under way."""
+    import uvicorn
+
+    from Safety_Detection.application import application
+
+    # What uvicorn logs of an exception may hold a text.
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(batcher, limits, token, note),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
+        )
+    )
+
+
+def note(line: str) -> None:
+    """Writes a line with the time to standard error. If it can't be written, answers go on."""
+    with contextlib.suppress(OSError):
+        print(f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,671 @@
+"""A detector that is served: texts that come together are one batch, and each request gets its own answer."""
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from doubles import StandIn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Safety_Detection import moderations, saved, serve
+from Safety_Detection.bank import Bank
+from Safety_Detection.batching import Batcher, Full
+from Safety_Detection.detectors import Detector
+from Safety_Detection.guard import Guard, Unscored
+from Safety_Detection.moderations import Limits, Refusal
+from utils import config
+from utils.encoders import loading, registry
+from utils.encoders.tfidf import Words
+from utils.schema import InputError
+
+EXTRA = all(importlib.util.find_spec(name) for name in serve.PACKAGES)
+needs_extra = pytest.mark.skipif(not EXTRA, reason="FastAPI, an extra, is not installed")
+SECONDS = 20  # after which a test that hangs fails
+
+
+def vector(text):
+    """A text such as "0.6 of a" is (0.6, 0.8), one without a number (0, 1)."""
+    word = text.split()[0]
+    cosine = float(word) if word.replace(".", "").isdigit() else 0.0
+    return np.array([cosine, math.sqrt(1 - cosine**2)], dtype=np.float32)
+
+
+class Encoder(StandIn):
+    """batches: what it was given after the probe text. gate: what it waits for before it encodes."""
+
+    dimension = 2
+
+    def __init__(self):
+        self.batches, self.gate, self.gone, self.begun = [], threading.Event(), False, threading.Event()
+        self.gate.set()
+
+    def encode(self, texts):
+        if texts != [saved.PROBE]:
+            self.batches.append(sorted(texts))
+            self.begun.set()
+            assert self.gate.wait(SECONDS)
+        if self.gone:
+            raise InputError("the server can't be reached")
+        if "bug" in texts:
+            raise TypeError("a message with secret words")
+        if any("unreadable" in text for text in texts):
+            return np.full((len(texts), 2), np.nan, dtype=np.float32)
+        return np.stack([vector(text) for text in texts])
+
+
+def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None, arrays=None):
+    """Ten times the cosine with (1, 0) is the score, 5 the threshold; the bank has (1, 0), unsafe, and (0, 1)."""
+    rows = np.eye(2, dtype=np.float32)
+    lists = dict.fromkeys(("ids", "sets", "words", "types"), ("a:1", "a:2"))
+    bank = Bank(rows, **lists, labels=np.array([1, 0]), clusters=np.arange(2), family_of={}, twins=(), familiar=0.9)
+    arrays = {"direction": np.array([10.0, 0.0]), "bias": np.zeros(1)} if arrays is None else arrays
+    spec = registry.resolve(model)
+    probe = rows[1] if words is None else np.zeros(2, dtype=np.float32)
+    return saved.SavedDetector(
+        model, spec, words, Detector(kind, arrays), 5.0, probe, {"card_sha256": "c" * 64}, bank=bank
+    )
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    made = Encoder()
+    monkeypatch.setattr(loading, "load", lambda spec: made)
+    yield made
+    made.gate.set()
+
+
+@contextlib.contextmanager
+def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda found: None):
+    batcher = Batcher(lambda: Guard(detector or detector_of()), most, wait, room, seen)
+    try:
+        yield batcher
+    finally:
+        batcher.close(SECONDS)
+    assert not batcher._thread.is_alive()
+
+
+def scores(future):
+    return [one.reason if isinstance(one, Unscored) else round(one.score, 4) for one in future.result(SECONDS)]
+
+
+def submitted(batcher, *texts, nearest=0):
+    return batcher.submit(texts, [f"input[{i}]" for i in range(len(texts))], nearest)
+
+
+def busy(batcher, encoder):
+    """Gives the thread a text that it can't finish until the gate is set."""
+    encoder.gate.clear()
+    encoder.begun.clear()
+    future = submitted(batcher, "0 first")
+    assert encoder.begun.wait(SECONDS)
+    return future
+
+
+def test_what_waits_is_embedded_together_and_no_batch_is_larger_than_the_most(encoder):
+    with batching(most=4) as batcher:
+        first = busy(batcher, encoder)
+        others = [submitted(batcher, *(f"0.{n} {i}" for i in range(n))) for n in (2, 3, 1)]
+        assert batcher.waiting == 6
+        encoder.gate.set()
+        assert [scores(one) for one in (first, *others)] == [[0], [2, 2], [3, 3, 3], [1]]
+    # 2 + 2 of the 3, then the last of the 3 and the 1.
+    assert encoder.batches == [["0 first"], ["0.2 0", "0.2 1", "0.3 0", "0.3 1"], ["0.1 0", "0.3 2"]]
+    assert batcher.waiting == 0
+
+
+def test_a_text_waits_for_others_until_the_batch_is_full_or_its_time_is_over(encoder):
+    with batching(most=3, wait=SECONDS * 2) as batcher:
+        one = submitted(batcher, "0.1 a")
+        assert not encoder.begun.wait(0.1)
+        two = submitted(batcher, "0.2 b", "0.3 c")
+        assert scores(one) == [1] and scores(two) == [2, 3]
+    with batching(most=3, wait=0.3) as batcher:
+        start = time.monotonic()
+        assert scores(submitted(batcher, "0.4 d")) == [4]
+        assert time.monotonic() - start >= 0.3
+    assert encoder.batches == [["0.1 a", "0.2 b", "0.3 c"], ["0.4 d"]]
+
+
+def test_a_full_queue_refuses_and_takes_again_when_there_is_room(encoder):
+    with batching(room=3) as batcher:
+        first = busy(batcher, encoder)
+        second = submitted(batcher, "0.1 a", "0.2 b")
+        with pytest.raises(Full):
+            submitted(batcher, "0.4 d", "0.5 e")
+        third = submitted(batcher, "0.3 c")
+        with pytest.raises(Full):
+            submitted(batcher, "0.4 d")
+        encoder.gate.set()
+        assert [scores(one) for one in (first, second, third)] == [[0], [1, 2], [3]]
+        assert scores(submitted(batcher, "0.4 d")) == [4]
+
+
+def test_what_is_given_up_is_not_scored(encoder):
+    with batching(most=2) as batcher:
+        first = busy(batcher, encoder)
+        given_up, kept = submitted(batcher, "0.1 a", "0.2 b", "0.3 c"), submitted(batcher, "0.5 e")
+        assert given_up.cancel()
+        encoder.gate.set()
+        assert scores(first) == [0] and scores(kept) == [5] and batcher.waiting == 0
+    assert encoder.batches == [["0 first"], ["0.5 e"]]
+
+
+def test_a_text_that_cannot_be_scored_affects_neither_its_request_nor_its_batch(encoder):
+    with batching() as batcher:
+        busy(batcher, encoder)
+        bad, good = submitted(batcher, "0.1 a", "unreadable", "0.2 b"), submitted(batcher, "0.5 e")
+        encoder.gate.set()
+        assert scores(bad) == [1, "can't be embedded", 2] and scores(good) == [5]
+    words = Words(("stone", "river"), np.ones(2, dtype=np.float32))
+    with batching(detector=detector_of("tfidf", words=words)) as batcher:
+        assert scores(submitted(batcher, "Stone", "unheard")) == [10, "has no word that the detector knows"]
+
+
+def test_an_encoder_that_is_gone_fails_the_batch_and_may_come_back(encoder):
+    with batching(most=2) as batcher:
+        busy(batcher, encoder)
+        # Two batches: a request that has failed in the first is not scored in the second.
+        long, short = submitted(batcher, "0.1 a", "0.2 b", "0.3 c"), submitted(batcher, "0.5 e")
+        encoder.gone = True
+        encoder.gate.set()
+        for future in (long, short):
+            with pytest.raises(InputError, match="can't be reached"):
+                future.result(SECONDS)
+        assert batcher.answered == -math.inf and batcher.waiting == 0
+        assert ["0.3 c"] not in encoder.batches and ["0.3 c", "0.5 e"] not in encoder.batches
+        with pytest.raises(InputError):
+            batcher.check().result(SECONDS)
+        encoder.gone = False
+        assert batcher.check().result(SECONDS) is None and time.monotonic() - batcher.answered < SECONDS
+        assert scores(submitted(batcher, "0.6 f")) == [6]
+
+
+def test_an_error_in_the_program_does_not_end_the_thread(encoder):
+    with batching() as batcher:
+        with pytest.raises(TypeError):
+            submitted(batcher, "bug").result(SECONDS)
+        assert scores(submitted(batcher, "0.6 f")) == [6]
+
+
+def test_what_waits_is_scored_before_the_thread_ends(encoder):
+    with batching(most=1) as batcher:
+        busy(batcher, encoder)
+        futures = [submitted(batcher, f"0.{i} x") for i in range(1, 5)]
+        closing = threading.Thread(target=batcher.close)
+        closing.start()
+        encoder.gate.set()
+        assert [scores(one) for one in futures] == [[1], [2], [3], [4]]
+        closing.join(SECONDS)
+
+
+def test_a_detector_that_cannot_be_loaded_is_refused_at_once():
+    def load():
+        raise InputError("--detector x: no such folder")
+
+    with pytest.raises(InputError, match="no such folder"):
+        Batcher(load, 1, 0, 1)
+
+
+def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, monkeypatch):
+    with batching(detector=detector_of("openai:a-model")) as batcher:
+        assert [scores(submitted(batcher, "0.6 f")) for _ in range(2)] == [[6], [6]]
+    assert encoder.batches == [["0.6 f"]]
+
+
+# What is understood of a body.
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        (b"\xff", None, "the body is not JSON"),
+        (b"{'input': 1}", None, "the body is not JSON"),
+        (b"[" * 100_000, None, "the body is not JSON"),
+        (b'["secret"]', None, "the body is not a JSON object"),
+        ({"input": "secret", "inputs": 1}, None, "unknown field 'inputs'; give input, model, nearest"),
+        ({}, "input", "input: is missing"),
+        ({"input": None}, "input", "input: is missing"),
+        ({"input": []}, "input", "input: is not a text or a list of texts, or is empty"),
+        ({"input": ""}, "input", "input: is not a text or a list of texts, or is empty"),
+        ({"input": 3}, "input", "input: is not a text or a list of texts, or is empty"),
+        ({"input": ["secret", 3]}, "input[1]", "input[1]: is not a text (int)"),
+        ({"input": ["secret", None]}, "input[1]", "input[1]: is not a text (NoneType)"),
+        ({"input": ["secret", "\u200b \n"]}, "input[1]", "input[1]: has no text"),
+        ({"input": ["secret", "\ud800"]}, "input[1]", "input[1]: holds half a character"),
+        ({"input": "secret!!!"}, "input", "input: has 9 characters, at most 8 are taken"),
+        ({"input": ["secret"] * 4}, "input", "input: has 4 texts, at most 3 are taken"),
+        ({"input": [{"type": "image_url"}]}, "input[0]", "input[0]: is not of type 'text'"),
+        ({"input": [{"type": "text"}]}, "input[0].text", "input[0].text: is not a text (NoneType)"),
+        ({"input": "secret", "model": 1}, "model", "model: is not a text"),
+        *(({"input": "secret", "nearest": n}, "nearest", "nearest: is not a whole number from 0 to 100")
+          for n in (-1, 101, 1.5, "1", True)),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_wrong_names_the_field_and_no_text(body, param, message):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(Refusal) as refused:
+        moderations.asked(content, Limits(inputs=3, characters=8))
+    error = refused.value.document["error"]
+    assert refused.value.status == 400 and error["type"] == "invalid_request_error" and error["param"] == param
+    assert error["message"].startswith(message) and "secret" not in error["message"]
+
+
+def test_a_body_that_is_right():
+    limits = Limits(inputs=3, characters=8)
+    many = moderations.asked(
+        json.dumps({"input": [" a\n", {"type": "text", "text": "b"}], "model": "x"}).encode(), limits
+    )
+    assert many == moderations.Asked(("a", "b"), ("input[0]", "input[1]"), 0)
+    one = moderations.asked(b'{"input": "a 12345!", "nearest": 100, "model": null}', limits)
+    assert one == moderations.Asked(("a 12345!",), ("input",), 100)
+
+
+def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
+    found = [Unscored("can't be embedded", "a detail")] * 12
+    request = moderations.Asked(("a",) * 12, tuple(f"input[{i}]" for i in range(12)), 0)
+    with pytest.raises(Refusal) as refused:
+        moderations.answer(request, found, "m", "nearest_unsafe", 0.5)
+    error = refused.value.document["error"]
+    assert refused.value.status == 422 and error["param"] == "input[0]" and error["code"] == "cannot_be_scored"
+    assert error["message"].startswith("input[0]: can't be embedded; input[1]: can't be embedded; ")
+    # 12 are wrong and 10 are named.
+    assert error["message"].endswith("input[9]: can't be embedded; and 2 more; leave out what can't be scored")
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "threshold", "expected"),
+    [
+        ("knn_vote", 0.3, 0.9, 0.3),
+        ("knn_vote", 1.0000001, 0.9, 1.0),  # rounding of a weighted share
+        ("logistic_regression", 3.5, 3.5, 0.5),
+        ("logistic_regression", 5.0, 4.0, 0.7310585786300049),  # 1 / (1 + e^-1)
+        ("nearest_unsafe", 0.5, 0.75, 0.43782349911420193),  # 1 / (1 + e^0.25)
+        ("logistic_regression", 1e9, 0.0, 1.0),
+        ("logistic_regression", -1e9, 0.0, 0.0),
+    ],
+)
+def test_category_scores_by_hand(kind, score, threshold, expected):
+    assert moderations.category_score(kind, score, threshold) == pytest.approx(expected, abs=1e-15)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), st.floats(-1e3, 1e3))
+def test_category_scores_rise_with_the_score(pair, threshold):
+    low, high = (moderations.category_score("centroid_difference", score, threshold) for score in sorted(pair))
+    assert 0 <= low <= high <= 1
+    for score in pair:
+        if score >= threshold:
+            assert moderations.category_score("centroid_difference", score, threshold) >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("header", "allowed"),
+    [("Bearer right", True), ("bearer right", True), ("Bearer  right ", True), ("Bearer wrong", False),
+     ("Basic right", False), ("right", False), ("", False), (None, False), ("Bearer rightright", False),
+     ("Bearer \xff", False)],
+)  # fmt: skip
+def test_the_token(header, allowed):
+    moderations.require_token(header, "")  # nothing is asked for
+    with (
+        contextlib.nullcontext() if allowed else pytest.raises(Refusal, match="the token is missing or wrong") as found
+    ):
+        moderations.require_token(header, "right")
+    assert allowed or found.value.status == 401
+
+
+# The command line, without the extra.
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.0.7", False), ("example.org", False), ("", False)],
+)  # fmt: skip
+def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, loopback):
+    assert serve.is_loopback(host) is loopback
+    if loopback:
+        assert serve.token_for(host, False) == ""
+    else:
+        with pytest.raises(
+            InputError, match=r"put SAFE_EMBED_SERVE_TOKEN=\.\.\. into .env, or allow that with --no-tok"
+        ):
+            serve.token_for(host, False)
+    assert serve.token_for(host, True) == ""
+    monkeypatch.setenv("SAFE_EMBED_SERVE_TOKEN", "right")
+    assert serve.token_for(host, False) == "right" == serve.token_for(host, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--port", "x"], "--port x: give a whole number of at least 0"),
+        (["--port", "70000"], "--port 70000: give a whole number of at most 65535"),
+        (["--max-batch", "0"], "--max-batch 0: give a whole number of at least 1"),
+        (["--queue", "5"], "--max-inputs 256: is more than --queue 5 holds; lower it or raise that"),
+        (["--threshold", "inf"], "--threshold inf: give a number"),
+        (["--threshold", "high"], "--threshold high: give a number"),
+        (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
+        (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        (["--detector", "nothing"], "--detector {cwd}/nothing: detector.json can't be read (No such file"),
+    ],
+)
+def test_bad_flags_are_one_line(tmp_path, capsys, monkeypatch, flags, message):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    assert serve.main(["--detector", "d", "--port", "0", *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message.replace('{cwd}', str(tmp_path))}") and said.count("\n") == 1
+
+
+def test_an_address_that_is_taken_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert serve.main(["--detector", "d", "--port", port]) == 2
+    assert f"--port {port}: can't be listened on (Address already in use); give another" in capsys.readouterr().err
+    with serve.bound_to("127.0.0.1", 0) as bound, socket.create_server(("127.0.0.1", 0)):
+        port = bound.getsockname()[1]
+        with serve.bound_to("127.0.0.1", port) as second:  # neither listens yet
+            serve.listen(second)
+            with pytest.raises(InputError, match="Address already in use"):
+                serve.listen(bound)
+
+
+def test_a_token_that_no_header_can_hold_is_refused(monkeypatch):
+    monkeypatch.setenv("SAFE_EMBED_SERVE_TOKEN", "a–b")
+    with pytest.raises(InputError, match="SAFE_EMBED_SERVE_TOKEN: has a character that is not ASCII") as found:
+        serve.token_for("127.0.0.1", False)
+    assert "–" not in str(found.value)
+
+
+def test_without_the_extra_it_is_named(capsys, monkeypatch):
+    for name in serve.PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert serve.main(["--detector", "d"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: fastapi, an extra that serving needs, is not installed: pip install -r requirements-serve.txt\n"
+    )
+
+
+# Over HTTP.
+
+
+@contextlib.contextmanager
+def served(limits=None, token="", **how):
+    """A server in a thread: its port, its batcher, and the lines that it logs."""
+    lines = []
+    with batching(**how) as batcher, serve.bound_to("127.0.0.1", 0) as bound:
+        server = serve.server_of(batcher, limits or Limits(seconds=SECONDS), token, lines.append)
+        bound.listen(64)
+        port = bound.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        try:
+            yield SimpleNamespace(port=port, batcher=batcher, lines=lines)
+        finally:
+            server.should_exit = True
+            thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def request(server, method="POST", path="/v1/moderations", body=None, headers=None):
+    """Status, headers, and body of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    with contextlib.closing(connection):
+        connection.request(method, path, content, headers or {})
+        answer = connection.getresponse()
+        text = answer.read()
+    kind = answer.headers.get("Content-Type", "")
+    return answer.status, answer.headers, json.loads(text) if kind == "application/json" else text.decode()
+
+
+@needs_extra
+def test_an_answer_has_the_fields_of_openai_and_the_scores_of_the_guard(encoder):
+    with served() as server:
+        status, _, document = request(server, body={"input": ["0.6 of a", "0 of b"], "nearest": 5})
+        assert status == 200 and document["id"].startswith("modr-")
+        assert document["model"] == "logistic_regression-all-minilm-l6-v2@cccccccccccc"
+        # Scores 10 * 0.6 and 0, threshold 5; 1 / (1 + e^-1) and 1 / (1 + e^5); (0.6, 0.8) . (0, 1) is 0.8.
+        near = [{"id": "a:2", "label": 0, "similarity": 0.8}, {"id": "a:1", "label": 1, "similarity": 0.6}]
+        expected = {
+            "flagged": True, "categories": {"unsafe": True}, "category_scores": {"unsafe": 0.7310585},
+            "category_applied_input_types": {"unsafe": ["text"]}, "score": 6.0, "threshold": 5.0, "truncated": False,
+            "unfamiliar": True, "nearest": near,
+        }  # fmt: skip
+        first, second = document["results"]
+        assert first.pop("nearest") == [pytest.approx(one, abs=1e-6) for one in expected.pop("nearest")]
+        assert first.pop("category_scores") == pytest.approx(expected.pop("category_scores"), abs=1e-6)
+        assert first.pop("score") == pytest.approx(expected.pop("score"), abs=1e-6) and first == expected
+        assert not second["flagged"] and second["category_scores"]["unsafe"] == pytest.approx(0.0066928509)
+        assert second["unfamiliar"] is False, "its nearest is (0, 1) itself"
+        _, _, document = request(server, body={"input": "0.6 of a"})
+        assert not {"nearest", "unfamiliar"} & document["results"][0].keys()
+
+
+@needs_extra
+def test_the_clients_of_one_batch_get_what_each_asked_for(encoder):
+    with served(wait=SECONDS, most=3) as server, ThreadPoolExecutor(3) as pool:
+        bodies = {"input": "0.6 a", "nearest": 1}, {"input": "0.7 b"}, {"input": "0.8 c", "nearest": 2}
+        found = [answer[2]["results"][0] for answer in pool.map(lambda body: request(server, body=body), bodies)]
+    assert encoder.batches == [["0.6 a", "0.7 b", "0.8 c"]]
+    # 0.8 with (1, 0) and 0.6 with (0, 1), which is nearer to (0.6, 0.8).
+    near = [[one["id"] for one in result.get("nearest", [])] for result in found]
+    assert near == [["a:2"], [], ["a:1", "a:2"]] and ["unfamiliar" in one for one in found] == [True, False, True]
+    assert [round(one["score"], 4) for one in found] == [6, 7, 8]
+
+
+@needs_extra
+def test_the_openai_client(encoder):
+    import openai
+
+    with served(token="right") as server:
+        address = f"http://127.0.0.1:{server.port}/v1"
+        http_client = openai.DefaultHttpxClient(trust_env=False)
+        settings = {"base_url": address, "timeout": SECONDS, "max_retries": 0, "http_client": http_client}
+        client = openai.OpenAI(api_key="right", **settings)
+        answer = client.moderations.create(input=["0.6 of a", "0 of b"], model="omni-moderation-latest")
+        assert [one.flagged for one in answer.results] == [True, False]
+        assert [one.categories.unsafe for one in answer.results] == [True, False]
+        assert answer.results[0].category_scores.unsafe == pytest.approx(0.7310585)
+        assert answer.results[0].category_applied_input_types.unsafe == ["text"]
+        answer = client.moderations.create(input=[{"type": "text", "text": "0.6 of a"}], extra_body={"nearest": 1})
+        assert answer.results[0].score == pytest.approx(6) and answer.results[0].nearest[0]["id"] == "a:2"
+        with pytest.raises(openai.UnprocessableEntityError, match=r"input\[1\]: can't be embedded") as found:
+            client.moderations.create(input=["0.6 of a", "unreadable"])
+        assert (found.value.param, found.value.code) == ("input[1]", "cannot_be_scored")
+        with pytest.raises(openai.BadRequestError, match=r"input\[0\]: has no text"):
+            client.moderations.create(input=[" "])
+        with pytest.raises(openai.AuthenticationError, match="the token is missing or wrong"):
+            openai.OpenAI(api_key="wrong", **settings).moderations.create(input="0.6 of a")
+        http_client.close()
+
+
+@needs_extra
+def test_only_health_is_told_to_those_without_the_token(encoder):
+    with served(token="right") as server:
+        assert request(server, "GET", "/health")[0] == 200
+        for method, path in (("POST", "/v1/moderations"), ("GET", "/metrics")):
+            status, _, document = request(server, method, path, {"input": "0.6 of a"} if method == "POST" else None)
+            assert status == 401 and document["error"]["code"] == "invalid_api_key"
+        right = {"Authorization": "Bearer right"}
+        assert request(server, "GET", "/metrics", headers=right)[0] == 200
+        assert request(server, body={"input": "0.6 of a"}, headers=right)[0] == 200
+    assert encoder.batches == [["0.6 of a"]]
+
+
+@needs_extra
+def test_errors_outside_of_bodies(encoder):
+    with served(Limits(body=100, seconds=SECONDS)) as server:
+        for body, expected in ((b"x" * 100, 400), (b"x" * 101, 413), (b"x" * 5_000_000, 413)):
+            status, _, document = request(server, body=body)
+            assert status == expected and document["error"]["type"] == "invalid_request_error"
+        # Without a length, in chunks.
+        assert request(server, body=b"%x\r\n%s\r\n0\r\n\r\n" % (101, b"x" * 101),
+                       headers={"Transfer-Encoding": "chunked"})[0] == 413  # fmt: skip
+        for method, path, expected in (
+            ("GET", "/v1/moderations", 405),
+            ("POST", "/v1/chat", 404),
+            ("GET", "/docs", 404),
+        ):
+            status, _, document = request(server, method, path)
+            assert status == expected and "there are POST /v1/moderations" in document["error"]["message"]
+    assert encoder.batches == []
+
+
+@needs_extra
+def test_what_takes_too_long_is_given_up(encoder):
+    with served(Limits(seconds=0.5)) as server:
+        encoder.gate.clear()
+        status, _, document = request(server, body={"input": "0.1 a"})
+        assert status == 504 and document["error"]["code"] == "timeout"
+        assert request(server, body={"input": "0.2 b"})[0] == 504, "it waited for the first"
+        encoder.gate.set()
+        assert request(server, body={"input": "0.3 c"})[0] == 200
+        with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as slow:
+            slow.sendall(b"POST /v1/moderations HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert encoder.batches == [["0.1 a"], ["0.3 c"]]
+
+
+@needs_extra
+def test_every_request_of_an_overload_is_answered_or_told_to_come_again(encoder):
+    with served(most=4, room=8) as server, ThreadPoolExecutor(60) as pool:
+        encoder.gate.clear()
+
+        def ask(i):
+            time.sleep(i / 1000)
+            return i, *request(server, body={"input": [f"0.{i:02} a", f"0.{i:02} b"]})
+
+        asked = [pool.submit(ask, i) for i in range(1, 60)]
+        deadline = time.monotonic() + SECONDS
+        # The first batch has 2 or 4 texts and 8 wait: 5 or 6 requests are taken.
+        while sum(one.done() for one in asked) < 53 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sum(one.done() for one in asked) >= 53
+        encoder.gate.set()
+        answers = [one.result(SECONDS) for one in asked]
+        good = [(i, document) for i, status, _, document in answers if status == 200]
+        full = [(headers, document) for _, status, headers, document in answers if status == 503]
+        assert len(good) + len(full) == 59 and len(good) in (5, 6)
+        for i, document in good:
+            assert [one["score"] for one in document["results"]] == pytest.approx([i / 10] * 2, abs=1e-5)
+        assert {headers["Retry-After"] for headers, _ in full} == {"1"}
+        assert {document["error"]["code"] for _, document in full} == {"overloaded"}
+        assert request(server, body={"input": "0.6 a"})[0] == 200
+        text = request(server, "GET", "/metrics")[2]
+    counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert float(counted['safe_embed_requests_total{status="200"}']) == len(good) + 1
+    assert float(counted['safe_embed_requests_total{status="503"}']) == len(full)
+    assert float(counted["safe_embed_texts_scored_total"]) == 2 * len(good) + 1
+    assert float(counted["safe_embed_batch_texts_sum"]) == 2 * len(good) + 1
+    assert float(counted["safe_embed_batch_texts_count"]) == len(encoder.batches)
+    # Those of 0.50 or more have a score of at least 5, and the one at the end.
+    assert float(counted["safe_embed_texts_flagged_total"]) == 1 + 2 * sum(i >= 50 for i, _ in good)
+    assert float(counted["safe_embed_request_seconds_count"]) == 60 and float(counted["safe_embed_queue_texts"]) == 0
+
+
+@needs_extra
+def test_health_is_that_of_the_encoder(encoder):
+    with served() as server:
+        assert request(server, "GET", "/health")[2]["status"] == "ok"
+        encoder.gone = True
+        status, headers, document = request(server, body={"input": "0.6 a"})
+        assert status == 503 and headers["Retry-After"] == "1" and document["error"]["code"] == "unavailable"
+        status, _, document = request(server, "GET", "/health")
+        assert status == 503 and document["error"]["message"] == "the encoder does not answer"
+        encoder.gone = False
+        assert request(server, "GET", "/health")[0] == 200
+        assert request(server, body={"input": "0.6 a"})[0] == 200
+
+
+@needs_extra
+def test_no_text_is_logged(encoder, capfd):
+    with served() as server:
+        for body in ({"input": ["0.6 secret", "0 secret"]}, {"input": ["0.6 secret", "unreadable secret"]},
+                     {"secret": 1}, b"secret", {"input": "bug"}):  # fmt: skip
+            request(server, path="/v1/moderations?secret", body=body)
+        request(server, "GET", "/secret")
+        for content in (b"secret\r\n\r\n", b"POST /v1/moderations HTTP/1.1\r\nHost: x\r\nsecret\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as raw:
+                raw.sendall(content)
+                assert b"400" in raw.recv(1000)
+    said = "".join(f"{line}\n" for line in server.lines)
+    assert "secret" not in said + "".join(capfd.readouterr())
+    assert [line.rpartition(",")[0] for line in server.lines if line.startswith("POST")] == [
+        "POST /v1/moderations 200, 2 texts", "POST /v1/moderations 422, 2 texts", "POST /v1/moderations 400, 0 texts",
+        "POST /v1/moderations 400, 0 texts", "POST /v1/moderations 500, 1 texts",
+    ]  # fmt: skip
+    assert "gave NaN or infinity for input[1]" in said and "internal error (TypeError)" in said
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch):
+    written = []
+
+    def write(text):
+        written.append(text)
+        raise OSError("no space left")
+
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=write, flush=lambda: None))
+    serve.note("a line")
+    assert written
+
+
+def run_server(folder):
+    """Runs the command with an encoder that says when it begins, and takes two seconds."""
+
+    class Slow(Encoder):
+        def encode(self, texts):
+            if texts != [saved.PROBE]:
+                print("encoding", file=sys.stderr, flush=True)
+                time.sleep(2)
+            return super().encode(texts)
+
+    loading.load = lambda spec: Slow()
+    sys.exit(serve.main(["--detector", folder, "--port", "0"]))
+
+
+@needs_extra
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_is_under_way_finish(tmp_path, encoder, how):
+    saved.save(detector_of(), tmp_path / "detector")
+    here = Path(__file__).parent
+    path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
+    command = [sys.executable, "-c", f"import test_serve; test_serve.run_server({str(tmp_path / 'detector')!r})"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as process:
+        timer = threading.Timer(3 * SECONDS, process.kill)
+        timer.start()
+        said = next(line for line in process.stderr if line.startswith("serving"))
+        server = SimpleNamespace(port=int(said.rpartition(":")[2].removesuffix("/v1\n")))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(request, server, body={"input": "0.6 secret"})
+            assert next(process.stderr) == "encoding\n"
+            process.send_signal(how)
+            with pytest.raises(OSError):  # from the moment that it no longer listens
+                while not asked.done():
+                    socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS).close()
+                    time.sleep(0.02)
+            status, _, document = asked.result(SECONDS)
+        assert status == 200 and document["results"][0]["flagged"]
+        rest = process.stderr.read()
+        timer.cancel()
+    assert process.returncode == 0 and "Traceback" not in rest and "secret" not in rest
