@@ -372,7 +372,7 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
         ]  # fmt: skip
         assert list(doc["dataset"]) == ["name", "files", "items"]
         assert {"top_k", "threshold", "bootstrap", "seed", "baseline"} == doc["settings"].keys()
-        assert list(doc["environment"]) == ["python", "platform", "device", "packages", "commit"]
+        assert list(doc["environment"]) == ["version", "python", "platform", "device", "packages", "commit"]
         rows = items(tmp_path, task)
         assert len(rows) == doc["dataset"]["items"]
         for headline in [m for m in doc["metrics"] if m["group"] == "overall" and m["metric"] in rows[0]]:

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils import config
-from utils.compare.paired import compare_files
+from utils.compare.gates import breaches, parsed_gate
+from utils.compare.paired import compare_read, parts_of, read_files
 from utils.compare.rendered import rendered
 from utils.files import shown_path
 from utils.results.find import find_results
+from utils.results.reference import FOLDER
+from utils.results.result_file import read_result
+from utils.results.signature import signature
 from utils.schema import InputError
 from utils.tasks import TASKS
 
@@ -37,6 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         help="folder of the result files, or several, separated by commas or one flag each (variable OUT)",
     )
+    flags.add_argument(
+        "--with",
+        dest="others",
+        metavar="FOLDER",
+        action="append",
+        help=f"a folder of results of other people, each named with its provenance (ours are in {FOLDER})",
+    )
+    flags.add_argument(
+        "--gate",
+        metavar="METRIC=TOLERANCE",
+        action="append",
+        default=[],
+        help="exit with status 1, and a line on standard error for each, if METRIC of an encoder or guard is worse "
+        "than the reference's by more than TOLERANCE: auroc=0.02 or recall_at_fpr=0.01:0.05 (the share of unsafe "
+        "prompts found at 1 %% false positives) for the means across, others and ordinary traffic of detection, or "
+        "the headline metric of a different task for its average; 2 if a gate can't be evaluated; may be given "
+        "several times",
+    )
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
 
     def work() -> int:
@@ -44,7 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.format not in FORMATS:
             raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         seed = whole_number(arguments.seed, "--seed", least=0)
-        outs = _folders(arguments.out)
+        others = _folders(arguments.others) if arguments.others else []
+        for folder in others:
+            if not folder.is_dir():
+                raise InputError(f"--with {shown_path(folder)}: no such folder; name one that holds results")
+        outs = list(dict.fromkeys([*_folders(arguments.out), *others]))
+        gates, evaluated, worse = list(map(parsed_gate, arguments.gate)), set(), []
         parts, refused, absent = [], [], []
         for task in [arguments.task] if arguments.task else TASKS:
             wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
@@ -56,13 +83,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             if len(files) < 2:
                 continue
             try:
-                comparison = compare_files(files, arguments.metric, arguments.reference, seed)
+                for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
+                    read = read_files(part, arguments.metric, arguments.reference)
+                    comparison = compare_read(*read, seed)
+                    parts.append(rendered(comparison, arguments.format))
+                    if arguments.format == "csv" and comparison.note:
+                        print(comparison.note, file=sys.stderr)
+                    for gate in gates:
+                        if gate.task == task:
+                            evaluated.add(gate)
+                            worse += breaches(gate, *read[:3], seed)
             except InputError as error:
                 refused.append((task, error))
                 continue
-            parts.append(rendered(comparison, arguments.format))
-            if arguments.format == "csv" and comparison.note:
-                print(comparison.note, file=sys.stderr)
+            said = _provenance([path for path in files if any(path.is_relative_to(folder) for folder in others)])
+            if arguments.format in ("text", "markdown"):
+                parts[-1] = "\n\n".join([parts[-1], *said])
+            elif said:
+                print(*said, sep="\n", file=sys.stderr)
         if not parts:
             for _, error in (*refused, *absent):
                 raise error
@@ -76,10 +114,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
         for task, error in (*absent, *refused):
             print(f"without {task}: {error}", file=sys.stderr)
+        for line in worse:
+            print(line, file=sys.stderr)
+        for gate in gates:
+            why = dict([*absent, *refused]).get(gate.task)
+            if gate not in evaluated or gate.task in dict(refused):
+                raise InputError(
+                    f"--gate {gate.text}: can't be evaluated: {why or f'no two results of {gate.task} were compared'}"
+                )
+        if worse:
+            return 1
         # An encoder need not have been evaluated on every task, but results that can't be compared are incomplete.
         return 3 if refused else 0
 
     return run(work)
+
+
+def _provenance(files: Sequence[Path]) -> list[str]:
+    """What other people's results depend on, when they were made, and by which commit: one text, or none."""
+    lines = []
+    for path in files:
+        result = read_result(path)
+        lines += [
+            f"{shown_path(path)}, of {result.created[:10]}, commit {(result.environment.get('commit') or '?')[:7]}",
+            f"  {signature(result)}",
+        ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _folders(texts: Sequence[str] | None) -> list[Path]:

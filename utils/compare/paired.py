@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
-from utils.results.find import named
+from utils.results.find import named, told_apart
 from utils.results.likeness import refuse_unlike, side_by_side
-from utils.results.result_file import read_with_items
+from utils.results.result_file import read_result, read_with_items
 from utils.schema import InputError, Metric, Result
 from utils.tasks import DETECTION, TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
+from utils.transfer.guards import on_same_prompts
 
 FLIPS = 20_000
 ALPHA = 0.05
+# The means of detection that rank encoders: the first of them that there is.
+RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
 
 
 @dataclass(frozen=True)
@@ -98,22 +101,32 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     """The comparison of the AUROC of one detector on several encoders, by a paired bootstrap of whole groups.
 
     scores: results with their items. Ranks are by the mean over pairs of different sets; if there is one set, by
-    that set. The rest is as in `compare`.
+    that set; with guards, by the mean of `others`, or over ordinary traffic. The rest is as in `compare`.
     """
     refuse_unlike([one.result for one in scores])
     kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
-    ranked_by = transfer.ACROSS if transfer.ACROSS in groups else transfer.WITHIN
+    ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
     n = len(scores)
     resamples = differences.resamples_for(max((len(groups) - 1) * (n - 1), n * (n - 1) // 2))
     areas = differences.areas([(one.result, kind) for one in scores], resamples, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
+    if any(transfer.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
+        scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
 
     def test(one: str, other: str, group: str) -> tuple[float, None, float]:
         (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
         return a - b, None, resampled_p_value(a - b, drawn - others)
 
     return _compared(scores, metric, reference, groups, ranked_by, test)
+
+
+def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
+    rows = []
+    for m in result.metrics:
+        low, high = differences.interval(result, m.group, *of[m.group]) if m.metric == metric else (None, None)
+        rows.append(replace(m, low=low, high=high))
+    return replace(result, metrics=tuple(rows))
 
 
 def _compared(
@@ -159,15 +172,48 @@ def _compared(
     )
 
 
+def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
+    """The files of one task that are compared together: those of encoders, then, if there are guards, all.
+
+    A reference that is a guard is compared with all only; without a reference, encoders come first. Raises InputError
+    if a file is not a result file.
+    """
+    of_detection = files[0].parent.name == DETECTION.name
+    guards = [path for path in files if of_detection and transfer.is_guard(read_result(path))]
+    encoders = [path for path in files if path not in guards]
+    together = list(files) if reference is not None else [*encoders, *guards]
+    parts = [[] if reference is not None and named(guards, reference) else encoders, together if guards else []]
+    return [part for part in parts if len(part) > 1]
+
+
 def compare_files(files: Sequence[Path], metric: str | None, reference: str | None, seed: int = 42) -> Comparison:
-    """The comparison of the results in files of one task.
+    """The comparison of the results in files of one task: see `read_files`, which raises InputError."""
+    return compare_read(*read_files(files, metric, reference), seed)
+
+
+def compare_read(scores: Sequence[Scores], metric: str, reference: str, note: str, seed: int = 42) -> Comparison:
+    """The comparison of what `read_files` returns."""
+    of_task = compare_detectors if scores[0].result.task == DETECTION.name else compare
+    return replace(of_task(scores, metric, reference, seed), note=note)
+
+
+def read_files(files: Sequence[Path], metric: str | None, reference: str | None) -> tuple[list[Scores], str, str, str]:
+    """Results of one task made comparable, the metric, the name of the reference, and a note or ''.
 
     metric: the task's headline metric if None. reference: an encoder as in `find_results`, the first if None.
     Raises InputError if a file is missing or is not a result file, or if the results can't be compared.
     """
     of_detection = files[0].parent.name == DETECTION.name
     results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
-    results, note = side_by_side(results, files)
+    if any(map(transfer.is_guard, results)):
+        results = told_apart(results, files)
+        encoders = [result for result in results if not transfer.is_guard(result)] or results[:1]
+        metric = metric or transfer.metric_of("auroc", transfer.headline_kind(encoders[0]))
+        for result in encoders:
+            scores_of(result, metric)
+        results, note = on_same_prompts(results, metric.removeprefix("auroc/"))
+    else:
+        results, note = side_by_side(results, files)
     first = results[0]
     names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
     chosen = first.encoder.name
@@ -182,9 +228,7 @@ def compare_files(files: Sequence[Path], metric: str | None, reference: str | No
     if metric is None and of_detection:
         metric = transfer.metric_of("auroc", transfer.headline_kind(first))
     metric = metric or TASKS[first.task].headline
-    scores = [scores_of(result, metric) for result in results]
-    compared = (compare_detectors if of_detection else compare)(scores, metric, chosen, seed)
-    return replace(compared, note=note)
+    return [scores_of(result, metric) for result in results], metric, chosen, note
 
 
 def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:

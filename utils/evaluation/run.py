@@ -19,10 +19,16 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         settings = task.settings("evaluate", f"{task.about.title}: {task.about.question}", argv)
-        dataset, found = task.load(settings.data, settings.limit)
+        dataset, found = task.data(settings)
         sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
         for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
             print(sentence, file=sys.stderr)
+        if settings.prompt_spread:
+            from utils.evaluation.spread import spread
+
+            note = (lambda sentence: None) if settings.quiet else (lambda sentence: print(sentence, file=sys.stderr))
+            print(spread(task, dataset, settings, result_of, note))
+            return 0
         return _evaluate([task], {task.name: dataset}, settings)
 
     return run(work)
@@ -39,7 +45,7 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
         settings = settings_from(flags.parse_args(argv))
         datasets = {}
         for task in tasks:
-            datasets[task.name], found = task.load(settings.data, settings.limit)
+            datasets[task.name], found = task.data(settings)
             if show_data and not settings.quiet:
                 print(task.data_sheet(datasets[task.name], found), file=sys.stderr)
         return _evaluate(tasks, datasets, settings)
@@ -56,7 +62,7 @@ def show_data(task: Task, argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         about = f"{task.about.title}: finds its data or fetches them, and checks them."
         settings = task.settings("build_data", about, argv)
-        dataset, found = task.load(settings.data, settings.limit)
+        dataset, found = task.data(settings)
         if not settings.quiet:
             print(task.data_sheet(dataset, found))
 
@@ -67,6 +73,8 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     from utils import files
     from utils.embed.embedder import Embedder
     from utils.results import find, result_file
+    from utils.results.reference import reference_table
+    from utils.results.signature import signature
     from utils.store import embeddings as store
 
     said: set[str] = set()
@@ -87,7 +95,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     for spec in specs:
         embedder = Embedder(spec, kept, show_progress=not settings.quiet and sys.stderr.isatty(), note=note)
         for task in tasks:
-            result = _result(task, settings, datasets[task.name], embedder, note)
+            result = result_of(task, settings, datasets[task.name], embedder, note)
             name = find.kept_as(spec, settings.baseline if task.uses_baseline else "auto")
             path = result_file.result_path(settings.out, result.dataset_name, task.name, name)
             other = _other_than(path, result)
@@ -102,7 +110,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
         floor = Embedder(registry.resolve("tfidf"), kept)
         for task in tasks:
             try:
-                result = _result(task, own, datasets[task.name], floor, lambda sentence: None)
+                result = result_of(task, own, datasets[task.name], floor, lambda sentence: None)
             except InputError as error:
                 note(f"without the TF-IDF floor: {error}")
                 continue
@@ -120,6 +128,11 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     for task in tasks:
         dataset = datasets[task.name]
         parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
+        signatures = "\n".join(signature(result) for result in done[task.name])
+        parts[-1] += f"\n\nwhat the numbers depend on:\n{signatures}"
+        beside = reference_table(done[task.name])
+        if beside:
+            parts[-1] += f"\n\n{beside}"
         if dataset.name == "sample":
             parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.about.published} data."
     print("\n\n\n".join(parts))
@@ -171,7 +184,7 @@ def _other_than(path: Path, result: Result) -> str:
     return ", ".join(other)
 
 
-def _result(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
+def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: Callable[[str], None]) -> Result:
     """The result of one encoder: an earlier one if it is stored, else computed from its vectors."""
     from utils.embed.embedder import fitted_later, truncation
     from utils.evaluation import baseline, kept_results

@@ -41,6 +41,7 @@ class Settings:
     quiet: bool
     use_store: bool
     encoder: EncoderOptions
+    prompt_spread: bool = False
     own: dict = field(default_factory=dict)
 
     def intervals(self, bounds: tuple[float, float] | None) -> dict:
@@ -70,6 +71,11 @@ def parser(program: str, description: str, takes: Mapping[str, str] | None = Non
     flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
+    flags.add_argument(
+        "--prompt-spread",
+        action="store_true",
+        help="only say how much the score depends on the instruction: the documented one, none and four others",
+    )
     return flags
 
 
@@ -100,7 +106,14 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         quiet=arguments.quiet,
         use_store=not arguments.no_cache,
         encoder=options,
+        prompt_spread=_spread(arguments),
     )
+
+
+def _spread(arguments: argparse.Namespace) -> bool:
+    if arguments.prompt_spread and arguments.prompt is not None:
+        raise InputError("--prompt-spread: tries instructions of its own; leave --prompt out")
+    return arguments.prompt_spread
 
 
 def _resamples(text: str) -> int:

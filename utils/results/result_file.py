@@ -9,6 +9,7 @@ import json
 import math
 import platform
 import subprocess
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +27,14 @@ PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch",
 
 
 def environment(device: str | None) -> dict:
-    """Python, platform, device, package versions and the repository's commit, for a result file."""
+    """The program's version and commit, Python, platform, device and package versions, for a result file."""
     packages = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[name] = importlib.metadata.version(name)
+    project = tomllib.loads((config.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return {
+        "version": project["version"],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device or "none (every embedding was stored)",

@@ -1,0 +1,292 @@
+"""Puts a guard of any kind, whose scores are given in a file, beside the detectors on the same prompts."""
+
+import math
+import re
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Detection import labelled_sets
+from Safety_Detection.evaluate import MOST_RESAMPLES
+from Safety_Detection.labelled_files import add_label, label_of
+from Safety_Detection.labelled_set import README, parsed_label
+from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.measure import Measures
+from Safety_Detection.protocol import Crossing, Pairing
+from utils import cli, config
+from utils.data.labelled_cards import SAFE_ONLY, UNSAFE_ONLY
+from utils.data.reading import read_columns, refuse_unreadable
+from utils.data.text import normalized
+from utils.encoders.registry import known_encoders
+from utils.files import check_writable, sha256_of, shown_path
+from utils.results import result_file
+from utils.schema import EmbeddingStats, EncoderInfo, InputError, Metric, Result, shown
+from utils.tables import WIDTH
+from utils.tasks import DETECTION
+from utils.transfer import results as transfer
+from utils.transfer import tables as transfer_tables
+from utils.transfer.guards import beside_table, on_same_prompts
+
+LATENCIES = ("median_milliseconds", "p95_milliseconds")
+REMEDY = "fix the row or leave it out"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a guard says of n prompts of a dataset.
+
+    rows: n, their indices in the dataset, ascending. scores: float64 (n,), higher for unsafe. flags: bool (n,), None if
+    the file has none. milliseconds: float64 (n,), None if the file has none.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    flags: np.ndarray | None
+    milliseconds: np.ndarray | None
+
+
+def read_scores(path: Path, dataset: LabelledDataset) -> Given:
+    """The scores in a CSV or JSON-lines file with the columns `id` or `prompt`, `score`, and optionally others.
+
+    Prompts are matched by `id`, or by `prompt` without regard to case and white space if there is no `id` or it holds
+    row numbers only; a score then counts for every row of the dataset with that prompt.
+    Raises InputError, naming the row, for an unknown or repeated prompt and for a value that is no number.
+    """
+    refuse_unreadable(path, f"--scores {path.name}", "give a CSV or JSON-lines file of scores")
+    columns = read_columns(path, ("score",), README, optional=("id", "prompt", "flagged", "milliseconds"),
+                           scalars=("score", "flagged", "milliseconds"))  # fmt: skip
+    file, n = path.name, len(columns["score"])
+    by_id = columns["id"] != [str(number) for number in range(1, n + 1)]
+    if not by_id and "prompt" not in columns:
+        raise InputError(f"{file}: no column 'id' with ids such as {dataset.ids[0]}, nor a column 'prompt'; add one")
+    places: dict[str, list[int]] = {}
+    for i, key in enumerate(dataset.ids if by_id else map(normalized, dataset.texts["prompt"])):
+        places.setdefault(key, []).append(i)
+    seen: dict[str, int] = {}
+    rows: list[tuple[int, int]] = []  # (of the dataset, of the file)
+    for i, cell in enumerate(columns["id"] if by_id else columns["prompt"]):
+        key, what = (cell, f"id {shown(cell)}") if by_id else (normalized(cell), "its prompt")
+        if key in seen:
+            raise InputError(f"{file}: row {i + 1}: {what} is that of row {seen[key] + 1} too; score each prompt once")
+        if key not in places:
+            raise InputError(f"{file}: row {i + 1}: {what} is not in the data; name its set with --data or {REMEDY}")
+        seen[key] = i
+        rows += [(row, i) for row in places[key]]
+    rows.sort()
+    order = [i for _, i in rows]
+
+    def numbers(column: str, least: float) -> np.ndarray:
+        return np.array([_number(text, file, row, column, least) for row, text in enumerate(columns[column], 1)])[order]
+
+    flags = None
+    if "flagged" in columns:
+        said = [parsed_label(text, file, row, "'flagged'") for row, text in enumerate(columns["flagged"], 1)]
+        flags = np.array(said, dtype=bool)[order]
+    milliseconds = numbers("milliseconds", 0) if "milliseconds" in columns else None
+    return Given(np.array([row for row, _ in rows]), numbers("score", -math.inf), flags, milliseconds)
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"--threshold {text}: give a number")
+    return value
+
+
+def _number(text: str, file: str, row: int, column: str, least: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= least):
+        kind = "a number" if least == -math.inf else "a number of at least 0"
+        raise InputError(f"{file}: row {row}: '{column}' is not {kind}; {REMEDY}")
+    return value
+
+
+def whole_sets(dataset: LabelledDataset, given: Given) -> tuple[Given, list[str]]:
+    """What is said of the sets all of whose classes have scores, and a sentence on each other set.
+
+    Raises InputError if there is no such set.
+    """
+    labels, notes, without = np.array(dataset.labels), [], []
+    for name in dataset.group_order:
+        there = set(labels[np.intersect1d(dataset.rows(name), given.rows)].tolist())
+        lacks = [word for label, word in ((1, "unsafe"), (0, "safe"))
+                 if label in labels[dataset.rows(name)] and label not in there]  # fmt: skip
+        if lacks:
+            without.append(name)
+            notes.append(f"without {name}: none of its {' and '.join(lacks)} prompts has a score")
+    if len(without) == len(dataset.group_order):
+        raise InputError(f"--scores: {notes[0].removeprefix('without ')}; score prompts of each class of a set")
+    keep = ~np.isin(np.array(dataset.groups, dtype=object)[given.rows], without)
+    parts = (None if values is None else values[keep] for values in vars(given).values())
+    return Given(*parts), notes
+
+
+def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing | Crossing]:
+    """A guard on every set of a dataset of the prompts that it has scored, and the crossings of different families."""
+    unknown = np.zeros(len(dataset), dtype=bool)
+    for name in dataset.group_order:
+        its = dataset.rows(name)
+        flags = None if given.flags is None else given.flags[its]
+        yield Pairing(transfer.GIVEN, name, transfer.GUARD, its, given.scores[its], flags, unknown[its])
+    for unsafe in dataset.of_kind(UNSAFE_ONLY):
+        for safe in dataset.of_kind(SAFE_ONLY):
+            if dataset.family_of.get(unsafe, unsafe) != dataset.family_of.get(safe, safe):
+                its = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
+                yield Crossing(unsafe, safe, transfer.GUARD, its, given.scores[its], transfer.GIVEN)
+
+
+def result_of(
+    name: str, path: Path, dataset: LabelledDataset, given: Given, threshold: float | None, seed: int
+) -> Result:
+    """The result of a guard, with its items: the prompts that it has scored.
+
+    Latencies are given without intervals: they depend on the machine and the hour more than on the prompts.
+    """
+    scored = labelled_sets.only(dataset, given.rows.tolist())
+    measures = Measures(scored, MOST_RESAMPLES, seed)
+    for one in tested(scored, given):
+        (measures.crossing if isinstance(one, Crossing) else measures.pairing)(one)
+    metrics = [*measures.rows, *measures.means()]
+    items = {
+        "id": list(scored.ids), "set": list(scored.groups), "label": list(scored.labels),
+        "group": list(scored.clusters), "type": list(scored.types),
+        f"{transfer.GUARD}/{transfer.GIVEN}": given.scores.tolist(),
+    }  # fmt: skip
+    if given.flags is not None:
+        items["flagged"] = given.flags.astype(int).tolist()
+    if given.milliseconds is not None:
+        items["milliseconds"] = given.milliseconds.tolist()
+        for metric, value in zip(LATENCIES, np.quantile(given.milliseconds, [0.5, 0.95]).tolist(), strict=True):
+            named = transfer.metric_of(metric, transfer.GUARD)
+            metrics.append(Metric(named, transfer.GIVEN, value, len(scored), "lower", detector=transfer.GUARD))
+    left = Counter(dataset.groups)
+    left.subtract(scored.groups)
+    digest = sha256_of(path)
+    return Result(
+        task=DETECTION.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        encoder=EncoderInfo(name, name, path.name, digest, 0, "", None, "", transfer.GIVEN, digest[:32]),
+        dataset_name=dataset.name,
+        dataset_files=dataset.files,
+        dataset_items=len(scored),
+        settings={"top_k": None, "threshold": threshold, "bootstrap": MOST_RESAMPLES, "seed": seed, "baseline": None,
+                  "unscored": {one: number for one, number in left.items() if number}},
+        embedding=EmbeddingStats(len(scored), len(set(scored.texts["prompt"])), 0, 0, 0.0),
+        metrics=tuple(metrics),
+        environment=result_file.environment(None),
+        items=items,
+    )  # fmt: skip
+
+
+def table(result: Result, encoders: Sequence[Result]) -> str:
+    """A guard's numbers, the encoders' headline detector beside it on the same prompts if there are any."""
+    name, unscored = result.encoder.label, result.settings["unscored"]
+    parts = [
+        f"{DETECTION.title}: {name}, its scores as given",
+        f"data: {result.dataset_name}, {result.dataset_items} prompts scored",
+    ]
+    if unscored:
+        said = ", ".join(f"{number} of {one}" for one, number in unscored.items())
+        parts.append(f"not scored and left out: {sum(unscored.values())} ({said})")
+    slow = [result.value(transfer.metric_of(metric, transfer.GUARD), transfer.GIVEN) for metric in LATENCIES]
+    if None not in slow:
+        parts.append(f"latency: median {slow[0]:.0f} ms, 95th percentile {slow[1]:.0f} ms")
+    parts += _beside(result, encoders)
+    for title, made in (
+        ("flagged, sets of one class", transfer_tables.flagged_table),
+        ("AUROC, sets of one class", transfer_tables.crossings_table),
+        ("the same, TPR at 1 % FPR", lambda one: transfer_tables.crossings_table(one, "tpr_at_1_fpr")),
+        ("unsafe prompts and their safe twins, shares of pairs", transfer_tables.verdicts_table),
+        ("flagged, by type", transfer_tables.types_table),
+    ):
+        text = made(result)
+        parts += [f"{name}: {title}", text] if text else []
+    if encoders:
+        parts.append(f"python -m utils.compare {name} {encoders[0].encoder.name} tests the differences")
+    return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts if part)
+
+
+def _beside(result: Result, encoders: Sequence[Result]) -> list[str]:
+    """The guard's metrics beside those of the encoders, and a sentence; nothing if no two classes are scored."""
+    if not (transfer.sets_of(result) or transfer.crossings_of(result)):
+        return []
+    alone = beside_table(on_same_prompts([result])[0])
+    if not encoders:
+        return [alone]
+    try:
+        together, note = on_same_prompts([result, *encoders])
+    except InputError as error:
+        return [alone, f"not beside an encoder: {error}"]
+    return [beside_table(together), note]
+
+
+def check_name(name: str, path: Path) -> None:
+    """Raises InputError if a guard can't be called so. path: of its result."""
+    if name is None or not re.fullmatch(r"\w[\w.:/-]*", name):
+        raise InputError(f"--name {shown(name)}: give the guard a name of letters, digits and . : / - _")
+    taken = name in known_encoders()
+    if not taken and path.exists():
+        taken = not transfer.is_guard(result_file.read_result(path))
+    if taken:
+        raise InputError(f"--name {name}: is the name of an encoder; give the guard a different one")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Puts a guard of any kind (a moderation API, a classifier, an LLM judge) beside the detectors.
+
+    Reads its scores from a file and writes a result file, which compare and the report show beside the encoders'.
+    """
+    flags = cli.Parser(prog="python -m Safety_Detection.guards", description=main.__doc__, allow_abbrev=False)
+    flags.add_argument(
+        "--scores",
+        metavar="FILE",
+        required=True,
+        help="CSV or JSON lines with id (set:id, as in the items) or prompt, score (higher for unsafe), and optionally "
+        "flagged and milliseconds",
+    )
+    flags.add_argument("--name", metavar="NAME", required=True, help="what to call the guard")
+    flags.add_argument("--data", metavar="DATA", help="the sets, as evaluate takes them (variable DATA)")
+    add_label(flags)
+    flags.add_argument("--threshold", metavar="T", help="flag scores of at least T, in place of the column flagged")
+    flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of the resamples (default 42)")
+    flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
+
+    def work() -> None:
+        arguments = flags.parse_args(argv)
+        threshold = None if arguments.threshold is None else _threshold(arguments.threshold)
+        seed = cli.whole_number(arguments.seed, "--seed", least=0)
+        out = config.results_directory(cli.chosen(arguments, "out")[0])
+        dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], label=label_of(arguments))
+        path = result_file.result_path(out, dataset.name, DETECTION.name, arguments.name)
+        check_name(arguments.name, path)
+        check_writable(path.parent)
+        scores = config.callers_path(arguments.scores)
+        given, notes = whole_sets(dataset, read_scores(scores, dataset))
+        if threshold is not None:
+            given = replace(given, flags=given.scores >= threshold)
+        result = result_of(arguments.name, scores, dataset, given, threshold, seed)
+        result_file.write_result(result, out)
+        encoders, others = transfer.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
+        for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
+            print(sentence, file=sys.stderr)
+        print(table(result, encoders))
+
+    return cli.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

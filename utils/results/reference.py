@@ -1,0 +1,49 @@
+"""The results that come with the program, shown beside a user's own on the same data."""
+
+from collections.abc import Sequence
+
+from utils import config
+from utils.results.likeness import refuse_unlike
+from utils.results.result_file import read_with_items
+from utils.results.signature import signature
+from utils.schema import InputError, Result
+from utils.tables import blocks, with_interval
+from utils.tasks import OF_ITEMS
+
+FOLDER = "reference_results"
+
+
+def references(done: Sequence[Result]) -> list[Result]:
+    """The reference results of other encoders that can be compared with all of `done`, results of one task."""
+    first = done[0]
+    if first.task not in OF_ITEMS:
+        return []
+    found, names = [], {result.encoder.name for result in done}
+    for path in sorted((config.ROOT / FOLDER / first.dataset_name / first.task).glob("*.json")):
+        result = read_with_items(path)
+        if result.encoder.name in names:
+            continue
+        try:
+            refuse_unlike([*done, result])
+        except InputError:
+            continue
+        found.append(result)
+    return found
+
+
+def reference_table(done: Sequence[Result]) -> str:
+    """The headline metric of `done` and of the reference results, best first; '' if there are none of the latter."""
+    others = references(done)
+    if not others:
+        return ""
+    metric = OF_ITEMS[done[0].task].headline
+    results = [result for result in (*done, *others) if result.metric(metric, "average")]
+    better = results[0].metric(metric, "average").better
+    results.sort(key=lambda result: result.value(metric, "average"), reverse=better == "higher")
+    columns = [
+        [("average", [with_interval(result.metric(metric, "average")) for result in results])],
+        [("from", [FOLDER if result in others else "this run" for result in results])],
+    ]
+    title = f"{OF_ITEMS[done[0].task].metric} beside reference results, {better} is better"
+    table = blocks([("encoder", [result.encoder.label for result in results])], columns)
+    return "\n".join([title, "", table, "", *(signature(result) for result in others)])
