@@ -21,7 +21,7 @@ INSTRUCTION = "Tell what the text asks for:"
 
 
 def main() -> None:
-    torch.zeros(1).sin(), torch.zeros(1).cos()  # see utils/encoders/loaders.py, _settle_vector_math
+    torch.zeros(1).sin(), torch.zeros(1).cos()  # see utils/encoders/loaders.py, settle_vector_math
     document = {"made with": {"transformers": transformers.__version__, "peft": peft.__version__}, "vectors": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for kind in decoders.BASES:

@@ -150,6 +150,31 @@ def test_any_checkpoint_is_fetched_at_one_commit_and_then_works_offline(hub, vec
     assert vectors("somebody/some-model", TEXTS, {"HF_HUB_OFFLINE": "1"}) == [revision, got]
 
 
+def test_one_file_is_fetched_alone_and_only_once(hub, tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "model")
+    hub.serve("somebody/some-model", folder)
+    code = (
+        "import sys; from utils import hub\n"
+        "for name in sys.argv[1:]:\n"
+        f"    path = hub.one_file('somebody/some-model', '{COMMIT}', name)\n"
+        "    print(path and path.name)\n"
+    )
+    environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+
+    def files(*names, offline="0"):
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, *names],
+            cwd=config.ROOT, env={**os.environ, **environment, "HF_HUB_OFFLINE": offline},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        return run.stdout.split() or run.stderr.splitlines()[-1]
+
+    assert "the model is not cached" in files("modules.json", offline="1")
+    assert files("modules.json", "none.json") == ["modules.json", "None"]
+    assert hub.fetched == ["somebody/some-model/modules.json"]
+    assert files("modules.json", offline="1") == ["modules.json"]
+
+
 def left_in_cache(home, repository, folder, names, commit=COMMIT):
     """A cache in which another program has left these files of a repository, and no list of all of them."""
     snapshot = home / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / commit

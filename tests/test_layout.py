@@ -74,7 +74,7 @@ def test_tasks_do_not_import_each_other():
 
 
 def test_nothing_imports_a_command_line():
-    for name, path in modules("utils", *TASKS, "benchmarks").items():
+    for name, path in modules("utils", *TASKS, "benchmarks", "integrations").items():
         assert not [one for one in imported(path.read_text(encoding="utf-8"), PROGRAM) if "__main__" in one], name
 
 
@@ -91,7 +91,7 @@ def test_the_hall_and_the_modules_are_small():
     assert {name: n for name, n in lines.items() if n > LONGEST} == {}
 
 
-@pytest.mark.parametrize("name", modules("utils", *TASKS, "benchmarks"))
+@pytest.mark.parametrize("name", modules("utils", *TASKS, "benchmarks", "integrations"))
 def test_a_modules_first_line_says_one_thing(name):
     path = ROOT / (name.replace(".", "/") + ".py")
     first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]

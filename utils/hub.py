@@ -103,6 +103,27 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
     return folder
 
 
+def one_file(repository: str, revision: str, name: str) -> Path | None:
+    """A small file of a model repository at a commit, fetched if need be; None if the commit has no such file.
+
+    Raises InputError if the hub can't be reached and nothing of the commit is cached.
+    """
+    with _HubErrors(repository, revision):
+        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        wanted = {"repo_id": repository, "revision": revision, "allow_patterns": [name]}
+        try:
+            folder = snapshot_download(**wanted, local_files_only=True)
+        except LocalEntryNotFoundError:
+            if not _may_ask():
+                raise
+            HfApi().model_info(repository, revision=revision, timeout=10)  # fails at once, as in `snapshot`
+            folder = snapshot_download(**wanted)
+    path = Path(folder) / name
+    return path if path.is_file() else None
+
+
 def _is_listed(repository: str, revision: str) -> bool:
     """Whether the cache has the list of a revision's files, so that a snapshot can be checked for completeness."""
     from huggingface_hub import get_cached_repo_tree

@@ -207,7 +207,7 @@ def test_weights_that_do_not_fit_are_named():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(InputError, match="weights don't fit the device's memory; try --dtype bfloat16"):
-        loaders._loaded(resolve("all-minilm-l6-v2"), build)
+        loaders.loaded(resolve("all-minilm-l6-v2"), build)
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])

@@ -33,7 +33,8 @@ def registry_table() -> str:
     )
     return (
         f"{table}\n\nb: the paper's average similarity of two unrelated prompts. Also accepted:\n"
-        "any Hugging Face id (organisation/name), openai:MODEL, a folder with a model."
+        "any Hugging Face id (organisation/name), openai:MODEL, mteb:NAME (an extra),\n"
+        "a folder with a model."
     )
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "average", help="average similarity over BeaverTails, as the paper defines it (kept once computed)"
     )
     average.add_argument(
-        "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, a folder"
+        "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, mteb:NAME, a folder"
     )
 
     def work() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.encoders.made_up_weights import refuse_made_up, weights_found
+from utils.encoders.made_up_weights import refuse_made_up, refuse_unfound, weights_found
 from utils.schema import EncoderSpec, InputError
 
 # Padded tokens in a batch. A CPU needs matrices of a few hundred rows, a GPU of thousands; the number for a GPU is
@@ -53,16 +53,16 @@ class SentenceTransformerEncoder:
     max_batch, concurrency = None, 1
 
     def __init__(self, folder: Path, spec: EncoderSpec, devices: list[str]) -> None:
-        _quiet_libraries()
-        _settle_vector_math()
+        quiet_libraries()
+        settle_vector_math()
         self.device, self.name = ", ".join(devices), spec.name
         self.prompt = spec.prompt
-        self.model = _loaded(spec, lambda: self._build(folder, spec, devices[0]))
+        self.model = loaded(spec, lambda: self._build(folder, spec, devices[0]))
         # A checkpoint's own default prompt must not be added if the spec has none.
         self.model.default_prompt_name = None
         self.model.eval()
         self.dimension = self.model.get_embedding_dimension() or spec.dimension
-        self.max_tokens = _settled_limit(self.model)
+        self.max_tokens = settled_limit(self.model)
         _settle_padding(self.model, spec.name)
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
         self._parts = len(devices)
@@ -91,9 +91,7 @@ class SentenceTransformerEncoder:
                 model = SentenceTransformer(
                     str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code
                 )
-        pooler = any("pooler_output" in str(getattr(module, "modality_config", "")) for module in model.modules())
-        for missing, unexpected in found:
-            refuse_made_up(spec.name, [key for key in missing if pooler or "pooler." not in key], unexpected)
+        refuse_unfound(spec.name, model, found)
         return model
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
@@ -117,7 +115,7 @@ class SentenceTransformerEncoder:
         """One batch of texts to a float32 array (n, d)."""
         size = -(-len(texts) // self._parts)
         pool = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
-        return _in_memory(
+        return in_memory(
             lambda: self.model.encode(list(texts), prompt=self.prompt, batch_size=size, show_progress_bar=False, **pool)
         )
 
@@ -140,15 +138,15 @@ class LLM2VecEncoder:
     max_batch, concurrency = None, 1
 
     def __init__(self, base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, devices: list[str]) -> None:
-        _quiet_libraries()
-        _settle_vector_math()
+        quiet_libraries()
+        settle_vector_math()
         if len(devices) > 1:
             raise InputError(f"--device {','.join(devices)}: {spec.name} runs on one device; name one")
         self.device, self.name = devices[0], spec.name
         self.instruction = f"{spec.prompt.strip()} " if spec.prompt.strip() else ""
         self.before, self.after = spec.recipe["before"], spec.recipe["after"]
         self.max_length = spec.recipe["max_length"]
-        self.model, self.tokenizer = _loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
+        self.model, self.tokenizer = loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
         self.dimension, self.max_tokens = self.model.config.hidden_size, spec.max_tokens
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]]
 
@@ -223,13 +221,13 @@ class LLM2VecEncoder:
                 rows = [hidden[i, -length:].mean(dim=0) for i, length in enumerate(pooled)]
                 return torch.stack(rows).float().cpu().numpy()
 
-        return _in_memory(vectors)
+        return in_memory(vectors)
 
     def close(self) -> None:
         """Does nothing; there is no process to end."""
 
 
-def _loaded(spec: EncoderSpec, build: Callable):
+def loaded(spec: EncoderSpec, build: Callable):
     """The value of `build`. Raises InputError if the checkpoint can't be loaded."""
     import warnings
 
@@ -267,7 +265,7 @@ def _built(spec: EncoderSpec, build: Callable):
         raise InputError(f"--model {spec.name}: can't be loaded ({_in_one_line(error)})") from None
 
 
-def _settled_limit(model) -> int | None:
+def settled_limit(model) -> int | None:
     """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
 
     A limit beyond the positions that the model has learned is lowered to them.
@@ -300,7 +298,7 @@ def _settle_padding(model, name: str) -> None:
             )
 
 
-def _in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
+def in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The value of `compute` as float32. Raises MemoryError if the device has too little memory."""
     import torch
 
@@ -319,7 +317,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def _settle_vector_math() -> None:
+def settle_vector_math() -> None:
     """Calls sine and cosine once, on one thread.
 
     On a CPU, the first call of a process is sometimes less exact if several threads make it: rotary positions were off
@@ -331,7 +329,7 @@ def _settle_vector_math() -> None:
     torch.zeros(1).cos()
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Hides the libraries' progress bars and warnings. Errors are still shown."""
     import logging
 

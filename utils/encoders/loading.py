@@ -4,13 +4,16 @@ import importlib.util
 from pathlib import Path
 
 from utils import hub, model_folder
+from utils.encoders import mteb_encoder
 from utils.encoders.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.encoders.openai_encoder import OpenAIEncoder
 from utils.files import sha256_of
 from utils.schema import EncoderSpec, InputError
 
 
-def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder:
+def load(
+    spec: EncoderSpec,
+) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder | mteb_encoder.MTEBEncoder:
     """Loads a resolved encoder onto the device it asks for.
 
     Raises InputError if weights are missing, changed or pickled, if the device does not exist, or if a key is missing.
@@ -21,8 +24,10 @@ def load(spec: EncoderSpec) -> SentenceTransformerEncoder | LLM2VecEncoder | Ope
         folders = [_packaged_folder(spec)]
     else:
         folders = [hub.snapshot(part, spec.options.trust_remote_code, spec.layout) for part in spec.checkpoints]
-    if spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None:
+    if spec.loader in ("sentence-transformers", "mteb") and spec.checkpoints and spec.checkpoints[0].location is None:
         model_folder.refuse_adapter(folders[0], spec.name)
+    if spec.loader == "mteb":
+        return mteb_encoder.load(spec, choose_devices(spec.options.device))
     loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
     return loader(*folders, spec, choose_devices(spec.options.device))
 

@@ -40,3 +40,10 @@ def refuse_made_up(name: str, missing: Iterable[str], unexpected: Iterable[str])
             f"--model {name}: the checkpoint lacks weights of the model: {listed(missing)}{others}; save it again "
             "under the names that the model has"
         )
+
+
+def refuse_unfound(name: str, model, found: Iterable[tuple[set[str], set[str]]]) -> None:
+    """Raises InputError if a sentence-transformers model lacks weights that it uses. found: what weights_found gave."""
+    pooler = any("pooler_output" in str(getattr(module, "modality_config", "")) for module in model.modules())
+    for missing, unexpected in found:
+        refuse_made_up(name, [key for key in missing if pooler or "pooler." not in key], unexpected)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from utils import config, hub, model_folder
+from utils.encoders import mteb_encoder
 from utils.openai_api import DEFAULT_HOST, host, server
 from utils.schema import WORD_OVERLAP, Checkpoint, EncoderOptions, EncoderSpec, InputError
 
@@ -23,12 +24,16 @@ def known_encoders() -> dict[str, dict]:
 
 
 def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
-    """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id or openai:MODEL.
+    """The exact weights that `name` stands for: a registry entry, a local folder, a Hugging Face id, openai:MODEL or
+    mteb:NAME.
 
-    The label names the options that differ from the registry's. Loads no model and imports no torch. Raises InputError
-    if there is no such encoder, or if its revision can't be determined because the hub can't be reached.
+    The label names the options that differ from the registry's. Loads no model, and imports no torch except for
+    mteb:NAME. Raises InputError if there is no such encoder, or if its revision can't be determined because the hub
+    can't be reached.
     """
     spec = _named(name, options)
+    if spec.loader == "mteb":  # leaves no choice
+        return spec
     plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
     asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
     asked += [] if spec.dtype == plain["dtype"] else [spec.dtype]
@@ -51,6 +56,8 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
         unknown = {"dimension": None, "max_tokens": None, "dtype": "float32", "prompt": ""}
         common = {"label": model, "loader": "openai", "source": model, "revision": "unversioned"}
         return _registered(name, {**unknown, **(known[0] if known else {}), **common}, options)
+    if name.startswith("mteb:"):
+        return _registered(name, mteb_encoder.entry(name, options.trust_remote_code), options)
     folder = config.callers_path(name)
     if folder.is_dir():
         return _local(folder, options)
@@ -73,7 +80,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
     near = nearest_names(name) or list(hub.OFFLINE_ENCODERS)
     raise InputError(
         f"--model {name}: no such encoder; nearest: {', '.join(near)}; or give a Hugging Face id (organisation/name), "
-        "openai:MODEL or a folder"
+        "openai:MODEL, mteb:NAME or a folder"
     )
 
 
@@ -110,11 +117,17 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     fixed = {
         "tfidf": ("revision", "prompt", "dtype", "backend"),
         "openai": ("revision", "dtype", "backend"),
+        "mteb": ("revision", "prompt", "dtype", "backend"),
         "packaged": ("revision",),
         "llm2vec": ("revision", "backend"),
         "sentence-transformers": (),
     }[loader]
-    neutral = {"revision": (None,), "prompt": (None, ""), "dtype": ("auto", entry["dtype"]), "backend": ("torch",)}
+    neutral = {
+        "revision": (None,),
+        "prompt": (None, entry["prompt"]),
+        "dtype": ("auto", entry["dtype"]),
+        "backend": ("torch",),
+    }
     for option in fixed:
         if getattr(options, option) not in neutral[option]:
             has = f"has only one, {entry['revision']}" if option == "revision" else "leaves no choice"
@@ -128,6 +141,8 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         )
     if loader == "packaged":
         return _checked(spec)
+    if loader == "mteb":
+        return replace(spec, checkpoints=entry["checkpoints"])
     checkpoints = tuple(
         Checkpoint(source, hub.commit(source, options.revision or revision, "" if options.revision else expected))
         for source, revision, expected in listed_checkpoints(entry)

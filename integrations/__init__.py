@@ -1,0 +1,1 @@
+"""The evaluations inside other programs."""

@@ -1,0 +1,204 @@
+"""The four tasks as tasks of MTEB.
+
+    import mteb
+    from integrations.mteb_tasks import SafetyChallenging
+    mteb.evaluate(mteb.get_model("intfloat/e5-base-v2"), SafetyChallenging())
+
+MTEB encodes the prompts, and the scores are those of the task's own evaluation: the same code computes them. All four
+are of type STS, so that an encoder gets the same prompt in each of them, and the same as with --model mteb:NAME. The
+keyword arguments of a task are flags of its evaluation: `data` (paper unless given), `limit`, `bootstrap`, `top_k`,
+`threshold`, `detectors`. `baseline` is `own` or a number, because BeaverTails would have to come from the hub.
+
+A result's main score is the task's headline; `low` and `high` are of its 95 % interval, and `better` is the direction.
+`metrics` lists all numbers with their intervals, as a result file does. MTEB keeps results by task, whose name has the
+arguments, but not a file's content: after changing a file of your own, pass overwrite_strategy="always".
+"""
+
+import re
+
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import AbsTaskSTS
+from mteb.abstasks.abstask import AbsTask
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Detection.evaluate import TASK as DETECTION
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils import config
+from utils.data import catalogue
+from utils.embed.embedder import Embedder
+from utils.encoders.mteb_encoder import OF_WRAPPER, MTEBEncoder
+from utils.evaluation.run import result_of
+from utils.evaluation.task import Task
+from utils.files import sha256_of
+from utils.schema import EncoderSpec, InputError, Metric, Result
+from utils.transfer import results as transfer
+
+CITATION = """@inproceedings{kim2024safeembed,
+  title = {Safe-Embed: Unveiling the Safety-Critical Knowledge of Sentence Encoders},
+  author = {Kim, Jinseok and Jung, Jaewon and Kim, Sangyeop and Park, Sohhyung and Cho, Sungzoon},
+  booktitle = {Proceedings of the 1st Workshop on Towards Knowledgeable Language Models (KnowLLM 2024)},
+  year = {2024},
+}"""
+
+
+def _metadata(task: Task, direction: str, dataset: dict[str, str], **more) -> TaskMetadata:
+    about = task.about
+    return TaskMetadata(
+        name=about.package.replace("_", ""),
+        description=f"{about.question} Main score: {about.metric}; {direction} is better.",
+        type="STS",
+        prompt=AbsTaskSTS.abstask_prompt,
+        reference="https://arxiv.org/abs/2407.06851",
+        dataset=dataset,
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score=about.headline,
+        domains=["Written", "Social"],
+        task_subtypes=[],
+        dialect=[],
+        bibtex_citation=CITATION,
+        **more,
+    )
+
+
+def _file(card: catalogue.DataCard) -> dict[str, str]:
+    return {"path": card.url, "revision": card.sha256}
+
+
+class SafetyTask(AbsTask):
+    """A task of this repository. flags: those of its evaluation. Raises InputError for a wrong value."""
+
+    abstask_prompt = AbsTaskSTS.abstask_prompt
+    task: Task
+
+    def __init__(self, seed: int = 42, **flags) -> None:
+        super().__init__(seed)
+        config.load_environment()
+        chosen = {"data": "paper", "baseline": "own", "seed": seed, **flags}
+        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+        self.settings = self.task.settings("evaluate", self.metadata.description, arguments)
+        if self.settings.baseline in ("auto", "paper", "beavertails"):
+            raise InputError(f"--baseline {self.settings.baseline}: a task of MTEB takes own or a number")
+        named = flags if seed == 42 else {**flags, "seed": seed}
+        if named:
+            said = ",".join(f"{name}={named[name]}" for name in sorted(named))
+            name = re.sub(r"[^\w=,.-]+", "_", f"{self.metadata.name}-{said}", flags=re.ASCII)
+            self.metadata = self.metadata.model_copy(update={"name": name})
+
+    def load_data(self, num_proc: int | None = None, **more) -> None:
+        """Finds, verifies and reads the task's own files; nothing comes from the hub unless a set is only there."""
+        if self.data_loaded:
+            return
+        self.evaluated, _ = self.task.load(self.settings.data, self.settings.limit)
+        self.task.check(self.evaluated, self.settings)
+        columns = {"id": self.evaluated.ids, "group": self.evaluated.groups, **self.evaluated.texts}
+        self.dataset = DatasetDict({"test": Dataset.from_dict(columns)})
+        self.data_loaded = True
+
+    def unload_data(self) -> None:
+        """Forgets the data, but not what the task's name says of them."""
+        metadata = self.metadata
+        super().unload_data()
+        self.metadata = metadata
+
+    def _evaluate_subset(
+        self, model, data_split, *, hf_split, hf_subset, encode_kwargs, prediction_folder=None, **more
+    ) -> dict:
+        name, revision = str(model.mteb_model_meta.name), str(model.mteb_model_meta.revision)
+        prompt = f"{OF_WRAPPER}MTEB for STS)"
+        spec = EncoderSpec(name, name, "mteb", name, revision, dtype="auto", prompt=prompt)
+        encoder = MTEBEncoder(model, spec, "cpu", self.metadata, hf_split, **encode_kwargs)
+        embedder = Embedder(spec, encoder=encoder)
+        result = result_of(self.task, self.settings, self.evaluated, embedder, lambda sentence: None)
+        if prediction_folder:
+            self._save_task_predictions(result.items, model, prediction_folder, hf_split, hf_subset)
+        main = self.main_metric(result)
+        return {
+            self.metadata.main_score: main.value,
+            "low": main.low,
+            "high": main.high,
+            "better": main.better,
+            "metrics": [{key: cell for key, cell in vars(m).items() if cell is not None} for m in result.metrics],
+        }
+
+    def main_metric(self, result: Result) -> Metric:
+        """The number that ranks encoders."""
+        return result.metric(self.task.about.headline, "average")
+
+    def _calculate_descriptive_statistics_from_split(self, split: str, **more) -> dict:
+        return {"num_samples": len(self.evaluated)}
+
+
+class SafetyChallenging(SafetyTask):
+    """Pairs of an unsafe prompt and a safe one that shares its words."""
+
+    task = CHALLENGING
+    metadata = _metadata(
+        CHALLENGING,
+        "lower",
+        _file(catalogue.CHALLENGING),
+        category="t2t",
+        date=("2023-08-01", "2024-07-31"),
+        license="not specified",
+        annotations_creators="expert-annotated",
+        sample_creation="created",
+    )
+
+
+class SafetyContrast(SafetyTask):
+    """Unsafe prompts and five safe edits of each."""
+
+    task = CONTRAST
+    metadata = _metadata(
+        CONTRAST,
+        "lower",
+        _file(catalogue.CONTRAST),
+        category="t2t",
+        date=("2023-08-01", "2024-07-31"),
+        license="not specified",
+        annotations_creators="LM-generated",
+        sample_creation="multiple",
+    )
+
+
+class SafetyTaxonomy(SafetyTask):
+    """Unsafe prompts in categories of harm."""
+
+    task = TAXONOMY
+    metadata = _metadata(
+        TAXONOMY,
+        "higher",
+        _file(catalogue.DO_NOT_ANSWER),
+        category="t2c",
+        date=("2023-08-01", "2023-09-30"),
+        license="apache-2.0",
+        annotations_creators="LM-generated and reviewed",
+        sample_creation="LM-generated and verified",
+    )
+
+
+class SafetyDetection(SafetyTask):
+    """Labelled sets, with detectors that are trained on one or all and tested on another one."""
+
+    task = DETECTION
+    metadata = _metadata(
+        DETECTION,
+        "higher",
+        {"path": "Safety_Detection", "revision": sha256_of(config.ROOT / "utils/data/labelled_sets.toml")},
+        category="t2c",
+        date=("2023-08-01", "2024-12-31"),
+        license="multiple",
+        annotations_creators="human-annotated",
+        sample_creation="multiple",
+    )
+
+    def main_metric(self, result: Result) -> Metric:
+        """The mean area of the headline detector across sets; the one within its set if there are none across."""
+        name = transfer.metric_of("auroc", transfer.headline_kind(result))
+        places = (transfer.ACROSS, transfer.OTHERS, transfer.ORDINARY, transfer.WITHIN)
+        return next(filter(None, (result.metric(name, place) for place in places)))
+
+
+TASKS = (SafetyChallenging, SafetyContrast, SafetyTaxonomy, SafetyDetection)
