@@ -14,10 +14,13 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 MISSING = {
     "contrast_set": (["--concurrency", "0"], "--concurrency 0: give a whole number of at least 1"),
     "corpus": ([], "Ray, one of the three that are measured, is missing: pip install -r requirements-ray.txt"),
+    "detection": ([], "Safety_Detection.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "gpu_encode": ([], "--device cuda: this machine has 0 CUDA GPUs; --device cpu --tiny tries the script"),
     "killed_runs": ([], "Safety_Contrast.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "naive": (["pairs", "nowhere"], "average_similarity.json: no such file; benchmarks/tasks.py runs all steps"),
     "neighbors": ([], "faiss, which ours is measured against, is missing: pip install -r requirements-bench.txt"),
+    "score": (["--rows", "many"], "--rows many: give a whole number of at least 1"),
+    "serve": ([], "FastAPI, which the server needs, is missing: pip install -r requirements-serve.txt"),
     "tasks": ([], "xstest_aug.csv: "),
     "taxonomy_memory": (["--prompts", "many"], "--prompts many: give a whole number of at least 24"),
 }
@@ -26,7 +29,7 @@ OFFLINE = "http://127.0.0.1:9"  # nobody listens there
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """The program without data, and a Python without faiss and Ray, a network and a GPU."""
+    """The program without data, and a Python without faiss, Ray and FastAPI, a network and a GPU."""
     root = tmp_path_factory.mktemp("bare")
     for folder in ("benchmarks", "utils", *(path.name for path in ROOT.glob("Safety_*"))):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,7 +38,9 @@ def bare(tmp_path_factory):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     without = root / "without"
     without.mkdir()
-    (without / "sitecustomize.py").write_text('import sys\nsys.modules["faiss"] = sys.modules["ray"] = None\n')
+    (without / "sitecustomize.py").write_text(
+        'import sys\nsys.modules.update(dict.fromkeys(["faiss", "ray", "fastapi"]))\n'
+    )
     environment = {**os.environ, "PYTHONPATH": str(without), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     environment |= {"HTTPS_PROXY": OFFLINE, "HTTP_PROXY": OFFLINE, "https_proxy": OFFLINE, "http_proxy": OFFLINE}
     environment |= {"SAFE_EMBED_CACHE_DIR": str(root / "cache"), "SAFE_EMBED_DATA_DIR": ""}
@@ -77,6 +82,7 @@ def test_help_and_what_is_missing(bare, script):
         ("killed_runs", ["--kills", "0"], "--kills 0: give a whole number"),
         ("naive", ["nothing", "here"], "give a step and a folder (see --help)"),
         ("neighbors", ["--sizes", "10"], "--sizes 10: give a whole number of at least 52"),
+        ("serve", ["--sizes", "1,x"], "--sizes x: give a whole number of at least 1"),
         ("tasks", ["--data", "mine.csv"], "--data mine.csv: give paper or sample"),
         ("tasks", ["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     ],
