@@ -1,13 +1,14 @@
 """The results that come with the program, shown beside a user's own on the same data."""
 
+import textwrap
 from collections.abc import Sequence
 
 from utils import config
-from utils.results.likeness import refuse_unlike
+from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.result_file import read_with_items
 from utils.results.signature import signature
 from utils.schema import InputError, Result
-from utils.tables import blocks, with_interval
+from utils.tables import WIDTH, blocks, with_interval
 from utils.tasks import OF_ITEMS
 
 FOLDER = "reference_results"
@@ -36,14 +37,16 @@ def reference_table(done: Sequence[Result]) -> str:
     others = references(done)
     if not others:
         return ""
-    metric = OF_ITEMS[done[0].task].headline
-    results = [result for result in (*done, *others) if result.metric(metric, "average")]
+    metric, names = OF_ITEMS[done[0].task].headline, {result.encoder.name for result in others}
+    brought, note = of_one_kind([*done, *others])
+    results = [result for result in brought if result.metric(metric, "average")]
     better = results[0].metric(metric, "average").better
     results.sort(key=lambda result: result.value(metric, "average"), reverse=better == "higher")
     columns = [
         [("average", [with_interval(result.metric(metric, "average")) for result in results])],
-        [("from", [FOLDER if result in others else "this run" for result in results])],
+        [("from", [FOLDER if result.encoder.name in names else "this run" for result in results])],
     ]
     title = f"{OF_ITEMS[done[0].task].metric} beside reference results, {better} is better"
     table = blocks([("encoder", [result.encoder.label for result in results])], columns)
-    return "\n".join([title, "", table, "", *(signature(result) for result in others)])
+    lines = [title, "", table, "", *(textwrap.wrap(note, WIDTH)), *(signature(result) for result in others)]
+    return "\n".join(lines)
