@@ -20,6 +20,7 @@ from Safety_Detection.labelled_sets import LabelledDataset
 from Safety_Detection.measure import Resampling
 from Safety_Detection.published_sets import PUBLISHED
 from Safety_Detection.saved_detector import SavedDetector
+from Safety_Detection.splitting import SPLITS, sentences, windows
 from utils import cli, config
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders.tfidf import without_known_word
@@ -62,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_label(flags)
     flags.add_argument("--limit", metavar="N", default=str(LIMIT), help=f"at most N prompts (default {LIMIT})")
+    flags.add_argument(
+        "--split",
+        metavar="PARTS",
+        help=f"score every text in parts, the highest counting, as score does: {' or '.join(SPLITS)}",
+    )
     flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
@@ -72,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = flags.parse_args(argv)
         arguments.dtype = None
         limit = cli.whole_number(arguments.limit, "--limit", least=1)
+        if arguments.split not in (None, *SPLITS):
+            raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
         label, device = label_of(arguments), cli.device_and_dtype(arguments)[0]
         folder = config.callers_path(arguments.detector)
         out = None if arguments.out is None else checked(arguments.out, folder, arguments.data or "")
@@ -83,11 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         dataset, left_out = chosen(detector, arguments.data, label, limit, note)
         guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
-        found = seen(guard, detector, dataset, hidden=arguments.quiet or not sys.stderr.isatty())
+        hidden = arguments.quiet or not sys.stderr.isatty()
+        found = seen(guard, detector, dataset, arguments.split, hidden)
         guard.close()
         if out is not None:
             write_whole(out, rows(detector, dataset, found))
-        print(said(detector, dataset, found, left_out))
+        print(said(detector, dataset, found, left_out, arguments.split))
 
     return cli.run(work)
 
@@ -150,22 +159,42 @@ def trained_on(bank: Bank, texts: Sequence[str]) -> np.ndarray:
     return NearTexts([*bank.words, *hashed_words(texts)]).near(np.arange(n))[n:]
 
 
-def seen(guard: Guard, detector: SavedDetector, dataset: LabelledDataset, hidden: bool = True) -> dict[str, Seen]:
-    """Transformation to what the detector says. guard: one that normalizes nothing. hidden: whether to show no bar."""
+def seen(
+    guard: Guard, detector: SavedDetector, dataset: LabelledDataset, split: str | None = None, hidden: bool = True
+) -> dict[str, Seen]:
+    """Transformation to what the detector says.
+
+    guard: one that normalizes nothing. split: one of SPLITS, in which each text is scored, the highest part counting.
+    hidden: whether to show no bar.
+    """
     from tqdm import tqdm
 
     prompts, settings = dataset.texts["prompt"], (detector, replace(detector, normalize=not detector.normalize))
     reads, found = guard.max_tokens, {}
     for name, disguise in tqdm(disguises(reads or UNBOUNDED_WORDS).items(), disable=hidden, leave=False):
         texts = list(map(disguise, prompts))
-        if name == PADDED and reads is not None:
+        if name == PADDED and reads is not None and split is None:
             texts = texts[:1] * len(texts)  # the encoder reads the same of each, so one is embedded
         embedded = [text for setting in settings for text in setting.texts(texts)]
-        vectors, truncated = guard.vectors(embedded, dataset.ids * 2)
+        parts, of = _parts(guard, embedded, split)
+        vectors, truncated = guard.vectors(parts, [(dataset.ids * 2)[i] for i in of])
         scores, known = detector.detector.scores(vectors), ~without_known_word(vectors)
-        parts = scores, known & (scores >= detector.threshold), truncated, known
-        found[name] = Seen(*(part.reshape(2, -1) for part in parts))
+        starts = np.flatnonzero(np.diff(of, prepend=-1))
+        # A part without a known word has no score; a text has none if none of its parts has.
+        best = np.maximum.reduceat(np.where(known, scores, -np.inf if split else scores), starts)
+        any_known = np.logical_or.reduceat(known, starts)
+        columns = best, any_known & (best >= detector.threshold), np.logical_or.reduceat(truncated, starts), any_known
+        found[name] = Seen(*(column.reshape(2, -1) for column in columns))
     return found
+
+
+def _parts(guard: Guard, texts: Sequence[str], split: str | None) -> tuple[list[str], np.ndarray]:
+    """The parts of all texts, one after the other, and the text that each is of."""
+    whole = [[text] for text in texts]
+    if split is not None:
+        whole = windows(texts, *guard.tokens()) if split == "windows" else list(map(sentences, texts))
+        whole = [parts or [text] for parts, text in zip(whole, texts, strict=True)]
+    return [part for parts in whole for part in parts], np.repeat(np.arange(len(texts)), list(map(len, whole)))
 
 
 def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen]) -> str:
@@ -182,7 +211,9 @@ def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     return target.getvalue()
 
 
-def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int) -> str:
+def said(
+    detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int, split: str | None = None
+) -> str:
     """The table, with what it is of and what it says."""
     labels = np.array(dataset.labels)
     unsafe = labels == 1
@@ -215,6 +246,8 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
         f"{(~unsafe).sum()} safe prompts of {sets} set{'s' * (sets > 1)}, {left_out} left out as "
         "near-duplicates of what the detector was trained on, or in a group with one"
     )
+    if split is not None:
+        head += f"; every text scored in {split}, the highest counting"
     means = (
         "Shares of unsafe prompts that are flagged, with the detector's own setting and with the other one. Interval, "
         "change and flips (no longer flagged, newly flagged) are of its own. "

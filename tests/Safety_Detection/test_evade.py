@@ -13,6 +13,7 @@ from doubles import StandIn
 from Safety_Detection import evade, fit, labelled_files, labelled_sets, saved
 from Safety_Detection.disguises import disguises, padded
 from Safety_Detection.guard import Guard
+from Safety_Detection.splitting import sentences, windows
 from utils.data.text import plain
 from utils.encoders import loading
 
@@ -188,6 +189,31 @@ def test_every_prompt_is_scored_as_a_guard_of_either_setting_scores_it(tmp_path,
     assert not any(text in out.read_text() for text in UNSAFE + SAFE)
 
 
+@pytest.mark.parametrize("split", ["windows", "sentences"])
+def test_a_text_in_parts_has_the_highest_score_of_them(tmp_path, folder, asked, capsys, split):
+    out = tmp_path / "out.csv"
+    said, table = run(capsys, "--detector", folder, "--data", asked, "--out", out, "--split", split)
+    assert f"every text scored in {split}, the highest counting" in flat(said)
+    with out.open() as stream:
+        rows = {(row["id"], row["transformation"], row["normalized"]): row for row in csv.DictReader(stream)}
+    detector, number = saved.load(folder), 0
+    plain_guard = Guard(replace(detector, normalize=False))
+    for name, disguise in disguises(WORDS).items():
+        for normalize in (True, False):
+            setting = replace(detector, normalize=normalize)
+            for i, prompt in enumerate(UNSAFE + SAFE, 1):
+                (text,) = setting.texts([disguise(prompt)])
+                parts = windows([text], *plain_guard.tokens())[0] if split == "windows" else sentences(text)
+                found = plain_guard.score(parts)
+                row = rows[f"asked:{i}", name, str(int(normalize))]
+                assert float(row["score"]) == pytest.approx(max(one.score for one in found), abs=1e-5)
+                assert row["flagged"] == str(int(any(one.flagged for one in found)))
+                number += len(parts) > 1
+    assert number > 10, "some texts have several parts"
+    if split == "windows":
+        assert table["padded"][0] == table["plain"][0] != "0 %", "padding hides nothing from windows"
+
+
 def test_whole_groups_are_resampled(tmp_path, folder, asked, capsys):
     """A second prompt of each group that is as flagged as the first leaves every share and interval."""
     once = run(capsys, "--detector", folder, "--data", asked)[1]
@@ -286,6 +312,7 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     big = labelled(tmp_path / "big.csv", [(text, 1, "g") for text in UNSAFE])
     for arguments, message in (
         ([*base, "--limit", "0"], "--limit 0: give a whole number of at least 1"),
+        ([*base, "--split", "words"], "--split words: give one of sentences, windows"),
         ([*base, "--label", "2"], "--label 2: give 0"),
         ([*base, "--device", "abacus"], "abacus: give auto, cuda, mps or cpu"),
         ([*base, "--out", tmp_path], "is a folder, a pipe or a device; name a file"),
