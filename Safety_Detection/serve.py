@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
     flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
     for name, default, what in (
-        ("max-batch", 64, "texts embedded together at most"),
+        ("max-batch", 256, "texts embedded together at most"),
         ("max-wait-ms", 5, "milliseconds that a text waits for others at most"),
         ("queue", 1024, "texts that wait at most; a request beyond that gets 503"),
         ("max-inputs", most.inputs, "texts of a request at most"),

@@ -55,7 +55,7 @@ def main() -> int:
     if importlib.util.find_spec("fastapi") is None:
         raise InputError("FastAPI, which the server needs, is missing: pip install -r requirements-serve.txt")
     from Safety_Detection.saved import load_detector
-    from Safety_Detection.score import Scorer
+    from Safety_Detection.scoring import Scorer
 
     chosen = random.Random(0)
     texts = [f"{' '.join(chosen.choices(WORDS, k=chosen.randint(3, 60)))} {i}" for i in range(count)]
@@ -63,14 +63,14 @@ def main() -> int:
         folder = scratch if settings.detector is None else config.callers_path(settings.detector)
         if settings.detector is None:
             finished("-m", "Safety_Detection.fit", "--data", "sample", "--out", scratch, "--quiet")
-        scorer = Scorer(load_detector(folder))
-        by_score(scorer, texts[:CROWD])  # threads started
+        guard = load_detector(folder)
+        by_score(Scorer(guard), texts[:CROWD])  # threads started
         print("clients  texts each  score texts/s  texts/s  ratio  CPU ratio  median s   95 % s    apart", flush=True)
         furthest, lost = 0.0, 0
         with served(folder, "--max-inputs", str(max(sizes))) as (port, process):
             for number in clients:
                 for size in sizes:
-                    expected, alone, spent = by_score(scorer, texts)
+                    expected, alone, spent = by_score(Scorer(guard), texts)  # a scorer embeds a text once
                     before = sum(process.cpu_times()[:2])
                     parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
                     answers, seconds = asked(port, texts, parts, number)
@@ -100,11 +100,11 @@ def main() -> int:
 
 def by_score(scorer, texts: list[str]) -> tuple[np.ndarray, float, float]:
     """The scores of texts, texts per second, and seconds of the processor."""
-    from Safety_Detection.score import BATCH, Line
+    from Safety_Detection.scoring import Line
 
     lines = [Line(i, i, prompt=text) for i, text in enumerate(texts, 1)]
     start, before = time.perf_counter(), time.process_time()
-    rows = [row for at in range(0, len(lines), BATCH) for row in scorer.score(lines[at : at + BATCH])]
+    rows = [row for batch in scorer.score(lines) for row in batch]
     seconds, spent = time.perf_counter() - start, time.process_time() - before
     return np.array([row[3] for row in rows]), len(texts) / seconds, spent
 
