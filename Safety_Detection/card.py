@@ -139,7 +139,7 @@ def sentences(saved: SavedDetector) -> list[str]:
         f"{trained['unsafe']} of them unsafe, of {len(trained['sets'])} sets: {', '.join(trained['sets'])}.",
         f"A score is {MEANING[kind]}. Scores of another kind, encoder or fit are on another scale.",
         "Held out are the prompts it was fitted on, each by a detector that has seen none of its "
-        f"{'family' if len(trained['families']) > 1 else 'group'}; sets weigh by the square root of their size. "
+        f"{about['chosen_for']['held_out_by']}; sets weigh by the square root of their size. "
         "Brackets are 95 % intervals.",
         f"The {card['safe_groups']} groups of safe prompts, which by their weights show as much as "
         f"{card['effective_safe_groups']} of equal weight, can't show a rate of false alarms below "

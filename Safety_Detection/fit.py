@@ -194,7 +194,7 @@ def said(made: SavedDetector, folder: str) -> str:
     """What a user should know of a detector before using it."""
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
     sets, families = (len(made.about["trained_on"][name]) for name in ("sets", "families"))
-    held = f"{families} families held out in turn" if families > 1 else "held out"
+    held = f"{families} families held out in turn" if home["held_out_by"] == "family" else "held out by groups"
     lines = [
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts of "
         f"{sets} set{'s' * (sets > 1)}",

@@ -143,6 +143,7 @@ def about(fit: Fit, dataset: LabelledDataset) -> dict:
         },
         "chosen_for": {
             "false_positive_rate": fit.rate,
+            "held_out_by": "family" if isinstance(trial.sides[ALL].inner[0], frozenset) else "group",
             "auroc": float(dm.auroc(dm.curve(labels, done.held_out))),
             "false_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 0)),
             "true_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 1)),

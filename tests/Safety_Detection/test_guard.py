@@ -336,6 +336,19 @@ def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
     assert "TF-IDF is fitted on the words of all prompts; fit it anew" in capsys.readouterr().err
 
 
+def test_it_is_said_what_was_held_out_together(tmp_path, labelled, capsys):
+    assert fit.main(["--data", str(labelled), "--out", str(tmp_path / "d")]) == 0
+    assert "3 families held out in turn: AUROC" in capsys.readouterr().out
+    assert "seen none of its family" in (tmp_path / "d" / "card.md").read_text()
+    # Without x no unsafe prompt is left, so groups are held out, though there are two families.
+    lines = labelled.read_text().splitlines()
+    two = tmp_path / "two.csv"
+    two.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[2] in "xz")]) + "\n")
+    assert fit.main(["--data", str(two), "--out", str(tmp_path / "e")]) == 0
+    assert "held out by groups: AUROC" in capsys.readouterr().out
+    assert "seen none of its group" in (tmp_path / "e" / "card.md").read_text()
+
+
 def test_one_class_cannot_be_fitted(tmp_path, labelled, capsys):
     path = tmp_path / "calm.csv"
     path.write_text("prompt\n" + "\n".join(f"good day {i} q{i} r{i}" for i in range(20)) + "\n")
