@@ -28,7 +28,7 @@ class StandIn:
         pass
 
 
-def written(out, name, values, task="safety_challenging", metric="normalized_similarity", **more):
+def written(out, name, values, task="safety_challenging", metric="normalized_similarity", groups=GROUPS, **more):
     """A result file of a made-up encoder with these per-item scores."""
     info = EncoderInfo(name, name.upper(), "made up", "1", 3, "float32", None, "", "torch", name)
     settings = {
@@ -42,8 +42,9 @@ def written(out, name, values, task="safety_challenging", metric="normalized_sim
         task=task, created="2026-01-01T00:00:00+00:00", seconds=0.1, encoder=info, dataset_name="made-up",
         dataset_files=(DataFile("x.csv", "0" * 64, len(values)),), dataset_items=len(values), settings=settings,
         embedding=EmbeddingStats(1, 1, 1, 0, 0.0),
-        metrics=tuple(summary.summarise(metric, values, GROUPS, ["a", "b"], "lower", resamples=1000)), environment={},
-        items={"id": [f"i{k}" for k in range(len(values))], "type": GROUPS, metric: list(values)},
+        metrics=tuple(summary.summarise(metric, values, groups, sorted(set(groups)), "lower", resamples=1000)),
+        environment={},
+        items={"id": [f"i{k}" for k in range(len(values))], "type": groups, metric: list(values)},
     )  # fmt: skip
     return result_file.write_result(replace(result, **more), out)
 

@@ -5,7 +5,7 @@ import pytest
 from utils import tables
 from utils.compare.paired import Cell, Comparison
 from utils.compare.rendered import rendered
-from utils.schema import Metric
+from utils.schema import Metric, PValue
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import Difference
 
@@ -42,7 +42,7 @@ def test_a_value_with_its_interval():
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_a_comparison_of_equals_prints_no_signed_zero(form):
     metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
-    cells = [Cell("average", "one", metric), Cell("average", "two", metric, -0.0004, 0.004, 1.0)]
+    cells = [Cell("average", "one", metric), Cell("average", "two", metric, -0.0004, 0.004, PValue(1.0))]
     labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
     comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
     text = rendered(comparison, form).replace("$", "")
@@ -53,5 +53,5 @@ def test_a_comparison_of_equals_prints_no_signed_zero(form):
 def test_equal_detectors_print_no_signed_zero(monkeypatch):
     monkeypatch.setattr(transfer_tables, "trains_of", lambda result: ["a"])
     monkeypatch.setattr(transfer_tables, "sets_of", lambda result: ["a"])
-    text = transfer_tables.differences_table([Difference("a -> a", "one", "two", -0.0004, 1.0)], None)
+    text = transfer_tables.differences_table([Difference("a -> a", "one", "two", -0.0004, PValue(1.0))], None)
     assert text.splitlines()[-1].split() == ["a", "0.000", "(1.000)"]

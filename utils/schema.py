@@ -236,6 +236,14 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class PValue:
+    """A p-value, in (0, 1]. least: whether so many items, or draws, can give no smaller one."""
+
+    value: float
+    least: bool = False
+
+
+@dataclass(frozen=True)
 class Result:
     """One encoder on one task: the content of a result file (DESIGN.md, section 6).
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
 
-from utils.schema import Metric
+from utils.schema import Metric, PValue
 
 WIDTH = 80
 
@@ -23,11 +23,13 @@ def signed(value: float | None, decimals: int = 3) -> str:
     return text if float(text) else text[1:]
 
 
-def p_text(p: float | None) -> str:
-    """A p-value to three decimals, never 0."""
+def p_text(p: PValue | None) -> str:
+    """A p-value to three decimals, never 0; with ≤ if the items or draws of its test can give no smaller one."""
     if p is None:
         return "-"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p.value < 0.001:
+        return "<0.001"
+    return f"{'≤' if p.least and p.value < 1 else ''}{p.value:.3f}"
 
 
 def markdown_text(text: str) -> str:

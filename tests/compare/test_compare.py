@@ -14,8 +14,9 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import tables
 from utils.compare import __main__ as compare_main
+from utils.compare import paired
 from utils.evaluation import run as evaluation_run
-from utils.schema import DataFile, EncoderInfo, Metric
+from utils.schema import DataFile, EncoderInfo, Metric, PValue
 from utils.tables import p_text
 from utils.transfer import differences
 
@@ -346,4 +347,53 @@ def test_detectors_that_cannot_be_compared(detectors, capsys):
 
 
 def test_p_values_are_never_printed_as_nought():
-    assert [p_text(p) for p in (None, 0.00004, 0.0123, 1.0)] == ["-", "<0.001", "0.012", "1.000"]
+    p_values = (PValue(0.00004), PValue(0.0123), PValue(1.0), PValue(0.00004, True), PValue(0.0123, True))
+    assert [*map(p_text, p_values)] == ["<0.001", "0.012", "1.000", "<0.001", "≤0.012"]
+    assert p_text(None) == "-"
+
+
+def test_the_average_and_overall_of_types_of_one_size_are_one_test(tmp_path, capsys):
+    """Their p-values were corrected over different families, and differed beside the same difference."""
+    generator, groups = np.random.default_rng(2), ["a"] * 10 + ["b"] * 10 + ["c"] * 10
+    values = generator.random(30)
+    written(tmp_path, "one", values, groups=groups)
+    written(tmp_path, "two", values + generator.normal(0.06, 0.2, 30), groups=groups)
+    rows = {r["group"]: r for r in table(capsys, "one", "two", "--out", tmp_path) if r["encoder"] == "two"}
+    assert rows["overall"]["p_holm"] == rows["average"]["p_holm"] and float(rows["average"]["p_holm"]) < 1
+    # Only a, b and c are left to correct over: the least of their exact p-values counts three times.
+    items = {name: np.array(list(csv.DictReader(path.open())), dtype=object) for name, path in (
+        (name, tmp_path / "made-up" / "safety_challenging" / f"{name}.items.csv") for name in ("one", "two")
+    )}  # fmt: skip
+    scores = {name: np.array([float(row["normalized_similarity"]) for row in its]) for name, its in items.items()}
+    gaps = (scores["two"] - scores["one"]).reshape(3, 10)
+    exact = [
+        stats.permutation_test((gap,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True).pvalue
+        for gap in gaps
+    ]
+    assert min(float(rows[group]["p_holm"]) for group in "abc") == pytest.approx(min(1, 3 * min(exact)))
+    assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
+    assert "'overall' is the same mean as 'average', and one test with it" in capsys.readouterr().out
+
+
+def test_the_least_p_that_few_items_can_give_has_a_sign(tmp_path, capsys):
+    # Five items in each group: 2 of the 2^5 choices of signs at the least, twice that after Holm's correction.
+    groups = ["a"] * 5 + ["b"] * 5
+    written(tmp_path, "one", np.linspace(0, 0.5, 10), groups=groups)
+    written(tmp_path, "two", np.linspace(0.2, 0.8, 10), groups=groups)
+    rows = {r["group"]: r for r in table(capsys, "one", "two", "--out", tmp_path) if r["encoder"] == "two"}
+    assert float(rows["a"]["p_holm"]) == 2 * 2 / 32
+    assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("≤0.125") == 2 and "≤: the test can give no smaller p" in said
+    written(tmp_path, "two", [*np.linspace(0.2, 0.5, 9), 0], groups=groups)  # one difference of another sign
+    assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("≤0.") == 1, "of a only"
+
+
+def test_signs_are_drawn_as_often_as_the_correction_needs(three, capsys, monkeypatch):
+    # Of 2 encoders in 3 groups and 3 pairs: 6 tests, and 60 flips for ten each; that of all items is the least.
+    monkeypatch.setattr(paired, "LEAST_FLIPS", 5)
+    monkeypatch.setattr(paired, "FLIPS_PER_TEST", 10)
+    rows = table(capsys, "one", "two", "three", "--out", three[0])
+    found = {(r["encoder"], r["group"]): float(r["p_holm"]) for r in rows if r["p_holm"]}
+    assert found["three", "average"] == pytest.approx(3 / 61)

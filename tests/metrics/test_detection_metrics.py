@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from utils.metrics import detection as dm
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples, resampled_p_value
+from utils.schema import PValue
 
 # Few distinct scores, so that ties are common; both classes are there.
 CASES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=30).filter(
@@ -174,9 +175,9 @@ def test_p_values_are_uniform_under_no_difference():
         parts = list(grouped_resamples(clusters, labels, 400, run))
         drawn = [np.concatenate([dm.auroc(dm.curve(labels, s, w)) for w in parts]) for s in (one, other)]
         difference = float(dm.auroc(dm.curve(labels, one)) - dm.auroc(dm.curve(labels, other)))
-        p.append(resampled_p_value(difference, drawn[0] - drawn[1]))
+        p.append(resampled_p_value(difference, drawn[0] - drawn[1]).value)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     # 300 runs at 5 % have a standard error of 1.3 points.
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.038)
-    assert resampled_p_value(0.0, np.zeros(99)) == 1.0
-    assert resampled_p_value(0.4, np.full(99, 0.4)) == 1 / 100
+    assert resampled_p_value(0.0, np.zeros(99)) == PValue(1.0, False)
+    assert resampled_p_value(0.4, np.full(99, 0.4)) == PValue(1 / 100, True)

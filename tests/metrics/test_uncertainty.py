@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from utils.metrics import uncertainty
-from utils.metrics.uncertainty import bootstrap_intervals, effect_size, holm, sign_flip_p_value
+from utils.metrics.uncertainty import bootstrap_intervals, effect_size, holm, sign_flip_p_values
+from utils.schema import PValue
+
+
+def p_value(differences, *arguments, **more):
+    """Of one test."""
+    [found] = sign_flip_p_values(np.array([differences]), *arguments, **more)
+    return found.value
 
 
 def coverage(draw, truth, strata, which, bounds=None, runs=2000, resamples=1000):
@@ -97,7 +104,7 @@ def test_the_exact_p_value_is_that_of_all_signs(differences):
         abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
         for signs in product([1, -1], repeat=len(differences))
     ]
-    assert sign_flip_p_value(np.array(differences)) == pytest.approx(sum(e >= observed for e in every) / len(every))
+    assert p_value(np.array(differences)) == pytest.approx(sum(e >= observed for e in every) / len(every))
 
 
 def test_the_drawn_p_value_is_scipys():
@@ -107,7 +114,7 @@ def test_the_drawn_p_value_is_scipys():
         (differences,), np.mean, permutation_type="samples", n_resamples=100_000, rng=1, vectorized=True
     ).pvalue
     # Both are drawn: at p of about 0.05 and 100,000 draws, the standard error of a difference is 0.001.
-    assert sign_flip_p_value(differences) == pytest.approx(reference, abs=0.004)
+    assert p_value(differences) == pytest.approx(reference, abs=0.004)
 
 
 def test_weights_make_the_mean_over_groups():
@@ -118,28 +125,50 @@ def test_weights_make_the_mean_over_groups():
         for signs in product([1, -1], repeat=4)
     ]
     expected = sum(e >= 1 - 1e-12 for e in every) / 16
-    assert sign_flip_p_value(differences, weights) == expected
+    assert p_value(differences, weights) == expected
 
 
 @pytest.mark.parametrize("n", [12, 25])
 def test_p_values_are_uniform_under_no_difference(n):
     generator = np.random.default_rng(3)
-    p = [sign_flip_p_value(generator.normal(0, 1, n), flips=999, seed=i) for i in range(400)]
+    p = [p_value(generator.normal(0, 1, n), flips=999, seed=i) for i in range(400)]
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.033), "three standard errors"
 
 
 def test_no_difference_at_all_has_p_one():
-    assert sign_flip_p_value(np.zeros(30)) == 1.0
+    assert p_value(np.zeros(30)) == 1.0
+
+
+def test_tests_that_share_the_choices_of_signs_have_the_p_values_that_each_has_alone():
+    differences = np.random.default_rng(5).normal(0.2, 1, (7, 30))
+    together = sign_flip_p_values(differences, flips=5000)
+    assert [one.value for one in together] == [p_value(one, flips=5000) for one in differences]
+
+
+def test_which_p_values_are_the_least_that_a_test_can_give():
+    # All of one sign: only that choice and its opposite are as extreme, 2 of 2^5. Each zero doubles both.
+    alike = sign_flip_p_values(np.array([[1.0, 2, 3, 4, 5], [0, 0, 3, 4, 5], [-1, 2, 3, 4, 5]]))
+    assert alike == [PValue(2 / 32, True), PValue(8 / 32, True), PValue(4 / 32, False)]
+    # With one item, or without a difference, no choice is less extreme.
+    assert sign_flip_p_values(np.array([[1.0]])) == sign_flip_p_values(np.zeros((1, 5))) == [PValue(1.0, False)]
+    # Of 40 items of one sign no drawn choice is as extreme as the observed one, which counts itself.
+    drawn = sign_flip_p_values(np.array([np.ones(40), np.tile([1.0, -1.0], 20)]), flips=999)
+    assert drawn == [PValue(1 / 1000, True), PValue(1.0, False)]
+
+
+def corrected(p_values):
+    return [one.value for one in holm(list(map(PValue, p_values)))]
 
 
 def test_holm_by_hand():
     # Sorted 0.01, 0.02, 0.04: times 3, 2, 1 = 0.03, 0.04, 0.04; none below the one before.
-    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert corrected([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     # 0.03 x 2 = 0.06, 0.04 x 1 = 0.04, raised to 0.06; 0.9 x 2 is cut to 1.
-    assert holm([0.03, 0.04]) == pytest.approx([0.06, 0.06])
-    assert holm([0.9, 0.95]) == [1, 1]
-    assert holm([]) == []
+    assert corrected([0.03, 0.04]) == pytest.approx([0.06, 0.06])
+    assert corrected([0.9, 0.95]) == [1, 1]
+    assert corrected([]) == []
+    assert holm([PValue(0.01, True), PValue(0.02)]) == [PValue(0.02, True), PValue(0.02, False)]
 
 
 def test_effect_size_by_hand():

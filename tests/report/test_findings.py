@@ -11,7 +11,7 @@ from utils.compare import paired
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report import findings
 from utils.results.result_file import read_result, read_with_items
-from utils.schema import EmbeddingStats, EncoderInfo, Metric, Result
+from utils.schema import EmbeddingStats, EncoderInfo, Metric, PValue, Result
 
 OVERLAPS = tuple(OVERLAP_BINS)
 
@@ -36,7 +36,7 @@ def taxonomy(value, name="model", low=0.6, high=0.7):
 
 def against(reference, other, p, ranks=None):
     """A comparison of `other` with `reference`."""
-    metric = tasks.TASKS[other.task].headline
+    metric, p = tasks.TASKS[other.task].headline, PValue(p)
     cells = [
         paired.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
         paired.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, p),
@@ -187,7 +187,7 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
                     f"{metric[key]:.3f}" for key in ("value", "low", "high", "chance") if metric.get(key) is not None
                 }
         known |= {f"{abs(cell.difference):.3f}" for cell in comparison.cells if cell.difference is not None}
-        known |= {f"{p:.3f}" for p in comparison.average_p.values()} | {"0.001"}
+        known |= {f"{p.value:.3f}" for p in comparison.average_p.values()} | {"0.001"}
         numbers = re.findall(r"\d\.\d{3}", said)
         assert len(numbers) >= 5 and set(numbers) <= known, set(numbers) - known
 

@@ -3,27 +3,32 @@
 Reads result files and the items beside them; computes no embedding.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_value
+from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_values
 from utils.results.find import named, told_apart
 from utils.results.likeness import refuse_unlike, side_by_side
 from utils.results.result_file import read_result, read_with_items
-from utils.schema import InputError, Metric, Result
+from utils.schema import InputError, Metric, PValue, Result
 from utils.tasks import DETECTION, TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
 from utils.transfer.guards import on_same_prompts
 
-FLIPS = 20_000
+# Flips of a test: at least LEAST_FLIPS, and enough for the least p-value to be at most 0.005 after Holm's correction.
+LEAST_FLIPS, FLIPS_PER_TEST = 20_000, 200
 ALPHA = 0.05
 # The means of detection that rank encoders: the first of them that there is.
 RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
+
+Pair = tuple[str, str]
+# The difference of two encoders, its effect size, if there is one, and its p-value.
+Tested = tuple[float, float | None, PValue]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Cell:
     """The score of one encoder on one group, and its difference from the reference on the same items.
 
     difference, effect_size, p: None for the reference itself. For averages, p is corrected by Holm over all pairs of
-    encoders, as are the ranks; for other groups, over all other differences from the reference.
+    encoders, as are the ranks; for other groups, over all other differences from the reference. Groups of the same mean
+    are one test: `overall` is the average if all types have the same number of items.
     """
 
     group: str
@@ -47,7 +53,7 @@ class Cell:
     metric: Metric
     difference: float | None = None
     effect_size: float | None = None
-    p: float | None = None
+    p: PValue | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Comparison:
     ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
     test of their averages.
     average_p: the p-values of that test, Holm-corrected, by pair of encoders in the order of `labels`.
+    same: the groups that are the same mean as an earlier one, to that group.
     note: a further sentence under the table.
     """
 
@@ -67,8 +74,9 @@ class Comparison:
     labels: dict[str, str]
     cells: list[Cell]
     ranks: dict[str, int]
-    average_p: dict[tuple[str, str], float]
+    average_p: dict[tuple[str, str], PValue]
     ranked_by: str = "average"
+    same: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -85,16 +93,29 @@ def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 4
     first = scores[0]
     groups = np.array(list(first.result.items.values())[1], dtype=object)
     values = {name: np.array(by_name[name].values) for name in names}
-    shown = [m.group for m in first.result.metrics if m.metric == metric and _weights(groups, m.group) is not None]
+    weights = {m.group: _weights(groups, m.group) for m in first.result.metrics if m.metric == metric}
+    weights = {group: its for group, its in weights.items() if its is not None}
+    shown = list(weights)
+    same = _equal({group: its.round(15).tobytes() for group, its in weights.items()}, "average")
+    n = len(scores)
+    tests = max((len(shown) - len(same) - 1) * (n - 1), n * (n - 1) // 2)
+    flips = max(LEAST_FLIPS, FLIPS_PER_TEST * tests)
 
-    def test(one: str, other: str, group: str) -> tuple[float, float, float]:
-        weights = _weights(groups, group)
-        chosen = weights > 0
-        differences = values[one][chosen] - values[other][chosen]
-        p = sign_flip_p_value(differences, weights[chosen], FLIPS, seed)
-        return float(differences @ weights[chosen]), effect_size(differences), p
+    def test(group: str, pairs: Sequence[Pair]) -> list[Tested]:
+        its = weights[group]
+        chosen = its > 0
+        differences = np.array([(values[one] - values[other])[chosen] for one, other in pairs])
+        p_values = sign_flip_p_values(differences, its[chosen], flips, seed)
+        means = (differences @ its[chosen]).tolist()
+        return list(zip(means, map(effect_size, differences), p_values, strict=True))
 
-    return _compared(scores, metric, reference, shown, "average", test)
+    return _compared(scores, metric, reference, shown, "average", same, test)
+
+
+def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
+    """The groups whose numbers are those of `ranked_by` or of an earlier group, to that group."""
+    first: dict[Hashable, str] = {numbers[ranked_by]: ranked_by}
+    return {group: found for group, its in numbers.items() if (found := first.setdefault(its, group)) != group}
 
 
 def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
@@ -108,17 +129,22 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
     ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
     n = len(scores)
-    resamples = differences.resamples_for(max((len(groups) - 1) * (n - 1), n * (n - 1) // 2))
+    tests = max((len(groups) - 1) * (n - 1), n * (n - 1) // 2)
+    resamples = differences.resamples_for(tests)
     areas = differences.areas([(one.result, kind) for one in scores], resamples, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
     if any(transfer.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
         scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
 
-    def test(one: str, other: str, group: str) -> tuple[float, None, float]:
-        (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
-        return a - b, None, resampled_p_value(a - b, drawn - others)
+    def test(group: str, pairs: Sequence[Pair]) -> list[Tested]:
+        found = []
+        for one, other in pairs:
+            (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
+            found.append((a - b, None, resampled_p_value(a - b, drawn - others)))
+        return found
 
-    return _compared(scores, metric, reference, groups, ranked_by, test)
+    numbers = {group: tuple(of[group][1].tobytes() for of in areas) for group in groups}
+    return _compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test)
 
 
 def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
@@ -130,21 +156,28 @@ def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.n
 
 
 def _compared(
-    scores: Sequence[Scores], metric: str, reference: str, shown: Sequence[str], ranked_by: str, test: Callable
+    scores: Sequence[Scores],
+    metric: str,
+    reference: str,
+    shown: Sequence[str],
+    ranked_by: str,
+    same: dict[str, str],
+    test: Callable[[str, Sequence[Pair]], list[Tested]],
 ) -> Comparison:
-    """The comparison by `test`, which maps two encoders and a group to difference, effect size or None, and p-value."""
+    """The comparison by `test`, of a group and pairs of encoders. same: groups that are the same test as another."""
     first = scores[0]
     by_name = {one.result.encoder.name: one for one in scores}
     names = list(by_name)
     better = next(m.better for m in first.result.metrics if m.metric == metric)
-    others = [name for name in names if name != reference]
-    tested = {(name, group): test(name, reference, group) for name in others for group in shown}
-    secondary = [key for key in tested if key[1] != ranked_by]
+    others = [(name, reference) for name in names if name != reference]
+    tested = {(*pair, group): one for group in shown for pair, one in zip(others, test(group, others), strict=True)}
+    secondary = [key for key in tested if key[2] != ranked_by and key[2] not in same]
     corrected = dict(zip(secondary, holm([tested[key][2] for key in secondary]), strict=True))
-    pairs = {pair: test(*pair, ranked_by) for pair in combinations(names, 2)}
+    all_pairs = list(combinations(names, 2))
+    pairs = dict(zip(all_pairs, test(ranked_by, all_pairs), strict=True))
     average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
-    for name in others:
-        corrected[name, ranked_by] = next(p for pair, p in average_p.items() if set(pair) == {name, reference})
+    for pair in others:
+        corrected[(*pair, ranked_by)] = average_p[pair] if pair in average_p else average_p[pair[::-1]]
     cells = []
     for group in shown:
         for name in names:
@@ -152,11 +185,12 @@ def _compared(
             if name == reference:
                 cells.append(Cell(group, name, row))
             else:
-                difference, effect, _ = tested[name, group]
-                cells.append(Cell(group, name, row, difference, effect, corrected[name, group]))
+                difference, effect, _ = tested[name, reference, group]
+                p = corrected[name, reference, same.get(group, group)]
+                cells.append(Cell(group, name, row, difference, effect, p))
     worse_than = dict.fromkeys(names, 0)
     for pair, p in average_p.items():
-        if p <= ALPHA:
+        if p.value <= ALPHA:
             one_is_better = (pairs[pair][0] < 0) == (better == "lower")
             worse_than[pair[1] if one_is_better else pair[0]] += 1
     return Comparison(
@@ -169,6 +203,7 @@ def _compared(
         ranks={name: 1 + number for name, number in worse_than.items()},
         average_p=average_p,
         ranked_by=ranked_by,
+        same=same,
     )
 
 

@@ -28,6 +28,11 @@ def rendered(comparison: Comparison, form: str) -> str:
         "over all pairs of encoders, else over the other rows of the table\n"
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"
     )
+    note += "".join(
+        f"\n'{group}' is the same mean as '{its}', and one test with it" for group, its in comparison.same.items()
+    )
+    if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
+        note += "\n≤: the test can give no smaller p"
     if comparison.note:
         note += f"\n{comparison.note if form == 'markdown' else textwrap.fill(comparison.note, tables.WIDTH)}"
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == ranked}
@@ -84,7 +89,7 @@ def _csv(comparison: Comparison) -> str:
         writer.writerow(
             [comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, cell.metric.n,
              cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, cell.difference,
-             cell.effect_size, cell.p, rank]
+             cell.effect_size, None if cell.p is None else cell.p.value, rank]
         )  # fmt: skip
     return text.getvalue().rstrip("\n")
 

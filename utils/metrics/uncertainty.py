@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from utils.schema import PValue
+
 CONFIDENCE = 0.95
 # Up to so many items all sign flips are tried (2^16); beyond, they are drawn at random.
 EXACT_UP_TO = 16
@@ -166,42 +168,55 @@ def grouped_interval(
     return float(max(low, bounds[0])), float(min(high, bounds[1]))
 
 
-def resampled_p_value(difference: float, replicates: np.ndarray) -> float:
+def resampled_p_value(difference: float, replicates: np.ndarray) -> PValue:
     """Two-sided p-value that a paired difference is 0, from its values in resamples of the same items.
 
-    replicates: (resamples,). Returns a float in (0, 1]: the share of replicates at least as far from the difference as
-    it is from 0, the difference itself counted once.
+    replicates: (resamples,). The share of replicates at least as far from the difference as it is from 0, the
+    difference itself counted once.
     """
     distance = np.abs(np.asarray(replicates) - difference)
-    return float((1 + (distance >= abs(difference) - 1e-12).sum()) / (1 + len(distance)))
+    beyond = int((distance >= abs(difference) - 1e-12).sum())
+    return PValue((1 + beyond) / (1 + len(distance)), least=beyond == 0)
 
 
-def sign_flip_p_value(
+def sign_flip_p_values(
     differences: np.ndarray, weights: np.ndarray | None = None, flips: int = 100_000, seed: int = 42
-) -> float:
-    """Two-sided p-value of a paired permutation test that positive and negative differences are equally likely.
+) -> list[PValue]:
+    """Two-sided p-values of paired permutation tests that positive and negative differences are equally likely.
 
-    differences: n, one encoder's score of an item minus another's. weights: n, of each item in the mean (1/n
-    if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices of signs,
-    all of them up to 16 items, else `flips` drawn at random, the observed one among them.
-    Returns a float in (0, 1].
+    differences: (tests, n), one encoder's scores of n items minus another's, for each test. weights: n, of each item in
+    the mean (1/n if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices
+    of signs, all of them up to 16 items, else `flips` drawn at random, the observed one among them. The tests share
+    the choices.
     """
     differences = np.asarray(differences, dtype=np.float64)
-    n = len(differences)
-    weighted = differences * (1 / n if weights is None else np.asarray(weights, dtype=np.float64))
+    n = differences.shape[1]
+    weighted = differences * (1 / n if weights is None else np.asarray(weights, dtype=np.float64))  # (tests, n)
     # Sums in a different order differ by rounding, which must not count as a difference.
-    observed = abs(weighted.sum()) - 1e-12 * np.abs(weighted).sum()
-    if not weighted.any():
-        return 1.0
+    observed = np.abs(weighted.sum(axis=1)) - 1e-12 * np.abs(weighted).sum(axis=1)
+    extreme, tried = np.zeros(len(weighted), dtype=np.int64), 0
+    for signs in _signs(n, flips, seed):
+        extreme += (np.abs(signs @ weighted.T) >= observed).sum(axis=0)
+        tried += len(signs)
     if n <= EXACT_UP_TO:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)  # (2^n, n)
-        return float((np.abs(signs @ weighted) >= observed).mean())
-    generator = np.random.default_rng(seed)
-    chunk, extreme = max(1, _CHUNK // n), 0
+        # An item without a difference doubles the choices that are as extreme.
+        least = 2 * 2.0 ** (weighted == 0).sum(axis=1)
+    else:
+        extreme, tried, least = extreme + 1, tried + 1, np.ones(len(weighted))
+    return [
+        PValue(float(count / tried), bool(count <= fewest < tried))
+        for count, fewest in zip(extreme, least, strict=True)
+    ]
+
+
+def _signs(n: int, flips: int, seed: int) -> Iterator[np.ndarray]:
+    """Choices of signs of n items, in parts of (choices, n): all if there are few items, else so many at random."""
+    if n <= EXACT_UP_TO:
+        yield 1.0 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return
+    generator, chunk = np.random.default_rng(seed), max(1, _CHUNK // n)
     for start in range(0, flips, chunk):
-        bits = generator.integers(0, 2, (min(chunk, flips - start), n), dtype=np.int8)
-        extreme += int((np.abs((1 - 2 * bits) @ weighted) >= observed).sum())
-    return (extreme + 1) / (flips + 1)
+        yield 1.0 - 2 * generator.integers(0, 2, (min(chunk, flips - start), n), dtype=np.int8)
 
 
 def effect_size(differences: np.ndarray) -> float:
@@ -216,14 +231,14 @@ def effect_size(differences: np.ndarray) -> float:
     return float(mean / deviation)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[PValue]) -> list[PValue]:
     """The p-values corrected by Holm's step-down method, in the given order; each at most 1.
 
     Calling those of 0.05 or less different makes an error in at most 5 % of families. Holm 1979.
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = np.array([one.value for one in p_values], dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(stepped, 1)
-    return corrected.tolist()
+    return [PValue(value, one.least) for one, value in zip(p_values, corrected.tolist(), strict=True)]

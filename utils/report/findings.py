@@ -134,8 +134,9 @@ def _against_floor(best: Result, comparison: Comparison | None) -> str:
     difference, floor = average[best.encoder.name] - average[FLOOR], average[FLOOR]
     pair = next(pair for pair in comparison.average_p if set(pair) == {best.encoder.name, FLOOR})
     p = comparison.average_p[pair]
-    shown = "p < 0.001" if p < 0.001 else f"p = {p_text(p)}"
-    if p > ALPHA:
+    text = p_text(p)
+    shown = f"p {text[0]} {text[1:]}" if text[0] in "<≤" else f"p = {text}"
+    if p.value > ALPHA:
         return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:.3f}, {shown})"
     more = "more" if difference > 0 else "less"
     return f", {abs(difference):.3f} {more} than word overlap alone (TF-IDF {floor:.3f}, {shown})"

@@ -73,7 +73,7 @@ def headline_table(evidence: Evidence) -> Table:
             row.append(metric_cell(result.metric(metric, m.group)))
             if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
                 cell = cells[result.encoder.name, m.group]
-                row += [Cell(signed(cell.difference), cell.difference), Cell(p_text(cell.p), cell.p)]
+                row += [Cell(signed(cell.difference), cell.difference), Cell(p_text(cell.p), cell.p.value)]
             if papers[result.encoder.name] is not None:
                 row += _paper_cells(result.value(metric, m.group), papers[result.encoder.name][at])
         row += [Cell(number(getattr(m, extra)), getattr(m, extra)) for extra in extras]

@@ -1,13 +1,13 @@
 """Compares detectors or encoders by a paired bootstrap of whole groups of prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from utils.metrics import detection as dm
 from utils.metrics.uncertainty import cluster_resamples, grouped_interval, holm, resampled_p_value
-from utils.schema import Result
+from utils.schema import PValue, Result
 from utils.transfer.results import (
     ACROSS,
     CONTROLS,
@@ -40,7 +40,7 @@ class Difference:
     one: str
     other: str
     value: float
-    p: float
+    p: PValue
 
 
 def areas(
@@ -189,4 +189,4 @@ def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[D
             p = resampled_p_value(difference, drawn - other[group][1])
             found.append(Difference(group, scored[0][2], title, difference, p))
     corrected = holm([difference.p for difference in found])
-    return [Difference(**{**vars(d), "p": p}) for d, p in zip(found, corrected, strict=True)]
+    return [replace(d, p=p) for d, p in zip(found, corrected, strict=True)]
