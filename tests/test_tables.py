@@ -55,3 +55,18 @@ def test_equal_detectors_print_no_signed_zero(monkeypatch):
     monkeypatch.setattr(transfer_tables, "sets_of", lambda result: ["a"])
     text = transfer_tables.differences_table([Difference("a -> a", "one", "two", -0.0004, PValue(1.0))], None)
     assert text.splitlines()[-1].split() == ["a", "0.000", "(1.000)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("R&D_1: 50 % of $5 #2 {x}", "R\\&D\\_1: 50~\\% of \\$5 \\#2 \\{x\\}"),
+        ("a\\b~c^d|e", "a\\textbackslash{}b\\textasciitilde{}c\\textasciicircum{}d$|$e"),
+        ("-0.050 ±0.010, p ≤0.02 or <0.001", "$-$0.050 $\\pm$0.010, p $\\leq$0.02 or $<$0.001"),
+        ("gte-7b, E5-2", "gte-7b, E5-2"),
+        ("a -> b", "a -$>$ b"),
+        ("-", "--"),
+    ],
+)
+def test_what_latex_would_read_as_a_command_is_escaped(text, latex):
+    assert tables.latex_text(text) == latex

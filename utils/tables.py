@@ -1,6 +1,7 @@
 """Lays out columns as text, for a terminal of 80 columns or in Markdown and LaTeX."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
@@ -35,6 +36,60 @@ def p_text(p: PValue | None) -> str:
 def markdown_text(text: str) -> str:
     """A cell's text, escaped so that Markdown shows it as it is: no bar ends the cell, and no tag begins."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+LATEX_PREAMBLE = "% needs \\usepackage{booktabs} in the preamble"
+# What LaTeX would read as a command, or set as a different character.
+_LATEX = {
+    "\\": "\\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    **{character: f"${character}$" for character in "<>|"},
+    "±": "$\\pm$",
+    "≤": "$\\leq$",
+    '"': "''",
+}
+
+
+def latex_text(text: str) -> str:
+    """A text that LaTeX sets as it is; a hyphen before a number is a minus sign, one that is alone a dash."""
+    if text == "-":
+        return "--"
+    escaped = "".join(_LATEX.get(character, character) for character in text).replace(" \\%", "~\\%")
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+
+
+def latex(
+    columns: Sequence[tuple[str, Sequence[str]]],
+    caption: str,
+    label: str,
+    bold: Collection[tuple[int, int]] = (),
+    rule_before: int | None = None,
+    over: Sequence[tuple[str, int]] = (),
+) -> str:
+    """Columns as a LaTeX table for the package booktabs; every text is escaped. The first column is aligned left.
+
+    bold: (row, column) of the cells in bold. rule_before: the row above which there is a rule. over: headings over the
+    columns but the first, each with the number of columns that it spans.
+    """
+    rows = [
+        [f"\\textbf{{{latex_text(cell)}}}" if (i, j) in bold else latex_text(cell) for j, cell in enumerate(row)]
+        for i, row in enumerate(zip(*(cells for _, cells in columns), strict=True))
+    ]
+    heads, rules, at = [], [], 2
+    for head, span in over:
+        heads.append(f"\\multicolumn{{{span}}}{{c}}{{{latex_text(head)}}}")
+        rules.append(f"\\cmidrule(lr){{{at}-{at + span - 1}}}")
+        at += span
+    lines = [f"{' & '.join(['', *heads])} \\\\", " ".join(rules)] if over else []
+    lines += [f"{' & '.join(latex_text(head) for head, _ in columns)} \\\\", "\\midrule"]
+    for i, row in enumerate(rows):
+        lines += (["\\midrule"] if i == rule_before else []) + [f"{' & '.join(row)} \\\\"]
+    before = ["\\begin{table}", "\\centering\\small", f"\\caption{{{latex_text(caption)}}}", f"\\label{{{label}}}"]
+    begin = f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}"
+    end = ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+    return "\n".join([*before, begin, "\\toprule", *lines, *end])
 
 
 def with_interval(metric: Metric | None) -> str:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from doubles import GROUPS, tie, written
+from latex_tables import tables_in
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -182,7 +183,11 @@ def test_real_results_in_every_format(tmp_path, capsys):
         printed[form] = capsys.readouterr().out
     assert max(len(line) for line in printed["text"].splitlines()) <= 80
     assert printed["markdown"].count("| average ") == 2 + 2
-    assert printed["latex"].count("\\toprule") == 4 and "±" not in printed["latex"]
+    shown = tables_in(printed["latex"])
+    assert [label for _, label, _ in shown] == [
+        f"tab:safety-{task}{part}" for task in ("challenging", "taxonomy") for part in ("", "-groups")
+    ]
+    assert printed["latex"].count("% needs \\usepackage{booktabs}") == 2 and "±" not in printed["latex"]
     rows = list(csv.DictReader(io.StringIO(printed["csv"])))
     assert {row["task"] for row in rows} == {"safety_challenging", "safety_taxonomy"}
     assert {row["reference"] for row in rows} == {"tfidf"}
@@ -312,7 +317,39 @@ def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
         written(tmp_path, name, np.linspace(least, 0.9, 22), encoder=encoder)
     assert compare_main.main(["one", "two", "--out", str(tmp_path), "--format", "latex"]) == 0
     said = capsys.readouterr().out
-    assert "gte-Qwen2-1.5B" in said and "$-$0.050" in said  # linspace: the mean is that of its ends, 0.55 and 0.5
+    # Item k of 22 is 0.1 (1 - k/21) lower: by 0.0738 in a, where k is 5.5 in the mean, and by 0.0214 in b (16.5).
+    assert "gte-Qwen2-1.5B" in said and "$-$0.048" in said
+
+
+def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_a_star(three, capsys):
+    out, scores = three
+    assert compare_main.main(["one", "two", "three", "--out", str(out), "--format", "latex"]) == 0
+    [(caption, _, ranking), (explained, _, [head, *rows])] = tables_in(capsys.readouterr().out)
+    assert "lower is better" in caption and "in bold" in explained and "differs from ONE at 0.05" in explained
+    assert [cell for cell, _ in head] == ["type", "ONE", "TWO", "THREE"] and len(ranking) == 1 + 3
+    group = np.array(GROUPS)
+    for [(name, _), *cells], its in zip(rows, ("a", "b", "average", "overall"), strict=True):
+        weights = {"average": (group == "a") / 24 + (group == "b") / 20, "overall": np.full(22, 1 / 22)}.get(its)
+        weights = (group == its) / (group == its).sum() if weights is None else weights
+        means = [f"{scores[one] @ weights:.3f}" for one in ("one", "two", "three")]
+        assert name == its and [text.split()[0] for text, _ in cells] == means
+        assert [bold for _, bold in cells] == [mean == min(means) for mean in means]
+        # The third is 0.3 above the first everywhere, the second as near as noise of 0.01 leaves it.
+        assert [text.endswith("*") for text, _ in cells] == [False, False, True]
+
+
+def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys):
+    values = np.linspace(0, 0.9, 22)
+    for i in range(7):
+        encoder = EncoderInfo(f"e{i}", f"50% of R&D_{i}", "", "1", 3, "float32", None, "", "torch", f"f{i}")
+        written(tmp_path, f"e{i}", values, encoder=encoder)
+    assert compare_main.main(["--out", str(tmp_path), "--format", "latex"]) == 0
+    _, *parts = tables_in(capsys.readouterr().out)
+    # Each of the seven takes 15 characters, "0.450 ±0.108" and two blanks, or 13 more; the groups take 9: 5 and 2.
+    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2)]
+    heads = [cell for _, _, [head, *_] in parts for cell, _ in head[1:]]
+    assert [len(head) for _, _, [head, *_] in parts] == [1 + 5, 1 + 2]
+    assert heads == [f"50% of R&D_{i}" for i in range(7)]
 
 
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):

@@ -2,79 +2,163 @@
 
 import csv
 import io
-import re
 import textwrap
+from collections.abc import Sequence
 
 from utils import tables
-from utils.compare.paired import Comparison
+from utils.compare.paired import ALPHA, Cell, Comparison
 from utils.schema import SUMMARIES, Metric
 from utils.tables import p_text
 from utils.tasks import DETECTION, TASKS
+
+# How many characters a row of a LaTeX table may have, in small type between margins of an inch.
+LATEX_WIDTH = 90
 
 
 def rendered(comparison: Comparison, form: str) -> str:
     """A comparison as text of 80 columns, or as Markdown, LaTeX (booktabs) or CSV."""
     if form == "csv":
         return _csv(comparison)
-    of_detectors = comparison.task == DETECTION.name
-    title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ').replace('auroc/', 'AUROC of ')}"
-    better = comparison.cells[0].metric.better
-    head = f"{title}, {better} is better; data: {comparison.dataset}"
-    effect = "" if of_detectors else "; d: Cohen's d of the pairs"
-    ranked = comparison.ranked_by
-    note = (
-        f"diff: minus {comparison.labels[comparison.reference]}{effect}\n"
-        f"p: paired {'bootstrap of groups' if of_detectors else 'sign-flip test'}, corrected by Holm: of '{ranked}'\n"
-        "over all pairs of encoders, else over the other rows of the table\n"
-        f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"
-    )
-    note += "".join(
-        f"\n'{group}' is the same mean as '{its}', and one test with it" for group, its in comparison.same.items()
-    )
-    if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
-        note += "\n≤: the test can give no smaller p"
-    if comparison.note:
-        note += f"\n{comparison.note if form == 'markdown' else textwrap.fill(comparison.note, tables.WIDTH)}"
-    average = {cell.encoder: cell for cell in comparison.cells if cell.group == ranked}
-    order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * _sign(better)))
-    ranking = [
-        [
-            comparison.labels[name],
-            str(comparison.ranks[name]),
-            tables.number(average[name].metric.value),
-            _interval(average[name].metric),
-            tables.signed(average[name].difference),
-            tables.signed(average[name].effect_size, decimals=2),
-            p_text(average[name].p),
-        ]
-        for name in order
-    ]
-    headers = ["encoder", "rank", ranked, "95 % interval", "diff", "d", "p"]
-    if of_detectors:
-        del headers[5]
-        ranking = [[*row[:5], row[6]] for row in ranking]
-    groups = list(dict.fromkeys(cell.group for cell in comparison.cells))
-    left = [(TASKS[comparison.task].rows, groups)]
-    pairs = {cell.group for cell in comparison.cells if cell.metric.test is not None}
-    summaries = len(groups) - len(pairs) if of_detectors else len(SUMMARIES)
-    columns = []
+    if form == "latex":
+        return _latex(comparison)
+    head, note, ranks = _head(comparison, comparison.task.replace("_", "-")), _notes(comparison), _ranking(comparison)
+    further = comparison.note if form == "markdown" else textwrap.fill(comparison.note, tables.WIDTH)
+    note += [further] if further else []
+    groups = _groups(comparison)
+    left, columns = [(TASKS[comparison.task].rows, groups)], []
     for name in comparison.labels:
-        mine = {cell.group: cell for cell in comparison.cells if cell.encoder == name}
+        mine = _cells_of(comparison, name)
         block = [(comparison.labels[name], [tables.with_interval(mine[group].metric) for group in groups])]
         if name != comparison.reference:
             block.append(("diff", [tables.signed(mine[group].difference) for group in groups]))
             block.append(("p", [p_text(mine[group].p) for group in groups]))
         columns.append(block)
-    ranks = [(header, [row[i] for row in ranking]) for i, header in enumerate(headers)]
     if form == "text":
-        table = tables.blocks(left, columns, rule_before=len(groups) - summaries)
-        return f"{head}\n\n{tables.blocks(ranks[:2], [[column] for column in ranks[2:]])}\n\n{table}\n\n{note}"
+        table = tables.blocks(left, columns, rule_before=_first_summary(comparison))
+        ranking = tables.blocks(ranks[:2], [[column] for column in ranks[2:]])
+        return "\n\n".join([head, ranking, table, "\n".join(note)])
     flat = [*left, *(column for block in columns for column in block)]
-    if form == "latex":
-        comment = "\n".join(f"% {line}" for line in [head, *note.splitlines()])
-        parts = [tables.flat(part, "latex_booktabs").replace("±", "$\\pm$") for part in (ranks, flat)]
-        return "\n\n".join([comment, *(re.sub(r"(?<!\w)-(?=\d\.)", "$-$", part) for part in parts)])
-    return "\n\n".join([f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe"), note.replace("\n", "; ")])
+    parts = [f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe")]
+    return "\n\n".join([*parts, "; ".join(line for text in note for line in text.split("\n"))])
+
+
+def _latex(comparison: Comparison) -> str:
+    """The ranking as a table, and the groups by encoder as one or more, each with a caption and a label."""
+    about, ranked = TASKS[comparison.task], comparison.ranked_by
+    reference, test = comparison.labels[comparison.reference], _test(comparison)
+    effect = "" if about is DETECTION else "d: Cohen's d of the pairs; "
+    captions = [
+        f"{_head(comparison, about.title)}. By {ranked}, best first; diff: minus {reference}; {effect}p: {test}, "
+        "corrected by Holm over all pairs of encoders; rank: one more than the number of encoders that are better at "
+        f"{ALPHA}.",
+        f"{_head(comparison, about.title)}. With half the width of 95 % intervals; best of each row in bold; *: "
+        f"differs from {reference} at {ALPHA} by a {test}, corrected by Holm.",
+    ]
+    if comparison.note:
+        captions = [f"{caption} {comparison.note[0].upper()}{comparison.note[1:]}." for caption in captions]
+    groups = _groups(comparison)
+    rows = [group if about is DETECTION else group.replace("_", " ") for group in groups]
+    best = [_best([c.metric for c in comparison.cells if c.group == group]) for group in groups]
+    columns = []
+    for name in comparison.labels:
+        of = _cells_of(comparison, name)
+        mine = [of[group] for group in groups]
+        stars = ["*" if cell.p is not None and cell.p.value <= ALPHA else "" for cell in mine]
+        shown = [tables.with_interval(cell.metric) for cell in mine]
+        bold = {i for i, cell in enumerate(mine) if tables.number(cell.metric.value) == best[i]}
+        columns.append(((comparison.labels[name], list(map("".join, zip(shown, stars, strict=True)))), bold))
+    label, left = f"tab:{about.title.lower()}", (about.rows, rows)
+    parts = [tables.LATEX_PREAMBLE, tables.latex(_ranking(comparison), captions[0], label)]
+    beside = _beside(left, columns)
+    for i, several in enumerate(beside, 1):
+        part = f"{label}-groups{f'-{i}' if len(beside) > 1 else ''}"
+        bold = {(row, at) for at, (_, rows) in enumerate(several, 1) for row in rows}
+        its = [left, *(column for column, _ in several)]
+        parts.append(tables.latex(its, captions[1], part, bold, rule_before=_first_summary(comparison)))
+    return "\n\n".join(parts)
+
+
+Column = tuple[str, list[str]]
+
+
+def _beside(left: Column, columns: Sequence[tuple[Column, set[int]]]) -> list[list[tuple[Column, set[int]]]]:
+    """The columns, of which each has its rows in bold, in parts that fit on a page to the right of `left`."""
+
+    def width(column: Column) -> int:
+        return max(map(len, (column[0], *column[1]))) + 2
+
+    parts, room = [], LATEX_WIDTH - width(left)
+    for column in columns:
+        if not parts or sum(width(one) for one, _ in (*parts[-1], column)) > room:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
+
+
+def _best(metrics: Sequence[Metric]) -> str:
+    """The best of several values of a metric, as it is printed."""
+    values = [m.value for m in metrics]
+    return tables.number(min(values) if metrics[0].better == "lower" else max(values))
+
+
+def _head(comparison: Comparison, title: str) -> str:
+    metric, better = (
+        comparison.metric.replace("_", " ").replace("auroc/", "AUROC of "),
+        comparison.cells[0].metric.better,
+    )
+    return f"{title}: {metric}, {better} is better; data: {comparison.dataset}"
+
+
+def _test(comparison: Comparison) -> str:
+    return f"paired {'bootstrap of groups' if comparison.task == DETECTION.name else 'sign-flip test'}"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """What the columns mean, in lines of 80 characters."""
+    effect, ranked = "" if comparison.task == DETECTION.name else "; d: Cohen's d of the pairs", comparison.ranked_by
+    notes = [
+        f"diff: minus {comparison.labels[comparison.reference]}{effect}",
+        f"p: {_test(comparison)}, corrected by Holm: of '{ranked}'\n"
+        "over all pairs of encoders, else over the other rows of the table",
+        f"rank: one more than the number of encoders better at 0.05 by '{ranked}'",
+    ]
+    notes += [f"'{group}' is the same mean as '{its}', and one test with it" for group, its in comparison.same.items()]
+    if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
+        notes.append("≤: the test can give no smaller p")
+    return notes
+
+
+def _ranking(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """The columns of the encoders by rank and average."""
+    average = {cell.encoder: cell for cell in comparison.cells if cell.group == comparison.ranked_by}
+    sign = 1 if comparison.cells[0].metric.better == "lower" else -1
+    order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * sign))
+    cells = [average[name] for name in order]
+    columns = [
+        ("encoder", [comparison.labels[name] for name in order]),
+        ("rank", [str(comparison.ranks[name]) for name in order]),
+        (comparison.ranked_by, [tables.number(cell.metric.value) for cell in cells]),
+        ("95 % interval", [_interval(cell.metric) for cell in cells]),
+        ("diff", [tables.signed(cell.difference) for cell in cells]),
+        ("d", [tables.signed(cell.effect_size, decimals=2) for cell in cells]),
+        ("p", [p_text(cell.p) for cell in cells]),
+    ]
+    return [column for column in columns if column[0] != "d" or comparison.task != DETECTION.name]
+
+
+def _groups(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(cell.group for cell in comparison.cells))
+
+
+def _first_summary(comparison: Comparison) -> int:
+    """The number of rows that are no means over other rows, which come first."""
+    if comparison.task != DETECTION.name:
+        return len(_groups(comparison)) - len(SUMMARIES)
+    return len({cell.group for cell in comparison.cells if cell.metric.test is not None})
+
+
+def _cells_of(comparison: Comparison, name: str) -> dict[str, Cell]:
+    return {cell.group: cell for cell in comparison.cells if cell.encoder == name}
 
 
 def _csv(comparison: Comparison) -> str:
@@ -92,10 +176,6 @@ def _csv(comparison: Comparison) -> str:
              cell.effect_size, None if cell.p is None else cell.p.value, rank]
         )  # fmt: skip
     return text.getvalue().rstrip("\n")
-
-
-def _sign(better: str) -> int:
-    return 1 if better == "lower" else -1
 
 
 def _interval(metric: Metric) -> str:

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
-    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown or csv")
+    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
 
     def work() -> int:
         arguments = flags.parse_intermixed_args(argv)

@@ -64,6 +64,10 @@ class Reproduction:
         """The verdict of the worst cell."""
         return max((cell.verdict for cell in self.cells), key=VERDICTS.index)
 
+    def of(self, metric: str) -> list[Cell]:
+        """The cells of one metric."""
+        return [cell for cell in self.cells if cell.metric == metric]
+
     def count(self, verdict: str) -> int:
         """How many cells have this verdict."""
         return sum(cell.verdict == verdict for cell in self.cells)
