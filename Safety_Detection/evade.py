@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         def note(sentence: str) -> None:
             if not arguments.quiet:
-                print(sentence, file=sys.stderr)
+                cli.note(sentence)
 
         dataset, left_out = chosen(detector, arguments.data, label, limit, note)
         guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         guard.close()
         if out is not None:
             write_whole(out, rows(detector, dataset, found))
-        print(said(detector, dataset, found, left_out, arguments.split))
+        cli.show(said(detector, dataset, found, left_out, arguments.split))
 
     return cli.run(work)
 

@@ -16,7 +16,7 @@ from Safety_Detection import saved
 from Safety_Detection.batching import Batcher
 from Safety_Detection.moderations import Limits
 from utils import cli, config
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 if TYPE_CHECKING:
     import uvicorn
@@ -187,7 +187,8 @@ def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str]
 def note(line: str) -> None:
     """Writes a line with the time to standard error. If it can't be written, answers go on."""
     with contextlib.suppress(OSError):
-        print(f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {line}", file=sys.stderr, flush=True)
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        print(f"{now} {one_line(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from utils.results.find import find_results
 from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.results.signature import signature
-from utils.schema import InputError
+from utils.schema import InputError, printable
 from utils.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "latex")
@@ -26,7 +26,7 @@ def _datasets(outs: Sequence[Path]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    from utils.cli import Parser, run, whole_number
+    from utils.cli import Parser, note, run, show, whole_number
 
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     comparison = compare_read(*read, seed)
                     parts.append(rendered(comparison, arguments.format))
                     if arguments.format == "csv" and comparison.note:
-                        print(comparison.note, file=sys.stderr)
+                        note(comparison.note)
                     for gate in gates:
                         if gate.task == task:
                             evaluated.add(gate)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.format in ("text", "markdown"):
                 parts[-1] = "\n\n".join([parts[-1], *said])
             elif said:
-                print(*said, sep="\n", file=sys.stderr)
+                print(*map(printable, said), sep="\n", file=sys.stderr)
         if not parts:
             for _, error in (*refused, *absent):
                 raise error
@@ -111,11 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         if arguments.format == "csv":
             parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
-        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
+        show(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))
         for task, error in (*absent, *refused):
-            print(f"without {task}: {error}", file=sys.stderr)
+            note(f"without {task}: {error}")
         for line in worse:
-            print(line, file=sys.stderr)
+            note(line)
         for gate in gates:
             why = dict([*absent, *refused]).get(gate.task)
             if gate not in evaluated or gate.task in dict(refused):

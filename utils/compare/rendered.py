@@ -7,7 +7,7 @@ import textwrap
 
 from utils import tables
 from utils.compare.paired import Comparison
-from utils.schema import SUMMARIES, Metric
+from utils.schema import SUMMARIES, Metric, shown
 from utils.tables import p_text
 from utils.tasks import DETECTION, TASKS
 
@@ -19,11 +19,11 @@ def rendered(comparison: Comparison, form: str) -> str:
     of_detectors = comparison.task == DETECTION.name
     title = f"{comparison.task.replace('_', '-')}: {comparison.metric.replace('_', ' ').replace('auroc/', 'AUROC of ')}"
     better = comparison.cells[0].metric.better
-    head = f"{title}, {better} is better; data: {comparison.dataset}"
+    head = f"{title}, {better} is better; data: {shown(comparison.dataset)}"
     effect = "" if of_detectors else "; d: Cohen's d of the pairs"
     ranked = comparison.ranked_by
     note = (
-        f"diff: minus {comparison.labels[comparison.reference]}{effect}\n"
+        f"diff: minus {shown(comparison.labels[comparison.reference])}{effect}\n"
         f"p: paired {'bootstrap of groups' if of_detectors else 'sign-flip test'}, corrected by Holm: of '{ranked}'\n"
         "over all pairs of encoders, else over the other rows of the table\n"
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'"

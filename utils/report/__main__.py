@@ -10,7 +10,6 @@ from utils.files import shown_path
 from utils.report.gather import newest_dataset
 from utils.report.render import write_report
 from utils.report.sections import sections_of
-from utils.schema import escaped
 from utils.tables import WIDTH
 from utils.tasks import OF_ITEMS
 
@@ -33,7 +32,7 @@ def has_results(folder: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
-    from utils.cli import run
+    from utils.cli import note, run, show
     from utils.evaluation.settings import parser, settings_from
 
     takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
@@ -52,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
         for section in sections:
             for sentence in section.notes:
-                print(escaped(sentence), file=sys.stderr)
+                note(sentence)
         if not settings.quiet:
             for section in sections:
                 for finding in section.findings:
-                    print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
-        print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
+                    show(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
+        show(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)
 

@@ -10,7 +10,7 @@ from utils.reproduce import machine
 from utils.reproduce.cells import chosen_encoders, read_reproduction
 from utils.reproduce.run import evaluate_encoders
 from utils.reproduce.tables import FORMATS, plan_table, rendered
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 
 def _plan(names: Sequence[str], device: str, dtype: str) -> int:
@@ -42,7 +42,7 @@ def _table(names: Sequence[str], out: Path, dtype: str, form: str, ran: Mapping[
     if not left:
         return 0
     for reason in reasons:
-        print(reason, file=sys.stderr)
+        print(one_line(reason), file=sys.stderr)
     print(
         f"incomplete: {len(left)} of {len(names)} not run and compared ({', '.join(left)}); see the reasons above",
         file=sys.stderr,
