@@ -9,19 +9,14 @@ from utils.compare.gates import breaches, parsed_gate
 from utils.compare.paired import compare_read, parts_of, read_files
 from utils.compare.rendered import rendered
 from utils.files import shown_path
-from utils.results.find import find_results
+from utils.results.find import datasets, find_results
 from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.results.signature import signature
-from utils.schema import InputError, printable
+from utils.schema import InputError, printable, shown
 from utils.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "latex")
-
-
-def _datasets(outs: Sequence[Path]) -> str:
-    names = {path.parent.parent.name for out in outs for task in TASKS for path in out.glob(f"*/{task}/*.json")}
-    return ", ".join(sorted(names)) or "none"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
-    flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
+    flags.add_argument(
+        "--data",
+        metavar="NAME",
+        help="dataset of the results, a name or a file, or several with commas between (default the paper's)",
+    )
     flags.add_argument("--task", metavar="TASK", choices=tuple(TASKS), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
@@ -104,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not parts:
             for _, error in (*refused, *absent):
                 raise error
-            on = f" on {arguments.data} (there are some on {_datasets(outs)})" if arguments.data else ""
+            there = ", ".join(map(shown, datasets(outs))) or "none"
+            on = f" on {shown(arguments.data)} (there are some on {there})" if arguments.data else ""
             raise InputError(
                 f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
                 "--model A,B first"
