@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils import config
+from utils.encoders.paper import paper_figures
 from utils.reproduce import machine
 from utils.reproduce.cells import chosen_encoders, read_reproduction
 from utils.reproduce.run import evaluate_encoders
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
     flags = Parser(usage=f"{usage} [--format FORMAT]", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("command", choices=("run", "plan", "table"), help=SUPPRESS)
-    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which of the eleven (default: all)")
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help=f"{', '.join(paper_figures())} (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
