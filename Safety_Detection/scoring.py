@@ -250,7 +250,7 @@ class Scorer:
         cells = verdict.score, int(verdict.flagged), int(verdict.truncated)
         if not self.nearest:
             return cells
-        near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:.4f}")]
+        near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
         return (*cells, int(verdict.unfamiliar), *near)
 
     def _fault(self, line: Line, what: str) -> None:

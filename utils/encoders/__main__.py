@@ -23,7 +23,7 @@ def registry_table() -> str:
     for name, entry in known_encoders().items():
         paper = paper_figures().get(name, {}).get("average_similarity")
         size = entry["parameters"] if entry["loader"] != "openai" else "-"
-        b = "" if paper is None else f"{paper:.3f}"
+        b = "" if paper is None else f"{paper:z.3f}"
         rows.append([name, size, entry["dimension"] or "-", entry["licence"], _needs(entry), b])
     table = tabulate(
         rows,
@@ -77,12 +77,12 @@ def _print_average(name: str) -> None:
     average = beavertails_average_similarity(embedder)
     embedder.close()
     show(f"average similarity of {shown(spec.name)} over BeaverTails, 250,000 pairs of prompts")
-    print(f"  mean                {average.value:.4f}")
-    print(f"  median              {average.median:.4f}")
-    print(f"  standard deviation  {average.standard_deviation:.4f}")
+    print(f"  mean                {average.value:z.4f}")
+    print(f"  median              {average.median:z.4f}")
+    print(f"  standard deviation  {average.standard_deviation:z.4f}")
     paper = paper_entry(spec)
     if paper is not None:
-        print(f"  paper's mean        {paper['average_similarity']:.3f}")
+        print(f"  paper's mean        {paper['average_similarity']:z.3f}")
 
 
 if __name__ == "__main__":

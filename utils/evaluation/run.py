@@ -269,7 +269,7 @@ def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]
-            lines.append(f"average similarity of {shown(result.encoder.label)}: {b['value']:.3f} ({b['source']})")
+            lines.append(f"average similarity of {shown(result.encoder.label)}: {b['value']:z.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
         lines.append(f"± half the width of the 95 % interval (bootstrap {task.about.resampled})")
     return "\n".join([*lines, ""])
