@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument(
         "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
     )

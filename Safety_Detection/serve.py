@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument(
         "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
     )

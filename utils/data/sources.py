@@ -135,7 +135,7 @@ def _given(fmt: Format, path: Path) -> Found:
     # A set with the paper's file name is named after its folder.
     name = path.parent.name if path.name == fmt.card.file else dataset_stem(path)
     if name in ("paper", "sample"):
-        raise InputError(f"--data {path}: results of '{name}' are those of another dataset; rename the file")
+        raise InputError(f"--data {path}: '{name}' is the name of another dataset; rename the file")
     return Found(name, path, digest, "as given", "not known here")
 
 

@@ -101,7 +101,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             path = result_file.result_path(settings.out, result.dataset_name, task.name, name)
             other = _other_than(path, result)
             result_file.write_result(result, settings.out, name)
-            note(f"wrote {files.shown_path(path)}{f', in place of one with {other}' if other else ''}")
+            note(f"wrote {files.shown_path(path)}{f', which replaces a result with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
     if not any(map(is_word_overlap, specs)):
@@ -118,11 +118,11 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             done[task.name].append(result)
             path = result_file.result_path(settings.out, result.dataset_name, task.name, "tfidf")
             if _is_of_more(path, result):
-                note("the floor of more items that is there already stays")
+                note("kept the TF-IDF result that is there, as it is of more items")
                 continue
             other = _other_than(path, result)
             if other:
-                note(f"the floor took the place of one with {other}")
+                note(f"the TF-IDF result replaces one with {other}")
             result_file.write_result(result, settings.out)
 
     parts = []
