@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from Safety_Contrast.evaluate import TASK
-from utils import config
+from utils import cli, config
 from utils.cli import Parser, fraction, run, whole_number
 from utils.data.catalogue import CATEGORIES, CONTRAST_FORMAT
 from utils.data.loading import load
@@ -19,7 +19,7 @@ from utils.data.reading import rows as rows_in
 from utils.data.sources import find
 from utils.evaluation.run import show_data
 from utils.files import shown_path
-from utils.schema import InputError
+from utils.schema import InputError, shown
 
 WAYS = "SOURCE=paper fetches the paper's set, SOURCE=sample uses the bundled sample, without SOURCE GPT writes one"
 
@@ -31,11 +31,11 @@ def get(argv: Sequence[str]) -> int:
 
     def fetch(source: str, rest: Sequence[str]) -> None:
         if source not in ("paper", "sample"):
-            raise InputError(f"SOURCE {source!r}: {WAYS}")
+            raise InputError(f"SOURCE {shown(source)}: {WAYS}")
         if rest:
-            raise InputError(f"{rest[0]}: is for a set that GPT writes; leave out either this or SOURCE")
+            raise InputError(f"{shown(rest[0])}: is for a set that GPT writes; leave out either this or SOURCE")
         found = find(CONTRAST_FORMAT, source)
-        print(f"Safety-Contrast set ({found.name}): {shown_path(found.path)}\nlicence: {found.licence}")
+        cli.show(f"Safety-Contrast set ({found.name}): {shown_path(found.path)}\nlicence: {found.licence}")
         data = "" if source == "paper" else "DATA=sample "
         print(f"next: {data}source scripts/safety_contrast.sh")
 
@@ -107,10 +107,10 @@ def generate(argv: Sequence[str]) -> int:
 
         def note(sentence: str) -> None:
             if not arguments.quiet:
-                print(sentence, file=sys.stderr)
+                cli.note(sentence)
 
         if arguments.dry_run:
-            print(preview(order, Template(), rows))
+            cli.show(preview(order, Template(), rows))
             return 0
         return Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty()).go()
 
@@ -135,19 +135,19 @@ def check(argv: Sequence[str]) -> int:
         least = None if arguments.minimal is None else fraction(arguments.minimal, "--minimal")
         dataset, found = load(CONTRAST_FORMAT, arguments.file)
         rows = quality.quality(dataset)
-        print(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
-        print(quality.table(rows))
+        cli.show(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
+        cli.show(quality.table(rows))
         print(f"\n{quality.shared_texts(dataset)} different edits are shared by two or more originals")
         out = config.ROOT / "results" / "contrast_check"
         out = out if arguments.out is None else config.callers_path(arguments.out)
         picture = out / f"{dataset.name}.svg"
         quality.figure(rows, f"How near the edits stay ({dataset.name}, {len(dataset)} originals)", picture)
-        print(f"wrote {shown_path(picture)}")
+        cli.show(f"wrote {shown_path(picture)}")
         if least is not None:
             subset = out / f"{dataset.name}_minimal_{arguments.minimal}.jsonl"
-            names = {shown: name for name, shown in CATEGORIES.items()}
+            names = {label: name for name, label in CATEGORIES.items()}
             kept = quality.minimal(dataset, least, subset, names)
-            print(f"wrote {shown_path(subset)}: {kept} of {len(dataset)} originals")
+            cli.show(f"wrote {shown_path(subset)}: {kept} of {len(dataset)} originals")
 
     return run(work)
 
@@ -188,9 +188,9 @@ def parse(argv: Sequence[str]) -> int:
                 "--overwrite"
             )
         write_whole(out, content)
-        print(f"wrote {shown_path(out)}: {len(rows)} originals with five edits each")
+        cli.show(f"wrote {shown_path(out)}: {len(rows)} originals with five edits each")
         for line in failed:
-            print(f"left out {line}", file=sys.stderr)
+            cli.note(f"left out {line}")
         return 3 if failed else 0
 
     return run(work)

@@ -199,9 +199,9 @@ class Run:
         loop = asyncio.get_running_loop()
 
         def interrupted() -> None:
-            self.note("interrupted; waiting for the answers under way (Ctrl-C again to lose them)")
             self.stop = self.stop or KeyboardInterrupt()
-            loop.remove_signal_handler(signal.SIGINT)
+            loop.remove_signal_handler(signal.SIGINT)  # before the note: a signal sent on reading it must end the run
+            self.note("interrupted; waiting for the answers under way (Ctrl-C again to lose them)")
 
         try:
             loop.add_signal_handler(signal.SIGINT, interrupted)

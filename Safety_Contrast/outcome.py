@@ -80,7 +80,7 @@ def summary(
     failed = [{"id": identifier, "problem": problem} for identifier, problem in missing.items()]
     write_whole(folder / FAILED, json_lines(failed))
     for one in failed[:5]:
-        print(f"  missing  id {one['id']}: {one['problem']}")
+        print(f"  missing  id {shown(one['id'])}: {one['problem']}")
     if len(failed) > 5:
         print(f"  missing  {len(failed) - 5} more, in {FAILED}")
     print("  next     the same command asks again; --attempts 5 also replaces answers that are unusable")

@@ -10,7 +10,7 @@ from Safety_Contrast.answers import json_lines, parsed_row
 from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap
-from utils.schema import Dataset, InputError
+from utils.schema import Dataset, InputError, shown
 
 # Two edits of one original with at least this word overlap are nearly the same.
 NEARLY_THE_SAME = 0.8
@@ -86,9 +86,10 @@ def table(rows: list[Quality]) -> str:
     from tabulate import SEPARATING_LINE, tabulate
 
     lines = [
-        [q.category, q.originals, f"{q.overlap:.2f}", f"{q.small:.0%}", q.shared, q.nearly_same, f"{q.length:.2f}"]
+        [shown(q.category), q.originals, f"{q.overlap:.2f}", f"{q.small:.0%}", q.shared, q.nearly_same,
+         f"{q.length:.2f}"]
         for q in rows
-    ]
+    ]  # fmt: skip
     headers = ["category", "n", "overlap", "small", "shared", "near", "length"]
     body = tabulate([*lines[:-1], SEPARATING_LINE, lines[-1]], headers=headers, disable_numparse=True,
                     colalign=("left", *["right"] * 6))  # fmt: skip
@@ -112,10 +113,10 @@ def figure(rows: list[Quality], title: str, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "safe-embed"
     from matplotlib import pyplot
 
-    shown = rows[::-1]
-    picture, axes = pyplot.subplots(figsize=(7, 0.34 * len(shown) + 1.3), layout="constrained")
+    upwards = rows[::-1]
+    picture, axes = pyplot.subplots(figsize=(7, 0.34 * len(upwards) + 1.3), layout="constrained")
     axes.boxplot(
-        [q.overlaps.ravel() for q in shown],
+        [q.overlaps.ravel() for q in upwards],
         orientation="horizontal",
         widths=0.6,
         showfliers=False,
@@ -125,8 +126,8 @@ def figure(rows: list[Quality], title: str, path: Path) -> None:
         whiskerprops={"color": "#33658a"},
         capprops={"color": "#33658a"},
     )
-    axes.plot([q.overlap for q in shown], range(1, len(shown) + 1), "o", color="#d1495b", markersize=5)
-    axes.set_yticks(range(1, len(shown) + 1), [q.category for q in shown])
+    axes.plot([q.overlap for q in upwards], range(1, len(upwards) + 1), "o", color="#d1495b", markersize=5)
+    axes.set_yticks(range(1, len(upwards) + 1), [q.category for q in upwards])
     axes.set_xlim(0, 1)
     axes.set_xlabel("word overlap (Jaccard) of original and edit; box: quartiles, dot: mean")
     axes.set_title(title, loc="left", fontsize=11)

@@ -106,7 +106,7 @@ def tables_of(card: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     points = card["points"]
     columns = [
         ("false alarms wanted", [_percent(p["rate"]) for p in points]),
-        ("threshold", [f"{p['threshold']:.6g}" for p in points]),
+        ("threshold", [f"{p['threshold']:z.6g}" for p in points]),
         ("false alarms, held out", [_with_interval(p["false_alarms"]) for p in points]),
         ("recall, held out", [_with_interval(p["recall"]) for p in points]),
         *[
@@ -180,7 +180,7 @@ def changes(saved: SavedDetector) -> list[str]:
     before, after = found["before"], found["after"]
     lines = [
         f"version {saved.about['version']}: {found['added']} prompts added, {found['removed']} removed",
-        f"  threshold {before['threshold']:.6g} -> {after['threshold']:.6g}",
+        f"  threshold {before['threshold']:z.6g} -> {after['threshold']:z.6g}",
     ]
     for name, title in (
         ("auroc", "AUROC, held out"),

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument("--quiet", action="store_true", help="no notes, no progress")
 
     def work() -> None:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         def note(sentence: str) -> None:
             if not arguments.quiet:
-                print(sentence, file=sys.stderr)
+                cli.note(sentence)
 
         dataset, left_out = chosen(detector, arguments.data, label, limit, note)
         guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         guard.close()
         if out is not None:
             write_whole(out, rows(detector, dataset, found))
-        print(said(detector, dataset, found, left_out, arguments.split))
+        cli.show(said(detector, dataset, found, left_out, arguments.split))
 
     return cli.run(work)
 

@@ -18,7 +18,7 @@ from Safety_Detection.sides import Sides
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
 from utils.evaluation.task import Scores, Task
-from utils.schema import InputError, Result
+from utils.schema import InputError, Result, shown
 from utils.tables import WIDTH, blocks
 from utils.tasks import DETECTION
 from utils.transfer import results as transfer
@@ -105,7 +105,7 @@ def table(results: Sequence[Result]) -> str:
     kind = transfer.headline_kind(first).replace("_", " ")
     parts = []
     for result in results:
-        label = result.encoder.label
+        label = shown(result.encoder.label)
         parts += [
             finding(result),
             f"mean AUROC of each detector on {label}",
@@ -116,7 +116,7 @@ def table(results: Sequence[Result]) -> str:
             title = f"AUROC of {kind} on {label} (columns: tested on)"
             parts += [title, transfer_tables.matrix_table(result)]
     parts.append(transfer_tables.means_note(first))
-    label = first.encoder.label
+    label = shown(first.encoder.label)
     for title, made in (
         (f"{kind} on {label}, the other metrics", transfer_tables.details_table),
         (f"flagged by {kind} on {label} at its threshold (columns: trained on)", transfer_tables.flagged_table),
@@ -154,8 +154,8 @@ def _without_known_word(result: Result) -> list[str]:
         return []
     columns = [[(train, [str(numbers[i]) for numbers in counts.values()])] for i, train in enumerate(trains)]
     title = (
-        f"prompts without any word that {result.encoder.label} was trained on: their scores mean nothing (columns: "
-        "trained on)"
+        f"prompts without any word that {shown(result.encoder.label)} was trained on: their scores mean nothing "
+        "(columns: trained on)"
     )
     left = [("tested on", list(counts)), ("n", [str((sets == test).sum()) for test in counts])]
     return [title, blocks(left, columns)]

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         def note(sentence: str) -> None:
             if not arguments.quiet:
-                print(sentence, file=sys.stderr)
+                cli.note(sentence)
 
         for sentence in dataset.notes:
             note(sentence)
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         embedder.close()
         saved.save(made, folder, card.files(made, done))
         if not arguments.quiet:
-            print(said(made, arguments.out))
+            cli.show(said(made, arguments.out))
 
     return cli.run(work)
 
@@ -108,7 +108,7 @@ def change(arguments: argparse.Namespace) -> None:
 
     def note(sentence: str) -> None:
         if not arguments.quiet:
-            print(sentence, file=sys.stderr)
+            cli.note(sentence)
 
     device = cli.device_and_dtype(arguments)[0]
     check_writable(folder)
@@ -138,7 +138,7 @@ def change(arguments: argparse.Namespace) -> None:
     update.keep_version(folder, version)
     saved.save(made, folder, card.files(made, done))
     if not arguments.quiet:
-        print("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
+        cli.show("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
 
 
 def made_of(

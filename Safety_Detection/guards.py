@@ -282,8 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result_file.write_result(result, out)
         encoders, others = transfer.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
         for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
-            print(sentence, file=sys.stderr)
-        print(table(result, encoders))
+            cli.note(sentence)
+        cli.show(table(result, encoders))
 
     return cli.run(work)
 

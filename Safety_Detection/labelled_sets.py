@@ -173,7 +173,7 @@ def _given(data: str, label: int | None) -> list[LabelledSet]:
         return sets_of_file(_sample_path(), "sample", "as given")
     name = dataset_stem(path)
     if name in (*RESERVED, *PUBLISHED):
-        raise InputError(f"--data {data}: results of '{name}' are those of another dataset; rename the file")
+        raise InputError(f"--data {data}: '{name}' is the name of another dataset; rename the file")
     return sets_of_file(path, name, "as given", label)
 
 

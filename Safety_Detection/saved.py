@@ -139,9 +139,7 @@ def load(
     arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
     options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
     if options["trust_remote_code"] and not remote_code:
-        raise InputError(
-            f"{what}: its encoder may run code of its own; read it, then allow it with --trust-remote-code"
-        )
+        raise InputError(f"{what}: its encoder may run its own code; read it, then allow it with --trust-remote-code")
     spec = registry.resolve(model or card["model"], EncoderOptions(device=device, **options))
     if spec.fingerprint != card["encoder"]["fingerprint"]:
         raise InputError(

@@ -31,7 +31,7 @@ from utils import cli, config
 from utils.data import reading
 from utils.embed.shards import Unfinished
 from utils.files import replacing, sha256_of, shown_path
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 # A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
 PART_SECONDS = 300.0
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument(
         "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
     )
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     }
                     _in_parts(scorer, source, output.resolve(), made_by, progress)
         except Unfinished as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             return 3
         guard.close()
         if not arguments.quiet:
@@ -301,7 +301,7 @@ def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progr
 def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, progress: Progress) -> None:
     """Writes the scores of a file in parts, after those that an earlier run has finished."""
     state = source.file.stat()
-    with parts_of(output, made_by, lambda sentence: print(sentence, file=sys.stderr)) as parts:
+    with parts_of(output, made_by, cli.note) as parts:
         scorer.counts.update(parts.counts)
         if parts.number:
             progress.say(f"{scorer.counts['lines']} lines are scored already")

@@ -16,7 +16,7 @@ from Safety_Detection.splitting import grouped, highest, sentences, windows
 from utils.data import reading
 from utils.embed.corpus import Corpus
 from utils.metrics.embedding import unit_rows
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 BATCH = 256
 PART_LINES = 10_000
@@ -250,12 +250,12 @@ class Scorer:
         cells = verdict.score, int(verdict.flagged), int(verdict.truncated)
         if not self.nearest:
             return cells
-        near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:.4f}")]
+        near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
         return (*cells, int(verdict.unfamiliar), *near)
 
     def _fault(self, line: Line, what: str) -> None:
         self.counts["faults"] += 1
-        print(f"{line.place}: {what}; left out", file=sys.stderr)
+        print(one_line(f"{line.place}: {what}; left out"), file=sys.stderr)
 
 
 class Progress:
@@ -288,7 +288,7 @@ class Progress:
     def say(self, sentence: str) -> None:
         """Writes a sentence above the bar."""
         if not self._hidden:
-            self._bar.write(sentence, file=sys.stderr)
+            self._bar.write(one_line(sentence), file=sys.stderr)
 
     def close(self) -> None:
         """Removes the bar."""

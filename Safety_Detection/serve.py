@@ -16,7 +16,7 @@ from Safety_Detection import saved
 from Safety_Detection.batching import Batcher
 from Safety_Detection.moderations import Limits
 from utils import cli, config
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 if TYPE_CHECKING:
     import uvicorn
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument(
         "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
     )
@@ -187,7 +187,8 @@ def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str]
 def note(line: str) -> None:
     """Writes a line with the time to standard error. If it can't be written, answers go on."""
     with contextlib.suppress(OSError):
-        print(f"{datetime.now().astimezone().isoformat(timespec='milliseconds')} {line}", file=sys.stderr, flush=True)
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        print(f"{now} {one_line(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,21 @@ is_installed() { # is_installed REQUIREMENTS_FILE: whether exactly this list was
     [ -n "$(environment_prefix)" ] && required_by "$1" | cmp -s - "$(installed_stamp "$1")"
 }
 
-set_up_on_first_use() {
-    is_installed requirements.txt || bash setup.sh >&2
+set_up_on_first_use() { # set_up_on_first_use SCRIPT_NAME ARGUMENTS...: only shows help if nothing else is asked for
+    if ! is_installed requirements.txt; then
+        if asks_for_help "$@"; then
+            show_help "$1"
+            echo "What each of them means is shown once the packages are installed: source setup.sh"
+            exit 0
+        fi
+        bash setup.sh >&2
+    fi
     PYTHON=$(environment_python)
     export PYTHON
+}
+
+show_help() { # show_help SCRIPT_NAME: prints the text at the beginning of a script
+    sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# //p;}' "scripts/$1"
 }
 
 asks_for_help() { # asks_for_help ARGUMENTS...

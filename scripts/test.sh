@@ -11,7 +11,7 @@ source scripts/environment.sh
 arguments_are_inherited test.sh && set --
 
 if asks_for_help "$@"; then
-    sed -n '2,3s/^# //p' scripts/test.sh
+    show_help test.sh
     exit 0
 fi
 bash setup.sh --dev

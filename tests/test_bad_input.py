@@ -65,12 +65,10 @@ def test_bad_flags(capsys, tmp_path, flags, message):
 
 
 def test_a_name_of_any_length_leaves_what_to_do_in_the_line(capsys, tmp_path):
-    name = " ".join(["9" * 50] * 200)
+    name = " ".join(["9" * 50] * 20)
     line = fails(capsys, tmp_path, TAXONOMY, "--dtype", name)
-    # 250 characters of either end, " ... " between, "error: " before, and the line's end.
-    assert len(line) == 7 + 250 + 5 + 250 + 1
-    assert line.startswith("error: --dtype 999") and line.endswith("give one of auto, float32, bfloat16, float16\n")
-    line = fails(capsys, tmp_path, TAXONOMY, "--model", "9" * 9000)
+    assert line == f"error: --dtype {name[:79]}…: give one of auto, float32, bfloat16, float16\n"
+    line = fails(capsys, tmp_path, TAXONOMY, "--model", "9" * 900)
     assert line.endswith("\u2026: the name is too long for a file; give a shorter one\n")
     path = tmp_path / "mine.csv"
     path.write_text("id,types_of_harm,question\n" + f"{'9' * 9000},a,one\n" * 2)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils import cli
-from utils.schema import InputError, shown
+from utils.schema import InputError, one_line, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,17 @@ def test_an_error_is_one_line_that_a_terminal_does_not_act_on(capsys):
 
     assert cli.run(work) == 2
     line = capsys.readouterr().err
-    assert line.startswith("error: --model \\x1b]0;owned\\x07xxx") and line.endswith("x; name one of these\n")
-    assert len(line) < 600
+    # Of the name, which begins with 14 characters of escapes and "0", 79 characters and dots are left.
+    assert line.startswith("error: --model \\x1b]0;") and line.endswith("xxx…; name one of these\n")
+    assert len(line) < 200
+
+
+def test_of_a_message_that_is_too_long_both_ends_are_left():
+    line = one_line("wrong\n" + "word " * 1000 + "; right")
+    # 250 characters of either end, and " ... " between.
+    assert len(line) == 505 and line.startswith("wrong word word ") and line.endswith(" word ; right")
+    assert one_line("x/" * 100) == "x/" * 100, "a path of common length is left whole"
+
+
+def test_printable_text_keeps_its_lines():
+    assert printable("a\x1b[1m\n\tb\n") == "a\\x1b[1m\n\\tb\n"

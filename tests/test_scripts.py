@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from utils import config
+from utils.encoders.paper import paper_figures
 from utils.reproduce import __main__ as reproduce_main
 
 SHELLS = [
@@ -283,6 +284,45 @@ def test_help_of_the_tests_installs_nothing(house, name, flag):
     assert what.startswith("Sets up and runs every check") and status == "0"
     assert usage == "Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)"
     assert not (house / ".venv").exists()
+
+
+# Script to the command whose flags it takes.
+TAKEN_BY = {
+    "safety_challenging.sh": "Safety_Challenging.evaluate",
+    "safety_contrast.sh": "Safety_Contrast.evaluate",
+    "safety_detection.sh": "Safety_Detection.evaluate",
+    "safety_taxonomy.sh": "Safety_Taxonomy.evaluate",
+    "all.sh": "scripts.all_tasks",
+    "compare.sh": "utils.compare",
+    "get_contrast_set.sh": "Safety_Contrast.build_data get",
+    "reproduce.sh": "utils.reproduce run",
+}
+
+
+@pytest.mark.parametrize("script", TAKEN_BY)
+def test_help_without_an_environment_installs_nothing_and_names_all_that_is_taken(house, script):
+    shutil.rmtree(house / ".venv")
+    before = sorted(house.rglob("*"))
+    run = shell("bash", f"bash '{house}/scripts/{script}' --help; echo $?")
+    assert run.stdout.endswith("once the packages are installed: source setup.sh\n0\n")
+    assert "shellcheck" not in run.stdout and f"scripts/{script}" in run.stdout
+    assert sorted(house.rglob("*")) == before
+    asked = subprocess.run(
+        [sys.executable, "-m", *TAKEN_BY[script].split(), "--help"], cwd=config.ROOT, capture_output=True, text=True
+    )
+    assert asked.returncode == 0
+    flags = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", asked.stdout, re.MULTILINE))
+    assert set(re.findall(r"(?<!\S)--[a-z-]+", run.stdout.split("Flags:")[1])) == flags
+    variables = {name for name in config.VARIABLES if re.search(rf"variable {name}\b", asked.stdout)}
+    assert variables <= set(re.findall(r"[A-Z_]{3,}", run.stdout.split("Variables:")[1]))
+    if script == "reproduce.sh":
+        listed = "".join(asked.stdout.split())  # the help breaks lines at hyphens
+        assert all(name in run.stdout and name in listed for name in paper_figures()) and len(paper_figures()) == 11
+
+
+def test_every_script_has_such_help():
+    scripts = {path.name for path in (config.ROOT / "scripts").glob("*.sh")}
+    assert scripts == {*TAKEN_BY, "test.sh", "as_child.sh", "environment.sh"}
 
 
 def test_reproduce_shows_what_it_takes_and_no_more(capsys):

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 
 from utils import config
-from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, shown
+from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, one_line, printable, shown
 
-# In characters. An error may quote an id or a name from a file, which may be of any length.
-LONGEST_ERROR = 500
 # Errors that any use of a path may raise, with their remedies.
 OF_A_PATH = {
     errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
     errno.EACCES: "you may not read or enter it; change its permissions or name something else",
 }
+# In characters, of a flag's value; a path can't be longer on Linux. Instructions and lists of ids may be.
+LONGEST_VALUE, TEXTS = 4096, ("prompt", "remove")
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +36,19 @@ class Parser(argparse.ArgumentParser):
             return super().add_argument(name, *names, **{**more, "help": self.takes[flag]})
         default = more.get("default", False if more.get("action") == "store_true" else None)
         return self.set_defaults(**{flag.replace("-", "_"): default})
+
+    def parse_known_args(self, args=None, namespace=None):
+        """What argparse returns. Raises InputError for a value too long to be a name, a path or a number."""
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and len(text) > LONGEST_VALUE and action.dest not in TEXTS:
+                    flag = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+                    raise InputError(
+                        f"{flag} {shown(text)}: has {len(text)} characters; give a value of {LONGEST_VALUE} at most"
+                    )
+        return found, rest
 
     def error(self, message: str):
         of_evaluation = any(action.dest == "encoder" for action in self._actions)
@@ -71,10 +84,10 @@ def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
     """The device and dtype from flags or variables. Raises InputError for an unknown one."""
     dtype, where = chosen(arguments, "dtype")
     if dtype not in DTYPES:
-        raise InputError(f"{where} {dtype}: give one of {', '.join(DTYPES)}")
+        raise InputError(f"{where} {shown(dtype)}: give one of {', '.join(DTYPES)}")
     device, where = chosen(arguments, "device")
     if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
-        raise InputError(f"{where} {device}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
+        raise InputError(f"{where} {shown(device)}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
     return device, dtype
 
 
@@ -82,7 +95,7 @@ def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     """The options of an encoder, checked. Raises InputError, naming the flag or variable, for an unknown value."""
     device, dtype = device_and_dtype(arguments)
     if arguments.backend not in BACKENDS:
-        raise InputError(f"--backend {arguments.backend}: give one of {', '.join(BACKENDS)}")
+        raise InputError(f"--backend {shown(arguments.backend)}: give one of {', '.join(BACKENDS)}")
     return EncoderOptions(
         device=device,
         dtype=dtype,
@@ -100,7 +113,7 @@ def whole_number(text: str, where: str, least: int) -> int:
     except ValueError:
         value = least - 1
     if not least <= value < 2**32:
-        raise InputError(f"{where} {text}: give a whole number of at least {least}")
+        raise InputError(f"{where} {shown(text)}: give a whole number of at least {least}")
     return value
 
 
@@ -111,7 +124,7 @@ def fraction(text: str, where: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise InputError(f"{where} {text}: give a number from 0 to 1")
+        raise InputError(f"{where} {shown(text)}: give a number from 0 to 1")
     return value
 
 
@@ -136,11 +149,19 @@ def run(work: Callable[[], int | None]) -> int:
         return 141
 
 
+def note(sentence: object) -> None:
+    """Writes a sentence to standard error, on one line that a terminal does not act on."""
+    print(one_line(sentence), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """Writes text of any number of lines to standard output, in a form that a terminal does not act on."""
+    print(printable(text), flush=True)
+
+
 def _mistake(message: str) -> int:
     """Reports a user's mistake in one line, and returns the exit status."""
-    line = escaped(" ".join(message.split()))
-    if len(line) > LONGEST_ERROR:
-        line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
+    line = one_line(message)
     print(f"error: {line}", file=sys.stderr)
     config.leave_error(line)
     return 2

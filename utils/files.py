@@ -30,7 +30,7 @@ def shown_path(path: Path) -> str:
 
 
 def check_writable(folder: Path, flag: str = "--out") -> None:
-    """Makes `folder` if need be. Raises InputError if files can't be written in it, before any work is done."""
+    """Makes `folder` if it is missing. Raises InputError if files can't be written in it, before any work is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

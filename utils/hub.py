@@ -61,7 +61,7 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
 
 
 def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[str] = ()) -> Path:
-    """The folder with a checkpoint's files, fetched from the hub if need be, without pickled weights.
+    """The folder with a checkpoint's files, fetched from the hub if they are not cached, without pickled weights.
 
     own_code: whether Python files are fetched too.
     layout: files that the revision is known to have, used when the hub can't be asked.
@@ -104,7 +104,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
 
 
 def one_file(repository: str, revision: str, name: str) -> Path | None:
-    """A small file of a model repository at a commit, fetched if need be; None if the commit has no such file.
+    """A small file of a model repository at a commit, fetched if it is not cached; None if the commit has no such file.
 
     Raises InputError if the hub can't be reached and nothing of the commit is cached.
     """

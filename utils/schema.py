@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,9 @@ LOADER_VERSION = 1
 
 # The backend of word overlap, and of no other encoder.
 WORD_OVERLAP = "scikit-learn"
+
+# In characters. A message may quote an id or a name from a file, which may be of any length.
+LONGEST_MESSAGE = 500
 
 # The groups of a metric that are means over several: over the means of the groups, and over all items.
 SUMMARIES = ("average", "overall")
@@ -29,6 +33,24 @@ def shown(text: object, limit: int = 80) -> str:
     """The text as a message shows it: escaped, and cut to `limit` characters with "…" at the end."""
     whole = escaped(str(text)[: limit + 1])
     return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
+
+
+def printable(text: str) -> str:
+    """The text with control and invisible characters escaped, except line breaks, so that no terminal acts on it."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def one_line(message: object) -> str:
+    """A message on one line, escaped; of one beyond LONGEST_MESSAGE characters, long names and then the middle are cut.
+
+    So both what is wrong and the remedy, which is at the end, can be read.
+    """
+    line = escaped(" ".join(str(message).split()))
+    if len(line) > LONGEST_MESSAGE:
+        line = re.sub(r"[^\s:;,'\"()]{81,}", lambda name: shown(name[0]), line)
+    if len(line) > LONGEST_MESSAGE:
+        line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
+    return line
 
 
 @dataclass(frozen=True)

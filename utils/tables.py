@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
 
-from utils.schema import Metric, PValue
+from utils.schema import Metric, PValue, escaped, shown
 
 WIDTH = 80
 
@@ -56,8 +56,8 @@ def latex_text(text: str) -> str:
     """A text that LaTeX sets as it is; a hyphen before a number is a minus sign, one that is alone a dash."""
     if text == "-":
         return "--"
-    escaped = "".join(_LATEX.get(character, character) for character in text).replace(" \\%", "~\\%")
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+    safe = "".join(_LATEX.get(character, character) for character in escaped(text)).replace(" \\%", "~\\%")
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", safe)
 
 
 def latex(
@@ -113,6 +113,7 @@ def blocks(
     def width(column: tuple[str, list[str]]) -> int:
         return max(map(len, [*column[0].splitlines(), *column[1]])) + 2
 
+    left, columns = _shown(left), [_shown(block) for block in columns]
     room = WIDTH - sum(width(column) for column in left) + 2
     tables: list[list[tuple[str, list[str]]]] = [[]]
     for block in columns:
@@ -124,8 +125,14 @@ def blocks(
     return "\n\n".join(render(left + part, len(left), rule_before) for part in tables)
 
 
+def _shown(columns: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, list[str]]]:
+    """The columns as a terminal shows them. A heading may have several lines; names in it may be anyone's."""
+    return [("\n".join(map(shown, head.split("\n"))), list(map(shown, cells))) for head, cells in columns]
+
+
 def render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | None) -> str:
     """Columns as one table: the first of them aligned left, a rule above row `rule_before`."""
+    columns = _shown(columns)
     rows: list = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     if rule_before is not None:
         rows.insert(rule_before, SEPARATING_LINE)
@@ -149,8 +156,8 @@ def flat(columns: Sequence[tuple[str, Sequence[str]]], form: str, align: Sequenc
 
     align: "left" or "right" for each column; the first left and the others right if None.
     """
-    rows = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    headers = [head for head, _ in columns]
+    rows = [list(map(escaped, cells)) for cells in zip(*(cells for _, cells in columns), strict=True)]
+    headers = [escaped(head) for head, _ in columns]
     if form == "pipe":
         rows, headers = [list(map(markdown_text, row)) for row in rows], list(map(markdown_text, headers))
     align = align or ["left", *["right"] * (len(columns) - 1)]

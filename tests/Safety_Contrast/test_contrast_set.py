@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -200,18 +201,22 @@ def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
     running.shutdown()
 
 
-def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
-    running = ChatServer(seconds=0.4)
-    environment = {**os.environ, "OPENAI_BASE_URL": running.url, "OPENAI_API_KEY": KEY}
-    out = tmp_path / "set"
-    process = subprocess.Popen(
+def generating(server, many, out):
+    """A process that writes a set with the answers of `server`."""
+    return subprocess.Popen(
         [sys.executable, "-m", "Safety_Contrast.build_data", "generate", "--data", str(many), "--out", str(out)],
         cwd=config.ROOT,
-        env=environment,
+        env={**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": KEY},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
+    running = ChatServer(seconds=0.4)
+    out = tmp_path / "set"
+    process = generating(running, many, out)
     while not running.good:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -220,6 +225,25 @@ def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
     assert "waiting for the answers under way" in error and "Traceback" not in error
     entries = (out / "contrast_answers.jsonl").read_text().splitlines()
     assert len(entries) - 1 == len(running.charged) < 939
+    running.shutdown()
+
+
+def test_a_second_ctrl_c_waits_for_nothing(many, tmp_path):
+    running = ChatServer(seconds=600)
+    process = generating(running, many, tmp_path / "set")
+    limit = threading.Timer(60, process.kill)
+    limit.start()
+    while not running.requests and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.readline()
+    while said and "Ctrl-C again" not in said:
+        said = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130, rest
+    assert rest.startswith("interrupted;") and rest.count("\n") == 1
+    limit.cancel()
     running.shutdown()
 
 

@@ -233,7 +233,7 @@ def test_a_result_is_read_and_compared_with_its_crossings(done, file, tmp_path, 
         "ordinary traffic, one set",
     }
     gap = blind.value(name, "ordinary traffic") - seeing.value(name, "ordinary traffic")
-    assert other.difference == pytest.approx(gap) and gap < -0.1 and other.p < 0.05
+    assert other.difference == pytest.approx(gap) and gap < -0.1 and other.p.value < 0.05
 
 
 def test_a_result_without_a_score_that_it_says_it_has_is_refused(done, tmp_path):

@@ -261,7 +261,7 @@ def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
     assert [labelled_sets.load(data)[0].name for data in (sample, f"{sample},{mine}", f"{mine},{sample}")] == [
         "sample", "sample+mine", "mine+sample",
     ]  # fmt: skip
-    with pytest.raises(InputError, match="results of 'others' are those of another dataset"):
+    with pytest.raises(InputError, match="'others' is the name of another dataset"):
         labelled_sets.load(table(tmp_path, rows_of(5, 7), "others.csv"))
 
 
@@ -425,7 +425,7 @@ def test_a_family_without_some_of_its_sets_and_without_any(stand_ins):
 
 @pytest.mark.parametrize("name", ["paper", "auto", "others", "direct", "multilingual", "unsafe", "safe", "hatecheck"])
 def test_results_of_a_file_are_not_kept_under_another_name(name, tmp_path):
-    with pytest.raises(InputError, match=f"results of '{name}' are those of another dataset; rename the file"):
+    with pytest.raises(InputError, match=f"'{name}' is the name of another dataset; rename the file"):
         labelled_sets.load(table(tmp_path, rows_of(5, 7), f"{name}.csv"))
 
 
@@ -455,7 +455,7 @@ def test_a_file_without_labels_is_all_of_the_given_class(label, tmp_path):
         labelled_sets.load(f"{labelled},{bare}")
     late = tmp_path / "late.jsonl"
     late.write_text("\n".join(map(json.dumps, [{"prompt": "a"}] * 200 + [{"prompt": "b", "label": 1}])))
-    with pytest.raises(InputError, match=r"row 201 .*has 'label', which no row before has"):
+    with pytest.raises(InputError, match=r"row 201 .*has 'label', which the rows before it lack"):
         labelled_sets.load(str(late), label=label)
 
 

@@ -560,7 +560,7 @@ def test_a_model_of_the_hub_is_asked_for_by_the_commit_that_was_fitted_with(tmp_
 def test_code_of_an_encoders_own_is_allowed_by_the_fit_and_by_the_use(tmp_path, labelled, monkeypatch):
     monkeypatch.setattr(hub, "commit", lambda source, revision, expected="": "a" * 40)
     folder = fitted(tmp_path, labelled, "--model", "someone/model", "--trust-remote-code")
-    with pytest.raises(InputError, match="may run code of its own; read it, then allow it with --trust-remote-code"):
+    with pytest.raises(InputError, match="may run its own code; read it, then allow it with --trust-remote-code"):
         saved.load(folder)
     assert saved.load(folder, remote_code=True).spec.options.trust_remote_code
     folder = fitted(tmp_path, labelled, "--model", "someone/model")

@@ -399,6 +399,6 @@ def test_a_checkpoint_with_code_of_its_own_is_not_run(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     marker = tmp_path / "it-ran"
     (folder / "own.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: pass\nclass OwnModel: pass\n")
-    with pytest.raises(InputError, match="runs code of its own; read it, then allow it with --trust-remote-code"):
+    with pytest.raises(InputError, match="runs its own code; read it, then allow it with --trust-remote-code"):
         load(resolve(str(folder)))
     assert not marker.exists()

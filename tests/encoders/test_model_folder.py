@@ -51,7 +51,7 @@ def test_what_is_never_loaded_is_not_in_the_fingerprint(folder):
     assert (fingerprint(folder), fingerprint(folder, trust_remote_code=True)) == (before, own_code)
     (folder / "optimizer.pt").write_text("anything")
     assert fingerprint(folder) == before
-    assert fingerprint(folder, trust_remote_code=True) != own_code, "code of its own may read it"
+    assert fingerprint(folder, trust_remote_code=True) != own_code, "its own code may read it"
 
 
 def test_own_code_is_in_the_fingerprint_of_what_can_run_it(folder):

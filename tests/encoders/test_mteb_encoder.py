@@ -167,9 +167,9 @@ def test_a_wrapper_without_sentence_transformers_runs_too(monkeypatch):
         ("E5-small-v2", "nearest: mteb:intfloat/e5-small-v2"),
         ("zzzz", "MTEB has no such encoder; nearest: none"),
         ("colbert-ir/colbertv2.0", "MTEB has no loader that gives a text one vector (late-interaction, text)"),
-        ("nomic-ai/nomic-embed-text-v1.5", "runs code of its own; read it, then allow it with --trust-remote-code"),
+        ("nomic-ai/nomic-embed-text-v1.5", "runs its own code; read it, then allow it with --trust-remote-code"),
         # Its wrapper, not its entry, allows the code.
-        ("OpenSearch-AI/Ops-MoA-Conan-embedding-v1", "runs code of its own; read it"),
+        ("OpenSearch-AI/Ops-MoA-Conan-embedding-v1", "runs its own code; read it"),
     ],
 )
 def test_what_is_refused_in_one_line(name, message):
@@ -189,9 +189,9 @@ def test_code_that_is_allowed_is_allowed():
     ("options", "message"),
     [
         ({"revision": "main"}, f"--revision: mteb:{NAME} has only one, {COMMIT}; leave the flag out"),
-        ({"prompt": ""}, f"--prompt: mteb:{NAME} leaves no choice; leave the flag out"),
-        ({"dtype": "float16"}, f"--dtype: mteb:{NAME} leaves no choice"),
-        ({"backend": "onnx"}, f"--backend: mteb:{NAME} leaves no choice"),
+        ({"prompt": ""}, f"--prompt: can't be chosen for mteb:{NAME}; leave the flag out"),
+        ({"dtype": "float16"}, f"--dtype: can't be chosen for mteb:{NAME}"),
+        ({"backend": "onnx"}, f"--backend: can't be chosen for mteb:{NAME}"),
     ],
 )
 def test_mteb_leaves_no_choice(registered, options, message):

@@ -166,12 +166,12 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
         return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
 
     assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
-    assert wrote("--top-k", "5").endswith("tfidf.json, in place of one with top_k 10")
-    assert wrote("--limit", "60", "--seed", "1").endswith(", in place of one with 144 items, top_k 5, seed 42")
+    assert wrote("--top-k", "5").endswith("tfidf.json, which replaces a result with top_k 10")
+    assert wrote("--limit", "60", "--seed", "1").endswith(", which replaces a result with 144 items, top_k 5, seed 42")
     assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample", "--limit", "60") == 0
-    assert "the floor took the place of one with top_k" not in capsys.readouterr().err
+    assert "the TF-IDF result replaces one with top_k" not in capsys.readouterr().err
     assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
-    assert "the floor took the place of one with 60 items" in capsys.readouterr().err
+    assert "the TF-IDF result replaces one with 60 items" in capsys.readouterr().err
     (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
     assert wrote().endswith("tfidf.json")
 
@@ -198,7 +198,7 @@ def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
     assert wrote("own").endswith("tfidf.json"), "it has no other"
     path = tmp_path / "results" / "sample" / CHALLENGING.name / "tfidf+0.1.json"
     path.rename(path.with_name("tfidf+0.25.json"))
-    assert wrote("0.25").endswith("tfidf+0.25.json, in place of one with baseline 0.1")
+    assert wrote("0.25").endswith("tfidf+0.25.json, which replaces a result with baseline 0.1")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])

@@ -1,5 +1,6 @@
 """The report and figures of detection on many sets, some of which have one class."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,10 @@ from figure_checks import cut_off, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
+from utils.compare import __main__ as compare_main
 from utils.figures.detection import detection_figures, one_class_heatmap, roc_curves, transfer_heatmap
 from utils.figures.style import drawing
+from utils.report import __main__ as report_main
 from utils.report.detection_tables import detection_tables
 from utils.transfer import results as transfer
 from utils.transfer.finding import on_unseen
@@ -200,3 +203,20 @@ def test_many_encoders_have_only_the_means_of_one_detector_above_the_figures(res
     ]
     assert first.caption == "Mean AUROC and TPR at 1 % FPR (TPR@1) of centroid difference"
     assert len(more[-1].rows) == 16 and more[-1].is_long
+
+
+def test_data_of_several_files_is_named_as_the_comparison_names_it(many_sets, tmp_path, capsys, monkeypatch):
+    """The evaluation takes files with commas between, and joins their names by a plus."""
+    shutil.copytree(many_sets, tmp_path / "out" / "one+two")
+    for path in (tmp_path / "out").glob("*/*/*.json"):
+        path.write_text(path.read_text().replace('"name": "made"', '"name": "one+two"'))
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text("prompt,label\n")
+    flags = ["--data", "one.csv, two.csv", "--out", "out"]
+    assert compare_main.main(flags) == 0
+    assert "data: one+two" in capsys.readouterr().out
+    assert report_main.main([*flags, "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("report on one+two: ")
+    for data in ("one+two", "one,two"):
+        assert report_main.main(["--data", data, "--out", "out", "--quiet"]) == 0

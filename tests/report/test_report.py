@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 
@@ -74,8 +75,8 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
         assert row["n"] == str(ours[group]["n"])
         assert row["difference"] == f"{float(compared[group]['difference']):+.3f}"
         assert float(row["difference"]) == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=0.0006)
-        p = float(compared[group]["p_holm"])
-        assert p < 0.001 if row["p"] == "<0.001" else float(row["p"]) == pytest.approx(p, abs=0.000501)
+        p, printed = float(compared[group]["p_holm"]), row["p"].removeprefix("≤")
+        assert p < 0.001 if printed == "<0.001" else float(printed) == pytest.approx(p, abs=0.000501)
 
 
 def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, monkeypatch):
@@ -290,13 +291,33 @@ def test_help_lists_what_is_taken_and_no_more(capsys):
 def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
     monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
     assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("report on sample: ")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("report on sample: ") and "took" not in printed.err
+
+
+def test_of_several_datasets_it_takes_the_newest_and_names_the_others(sample_results, sample_store, tmp_path, capsys):
+    shutil.copytree(sample_results / "sample", tmp_path / "sample", ignore=shutil.ignore_patterns("report.*"))
+    for other in ("older", "safety"):
+        for path in (tmp_path / "sample").glob("safety_contrast/tfidf*"):
+            copy = tmp_path / other / "safety_contrast" / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text().replace('"name": "sample"', f'"name": "{other}"'))
+            os.utime(copy, (1, 1))
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("took sample, which has the newest result; there are results on older, safety too,")
+    assert printed.out.startswith("report on sample: ")
+    assert report_main.main(["--out", str(tmp_path), "--quiet", "--data", "older"]) == 0
+    printed = capsys.readouterr()
+    assert "took" not in printed.err and printed.out.startswith("report on older: ")
+    assert report_main.main(["--out", str(tmp_path), "--data", "newer"]) == 2
+    assert "newer: no results to report; there are some on older, safety, sample: name one" in capsys.readouterr().err
 
 
 def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
     for arguments, message in (
         (["--out", str(tmp_path)], "no results to report; run a task first"),
-        (["--out", str(tmp_path), "--data", "paper"], "no results to report"),
+        (["--out", str(tmp_path), "--data", "paper"], "no results to report; run a task first"),
         (["--out", str(sample_results), "--reference", "st5-xl"], "--reference st5-xl: no such result of"),
         (["--top-k=5"], "unrecognized arguments: --top-k=5 (see --help)"),
         (["--no-cache"], "unrecognized arguments: --no-cache (see --help)"),

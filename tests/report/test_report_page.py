@@ -166,7 +166,7 @@ def page_of_long_names(sample_results, tmp_path_factory):
     out = tmp_path_factory.mktemp("long")
     shutil.copytree(sample_results / "sample", out / "sample")
     for path in out.glob("sample/safety_*/*.json"):
-        path.write_text(path.read_text().replace('"MiniLM-L6"', f'"{"minilm" * 10}"').replace("TF-IDF", "T" * 55))
+        path.write_text(path.read_text().replace('"MiniLM-L6"', f'"{"minilm" * 33}-2"').replace("TF-IDF", "T" * 200))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
         assert report_main.main(["--out", str(out), "--quiet"]) == 0
@@ -178,13 +178,23 @@ def page_of_many_sets(many_sets):
     return many_sets / "report.html"
 
 
+@pytest.fixture(scope="module")
+def detection_of_long_names(many_sets, tmp_path_factory):
+    """The page of many sets with such names."""
+    out = tmp_path_factory.mktemp("detection")
+    shutil.copytree(many_sets, out / "made")
+    for path in out.glob("made/safety_detection/*.json"):
+        path.write_text(path.read_text().replace('"Half"', f'"{"h" * 200}"').replace("TF-IDF", "T" * 200))
+    assert report_main.main(["--data", "made", "--out", str(out), "--quiet"]) == 0
+    return out / "made" / "report.html"
+
+
 @pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names", "page_of_many_sets"])
+@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names", "page_of_many_sets", "detection_of_long_names"])
 def test_nothing_overflows(opened, request, names, width):
     page = opened(request.getfixturevalue(names), width=width)
-    if names == "page_of_many_sets":
-        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-    else:
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    if page.locator("#map").count():
         page.click("#accept")
         page.wait_for_selector("#map .scatterlayer .trace")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

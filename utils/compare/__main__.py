@@ -9,29 +9,28 @@ from utils.compare.gates import breaches, parsed_gate
 from utils.compare.paired import compare_read, parts_of, read_files
 from utils.compare.rendered import rendered
 from utils.files import shown_path
-from utils.results.find import find_results
+from utils.results.find import datasets, find_results
 from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.results.signature import signature
-from utils.schema import InputError
+from utils.schema import InputError, printable, shown
 from utils.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "latex")
 
 
-def _datasets(outs: Sequence[Path]) -> str:
-    names = {path.parent.parent.name for out in outs for task in TASKS for path in out.glob(f"*/{task}/*.json")}
-    return ", ".join(sorted(names)) or "none"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    from utils.cli import Parser, run, whole_number
+    from utils.cli import Parser, note, run, show, whole_number
 
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
-    flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
+    flags.add_argument(
+        "--data",
+        metavar="NAME",
+        help="dataset of the results, a name or a file, or several with commas between (default the paper's)",
+    )
     flags.add_argument("--task", metavar="TASK", choices=tuple(TASKS), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
@@ -88,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     comparison = compare_read(*read, seed)
                     parts.append(rendered(comparison, arguments.format))
                     if arguments.format == "csv" and comparison.note:
-                        print(comparison.note, file=sys.stderr)
+                        note(comparison.note)
                     for gate in gates:
                         if gate.task == task:
                             evaluated.add(gate)
@@ -100,22 +99,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.format in ("text", "markdown"):
                 parts[-1] = "\n\n".join([parts[-1], *said])
             elif said:
-                print(*said, sep="\n", file=sys.stderr)
+                print(*map(printable, said), sep="\n", file=sys.stderr)
         if not parts:
             for _, error in (*refused, *absent):
                 raise error
-            on = f" on {arguments.data} (there are some on {_datasets(outs)})" if arguments.data else ""
+            there = ", ".join(map(shown, datasets(outs))) or "none"
+            on = f" on {shown(arguments.data)} (there are some on {there})" if arguments.data else ""
             raise InputError(
                 f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
                 "--model A,B first"
             )
         if arguments.format == "csv":
             parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
-        print(("\n" if arguments.format == "csv" else "\n\n\n").join(parts), flush=True)
+        show(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))
         for task, error in (*absent, *refused):
-            print(f"without {task}: {error}", file=sys.stderr)
+            note(f"without {task}: {error}")
         for line in worse:
-            print(line, file=sys.stderr)
+            note(line)
         for gate in gates:
             why = dict([*absent, *refused]).get(gate.task)
             if gate not in evaluated or gate.task in dict(refused):

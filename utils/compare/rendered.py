@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from utils import tables
 from utils.compare.paired import ALPHA, Cell, Comparison
-from utils.schema import SUMMARIES, Metric
+from utils.schema import SUMMARIES, Metric, shown
 from utils.tables import p_text
 from utils.tasks import DETECTION, TASKS
 
@@ -64,9 +64,9 @@ def _latex(comparison: Comparison) -> str:
         of = _cells_of(comparison, name)
         mine = [of[group] for group in groups]
         stars = ["*" if cell.p is not None and cell.p.value <= ALPHA else "" for cell in mine]
-        shown = [tables.with_interval(cell.metric) for cell in mine]
+        values = [tables.with_interval(cell.metric) for cell in mine]
         bold = {i for i, cell in enumerate(mine) if tables.number(cell.metric.value) == best[i]}
-        columns.append(((comparison.labels[name], list(map("".join, zip(shown, stars, strict=True)))), bold))
+        columns.append(((comparison.labels[name], list(map("".join, zip(values, stars, strict=True)))), bold))
     label, left = f"tab:{about.title.lower()}", (about.rows, rows)
     parts = [tables.LATEX_PREAMBLE, tables.latex(_ranking(comparison), captions[0], label)]
     beside = _beside(left, columns)
@@ -106,7 +106,7 @@ def _head(comparison: Comparison, title: str) -> str:
         comparison.metric.replace("_", " ").replace("auroc/", "AUROC of "),
         comparison.cells[0].metric.better,
     )
-    return f"{title}: {metric}, {better} is better; data: {comparison.dataset}"
+    return f"{title}: {metric}, {better} is better; data: {shown(comparison.dataset)}"
 
 
 def _test(comparison: Comparison) -> str:
@@ -117,7 +117,7 @@ def _notes(comparison: Comparison) -> list[str]:
     """What the columns mean, in lines of 80 characters."""
     effect, ranked = "" if comparison.task == DETECTION.name else "; d: Cohen's d of the pairs", comparison.ranked_by
     notes = [
-        f"diff: minus {comparison.labels[comparison.reference]}{effect}",
+        f"diff: minus {shown(comparison.labels[comparison.reference])}{effect}",
         f"p: {_test(comparison)}, corrected by Holm: of '{ranked}'\n"
         "over all pairs of encoders, else over the other rows of the table",
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'",

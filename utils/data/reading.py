@@ -323,7 +323,7 @@ def read_columns(
                     row.cells[column] = str(row.cells[column])
                 fault = problem(row, column, whole_numbers=column in numbers)
                 if late:
-                    fault = f"has '{late[0]}', which no row before has"
+                    fault = f"has '{late[0]}', which the rows before it lack"
                 text = "" if fault else str(row.cells[column])
                 if column in numbers:
                     text = text.strip()

@@ -135,18 +135,25 @@ def _given(fmt: Format, path: Path) -> Found:
     # A set with the paper's file name is named after its folder.
     name = path.parent.name if path.name == fmt.card.file else dataset_stem(path)
     if name in ("paper", "sample"):
-        raise InputError(f"--data {path}: results of '{name}' are those of another dataset; rename the file")
+        raise InputError(f"--data {path}: '{name}' is the name of another dataset; rename the file")
     return Found(name, path, digest, "as given", "not known here")
 
 
 def dataset_name(data: str) -> str:
-    """The name of the folder of results on `data`: of a dataset, or of a file.
+    """The name of the folder of results on `data`: of a dataset, of a file, or of several with commas between.
 
     Raises InputError for a file whose name is reserved.
     """
     path = config.callers_path(data)
     if not path.is_file():
-        return data
+        return joined_name(data) if "," in data else data
     names = {fmt.card.file: find(fmt, data).name for fmt in FORMATS.values()}
     known = next((name for name in names.values() if name in ("paper", "sample")), None)
     return known or names.get(path.name) or next(iter(names.values()))
+
+
+def joined_name(data: str) -> str:
+    """The name of the folder of results of detection on `data`: sets and files with commas between, or one of them."""
+    parts = [data] if config.callers_path(data).is_file() else data.split(",")
+    paths = [config.callers_path(part.strip()) for part in parts]
+    return "+".join(dict.fromkeys(dataset_stem(path) if path.is_file() else path.name for path in paths))

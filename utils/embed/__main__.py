@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.encoders import registry
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.id_column,
                 cli.whole_number(arguments.shard_rows, "--shard-rows", least=1),
                 executor,
-                note=lambda sentence: None if arguments.quiet else print(sentence, file=sys.stderr),
+                note=lambda sentence: None if arguments.quiet else cli.note(sentence),
                 show_progress=not arguments.quiet and sys.stderr.isatty(),
             )
         except shards.Unfinished as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             return 3
-        print(sentence)
+        cli.show(sentence)
         return 0
 
     return cli.run(work)

@@ -153,7 +153,7 @@ class Corpus:
             if whole and not -(2**63) <= cell < 2**63:
                 return f"'{name}' is a number of more than 64 bits (write such ids as text)"
         late = self.id_column is None and "id" in row.cells
-        return "has an 'id', which no row before has" if late else ""
+        return "has an 'id', which the rows before it lack" if late else ""
 
     def _refusal(self, row: reading.Row, fault: str) -> InputError:
         return InputError(f"{self.path.name}: {row.place}: {fault}; fix or remove the row")

@@ -1,8 +1,10 @@
 """Prompts in, float32 matrix out: deduplicates, asks the store, batches, shows progress."""
 
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,33 +182,37 @@ class Embedder:
     def _at_once(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
         """Encodes several batches at a time, and stores each at once. After a refusal all batches are halved.
 
-        After an error or Ctrl-C nothing more is sent, but running requests are waited for, as they are paid for.
+        After an error or Ctrl-C nothing more is sent, but running requests are waited for, as they are paid for. A
+        second Ctrl-C ends that at once.
         """
         encoder, failure = self._encoder, None
         pending = batches(lengths, encoder.token_budget, encoder.max_batch)
         running: dict[Future, np.ndarray] = {}
-        with ThreadPoolExecutor(encoder.concurrency) as pool:
-            while running or (pending and failure is None):
-                try:
-                    while pending and failure is None and len(running) < encoder.concurrency:
-                        batch = pending.pop(0)
-                        running[pool.submit(encoder.encode, [texts[i] for i in batch])] = batch
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        batch = running.pop(future)
-                        try:
-                            keep(batch, future.result())
-                        except Refused as error:
-                            if len(batch) == 1:
-                                failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
-                            else:
-                                most = encoder.max_batch = min(encoder.max_batch, len(batch) // 2)
-                                pending = [part for one in (batch, *pending) for part in _parts(one, most)]
-                        except Exception as error:
-                            failure = failure or error
-                except KeyboardInterrupt as interrupt:
-                    if failure is None:
-                        self.note(f"interrupted; waiting for {len(running)} requests that have been sent")
-                    failure = failure or interrupt
+        while running or (pending and failure is None):
+            try:
+                while pending and failure is None and len(running) < encoder.concurrency:
+                    batch = pending.pop(0)
+                    running[_in_thread(encoder.encode, [texts[i] for i in batch])] = batch
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    batch = running[future]
+                    try:
+                        keep(batch, future.result())
+                    except Refused as error:
+                        if len(batch) == 1:
+                            failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
+                        else:
+                            most = encoder.max_batch = min(encoder.max_batch, len(batch) // 2)
+                            pending = [part for one in (batch, *pending) for part in _parts(one, most)]
+                    except Exception as error:
+                        failure = failure or error
+                    del running[future]  # last: an answer that Ctrl-C kept from being stored is taken again
+            except KeyboardInterrupt as interrupt:
+                if isinstance(failure, KeyboardInterrupt):
+                    raise
+                failure = interrupt
+                if running:
+                    sent = f"{len(running)} request{'s' if len(running) > 1 else ''} under way"
+                    print(f"interrupted; waiting for {sent} (Ctrl-C again to lose what they cost)", file=sys.stderr)
         if failure is not None:
             raise failure
 
@@ -253,3 +259,17 @@ def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[n
 
 def _parts(batch: np.ndarray, most: int) -> list[np.ndarray]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
+
+
+def _in_thread(work: Callable, *arguments) -> Future:
+    """The future result of `work` in a thread of its own, which does not keep the program from ending."""
+    future: Future = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from utils import config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
-from utils.schema import EncoderOptions, InputError, is_word_overlap
+from utils.schema import EncoderOptions, InputError, is_word_overlap, shown
 
 
 def _needs(entry: dict) -> str:
@@ -23,7 +23,7 @@ def registry_table() -> str:
     for name, entry in known_encoders().items():
         paper = paper_figures().get(name, {}).get("average_similarity")
         size = entry["parameters"] if entry["loader"] != "openai" else "-"
-        b = "" if paper is None else f"{paper:.3f}"
+        b = "" if paper is None else f"{paper:z.3f}"
         rows.append([name, size, entry["dimension"] or "-", entry["licence"], _needs(entry), b])
     table = tabulate(
         rows,
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_average(name: str) -> None:
     import sys
 
+    from utils.cli import note, show
     from utils.embed.average_similarity import beavertails_average_similarity
     from utils.embed.embedder import Embedder
     from utils.store import embeddings as store
@@ -72,16 +73,16 @@ def _print_average(name: str) -> None:
     if is_word_overlap(spec):
         raise InputError("tfidf: knows the words of the evaluated prompts only, so it has no average of its own")
     kept = store.EmbeddingStore(store.default_path())
-    embedder = Embedder(spec, kept, sys.stderr.isatty(), lambda sentence: print(sentence, file=sys.stderr))
+    embedder = Embedder(spec, kept, sys.stderr.isatty(), note)
     average = beavertails_average_similarity(embedder)
     embedder.close()
-    print(f"average similarity of {spec.name} over BeaverTails, 250,000 pairs of prompts")
-    print(f"  mean                {average.value:.4f}")
-    print(f"  median              {average.median:.4f}")
-    print(f"  standard deviation  {average.standard_deviation:.4f}")
+    show(f"average similarity of {shown(spec.name)} over BeaverTails, 250,000 pairs of prompts")
+    print(f"  mean                {average.value:z.4f}")
+    print(f"  median              {average.median:z.4f}")
+    print(f"  standard deviation  {average.standard_deviation:z.4f}")
     paper = paper_entry(spec)
     if paper is not None:
-        print(f"  paper's mean        {paper['average_similarity']:.3f}")
+        print(f"  paper's mean        {paper['average_similarity']:z.3f}")
 
 
 if __name__ == "__main__":

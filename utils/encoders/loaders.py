@@ -255,7 +255,7 @@ def _built(spec: EncoderSpec, build: Callable):
     except Exception as error:  # any error that a checkpoint's files may cause
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"--model {spec.name}: runs code of its own; read it, then allow it with --trust-remote-code"
+                f"--model {spec.name}: runs its own code; read it, then allow it with --trust-remote-code"
             ) from None
         if _is_out_of_memory(error):
             raise InputError(

@@ -39,7 +39,7 @@ OF_WRAPPER = "(that of "
 def entry(name: str, own_code: bool) -> dict:
     """What MTEB's registry says of the encoder `name` (mteb:NAME), in the form of an entry of encoders.yaml.
 
-    own_code: whether the encoder may run code of its own. Raises InputError if MTEB is not installed or has no such
+    own_code: whether the encoder may run its own code. Raises InputError if MTEB is not installed or has no such
     encoder of single texts, or if the encoder may not run the code that it needs.
     """
     if importlib.util.find_spec("mteb") is None:
@@ -49,7 +49,7 @@ def entry(name: str, own_code: bool) -> dict:
         kind = ", ".join([*meta.model_type, *meta.modalities])
         raise InputError(f"--model {name}: MTEB has no loader that gives a text one vector ({kind}); name another one")
     if not own_code and _runs_own_code(meta):
-        raise InputError(f"--model {name}: runs code of its own; read it, then allow it with --trust-remote-code")
+        raise InputError(f"--model {name}: runs its own code; read it, then allow it with --trust-remote-code")
     pinned = re.fullmatch(r"[0-9a-f]{40}", meta.revision)
     weights = meta.loader_kwargs.get("model_kwargs", {})
     dtype = weights.get("dtype", weights.get("torch_dtype", "auto"))

@@ -32,7 +32,7 @@ def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
     can't be reached.
     """
     spec = _named(name, options)
-    if spec.loader == "mteb":  # leaves no choice
+    if spec.loader == "mteb":  # none of its options can be chosen
         return spec
     plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
     asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
@@ -130,8 +130,8 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     }
     for option in fixed:
         if getattr(options, option) not in neutral[option]:
-            has = f"has only one, {entry['revision']}" if option == "revision" else "leaves no choice"
-            raise InputError(f"--{option}: {name} {has}; leave the flag out")
+            why = f"{name} has only one, {entry['revision']}" if option == "revision" else f"can't be chosen for {name}"
+            raise InputError(f"--{option}: {why}; leave the flag out")
     if loader == "tfidf":
         return replace(spec, backend=WORD_OVERLAP)
     if loader == "openai":

@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from utils import cli
 from utils.cli import run
 from utils.encoders import registry
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
-from utils.schema import Baseline, Dataset, InputError, Result, is_word_overlap
+from utils.schema import Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -22,12 +23,12 @@ def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
         dataset, found = task.data(settings)
         sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
         for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
-            print(sentence, file=sys.stderr)
+            cli.note(sentence)
         if settings.prompt_spread:
             from utils.evaluation.spread import spread
 
-            note = (lambda sentence: None) if settings.quiet else (lambda sentence: print(sentence, file=sys.stderr))
-            print(spread(task, dataset, settings, result_of, note))
+            note = (lambda sentence: None) if settings.quiet else cli.note
+            cli.show(spread(task, dataset, settings, result_of, note))
             return 0
         return _evaluate([task], {task.name: dataset}, settings)
 
@@ -47,7 +48,7 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
         for task in tasks:
             datasets[task.name], found = task.data(settings)
             if show_data and not settings.quiet:
-                print(task.data_sheet(datasets[task.name], found), file=sys.stderr)
+                print(printable(task.data_sheet(datasets[task.name], found)), file=sys.stderr)
         return _evaluate(tasks, datasets, settings)
 
     return run(work)
@@ -64,7 +65,7 @@ def show_data(task: Task, argv: Sequence[str] | None = None) -> int:
         settings = task.settings("build_data", about, argv)
         dataset, found = task.data(settings)
         if not settings.quiet:
-            print(task.data_sheet(dataset, found))
+            cli.show(task.data_sheet(dataset, found))
 
     return run(work)
 
@@ -81,7 +82,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
 
     def note(sentence: str) -> None:
         if not settings.quiet and sentence not in said:  # a sentence that holds for every task is printed once
-            print(sentence, file=sys.stderr)
+            cli.note(sentence)
         said.add(sentence)
 
     specs = [find.told_by_folder(registry.resolve(name, settings.encoder), name) for name in settings.models]
@@ -100,7 +101,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             path = result_file.result_path(settings.out, result.dataset_name, task.name, name)
             other = _other_than(path, result)
             result_file.write_result(result, settings.out, name)
-            note(f"wrote {files.shown_path(path)}{f', in place of one with {other}' if other else ''}")
+            note(f"wrote {files.shown_path(path)}{f', which replaces a result with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
     if not any(map(is_word_overlap, specs)):
@@ -117,11 +118,11 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             done[task.name].append(result)
             path = result_file.result_path(settings.out, result.dataset_name, task.name, "tfidf")
             if _is_of_more(path, result):
-                note("the floor of more items that is there already stays")
+                note("kept the TF-IDF result that is there, as it is of more items")
                 continue
             other = _other_than(path, result)
             if other:
-                note(f"the floor took the place of one with {other}")
+                note(f"the TF-IDF result replaces one with {other}")
             result_file.write_result(result, settings.out)
 
     parts = []
@@ -135,7 +136,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             parts[-1] += f"\n\n{beside}"
         if dataset.name == "sample":
             parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.about.published} data."
-    print("\n\n\n".join(parts))
+    cli.show("\n\n\n".join(parts))
     return 0
 
 
@@ -263,12 +264,12 @@ def _now() -> str:
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
-    name = {"paper": task.about.published, "sample": "bundled SAMPLE"}.get(dataset.name, dataset.name)
+    name = {"paper": task.about.published, "sample": "bundled SAMPLE"}.get(dataset.name, shown(dataset.name))
     lines = [task.about.title, task.about.question, f"data: {name}, {len(dataset)} items"]
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]
-            lines.append(f"average similarity of {result.encoder.label}: {b['value']:.3f} ({b['source']})")
+            lines.append(f"average similarity of {shown(result.encoder.label)}: {b['value']:z.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
         lines.append(f"± half the width of the 95 % interval (bootstrap {task.about.resampled})")
     return "\n".join([*lines, ""])

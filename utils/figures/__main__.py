@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from utils import config
 from utils.figures.draw import draw_all
 from utils.files import shown_path
-from utils.schema import escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws the results there are, as PNG, SVG and PDF."""
-    from utils.cli import Parser, run
+    from utils.cli import Parser, note, run, show
 
     flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="encoders to draw, in this order (default: all)")
@@ -23,11 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = flags.parse_args(argv)
         out = config.results_directory(arguments.out)
 
-        def note(sentence: str) -> None:
-            print(escaped(sentence), file=sys.stderr)
-
         for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles):
-            print(f"wrote {shown_path(path)}")
+            show(f"wrote {shown_path(path)}")
 
     return run(work)
 

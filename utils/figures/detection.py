@@ -102,7 +102,7 @@ def _heatmap(
             up = 0 if shares is None else 0.13
             panel.text(column, row - up, f"{value:z.2f}", va="center", weight=weight, **look)
             if shares is not None:
-                share = f"{100 * shares[row, column]:.0f} %"
+                share = f"{100 * shares[row, column]:z.0f} %"
                 panel.text(column, row + 0.25, share, va="center", fontsize=SMALLER, **look)
         panel.set_xticks(range(len(columns[1])), map(name, columns[1]), rotation=30, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(rows[1])), map(name, rows[1]))

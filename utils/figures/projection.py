@@ -136,7 +136,12 @@ def taxonomy_maps(
     """
     text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
     maps = []
-    with contextlib.closing(EmbeddingStore(default_path())) as kept:
+    try:
+        store = EmbeddingStore(default_path())
+    except InputError as error:
+        note(f"without maps: {error}")
+        return []
+    with contextlib.closing(store) as kept:
         for result, rows in zip(results, items, strict=True):
             ids, categories = [row["id"] for row in rows], [row["category"] for row in rows]
             try:

@@ -3,37 +3,32 @@
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from utils.data.sources import dataset_name
 from utils.files import shown_path
 from utils.report.gather import newest_dataset
 from utils.report.render import write_report
 from utils.report.sections import sections_of
-from utils.schema import escaped
+from utils.results.find import datasets
+from utils.schema import shown
 from utils.tables import WIDTH
-from utils.tasks import OF_ITEMS
 
 # The evaluation's flags that the report takes too; scripts/all_tasks.py passes them on.
 TAKES = {
     "encoder": "the same as --model",
     "model": "encoders to list first, separated by commas; others with comparable results follow "
     "(variable MODEL; default all-minilm-l6-v2)",
-    "data": "dataset of the results, a name or a file (variable DATA; default that of the newest result)",
+    "data": "dataset of the results, a name or a file, or several with commas between (variable DATA; default that of "
+    "the newest result)",
     "baseline": "of several average similarities, the one to show (variable BASELINE; default auto)",
     "out": "folder of the result files, and of the report (variable OUT; default results)",
     "quiet": "print where the report is and nothing else",
 }
 
 
-def has_results(folder: Path) -> bool:
-    """Whether a folder has results of a task whose encoders are compared item by item."""
-    return any(next((folder / task).glob("*.json"), None) for task in OF_ITEMS)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
-    from utils.cli import run
+    from utils.cli import note, run, show
     from utils.evaluation.settings import parser, settings_from
 
     takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
@@ -43,21 +38,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         arguments = flags.parse_args(argv)
         settings = settings_from(arguments)
-        name = newest_dataset(settings.out) if settings.data == "auto" else dataset_name(settings.data)
+        if settings.data == "auto":
+            name = newest_dataset(settings.out)
+        else:
+            name = settings.data if settings.data in datasets([settings.out]) else dataset_name(settings.data)
         asked = (arguments.reference, settings.data, settings.baseline)
         sections = sections_of(settings.out, name, settings.models, *asked)
         page, twin = write_report(settings.out, name, sections)
-        others = sorted(path.name for path in settings.out.iterdir() if path.name != name and has_results(path))
+        others = [shown(other) for other in datasets([settings.out]) if other != name]
         if others and settings.data == "auto":
-            print(f"there are results on {', '.join(others)} too; --data NAME reports them", file=sys.stderr)
+            note(
+                f"took {shown(name)}, which has the newest result; there are results on {', '.join(others)} too, which "
+                "--data NAME reports"
+            )
         for section in sections:
             for sentence in section.notes:
-                print(escaped(sentence), file=sys.stderr)
+                note(sentence)
         if not settings.quiet:
             for section in sections:
                 for finding in section.findings:
-                    print(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
-        print(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
+                    show(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
+        show(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from utils.report.parts import Cell, Table
 from utils.report.tables import metric_cell
 from utils.schema import Metric, Result
+from utils.tables import number
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import MOST_SETS
@@ -114,7 +115,7 @@ def _details(results: Sequence[Result], kind: str) -> Table:
     rows = []
     for cells, found in _of_pairs(results, kind, list(transfer_tables.DETAILS), pairs):
         base = found[0].chance
-        rows.append(([*cells, Cell(f"{base:.3f}", base)], found))
+        rows.append(([*cells, Cell(number(base), base)], found))
     caption = f"Other metrics of {transfer.plain_name(kind)}"
     return _table(caption, ["trained on", "tested on", "encoder"], ["base rate", *DETAILS], rows)
 

@@ -67,7 +67,7 @@ def _taxonomy(best: Result, name: str, comparison: Comparison | None) -> list[Fi
     text = (
         f"Of a prompt's {k} nearest neighbour{'s' if k > 1 else ''}, averaged over categories, a share of {_score(m)} "
         f"is of its own category for {name}{_against_floor(best, comparison)}. Neighbours drawn at random give "
-        f"{m.chance:.3f}."
+        f"{m.chance:z.3f}."
     )
     return [Finding("Topics", text + _extremes(best, "categorical_purity", "Strongest in", "weakest in"))]
 
@@ -113,17 +113,17 @@ def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Fi
     if len(there) > 1:
         apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
         rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
-        shown = ", ".join(f"{m.value:.3f} ({word})" for word, m in there)
+        shown = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
         text += f" {rule}: the mean edit stays at {shown}."
     return [Finding("Small safe edits", text)]
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return f"{share * 100:z.1f} %"
 
 
 def _score(m: Metric) -> str:
-    return f"{m.value:.3f}" if m.low is None else f"{m.value:.3f} (95 % interval {m.low:.3f} to {m.high:.3f})"
+    return f"{m.value:z.3f}" if m.low is None else f"{m.value:z.3f} (95 % interval {m.low:z.3f} to {m.high:z.3f})"
 
 
 def _against_floor(best: Result, comparison: Comparison | None) -> str:
@@ -137,9 +137,9 @@ def _against_floor(best: Result, comparison: Comparison | None) -> str:
     text = p_text(p)
     shown = f"p {text[0]} {text[1:]}" if text[0] in "<≤" else f"p = {text}"
     if p.value > ALPHA:
-        return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:.3f}, {shown})"
+        return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:z.3f}, {shown})"
     more = "more" if difference > 0 else "less"
-    return f", {abs(difference):.3f} {more} than word overlap alone (TF-IDF {floor:.3f}, {shown})"
+    return f", {abs(difference):z.3f} {more} than word overlap alone (TF-IDF {floor:z.3f}, {shown})"
 
 
 def _extremes(best: Result, metric: str, first: str, last: str) -> str:
@@ -160,7 +160,7 @@ def _value(m: Metric) -> float:
 
 
 def _shown(m: Metric) -> str:
-    return f"{m.group.replace('_', ' ')} ({m.value:.3f})"
+    return f"{m.group.replace('_', ' ')} ({m.value:z.3f})"
 
 
 def _ranking(comparison: Comparison | None) -> list[Finding]:

@@ -10,10 +10,10 @@ from utils.data.loading import load_evaluated
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.files import shown_path
 from utils.report.findings import FLOOR
-from utils.results.find import find_results, told_apart
+from utils.results.find import datasets, find_results, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.result_file import read_with_items, rows_of
-from utils.schema import Dataset, InputError, Result
+from utils.schema import Dataset, InputError, Result, shown
 from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
 
 SEED = 42
@@ -83,6 +83,9 @@ def gather(
 def nothing(folder: Path, why: Sequence[str]) -> InputError:
     said = f" ({why[0].rstrip('.')})" if why else ""
     remedy = "run a task first, such as scripts/safety_taxonomy.sh"
+    others = datasets([folder.parent])
+    if others and not why:
+        remedy = f"there are some on {', '.join(map(shown, others))}: name one with --data, or {remedy}"
     return InputError(f"{shown_path(folder)}: no results to report{said}; {remedy}")
 
 

@@ -34,7 +34,7 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
 
 
 def _number_cell(text: str) -> Cell:
-    return Cell("-" if text == "" else f"{float(text):.3f}", None if text == "" else float(text))
+    return Cell("-" if text == "" else f"{float(text):z.3f}", None if text == "" else float(text))
 
 
 def _worst_pairs(evidence: Evidence, result: Result, rows: list[dict], prompt: Callable) -> Table:

@@ -35,7 +35,7 @@ def provenance_of(sections: Sequence[Section]) -> dict:
                 {
                     "task": section.about.title,
                     "encoder": vars(result.encoder),
-                    "baseline": "-" if b is None else f"{b['value']:.3f} ({b['source']})",
+                    "baseline": "-" if b is None else f"{b['value']:z.3f} ({b['source']})",
                     "created": result.created,
                     "device": result.environment.get("device", "-"),
                     "truncated": result.embedding.truncated,

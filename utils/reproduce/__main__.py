@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils import config
+from utils.encoders.paper import paper_figures
 from utils.reproduce import machine
 from utils.reproduce.cells import chosen_encoders, read_reproduction
 from utils.reproduce.run import evaluate_encoders
 from utils.reproduce.tables import FORMATS, plan_table, rendered
-from utils.schema import InputError
+from utils.schema import InputError, one_line
 
 
 def _plan(names: Sequence[str], device: str, dtype: str) -> int:
@@ -42,7 +43,7 @@ def _table(names: Sequence[str], out: Path, dtype: str, form: str, ran: Mapping[
     if not left:
         return 0
     for reason in reasons:
-        print(reason, file=sys.stderr)
+        print(one_line(reason), file=sys.stderr)
     print(
         f"incomplete: {len(left)} of {len(names)} not run and compared ({', '.join(left)}); see the reasons above",
         file=sys.stderr,
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
     flags = Parser(usage=f"{usage} [--format FORMAT]", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("command", choices=("run", "plan", "table"), help=SUPPRESS)
-    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="which of the eleven (default: all)")
+    flags.add_argument("encoders", nargs="*", metavar="ENCODER", help=f"{', '.join(paper_figures())} (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")

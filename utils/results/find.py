@@ -8,13 +8,12 @@ from pathlib import Path
 
 from utils import config
 from utils.data.catalogue import FORMATS
-from utils.data.reading import dataset_stem
-from utils.data.sources import find
+from utils.data.sources import find, joined_name
 from utils.encoders.registry import known_encoders
 from utils.files import shown_path
 from utils.results.result_file import kept_stem, read_result
 from utils.schema import EncoderSpec, InputError, Result, is_word_overlap
-from utils.tasks import DETECTION
+from utils.tasks import DETECTION, TASKS
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:
@@ -42,6 +41,11 @@ def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:
     return replace(spec, label=spec.label.replace(spec.name, folder_label(asked) or spec.name, 1))
 
 
+def datasets(outs: Sequence[Path]) -> list[str]:
+    """The names of the datasets on which there are results in one or several folders, in alphabetical order."""
+    return sorted({path.parent.parent.name for out in outs for task in TASKS for path in out.glob(f"*/{task}/*.json")})
+
+
 def find_results(
     outs: Sequence[Path], dataset: str | None, task: str, encoders: Sequence[str], choice: str | float = "auto"
 ) -> list[Path]:
@@ -51,11 +55,8 @@ def find_results(
     names, results of an encoder by several average similarities count once: the one by `choice`, else the default's.
     Raises InputError if a result is missing.
     """
-    if dataset is not None and task == DETECTION.name:  # sets and files with commas between
-        parts = [dataset] if config.callers_path(dataset).is_file() else dataset.split(",")
-        paths = [config.callers_path(part.strip()) for part in parts]
-        names = [dataset_stem(path) if path.is_file() else path.name for path in paths]
-        dataset = "+".join(dict.fromkeys(names))
+    if dataset is not None and task == DETECTION.name:
+        dataset = joined_name(dataset)
     elif dataset is not None and config.callers_path(dataset).is_file():
         dataset = find(FORMATS[task], dataset).name
     if dataset is None:

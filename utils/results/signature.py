@@ -15,7 +15,7 @@ def signature(result: Result) -> str:
     parts = [result.task.removeprefix("safety_")]
     average = result.settings["baseline"]
     if average is not None:
-        parts.append(f"b:{average['source']}={average['value']:.3f}")
+        parts.append(f"b:{average['source']}={average['value']:z.3f}")
     for name, short in (("top_k", "k"), ("threshold", "t"), ("seed", "seed")):
         if name in TASKS[result.task].settings and result.settings.get(name) is not None:
             parts.append(f"{short}:{result.settings[name]}")

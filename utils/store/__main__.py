@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from utils.schema import InputError
+from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
 
 
@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Lists what the store holds of each encoder, or removes all that it holds of one."""
     from tabulate import tabulate
 
-    from utils.cli import Parser, run
+    from utils.cli import Parser, run, show
 
     flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("--prune", metavar="ENCODER", help="remove all of this encoder (a name or a fingerprint)")
@@ -26,15 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
             for one in chosen:
                 kept.prune(one.fingerprint)
-                print(
-                    f"removed {one.vectors} vectors, {one.results} results and {one.maps} maps of {one.name} "
+                show(
+                    f"removed {one.vectors} vectors, {one.results} results and {one.maps} maps of {shown(one.name)} "
                     f"({one.fingerprint})"
                 )
             return
-        rows = [[*list(vars(one).values())[:-1], f"{one.size / 2**20:.1f}"] for one in contents]
+        rows = [[shown(one.name), *list(vars(one).values())[1:-1], f"{one.size / 2**20:.1f}"] for one in contents]
         headers = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
-        print(tabulate(rows, headers=headers) if rows else "the store is empty")
-        print(f"\n{kept.path}")
+        show(tabulate(rows, headers=headers) if rows else "the store is empty")
+        show(f"\n{kept.path}")
 
     return run(work)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import config
-from utils.schema import EncoderInfo, InputError
+from utils.schema import EncoderInfo, InputError, one_line
 
 FILE_NAME = "embeddings.sqlite"
 _TABLES = """
@@ -67,11 +67,12 @@ def _is_damage(error: Exception) -> bool:
 class EmbeddingStore:
     """Vectors by (fingerprint, text). A damaged row counts as missing; a damaged file is renamed, with a message.
 
-    path: the SQLite file, created with its folders if need be. Raises InputError if it can't be written.
+    path: the SQLite file, created with its folders if they do not exist. A file that can be read but not written is
+    read, and what it would be given is left out, with a message. Raises InputError if it can be neither.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._only_read, self._said = path, False, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
@@ -82,6 +83,27 @@ class EmbeddingStore:
             self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            return self._opened_to_write()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or not self.path.is_file():
+                raise
+            self._only_read = True
+            return self._opened_to_read()
+
+    def _opened_to_read(self) -> sqlite3.Connection:
+        # In a folder that can't be written only `immutable` opens a file, which leaves out an unfinished log beside it.
+        for how in ("mode=ro", "immutable=1"):
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", isolation_level=None, uri=True)
+            try:
+                connection.execute("SELECT count(*) FROM embeddings WHERE fingerprint = ''")
+                return connection
+            except sqlite3.OperationalError as error:
+                connection.close()
+                failure = error
+        raise failure
+
+    def _opened_to_write(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -93,14 +115,14 @@ class EmbeddingStore:
         return connection
 
     def _set_aside(self, error: Exception) -> None:
+        if self._only_read:
+            raise self._refusal(error)
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        print(
-            f"embedding store: {self.path.name} is damaged ({error}); set aside as {aside.name}, starting afresh",
-            file=sys.stderr,
-        )
+        said = f"embedding store: {self.path.name} is damaged ({error}); set aside as {aside.name}, starting afresh"
+        print(one_line(said), file=sys.stderr)
 
     def _recovering(self, work):
         """The value of `work`. If the file is damaged, it is renamed and `work` is done once more on a new one."""
@@ -170,20 +192,27 @@ class EmbeddingStore:
         keys = {key for (key,) in rows}
         return {text for text in texts if text_key(text) in keys} if keys else set()
 
-    def _write(self, *statements: tuple[str, Iterable[tuple]]) -> None:
-        """Executes each statement for each of its rows, all of them or none."""
+    def _write(self, *statements: tuple[str, Iterable[tuple]], needed: bool = False) -> None:
+        """Executes each statement for each of its rows, all of them or none.
+
+        needed: whether a file that can't be written is an error; else it is said once, and nothing is written.
+        """
         statements = [(statement, list(rows)) for statement, rows in statements]
 
         def write() -> None:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 for statement, rows in statements:
                     self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                raise
+                if needed or _code(error) != sqlite3.SQLITE_READONLY:
+                    raise
+                if not self._said:
+                    print(one_line(f"embedding store: {self.path} is read only; nothing new is kept"), file=sys.stderr)
+                self._said = True
 
         self._recovering(write)
 
@@ -236,8 +265,8 @@ class EmbeddingStore:
 
     def prune(self, fingerprint: str) -> None:
         """Removes all that is kept of an encoder, and frees the space."""
-        tables = ("embeddings", "truncated", "encoders", "facts")
-        self._write(*((f"DELETE FROM {table} WHERE fingerprint = ?", [(fingerprint,)]) for table in tables))
+        tables, rows = ("embeddings", "truncated", "encoders", "facts"), [(fingerprint,)]
+        self._write(*((f"DELETE FROM {table} WHERE fingerprint = ?", rows) for table in tables), needed=True)
         self._recovering(lambda: self._connection.execute("VACUUM"))
 
     def close(self) -> None:

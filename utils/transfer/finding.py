@@ -1,6 +1,6 @@
 """Says in sentences what a detector does to prompts it has not seen, and which thresholds can be trusted."""
 
-from utils.schema import Metric, Result
+from utils.schema import Metric, Result, shown
 from utils.transfer.differences import MOST_SETS
 from utils.transfer.results import (
     ORDINARY,
@@ -27,13 +27,13 @@ def finding(result: Result) -> str:
     threshold does there.
     """
     kind, sets = headline_kind(result), sets_of(result)
-    label = f"{plain_name(kind)} on {result.encoder.label}"
+    label = f"{plain_name(kind)} on {shown(result.encoder.label)}"
     sentences = [on_unseen(result, kind)] if OTHERS in trains_of(result) else []
     if len(sets) == 1 and not sentences and not one_class_of(result):
         m = result.metric(metric_of("auroc", kind), group_of(sets[0], sets[0]))
         return (
-            f"{label[0].upper()}{label[1:]} reaches AUROC {m.value:.2f} within {sets[0]}. Nothing else was tested, so "
-            "nothing is known of other traffic."
+            f"{label[0].upper()}{label[1:]} reaches AUROC {m.value:z.2f} within {shown(sets[0])}. Nothing else was "
+            "tested, so nothing is known of other traffic."
         )
     if len(sets) <= MOST_SETS:
         sentences += [_of_set(result, kind, train) for train in sets]
@@ -71,14 +71,14 @@ def on_unseen(result: Result, kind: str) -> str:
         at = rates("fpr_at_threshold", [test for test in ordinary if test in classes])
         flagged = f", of which the threshold flags {_range(at)}" if at else ""
         text += (
-            f" Against ordinary traffic{flagged}, it reaches AUROC {area.value:.2f}, and catches {100 * caught:.0f} % "
-            "of the unsafe prompts at 1 % false alarms."
+            f" Against ordinary traffic{flagged}, it reaches AUROC {area.value:z.2f}, and catches "
+            f"{100 * caught:z.0f} % of the unsafe prompts at 1 % false alarms."
         )
     return text
 
 
 def _range(shares: list[float]) -> str:
-    low, high = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
+    low, high = (f"{100 * share:z.0f}" for share in (min(shares), max(shares)))
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
@@ -93,11 +93,11 @@ def _of_set(result: Result, kind: str, train: str) -> str:
             name = metric_of("tpr_at_threshold" if label else "fpr_at_threshold", kind)
             share = result.value(name, group_of(train, test))
             if share is not None:
-                parts.append(f"{100 * share:.0f} % of {test} ({'unsafe' if label else 'safe'})")
+                parts.append(f"{100 * share:z.0f} % of {shown(test)} ({'unsafe' if label else 'safe'})")
         if not parts:
             return ""
         return (
-            f"Trained on {train}: AUROC {m.value:.2f} within; its threshold for 5 % false alarms flags "
+            f"Trained on {shown(train)}: AUROC {m.value:z.2f} within; its threshold for 5 % false alarms flags "
             f"{', '.join(parts)}."
         )
     rate = {test: result.value(metric_of("fpr_at_threshold", kind), group_of(train, test)) for test in away}
@@ -109,9 +109,9 @@ def _of_set(result: Result, kind: str, train: str) -> str:
     if bad:
         close = "do not trust this threshold on other traffic"
     return (
-        f"Trained on {train}: AUROC {m.value:.2f} within, {away[worst].value:.2f} on {worst}, where its threshold for "
-        f"5 % false alarms flags {100 * false:.0f} % of the safe and {100 * true:.0f} % of the unsafe prompts: "
-        f"{close}."
+        f"Trained on {shown(train)}: AUROC {m.value:z.2f} within, {away[worst].value:z.2f} on {shown(worst)}, where "
+        f"its threshold for 5 % false alarms flags {100 * false:z.0f} % of the safe and {100 * true:z.0f} % of the "
+        f"unsafe prompts: {close}."
     )
 
 

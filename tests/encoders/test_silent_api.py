@@ -1,0 +1,98 @@
+"""Ctrl-C while an API takes requests and answers none: the first says what is awaited, the second ends the program."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from embedding_server import KEY, EmbeddingServer
+
+from Safety_Detection import fit
+from utils import config
+from utils.encoders.registry import resolve
+from utils.store import embeddings as store
+
+# Ample on a busy machine, and less than the 240 s after which the program gives up by itself.
+SECONDS = 120
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = EmbeddingServer()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    yield server
+    server.shutdown()
+
+
+def answer_first(server, n):
+    """From now on the server answers `n` requests and takes the later ones without a word."""
+    server.requests.clear()
+    server.misbehave = lambda number, inputs, handler: number > n and (time.sleep(2 * SECONDS) or True)
+
+
+def interrupt_twice(server, n, module, *flags):
+    """Sends a command Ctrl-C when `n` requests are answered and others are under way, and again when it has replied.
+
+    Returns what it wrote to standard error.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *flags],
+        cwd=config.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as the tests may be, starts with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    limit = threading.Timer(SECONDS, process.kill)
+    limit.start()
+    while process.poll() is None and len(server.requests) <= n:
+        time.sleep(0.05)
+    time.sleep(0.5)  # for the answers to arrive
+    process.send_signal(signal.SIGINT)
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "Ctrl-C again" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    said += process.stderr.read()
+    assert process.wait() == 130, said
+    limit.cancel()
+    assert "interrupted; waiting for" in said and said.splitlines()[-1].startswith("interrupted; ")
+    assert "Traceback" not in said and "Exception" not in said
+    return said
+
+
+def test_an_evaluation_is_stopped_and_keeps_the_answers_that_came(server, tmp_path):
+    # The sample's 143 originals and 715 edits are sent in four requests of at most 256 texts.
+    flags = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
+    answer_first(server, 2)
+    said = interrupt_twice(server, 2, "Safety_Contrast.evaluate", *flags)
+    assert "waiting for 2 requests under way" in said
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    answered = [text for request in server.requests[:2] for text in request["input"]]
+    kept = store.EmbeddingStore(store.default_path())
+    assert set(kept.get(resolve("openai:some-model").fingerprint, server.texts)) == set(answered)
+
+
+def test_fitting_is_stopped(server, tmp_path):
+    answer_first(server, 0)
+    flags = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
+    interrupt_twice(server, 0, "Safety_Detection.fit", *flags)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_scoring_is_stopped(server, tmp_path):
+    detector, prompts, output = tmp_path / "detector", tmp_path / "prompts.txt", tmp_path / "scores.csv"
+    assert fit.main(["--data", "sample", "--quiet", "--out", str(detector), "--model", "openai:some-model"]) == 0
+    prompts.write_text("one\ntwo\n")
+    flags = ["--detector", str(detector), "--input", str(prompts)]
+    answer_first(server, 1)  # of the text by which the detector sees that the encoder is still the same
+    for more in ((), ("--output", str(output))):
+        server.requests.clear()
+        interrupt_twice(server, 1, "Safety_Detection.score", *flags, *more)
+    assert not output.exists()

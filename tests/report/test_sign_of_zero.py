@@ -1,0 +1,93 @@
+"""Results whose numbers all round to zero: nothing that prints them gives a zero a sign."""
+
+import csv
+import io
+import json
+import random
+import re
+import shutil
+
+import pytest
+from doubles import tie
+from lxml import html
+
+from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Detection.evaluate import TASK as DETECTION
+from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from utils.compare import __main__ as compare_main
+from utils.figures import __main__ as figures_main
+from utils.report import __main__ as report_main
+from utils.results.result_file import read_with_items
+from utils.results.signature import signature
+from utils.transfer import results as transfer
+
+# A minus or plus sign, as text, typeset or in LaTeX, before a zero with nothing but zeros behind it.
+SIGNED_ZERO = re.compile(r"(?<![\w.@$-])(?:[-+\u2212]|\$-\$)0(?:\.0+)?(?![\d.])")
+
+
+def near_zero(folder):
+    """Makes all that was measured in the result files of a folder a number from -0.0004 to 0.0004, most below zero."""
+    draw = random.Random(0)
+
+    def small():
+        return draw.uniform(-0.0004, 0.0002)
+
+    for path in folder.glob("*/*.json"):
+        document = json.loads(path.read_text())
+        for metric in document["metrics"]:
+            value = small()
+            its = {"low": value - 0.00005, "value": value, "high": value + 0.00005, "chance": small()}
+            metric |= {key: its[key] for key in its if metric.get(key) is not None}
+        if document["settings"]["baseline"]:
+            document["settings"]["baseline"]["value"] = -0.0004
+        path.write_text(json.dumps(document))
+        items = path.with_name(f"{path.stem}.items.csv")
+        rows = list(csv.DictReader(io.StringIO(items.read_text())))
+        for row in rows:
+            row.update({column: small() for column, cell in row.items() if re.fullmatch(r"-?\d+\.\d+", cell)})
+        with items.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        tie(path)
+
+
+@pytest.mark.parametrize("data", ["sample", "made"])
+def test_no_zero_has_a_sign(sample_results, sample_store, many_sets, tmp_path, capsys, data):
+    folder = tmp_path / data
+    shutil.copytree(
+        {"sample": sample_results / "sample", "made": many_sets}[data], folder, ignore=shutil.ignore_patterns("report*")
+    )
+    near_zero(folder)
+    texts = {}
+    for task in (CHALLENGING, CONTRAST, TAXONOMY, DETECTION):
+        read = transfer.read if task is DETECTION else read_with_items
+        results = [read(path) for path in sorted((folder / task.name).glob("*.json"))]
+        if results:
+            texts[task.name] = "\n".join([task.table(results), *map(signature, results)])
+    flags = ["--data", data, "--out", str(tmp_path)]
+    for form in ("text", "markdown", "latex"):
+        assert compare_main.main([*flags, "--format", form]) == 0
+        texts[form] = capsys.readouterr().out
+    assert report_main.main(flags) == 0
+    texts["findings"], texts["report.md"] = capsys.readouterr().out, (folder / "report.md").read_text()
+    page = html.fromstring((folder / "report.html").read_text())
+    for element in page.xpath("//script | //style | //svg"):
+        element.drop_tree()
+    texts["report.html"] = page.text_content()
+    assert figures_main.main(flags) == 0
+    drawn = [path.read_text() for path in tmp_path.rglob("*.svg")]
+    texts["figures"] = "\n".join(said for text in drawn for said in re.findall(r"<text[^>]*>(.*?)</text>", text))
+    assert [name for name, text in texts.items() if not re.search(r"(?<!\d)0\.00", text)] == []
+    assert {name: SIGNED_ZERO.findall(text) for name, text in texts.items() if SIGNED_ZERO.search(text)} == {}
+
+
+@pytest.mark.parametrize("text", ["-0.000", "a +0.00 b", "\u22120", "-0 %", "$-$0.000", "(-0.0)", "b:own=-0.000"])
+def test_a_signed_zero_is_found(text):
+    assert SIGNED_ZERO.search(text)
+
+
+@pytest.mark.parametrize("text", ["-0.001", "2026-01-01", "0.000", "top-0", "-0.05", "1e-05"])
+def test_other_numbers_are_not(text):
+    assert not SIGNED_ZERO.search(text)
