@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from utils import config
-from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, one_line, printable, shown
+from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
 
 # Errors that any use of a path may raise, with their remedies.
 OF_A_PATH = {
@@ -140,7 +140,7 @@ def run(work: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.errno not in OF_A_PATH or error.filename is None:
             raise
-        return _mistake(f"{shown(error.filename)}: {OF_A_PATH[error.errno]}")
+        return _mistake(f"{escaped(str(error.filename))}: {OF_A_PATH[error.errno]}")
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is stored", file=sys.stderr)
         return 130

@@ -273,7 +273,12 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], r"a.jsonl: row 2 \(line 2\): 'prompt' is missing"),
         ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], r"a.jsonl: row 2 .*: 'id' is missing"),
         ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x", "id": null}\n', [], "row 2 .*: 'id' is missing"),
-        ("a.jsonl", '{"prompt": "s"}\n' * 101 + '{"prompt": "x", "id": 5}\n', [], "row 102 .*: has an 'id', which the rows"),
+        (
+            "a.jsonl",
+            '{"prompt": "s"}\n' * 101 + '{"prompt": "x", "id": 5}\n',
+            [],
+            "row 102 .*: has an 'id', which the rows",
+        ),
         ("a.jsonl", '{"prompt": "a", "id": 1}\n{"prompt": "x", "id": "2"}\n', [], "'id' is text here and a number"),
         ("a.jsonl", '{"prompt": "a", "id": 9223372036854775808}\n', [], "'id' is a number of more than 64 bits"),
         ("a.jsonl", '{"prompt": "secret", "id": 1.5}\n', [], r"row 1 \(line 1\): 'id' is not text \(float\)"),

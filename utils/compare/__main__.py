@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for _, error in (*refused, *absent):
                 raise error
             there = ", ".join(map(shown, datasets(outs))) or "none"
-            on = f" on {shown(arguments.data)} (there are some on {there})" if arguments.data else ""
+            on = f" on {shown(Path(arguments.data).name)} (there are some on {there})" if arguments.data else ""
             raise InputError(
                 f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
                 "--model A,B first"

@@ -122,7 +122,9 @@ def _notes(comparison: Comparison) -> list[str]:
         "over all pairs of encoders, else over the other rows of the table",
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'",
     ]
-    notes += [f"'{group}' is the same mean as '{its}', and one test with it" for group, its in comparison.same.items()]
+    for pair in comparison.same.items():
+        group, its = map(shown, pair)
+        notes.append(textwrap.fill(f"'{group}' is the same mean as '{its}', and one test with it", tables.WIDTH))
     if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
         notes.append("≤: the test can give no smaller p")
     return notes
