@@ -22,8 +22,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     if form == "latex":
         return _latex(comparison)
     head, note, ranks = _head(comparison, comparison.task.replace("_", "-")), _notes(comparison), _ranking(comparison)
-    further = comparison.note if form == "markdown" else textwrap.fill(comparison.note, tables.WIDTH)
-    note += [further] if further else []
+    note += [comparison.note] if comparison.note else []
     groups = _groups(comparison)
     left, columns = [(TASKS[comparison.task].rows, groups)], []
     for name in comparison.labels:
@@ -36,10 +35,10 @@ def rendered(comparison: Comparison, form: str) -> str:
     if form == "text":
         table = tables.blocks(left, columns, rule_before=_first_summary(comparison))
         ranking = tables.blocks(ranks[:2], [[column] for column in ranks[2:]])
-        return "\n\n".join([head, ranking, table, "\n".join(note)])
+        return "\n\n".join([head, ranking, table, "\n".join(textwrap.fill(text, tables.WIDTH) for text in note)])
     flat = [*left, *(column for block in columns for column in block)]
     parts = [f"**{head}**", tables.flat(ranks, "pipe"), tables.flat(flat, "pipe")]
-    return "\n\n".join([*parts, "; ".join(line for text in note for line in text.split("\n"))])
+    return "\n\n".join([*parts, "; ".join(note)])
 
 
 def _latex(comparison: Comparison) -> str:
@@ -114,17 +113,17 @@ def _test(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """What the columns mean, in lines of 80 characters."""
+    """What the columns mean, a line each."""
     effect, ranked = "" if comparison.task == DETECTION.name else "; d: Cohen's d of the pairs", comparison.ranked_by
     notes = [
         f"diff: minus {shown(comparison.labels[comparison.reference])}{effect}",
-        f"p: {_test(comparison)}, corrected by Holm: of '{ranked}'\n"
+        f"p: {_test(comparison)}, corrected by Holm: of '{ranked}' "
         "over all pairs of encoders, else over the other rows of the table",
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'",
     ]
     for pair in comparison.same.items():
         group, its = map(shown, pair)
-        notes.append(textwrap.fill(f"'{group}' is the same mean as '{its}', and one test with it", tables.WIDTH))
+        notes.append(f"'{group}' is the same mean as '{its}', and one test with it")
     if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
         notes.append("≤: the test can give no smaller p")
     return notes
