@@ -82,8 +82,6 @@ PAPER = Style(
         "lines.linewidth": 1.2,
         "legend.handlelength": 2.2,
         "legend.columnspacing": 1.2,
-        # Letters as outlines, as a paper's SVG is read where DejaVu Sans is not installed.
-        "svg.fonttype": "path",
     },
 )
 STYLES = {style.name: style for style in (SCREEN, PAPER)}
