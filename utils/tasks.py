@@ -87,7 +87,7 @@ TAXONOMY = About(
     captions={
         **_BY_GROUP,
         "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
-        "tsne": "t-SNE of the prompts' standardised vectors, a panel for each encoder, a colour and a mark for each "
+        "tsne": "a t-SNE map of the prompts' standardised vectors for each encoder, a colour and a mark for each "
         "{rows}; trustworthiness is how far neighbours on a map are neighbours in the encoder's space, 1 is best",
     },
     paper_figures="categorical_purity_at_10",

@@ -112,7 +112,7 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
     figure = task_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
-    assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3
+    assert [panel.get_title() for panel in figure.axes] == ["X\ntrustworthiness 0.90"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
         assert np.asarray(scatter.get_offsets()) == pytest.approx(np.array(expected))
@@ -160,20 +160,16 @@ def test_no_results_is_one_line(tmp_path, capsys):
     assert "no results to draw; run a task first" in capsys.readouterr().err
 
 
-def long_named(sample_results, task, encoders, groups, letters=55):
-    """Results of so many encoders with names of 55 letters and so many groups with names of 70, and their items.
-
-    letters: of an encoder's name; with other than 55, groups have names of 24.
-    """
+def long_named(sample_results, task, encoders, groups, letters=(55, 70)):
+    """Results of so many encoders and groups, their items, and maps. letters: of an encoder's and of a group's name."""
     paths, results, _ = read(sample_results, task)
     first, metric = results[0], TASKS[task].headline
     average = first.metric(metric, "average")
     kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *OVERLAP_BINS)]
-    long = 70 if letters == 55 else 24
-    rows = [replace(average, group=f"group {i} ".ljust(long, "g"), value=i % 10 / 10) for i in range(groups)]
+    rows = [replace(average, group=f"group {i} ".ljust(letters[1], "g"), value=i % 10 / 10) for i in range(groups)]
     made = []
     for i in range(encoders):
-        encoder = replace(first.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(letters, "x"))
+        encoder = replace(first.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(letters[0], "x"))
         made.append(replace(first, encoder=encoder, dataset_name="data" * 30, metrics=(*rows, *kept)))
     points = np.random.default_rng(0).normal(size=(2 * groups, 2))
     names = tuple(row.group for row in rows) * 2

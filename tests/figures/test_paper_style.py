@@ -52,7 +52,7 @@ def test_a_pdfs_width_and_type_are_read():
 
 @pytest.mark.parametrize(
     ("encoders", "groups", "letters"),
-    [(1, 1, 8), (3, 12, 24), (11, 12, 24), (3, 40, 24), (11, 12, 55)],
+    [(1, 1, (8, 24)), (3, 12, (24, 24)), (11, 12, (24, 24)), (3, 40, (24, 24)), (11, 12, (55, 70))],
 )
 @pytest.mark.parametrize("task", OF_ITEMS)
 def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoders, groups, letters):
@@ -63,7 +63,7 @@ def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoder
             content = rendered(figure, "pdf", PAPER)
             width = figure.get_figwidth()
             assert width in (COLUMN, TEXT), stem
-            if letters < 55 and not stem.endswith(("heatmap", "tsne")):
+            if letters[0] < 55 and not stem.endswith(("heatmap", "tsne")):
                 assert width == COLUMN, stem
             assert pdf_width(content) == svg_width(rendered(figure, "svg")) == pytest.approx(width, abs=1e-4)
             sizes = {text.get_fontsize() for text in drawn_texts(figure)}
@@ -74,7 +74,7 @@ def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoder
 
 
 def test_what_a_page_has_no_room_for_is_wider_and_said(sample_results, tmp_path, capsys, monkeypatch):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 30, 30, 24)
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 30, 30, (24, 24))
     with drawing(style=PAPER):
         figure = task_figures.heatmap(results, "categorical_purity", "", style=PAPER)
         assert figure.get_figwidth() > TEXT and overlapping(figure) == [] and cut_off(figure) == []
@@ -85,7 +85,7 @@ def test_what_a_page_has_no_room_for_is_wider_and_said(sample_results, tmp_path,
 
 
 def test_many_groups_are_rows_where_a_page_has_no_room_for_columns(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 3, 20, 24)
+    results, _, _ = long_named(sample_results, "safety_taxonomy", 3, 20, (24, 24))
     with drawing(style=PAPER):
         axes = task_figures.heatmap(results, "categorical_purity", "", style=PAPER).axes[0]
     # 20 groups with their average.
@@ -109,7 +109,7 @@ def test_a_papers_files_leave_the_screens_alone(sample_results, sample_store, ca
             environment = "figure" if width == pytest.approx(COLUMN) else "figure*"
             assert f"\\begin{{{environment}}}\n\\centering\n\\includegraphics{{{path.name}}}" in captions
         if path.suffix == ".svg":
-            assert b"<text" not in paper.read_bytes() and b"<text" in path.read_bytes(), "letters are outlines"
+            assert b"<text" in paper.read_bytes() and b"<text" in path.read_bytes(), "text stays text"
         if path.suffix == ".png":
             with Image.open(paper) as picture:
                 assert picture.width / pdf_width(paper.with_suffix(".pdf").read_bytes()) >= 300
@@ -129,6 +129,9 @@ def test_a_caption_says_what_a_title_said(sample_results):
         f"Higher is better. {results[0].dataset_items} items, data: sample, k = 10."
     )
     assert "k = 10" not in caption("safety_taxonomy_purity_against_k", results), "it shows every k"
+    results, _, maps = long_named(sample_results, "safety_taxonomy", 7, 3)
+    assert caption("safety_taxonomy_tsne", results, maps).endswith(f"data: {'data' * 30}, the first 6 of 7 encoders.")
+    assert "the first" not in caption("safety_taxonomy_tsne", results, maps[:6])
 
 
 def test_a_caption_is_latex():

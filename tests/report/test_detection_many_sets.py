@@ -8,6 +8,7 @@ from figure_checks import cut_off, drawn_texts, over_data, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
+from utils.figures.captions import caption
 from utils.figures.detection import detection_figures, one_class_heatmap, roc_curves, transfer_heatmap
 from utils.figures.style import COLUMN, PAPER, SCREEN, TEXT, drawing
 from utils.report.detection_tables import detection_tables
@@ -115,6 +116,13 @@ def test_the_figures_are_whole(results, style):
                 assert {text.get_fontsize() for text in drawn_texts(figure)} <= {6, 7, 8}, stem
             bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
             assert bars == ([] if "roc" in stem else ["AUROC, higher is better"])
+
+
+def test_a_caption_says_which_direction_is_better(results):
+    text = caption("safety_detection_roc_tfidf", results)
+    assert f"ROC curves of {results[1].encoder.label}, a panel for each tested set" in text
+    assert "Nearer to the upper left corner is better, the diagonal is chance." in text
+    assert "Higher is better, 0.5 is chance." in caption("safety_detection_one_class", results)
 
 
 def test_the_section_is_led_by_what_happens_on_unseen_traffic(results, tree, many_sets):

@@ -4,7 +4,9 @@ import textwrap
 from collections.abc import Sequence
 
 from utils.figures.detection import roc_name
+from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLUMN
+from utils.figures.tasks import drawn_of
 from utils.results.likeness import kind_of_baseline, shared_kind
 from utils.schema import Result, escaped, is_word_overlap
 from utils.tasks import DETECTION, TASKS
@@ -16,13 +18,17 @@ LATEX = str.maketrans({
 })  # fmt: skip
 KINDS = {"own": "the evaluated set itself", "beavertails": "BeaverTails"}
 # Those that do not show the headline metric.
-BETTER = {"accuracy_curve": "Higher is better.", "tsne": "Large distances have no meaning."}
+BETTER = {
+    "accuracy_curve": "Higher is better",
+    "tsne": "Large distances have no meaning",
+    "roc": "Nearer to the upper left corner is better, the diagonal is chance",
+}
 
 
-def caption(stem: str, results: Sequence[Result]) -> str:
+def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = ()) -> str:
     """The caption of a figure: what it shows, which direction is better, the data, and what intervals are.
 
-    stem: the figure's name. results: those drawn, comparable.
+    stem: the figure's name. results: those drawn, comparable. maps: of the taxonomy.
     """
     first = results[0]
     about = TASKS[first.task]
@@ -31,19 +37,23 @@ def caption(stem: str, results: Sequence[Result]) -> str:
         shown = results
         if kind not in about.captions:  # roc_<encoder>
             shown, kind = [r for r in results if stem == roc_name(r)], "roc"
+        better = BETTER.get(kind, "Higher is better, 0.5 is chance")
         said = [
             about.captions[kind].format(encoder=shown[0].encoder.label),
-            f"The detector is {transfer.plain_name(transfer.headline_kind(first))}. Higher is better, 0.5 is chance.",
+            f"The detector is {transfer.plain_name(transfer.headline_kind(first))}. {better}.",
             f"{first.dataset_items} prompts, data: {first.dataset_name}, seed {first.settings['seed']}.",
         ]
     else:
         average = first.metric(about.headline, "average")
         interval = "" if average.low is None else " with its 95 % interval"
         text = about.captions[kind]
+        data = [f"{first.dataset_items} items", f"data: {first.dataset_name}", *_settings(results, kind)]
+        if kind == "tsne" and drawn_of(maps):
+            data.append(drawn_of(maps))
         said = [
             text.format(metric=about.metric, rows=about.rows, interval=interval),
-            BETTER.get(kind, f"{average.better.capitalize()} is better."),
-            f"{', '.join([f'{first.dataset_items} items', f'data: {first.dataset_name}', *_settings(results, kind)])}.",
+            f"{BETTER.get(kind, f'{average.better.capitalize()} is better')}.",
+            f"{', '.join(data)}.",
         ]
         if interval and "{interval}" in text:
             resamples = f"{first.settings['bootstrap']:,} resamples {about.resampled}"

@@ -57,14 +57,14 @@ def draw_all(
     written = []
     captions: dict[Path, str] = {}  # of a paper, by the figure's path without suffix
 
-    def keep(results: Sequence[Result], figures: dict) -> None:
+    def keep(results: Sequence[Result], figures: dict, maps: Sequence[TaxonomyMap] = ()) -> None:
         folder = out / results[0].dataset_name / "figures" / ("" if style is SCREEN else style.name)
         for stem, figure in figures.items():
             # The suffix is needed because an encoder's name may contain a dot.
             written.extend(save(figure, folder / f"{stem}.png", titles, style))
             if style.width is not None:
                 width, height = figure.get_size_inches()
-                captions[folder / stem] = latex_figure(stem, caption(stem, results), width)
+                captions[folder / stem] = latex_figure(stem, caption(stem, results, maps), width)
                 if width > style.width:
                     note(f"{stem}: {width:.1f} in wide, more than a paper's {style.width}: name fewer encoders")
                 if height > PAGE:
@@ -72,7 +72,7 @@ def draw_all(
 
     for results, maps in found:
         with drawing(style=style):
-            keep(results, figures_of(results, [rows_of(result) for result in results], maps, style, labels))
+            keep(results, figures_of(results, [rows_of(result) for result in results], maps, style, labels), maps)
     try:
         files = find_results([out], dataset, DETECTION.name, encoders)
     except InputError as error:

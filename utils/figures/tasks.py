@@ -250,7 +250,7 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, sty
             panel.scatter(
                 x, y, **look, **({"s": 16, "linewidth": 0.25} if style.width is None else {"s": 6, "linewidth": 0.15})
             )
-        panel.set_title(f"{name(drawn.label)} (trustworthiness {drawn.trustworthiness:.2f})")
+        panel.set_title(f"{name(drawn.label)}\ntrustworthiness {drawn.trustworthiness:.2f}")
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -259,6 +259,11 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, sty
         look |= {"fontsize": 8, "ncols": -(-len(labels) // LEGEND_ROWS)}
     legend(figure, handles, labels, "outside right center", style, **look)
     return fitted(figure, title, 4, 4, style, 1.9)
+
+
+def drawn_of(maps: Sequence[TaxonomyMap]) -> str:
+    """Which of the maps are drawn, empty if all are."""
+    return f"the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
 
 
 def figures_of(
@@ -286,7 +291,7 @@ def figures_of(
         figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})", style=style, labels=labels)
         if maps:
             order = [m.group for m in _means(first, metric) if m.group not in SUMMARIES]
-            part = f"; the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
+            part = f"; {drawn_of(maps)}" if drawn_of(maps) else ""
             figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n}{part})", style=style)
     if about is CHALLENGING:
         similarities = [[float(row[metric]) for row in rows] for rows in items]
