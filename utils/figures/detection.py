@@ -28,6 +28,8 @@ from utils.transfer.differences import MOST_SETS
 
 # Grey on a light and on a dark background: the cell of a pair of sets that was not evaluated.
 NO_VALUE = (0.6, 0.6, 0.6, 0.35)
+# Inches of a panel on a screen: a title in lines of 24 letters does not reach over the colour bar beside it.
+NARROWEST = 1.9
 
 
 def detection_figures(results: Sequence[Result], style: Style = SCREEN) -> dict:
@@ -146,6 +148,8 @@ def _heatmap(
         panel.set_title(name(result.encoder.label))
         panel.spines[:].set_visible(False)
     width, height = cell[0] * len(columns[1]), cell[1] * len(rows[1])
+    if style.width is None:
+        width = max(width, NARROWEST)
     whole = max(width, ((style.width or 0) - 1.3) / across) * across, height * -(-len(results) // across)
     color_bar(figure, image, axes, *whole, "AUROC, higher is better", style)
     return fitted(figure, title, width, height, style)
