@@ -5,6 +5,7 @@ from unittest import mock
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
 
 
 def drawn_texts(figure):
@@ -34,6 +35,35 @@ def cut_off(figure):
 
 
 def overlapping(figure):
-    """Pairs of titles of panels, of upright labels, or of entries of the legend that lie over each other."""
-    upright = [(text.get_text(), at.padded(-1)) for text, at in drawn_texts(figure).items() if not text.get_rotation()]
-    return [(one, other) for (one, a), (other, b) in combinations(upright, 2) if a.overlaps(b)]
+    """Pairs of texts that lie over each other by more than a dot, slanted ones by the box along their letters."""
+    boxes = [(text.get_text(), _corners(text, at)) for text, at in drawn_texts(figure).items()]
+    return [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if not _apart(a, b)]
+
+
+def _corners(text, extent):
+    """The corners of a text's box, one dot smaller on each side: (4, 2), in order."""
+    angle = text.get_rotation()
+    if angle % 90 == 0:
+        return extent.padded(-1).corners()[[0, 1, 3, 2]]
+    assert text.get_rotation_mode() == "anchor"
+    text.set_rotation(0)
+    flat = text.get_window_extent().padded(-1).corners()[[0, 1, 3, 2]]
+    text.set_rotation(angle)
+    anchor = text.get_transform().transform(text.get_position())
+    return Affine2D().rotate_deg_around(*anchor, angle).transform(flat)
+
+
+def _apart(one, other):
+    """Whether a line along a side of one of two boxes has them on different sides (separating axis theorem)."""
+    for corners in (one, other):
+        for side in (corners[1] - corners[0], corners[2] - corners[1]):
+            a, b = one @ side, other @ side
+            if a.max() <= b.min() or b.max() <= a.min():
+                return True
+    return False
+
+
+def over_data(figure):
+    """Legends that reach into a panel."""
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    return [legend for legend in figure.legends if any(legend.get_window_extent().overlaps(box) for box in panels)]

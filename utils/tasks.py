@@ -14,7 +14,8 @@ class About:
     rows: the heading of a table by group.
     shown_beside: (metric, group) of what a report shows beside the headline.
     item_scores: columns that the report reads of the items, the headline aside.
-    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}` and `{interval}` are filled in.
+    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}`, `{interval}` and `{encoder}` are
+    filled in.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
     published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
     """
@@ -41,7 +42,7 @@ class About:
 
 
 _BY_GROUP = {
-    "heatmap": "{metric} by {rows}, one row for each encoder; the last column is the average",
+    "heatmap": "{metric} by encoder and {rows}; the average is last",
     "average": "{metric}: the average of each encoder{interval}, best first",
 }
 
@@ -86,6 +87,8 @@ TAXONOMY = About(
     captions={
         **_BY_GROUP,
         "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
+        "tsne": "a t-SNE map of the prompts' standardised vectors for each encoder, a colour and a mark for each "
+        "{rows}; trustworthiness is how far neighbours on a map are neighbours in the encoder's space, 1 is best",
     },
     paper_figures="categorical_purity_at_10",
 )
@@ -104,7 +107,7 @@ DETECTION = About(
         "one_class": "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, "
         "and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, "
         "mostly because both are of one family",
-        "roc": "ROC curves of the first encoder, a panel for each tested set, a line for each training side; of more "
+        "roc": "ROC curves of {encoder}, a panel for each tested set, a line for each training side; of more "
         "than three sets, only the tested set itself and others",
     },
     published="the published",

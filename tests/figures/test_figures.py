@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from figure_checks import cut_off, drawn_texts, overlapping
+from figure_checks import cut_off, drawn_texts, over_data, overlapping
 
 from utils.figures import __main__ as figures_main
 from utils.figures import tasks as task_figures
 from utils.figures.projection import TaxonomyMap
-from utils.figures.style import FORMS, drawing, panels, rendered
+from utils.figures.style import FORMS, drawing, encoder_styles, panels, rendered
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.result_file import read_items, read_result
 from utils.tasks import OF_ITEMS, TASKS
@@ -49,11 +49,30 @@ def test_averages_stand_best_first_with_their_intervals(sample_results, task, me
     _, results, documents = read(sample_results, task)
     axes = task_figures.averages(results, metric, "a title").axes[0]
     values = [value(document, metric, "average") for document in documents]
-    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    points = [container.lines[0].get_xdata()[0] for container in axes.containers]
     assert sorted(points) == pytest.approx(sorted(values)) and points[0] == best(values)
     ends = sorted(tuple(segment[:, 0]) for bars in axes.collections for segment in bars.get_segments())
     intervals = sorted((value(d, metric, "average", "low"), value(d, metric, "average", "high")) for d in documents)
     assert np.array(ends) == pytest.approx(np.array(intervals))
+
+
+def test_an_encoder_has_one_look_in_every_figure(sample_results):
+    """Also where it is the only one drawn, as TF-IDF here, which is the second of all."""
+    _, taxonomy, _ = read(sample_results, "safety_taxonomy")
+    _, contrast, _ = read(sample_results, "safety_contrast")
+    labels = [result.encoder.label for result in taxonomy]
+    last = taxonomy[1].encoder.label
+    drawn = [
+        task_figures.purity_against_k(taxonomy, "", labels=labels).axes[0].lines[1],
+        task_figures.boundary_by_overlap(contrast[1:], "", labels=labels).axes[0].containers[0].lines[0],
+        task_figures.averages(contrast[1:], "boundary_similarity", "", labels=labels).axes[0].containers[0].lines[0],
+    ]
+    wanted = encoder_styles(labels)[last]
+    for line in drawn:
+        assert (line.get_color(), line.get_marker()) == (wanted["color"], wanted["marker"]) == ("#D55E00", "s")
+    styles = encoder_styles([str(i) for i in range(35)]).values()
+    assert len({(one["marker"], one["linestyle"]) for one in styles}) == 35, "told apart without colour"
+    assert len({(one["marker"], one["color"], one["markerfacecolor"]) for one in styles}) == 14, "and by mark alone"
 
 
 def test_purity_against_k_and_chance(sample_results):
@@ -93,7 +112,7 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
     figure = task_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
-    assert [panel.get_title() for panel in figure.axes] == ["X (trustworthiness 0.90)"] * 3
+    assert [panel.get_title() for panel in figure.axes] == ["X\ntrustworthiness 0.90"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
         assert np.asarray(scatter.get_offsets()) == pytest.approx(np.array(expected))
@@ -116,7 +135,7 @@ def test_all_are_written_in_every_form(sample_results, capsys):
     folder = sample_results / "sample" / "figures"
     heatmaps = [folder / f"safety_taxonomy_heatmap.{form}" for form in FORMS]
     assert figures_main.main(["--out", str(sample_results), "--no-titles"]) == 0
-    assert b"categorical purity" not in heatmaps[1].read_bytes() and b"MiniLM-L6" in heatmaps[1].read_bytes()
+    assert b"Safety-Taxonomy" not in heatmaps[1].read_bytes() and b"MiniLM-L6" in heatmaps[1].read_bytes()
     assert "without a map: all-minilm-l6-v2" in capsys.readouterr().err, "its vectors are in another store"
     assert figures_main.main(["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results)]) == 0
     assert "without safety_detection: all-minilm-l6-v2: no result in" in capsys.readouterr().err
@@ -141,16 +160,16 @@ def test_no_results_is_one_line(tmp_path, capsys):
     assert "no results to draw; run a task first" in capsys.readouterr().err
 
 
-def long_named(sample_results, task, encoders, groups):
-    """Results of so many encoders with names of 55 letters and so many groups with names of 70, and their items."""
+def long_named(sample_results, task, encoders, groups, letters=(55, 70)):
+    """Results of so many encoders and groups, their items, and maps. letters: of an encoder's and of a group's name."""
     paths, results, _ = read(sample_results, task)
     first, metric = results[0], TASKS[task].headline
     average = first.metric(metric, "average")
     kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *OVERLAP_BINS)]
-    rows = [replace(average, group=f"group {i} ".ljust(70, "g"), value=i % 10 / 10) for i in range(groups)]
+    rows = [replace(average, group=f"group {i} ".ljust(letters[1], "g"), value=i % 10 / 10) for i in range(groups)]
     made = []
     for i in range(encoders):
-        encoder = replace(first.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(55, "x"))
+        encoder = replace(first.encoder, name=f"e{i}", label=f"organisation/encoder-{i}".ljust(letters[0], "x"))
         made.append(replace(first, encoder=encoder, dataset_name="data" * 30, metrics=(*rows, *kept)))
     points = np.random.default_rng(0).normal(size=(2 * groups, 2))
     names = tuple(row.group for row in rows) * 2
@@ -173,8 +192,11 @@ def test_nothing_is_cut_off(sample_results, task, encoders, groups):
             assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
             if stem.endswith(("heatmap", "tsne")):
                 assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
-            for legend in figure.legends:
-                assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+            assert over_data(figure) == []
+            bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
+            metric = TASKS[task].metric
+            better = results[0].metric(TASKS[task].headline, "average").better
+            assert bars == ([f"{metric}, {better} is better"] if stem.endswith("heatmap") else [])
 
 
 def test_every_encoder_stands_by_its_bin(sample_results):

@@ -136,5 +136,3 @@ def test_a_category_has_one_colour_and_mark_everywhere():
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
     assert task_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
     assert len(set(task_figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144
-    styles = {(style["marker"], style["linestyle"]) for style in map(task_figures._style, range(35))}
-    assert len(styles) == 35, "so many encoders are told apart without colour"

@@ -83,7 +83,7 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
     assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
     message = "without safety_challenging: one and two on safety_challenging: different kind of baseline"
     assert message in said.err
-    monkeypatch.setattr(draw, "figures_of", lambda results, items, maps: {results[0].task: pyplot.figure()})
+    monkeypatch.setattr(draw, "figures_of", lambda results, *_: {results[0].task: pyplot.figure()})
     assert figures_main.main(["--out", str(tmp_path)]) == 0
     assert message in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "made-up" / "figures").iterdir()} == {"safety_taxonomy"}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from utils import config
 from utils.figures.draw import draw_all
+from utils.figures.style import SCREEN, STYLES
 from utils.files import shown_path
 
 
@@ -16,13 +17,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="encoders to draw, in this order (default: all)")
     flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
+    flags.add_argument(
+        "--style",
+        metavar="STYLE",
+        choices=list(STYLES),
+        default=SCREEN.name,
+        help="screen (the default), or paper: as wide as a column or a page's text, 8 pt type, no titles",
+    )
     flags.add_argument("--no-titles", action="store_true", help="draw no titles, for figures with captions")
 
     def work() -> None:
         arguments = flags.parse_args(argv)
         out = config.results_directory(arguments.out)
 
-        for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles):
+        style = STYLES[arguments.style]
+        for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles, style):
             show(f"wrote {shown_path(path)}")
 
     return run(work)

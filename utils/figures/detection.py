@@ -1,13 +1,26 @@
 """Draws the results of detection: heatmaps of areas under the ROC curve, and ROC curves."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from utils.figures.style import COLORS, DASHES, color_bar, fitted, ink, name, panels
+from utils.figures.style import (
+    COLORS,
+    COLUMN,
+    DASHES,
+    SCREEN,
+    TEXT,
+    Style,
+    color_bar,
+    fitted,
+    in_widths,
+    ink,
+    legend,
+    name,
+    panels,
+)
 from utils.metrics import detection as dm
-from utils.results.result_file import result_path
+from utils.results.result_file import kept_stem
 from utils.schema import Result
 from utils.tasks import DETECTION
 from utils.transfer import results as transfer
@@ -15,26 +28,31 @@ from utils.transfer.differences import MOST_SETS
 
 # Grey on a light and on a dark background: the cell of a pair of sets that was not evaluated.
 NO_VALUE = (0.6, 0.6, 0.6, 0.35)
-SMALLER = 7
+# Inches of a panel on a screen: a title in lines of 24 letters does not reach over the colour bar beside it.
+NARROWEST = 1.9
 
 
-def detection_figures(results: Sequence[Result]) -> dict:
+def detection_figures(results: Sequence[Result], style: Style = SCREEN) -> dict:
     """The figures of the task by name, made inside `drawing`. results: comparable, with their items."""
-    figures = {f"{DETECTION.name}_{stem}": figure for stem, figure in heatmaps(results).items()}
+    figures = {f"{DETECTION.name}_{stem}": figure for stem, figure in heatmaps(results, style).items()}
     for result in results:
         if transfer.sets_of(result):
-            encoder = result_path(Path(), "", DETECTION.name, result.encoder.name).stem
-            figures[f"{DETECTION.name}_roc_{encoder}"] = roc_curves(result)
+            figures[roc_name(result)] = roc_curves(result, style=style)
     return figures
 
 
-def heatmaps(results: Sequence[Result]) -> dict:
+def roc_name(result: Result) -> str:
+    """The name of the figure of an encoder's ROC curves."""
+    return f"{DETECTION.name}_roc_{kept_stem(result.encoder.name)}"
+
+
+def heatmaps(results: Sequence[Result], style: Style = SCREEN) -> dict:
     """`heatmap` of sets of two classes and `one_class` of unsafe-only sets against safe-only ones, if there are any."""
     figures = {}
     if transfer.sets_of(results[0]):
-        figures["heatmap"] = transfer_heatmap(results)
+        figures["heatmap"] = transfer_heatmap(results, style=style)
     if transfer.crossings_of(results[0]):
-        figures["one_class"] = one_class_heatmap(results)
+        figures["one_class"] = one_class_heatmap(results, style=style)
     return figures
 
 
@@ -42,19 +60,25 @@ def _title(result: Result, what: str) -> str:
     return f"Safety-Detection: {what} ({result.dataset_items} prompts, data: {result.dataset_name})"
 
 
-def transfer_heatmap(results: Sequence[Result]):
+@in_widths(COLUMN, TEXT)
+def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN):
     """AUROC by set trained on (rows) and set tested on (columns), a panel for each encoder.
 
     A pair that was not evaluated is an empty grey cell.
     """
     sets, trains = transfer.sets_of(results[0]), transfer.trains_of(results[0])
     found = [np.array([[_value(m) for m in row] for row in transfer.matrix(result)]) for result in results]
-    figure = _heatmap(results, found, [None] * len(found), ("trained on", trains), ("tested on", sets))
     kind = transfer.plain_name(transfer.headline_kind(results[0]))
-    return fitted(figure, _title(results[0], f"AUROC of {kind}, higher is better"), 0.62 * len(sets), 0.4 * len(trains))
+    title, cell = _title(results[0], f"AUROC of {kind}, higher is better"), (0.62, 0.4)
+    if style.width is not None:
+        cell = (0.28, 0.2)
+    return _heatmap(
+        results, found, [None] * len(found), ("trained on", trains), ("tested on", sets), title, cell, style
+    )
 
 
-def one_class_heatmap(results: Sequence[Result]):
+@in_widths(COLUMN, TEXT)
+def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN):
     """AUROC of unsafe-only sets (rows) against safe-only sets (columns), a panel for each encoder.
 
     In smaller type in the same cell: the true positive rate at 1 % false positives, in percent.
@@ -67,9 +91,10 @@ def one_class_heatmap(results: Sequence[Result]):
         return np.array([[_value(result.metric(name_of, transfer.crossing_of(a, b))) for b in safe] for a in unsafe])
 
     found, small = ([of(result, metric) for result in results] for metric in ("auroc", "tpr_at_1_fpr"))
-    figure = _heatmap(results, found, small, ("unsafe-only set", unsafe), ("safe-only set", safe))
     what = f"AUROC and, smaller, TPR at 1 % FPR of {transfer.plain_name(kind)} trained on neither set, higher is better"
-    return fitted(figure, _title(results[0], what), 0.75 * len(safe), 0.5 * len(unsafe))
+    cell = (0.75, 0.5) if style.width is None else (0.36, 0.3)
+    rows, columns = ("unsafe-only set", unsafe), ("safe-only set", safe)
+    return _heatmap(results, found, small, rows, columns, _title(results[0], what), cell, style)
 
 
 def _value(metric) -> float:
@@ -82,14 +107,25 @@ def _heatmap(
     small: Sequence[np.ndarray | None],
     rows: tuple[str, list[str]],
     columns: tuple[str, list[str]],
+    title: str,
+    cell: tuple[float, float],
+    style: Style,
+    across: int | None = None,
 ):
     """A panel for each result: AUROC (rows, columns), from chance, one half or less, to 1; nothing for NaN.
 
-    A row and a column of the same name are bold. small: a share for each cell, below the AUROC.
+    A row and a column of the same name are bold. small: a share for each cell, below the AUROC. cell: its inches.
+    across: panels in a row; in a paper as many as fit, at most three.
     """
     from matplotlib import colormaps
 
-    across = 2 if len(results) % 2 == 0 and len(columns[1]) <= 8 else 1
+    if across is None and style.width is not None:
+        for across in range(min(3, len(results)), 0, -1):
+            figure = _heatmap(results, found, small, rows, columns, title, cell, style, across)
+            if figure.get_figwidth() == style.width:
+                break
+        return figure
+    across = across or (2 if len(results) % 2 == 0 and len(columns[1]) <= 8 else 1)
     figure, axes = panels(len(results), across)
     colors = colormaps["cividis"].with_extremes(bad=NO_VALUE)
     for panel, result, values, shares in zip(axes, results, found, small, strict=True):
@@ -97,32 +133,40 @@ def _heatmap(
         for (row, column), value in np.ndenumerate(values):
             if np.isnan(value):
                 continue
-            look = {"ha": "center", "color": "white" if value < 0.75 else "black", "in_layout": False}
+            look = {"ha": "center", "va": "center", "in_layout": False, "color": "white" if value < 0.75 else "black"}
             weight = "bold" if rows[1][row] == columns[1][column] else "normal"
             up = 0 if shares is None else 0.13
-            panel.text(column, row - up, f"{value:z.2f}", va="center", weight=weight, **look)
+            panel.text(column, row - up, f"{value:z.2f}", weight=weight, fontsize=style.small, **look)
             if shares is not None:
                 share = f"{100 * shares[row, column]:z.0f} %"
-                panel.text(column, row + 0.25, share, va="center", fontsize=SMALLER, **look)
+                panel.text(column, row + 0.25, share, fontsize=style.smallest, **look)
         panel.set_xticks(range(len(columns[1])), map(name, columns[1]), rotation=30, ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(len(rows[1])), map(name, rows[1]))
+        panel.set_yticks(range(len(rows[1])), [name(row, style) for row in rows[1]])
         panel.tick_params(length=0)
         panel.set_xlabel(columns[0])
         panel.set_ylabel(rows[0])
         panel.set_title(name(result.encoder.label))
         panel.spines[:].set_visible(False)
-    color_bar(figure, image, axes, 0.4 * len(rows[1]) * len(results) / across)
-    return figure
+    width, height = cell[0] * len(columns[1]), cell[1] * len(rows[1])
+    if style.width is None:
+        width = max(width, NARROWEST)
+    whole = max(width, ((style.width or 0) - 1.3) / across) * across, height * -(-len(results) // across)
+    color_bar(figure, image, axes, *whole, "AUROC, higher is better", style)
+    return fitted(figure, title, width, height, style)
 
 
-def roc_curves(result: Result):
+@in_widths(COLUMN, TEXT)
+def roc_curves(result: Result, style: Style = SCREEN):
     """ROC curves of the headline detector: a panel for each tested set of two classes.
 
     result: with its items. A line for each training side; of more than MOST_SETS sets only the set itself and all
     others.
     """
     kind, sets = transfer.headline_kind(result), transfer.sets_of(result)
-    figure, axes = panels(len(sets), 2 if len(sets) == 4 else 3)
+    across = 2 if len(sets) == 4 else 3
+    if style.width is not None:
+        across = 3 if len(sets) in (3, 5, 6, 9) else 4 if len(sets) <= 12 else 5
+    figure, axes = panels(len(sets), across)
     for panel, test in zip(axes, sets, strict=True):
         mine = np.array([one == test for one in result.items["set"]])
         labels = np.array(result.items["label"])[mine]
@@ -138,16 +182,23 @@ def roc_curves(result: Result):
                 of.true_positive_rates,
                 color=COLORS[i],
                 linestyle=DASHES[i],
-                linewidth=2 if train == test else 1.3,
+                linewidth=(2 if train == test else 1.3) * (1 if style.width is None else 0.7),
                 label=name(title),
             )
         panel.plot([0, 1], [0, 1], color=ink(), linewidth=0.8, linestyle=(0, (1, 2)), label="chance")
         panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        panel.set(xlabel="false positive rate", ylabel="true positive rate")
-        panel.set_title(f"tested on {name(test)}")
+        place = panel.get_subplotspec()
+        # A paper's panels are small and have the same axes: only the outer ones name them.
+        if style.width is None or place.is_last_row():
+            panel.set_xlabel("false positive rate")
+        if style.width is None or place.is_first_col():
+            panel.set_ylabel("true positive rate")
+        if style.width is not None:
+            panel.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        panel.set_title(f"tested on {name(test)}" if style.width is None else name(test, style))
         panel.spines[["top", "right"]].set_visible(False)
     entries = dict(pair[::-1] for panel in axes for pair in zip(*panel.get_legend_handles_labels(), strict=True))
     entries["chance"] = entries.pop("chance")
-    figure.legend(entries.values(), entries, loc="outside right center", frameon=False, title="trained on")
+    legend(figure, list(entries.values()), list(entries), "outside right center", style, title="trained on")
     what = f"ROC of {transfer.plain_name(kind)} on {result.encoder.label}, nearer to the upper left corner is better"
-    return fitted(figure, _title(result, what), 3, 3)
+    return fitted(figure, _title(result, what), 3, 3, style, 0.9)

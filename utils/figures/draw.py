@@ -5,14 +5,15 @@ from pathlib import Path
 
 from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
+from utils.figures.captions import caption, latex_figure
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
-from utils.figures.style import drawing, save
+from utils.figures.style import PAGE, SCREEN, Style, drawing, save
 from utils.figures.tasks import figures_of
-from utils.files import shown_path
+from utils.files import shown_path, write_whole
 from utils.results.find import find_results
 from utils.results.likeness import side_by_side
 from utils.results.result_file import read_with_items, rows_of
-from utils.schema import InputError
+from utils.schema import InputError, Result
 from utils.tasks import DETECTION, OF_ITEMS, TAXONOMY
 from utils.transfer import results as transfer
 
@@ -23,12 +24,15 @@ def draw_all(
     encoders: Sequence[str],
     note: Callable[[str], None] = lambda sentence: None,
     titles: bool = True,
+    style: Style = SCREEN,
 ) -> list[Path]:
     """Draws all figures of the results in `out`, into `<out>/<dataset>/figures`. Raises InputError if there are none.
 
-    note: called with a sentence for each map that can't be drawn, and for each result that is left out.
+    Those for a paper are in its folder `paper`, with `captions.tex`.
+    note: called with a sentence for each map that can't be drawn, for each result that is left out, and for each figure
+    of a paper that is larger than its page.
     """
-    written: list[Path] = []
+    found: list[tuple[list[Result], list[TaxonomyMap]]] = []
     without: list[tuple[str, InputError]] = []
     for task, about in OF_ITEMS.items():
         try:
@@ -39,19 +43,36 @@ def draw_all(
         except InputError as error:
             without.append((task, error))
             continue
-        items = [rows_of(result) for result in results]
         if again:
             note(again)
         maps: list[TaxonomyMap] = []
         if about is TAXONOMY:
+            items = [rows_of(result) for result in results]
             try:
                 maps = taxonomy_maps(results, items, load_evaluated(FORMATS[task], results[0], dataset), note)
             except InputError as error:
                 note(f"without maps: {error}")
-        folder = out / results[0].dataset_name / "figures"
-        with drawing():
-            for stem, figure in figures_of(results, items, maps).items():
-                written += save(figure, folder / stem, titles)
+        found.append((results, maps))
+    labels = list(dict.fromkeys(result.encoder.label for results, _ in found for result in results))
+    written = []
+    captions: dict[Path, str] = {}  # of a paper, by the figure's path without suffix
+
+    def keep(results: Sequence[Result], figures: dict, maps: Sequence[TaxonomyMap] = ()) -> None:
+        folder = out / results[0].dataset_name / "figures" / ("" if style is SCREEN else style.name)
+        for stem, figure in figures.items():
+            # The suffix is needed because an encoder's name may contain a dot.
+            written.extend(save(figure, folder / f"{stem}.png", titles, style))
+            if style.width is not None:
+                width, height = figure.get_size_inches()
+                captions[folder / stem] = latex_figure(stem, caption(stem, results, maps), width)
+                if width > style.width:
+                    note(f"{stem}: {width:.1f} in wide, more than a paper's {style.width}: name fewer encoders")
+                if height > PAGE:
+                    note(f"{stem}: {height:.1f} in high, more than a page's {PAGE}: name fewer encoders")
+
+    for results, maps in found:
+        with drawing(style=style):
+            keep(results, figures_of(results, [rows_of(result) for result in results], maps, style, labels), maps)
     try:
         files = find_results([out], dataset, DETECTION.name, encoders)
     except InputError as error:
@@ -63,15 +84,16 @@ def draw_all(
         results, notes = transfer.alike(files)
         for sentence in notes:
             note(sentence)
-    if files and results:
-        with drawing():
-            for stem, figure in detection_figures(results).items():
-                # The suffix is needed because an encoder's name may contain a dot.
-                written += save(figure, out / results[0].dataset_name / "figures" / f"{stem}.png", titles)
+        if results:
+            with drawing(style=style):
+                keep(results, detection_figures(results, style))
     if not written and without:
         raise without[0][1]
     for task, error in without:
         note(f"without {task}: {error}")
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
+    for folder in dict.fromkeys(path.parent for path in captions):
+        written.append(folder / "captions.tex")
+        write_whole(written[-1], "\n".join(text for path, text in captions.items() if path.parent == folder))
     return written

@@ -43,6 +43,10 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
         roc = {"roc": roc_curves(top)} if transfer.sets_of(top) else {}
         return {**heatmaps(results), **roc}
 
+    def caption(stem: str) -> str:
+        text = DETECTION.captions[stem].format(encoder="the first encoder")
+        return f"{text[0].upper()}{text[1:]}"
+
     plain = transfer.plain_name(kind)
     plain = f"{plain[0].upper()}{plain[1:]}"
     resamples = top.settings["bootstrap"]
@@ -53,7 +57,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
         tables=[*detection_tables(results, kind), *guards],
-        figures=drawn(figures, lambda stem: DETECTION.captions[stem][0].upper() + DETECTION.captions[stem][1:], True),
+        figures=drawn(figures, caption, True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in results

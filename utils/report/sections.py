@@ -27,12 +27,14 @@ def sections_of(
             return last
         if why:
             raise nothing(out / name, why)
-    sections = [_section(evidence) for evidence in gather(out, name, first, reference, data, choice)]
+    gathered = gather(out, name, first, reference, data, choice)
+    labels = list(dict.fromkeys(result.encoder.label for evidence in gathered for result in evidence.results))
+    sections = [_section(evidence, labels) for evidence in gathered]
     sections[0].notes.extend(why)
     return [*sections, *last]
 
 
-def _section(evidence: Evidence) -> Section:
+def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     about, first, comparison = evidence.about, evidence.results[0], evidence.comparison
     better = first.metric(about.headline, "average").better
     note = ""
@@ -54,7 +56,7 @@ def _section(evidence: Evidence) -> Section:
         about=about,
         lead=f"{first.dataset_items} items; {about.metric}, {better} is better.",
         tables=[headline_table(evidence), *more_tables(evidence)],
-        figures=drawn(lambda: figures_of(evidence.results, evidence.items), caption),
+        figures=drawn(lambda: figures_of(evidence.results, evidence.items, labels=labels), caption),
         findings=findings_of(evidence.results, comparison),
         notes=evidence.notes,
         results=evidence.results,
