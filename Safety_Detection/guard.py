@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.neighbors import similarities
 from Safety_Detection.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
 from utils.schema import InputError
 from utils.store.embeddings import EmbeddingStore, default_path
+
+WITHOUT_PROBABILITY = (
+    "has no probabilities, as it was fitted by an earlier version or on too little; fit it again, or fit --add to it"
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Verdict:
     part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of held-out
     prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
     matched: the unsafe prompt added later that the text is so like that it is flagged for it; None if there is none.
+    probability: that the text is unsafe, in [0, 1], by its score alone and at the guard's share of unsafe prompts: see
+    `calibration`. None for a detector that was fitted before there were probabilities.
     """
 
     score: float
@@ -40,6 +47,7 @@ class Verdict:
     unfamiliar: bool | None = None
     nearest: tuple[Near, ...] = ()
     matched: str | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,23 @@ class Guard:
     """A detector with its encoder loaded.
 
     threshold: texts with at least this score are flagged. of_vectors: whether only `verdicts` is called, so that the
-    encoder is neither loaded nor checked. Vectors of an API are kept in the embedding store.
-    Raises InputError if the encoder gives other vectors than when the detector was fitted.
+    encoder is neither loaded nor checked. base_rate: the share of unsafe prompts in what is scored, for which
+    probabilities hold; that of the fit, one half, if None. Vectors of an API are kept in the embedding store.
+    Raises InputError if the encoder gives other vectors than when the detector was fitted, or if a base rate is given
+    that is no share, or to a detector without probabilities.
     """
 
-    def __init__(self, detector: SavedDetector, threshold: float | None = None, of_vectors: bool = False) -> None:
-        self.detector = detector
+    def __init__(
+        self,
+        detector: SavedDetector,
+        threshold: float | None = None,
+        of_vectors: bool = False,
+        base_rate: float | None = None,
+    ) -> None:
+        self.detector, self.calibration = detector, detector.calibration
+        self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
+        if base_rate is not None and self.calibration is None:
+            raise InputError(f"base_rate {base_rate}: the detector {WITHOUT_PROBABILITY}")
         self.threshold = detector.threshold if threshold is None else threshold
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
@@ -152,7 +171,11 @@ class Guard:
                 )
                 for its, similar in zip(indices, values.tolist(), strict=True)
             ]
-        parts = scores.tolist(), flags.tolist(), np.asarray(truncated, dtype=bool).tolist(), unfamiliar, near, matched
+        likely = [None] * n
+        if self.calibration is not None:
+            likely = self.calibration.probabilities(scores, self.base_rate).tolist()
+        cut = np.asarray(truncated, dtype=bool).tolist()
+        parts = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely
         return [Verdict(*each) for each in zip(*parts, strict=True)]
 
     def close(self) -> None:
