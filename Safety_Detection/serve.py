@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from Safety_Detection import saved
 from Safety_Detection.batching import Batcher
+from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.moderations import Limits
 from utils import cli, config
 from utils.schema import InputError
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
     flags.add_argument(
         "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
+    )
+    flags.add_argument(
+        "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
     )
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
@@ -67,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if port > 65535:
             raise InputError(f"--port {port}: give a whole number of at most 65535")
         threshold = None if arguments.threshold is None else finite(arguments.threshold, "--threshold")
+        base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
         token = token_for(arguments.host, arguments.no_token)
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
@@ -78,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = config.callers_path(arguments.detector)
         with bound_to(arguments.host, port) as bound:
             batcher = Batcher(
-                lambda: saved.load_detector(folder, arguments.model, device, arguments.trust_remote_code, threshold),
+                lambda: saved.load_detector(
+                    folder, arguments.model, device, arguments.trust_remote_code, threshold, base_rate
+                ),
                 batch,
                 wait,
                 room,
