@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.neighbors import similarities
@@ -63,7 +64,8 @@ class Guard:
 
     threshold: texts with at least this score are flagged. of_vectors: whether only `verdicts` is called, so that the
     encoder is neither loaded nor checked. base_rate: the share of unsafe prompts in what is scored, for which
-    probabilities hold; that of the fit, one half, if None. Vectors of an API are kept in the embedding store.
+    probabilities hold; that of the fit, one half, if None. threads: of the processor, at least 1; if None, one for a
+    single text, and for several what torch and numpy choose. Vectors of an API are kept in the embedding store.
     Raises InputError if the encoder gives other vectors than when the detector was fitted, or if a base rate is given
     that is no share, or to a detector without probabilities.
     """
@@ -74,15 +76,19 @@ class Guard:
         threshold: float | None = None,
         of_vectors: bool = False,
         base_rate: float | None = None,
+        threads: int | None = None,
     ) -> None:
         self.detector, self.calibration = detector, detector.calibration
         self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
         if base_rate is not None and self.calibration is None:
             raise InputError(f"base_rate {base_rate}: the detector {WITHOUT_PROBABILITY}")
-        self.threshold = detector.threshold if threshold is None else threshold
+        if threads is not None and threads < 1:
+            raise InputError(f"threads {threads}: give a whole number of at least 1")
+        self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
+        self._pools = ThreadpoolController()  # of the libraries that the encoder has loaded by now
         self._match = None
         if detector.about.get("match"):
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
@@ -99,11 +105,12 @@ class Guard:
         """
         if not len(texts):
             return []
-        rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
-        unknown = np.flatnonzero(without_known_word(rows))
-        if len(unknown):
-            raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
-        return self.verdicts(rows, cut, nearest)
+        with self._limited(len(texts)):
+            rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
+            unknown = np.flatnonzero(without_known_word(rows))
+            if len(unknown):
+                raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
+            return self.verdicts(rows, cut, nearest)
 
     def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
         """What the detector says of each text, or why it can't be scored, which affects no other text.
@@ -114,18 +121,27 @@ class Guard:
         if not len(texts):
             return []
         try:
-            rows, cut = self.vectors(texts, names)
+            with self._limited(len(texts)):
+                rows, cut = self.vectors(texts, names)
+                found = self.verdicts(rows, cut, nearest)
         except InputError as error:
             self.check()
             if len(texts) == 1:
                 return [Unscored("can't be embedded", str(error))]
             parts = slice(len(texts) // 2), slice(len(texts) // 2, None)
-            return [found for part in parts for found in self.score_each(texts[part], names[part], nearest)]
+            return [one for part in parts for one in self.score_each(texts[part], names[part], nearest)]
         # A text without a known word has the score of an empty text, which means nothing.
         return [
             Unscored("has no word that the detector knows") if unknown else verdict
-            for verdict, unknown in zip(self.verdicts(rows, cut, nearest), without_known_word(rows), strict=True)
+            for verdict, unknown in zip(found, without_known_word(rows), strict=True)
         ]
+
+    def _limited(self, count: int):
+        """A context in which so many texts are scored, by as many threads as they may use.
+
+        A text is little work for each of many threads, and they all wait for the one that another program delays.
+        """
+        return self._pools.limit(limits=self.threads or (1 if count == 1 else None))
 
     def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
         """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.
@@ -147,7 +163,8 @@ class Guard:
 
     def check(self) -> None:
         """Raises InputError if the encoder accepts no text any more."""
-        probe_of(self._unstored, self.detector.words)
+        with self._limited(1):
+            probe_of(self._unstored, self.detector.words)
 
     def verdicts(self, rows, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
         """What the detector says of vectors (n, d) of length 1."""

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import csv
 import itertools
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
+    flags.add_argument("--threads", metavar="N", help=cli.THREADS)
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run code of its own")
     flags.add_argument(
         "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
@@ -90,14 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.vectors is None:
             path, form = _input(arguments)
         else:
-            for flag in ("input", "format", "column", "id_column", "split"):
+            for flag in ("input", "format", "column", "id_column", "split", "threads"):
                 if getattr(arguments, flag) is not None:
                     raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
             path, form = config.callers_path(arguments.vectors), "vectors"
         if arguments.split not in (None, *SPLITS):
             raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
         base_rate, output = _base_rate(arguments), _output(arguments, path)
-        device = cli.device_and_dtype(arguments)[0]
+        device, threads = cli.device_and_dtype(arguments)[0], cli.threads(arguments)
         folder = config.callers_path(arguments.detector)
         for of, its in (("detector", folder), ("vectors", path)):
             if output is not None and its is not None and output.resolve().parent == its.resolve():
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
         if arguments.probability and detector.calibration is None:
             raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
-        guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate)
+        guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, threads)
         scorer = Scorer(guard, nearest, arguments.split, arguments.probability)
         try:
             with contextlib.ExitStack() as stack:
@@ -148,15 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
     """The threshold that is asked for, else the saved one."""
     if arguments.threshold is not None:
-        try:
-            value = float(arguments.threshold)
-        except ValueError:
-            value = math.nan
         if arguments.fpr is not None:
             raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-        if not math.isfinite(value):
-            raise InputError(f"--threshold {arguments.threshold}: give a number, such as one of the card's thresholds")
-        return value
+        return cli.finite(arguments.threshold, "--threshold")
     if arguments.fpr is None:
         return detector.threshold
     rate = cli.fraction(arguments.fpr, "--fpr")

@@ -415,6 +415,8 @@ def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, 
     assert "_manifest.json can't be read (No such file or directory); give a folder that python -m utils.embed" in said
     said = refused(capsys, *arguments, vectors, "--input", "x.csv")
     assert "--vectors: goes without --input; leave that out" in said
+    said = refused(capsys, *arguments, vectors, "--threads", "1")
+    assert "--vectors: goes without --threads; leave that out" in said
     assert "--input: missing; give a file of prompts" in refused(capsys, "--detector", detector)
     said = refused(capsys, *arguments, vectors, "--output", vectors / "scores.csv")
     assert "is in the folder of the vectors; name another file" in said

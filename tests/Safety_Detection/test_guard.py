@@ -118,6 +118,55 @@ def test_a_detector_from_python(tmp_path, labelled):
     guard.close()
 
 
+@pytest.fixture
+def threads_of_encoding(monkeypatch):
+    """How many threads torch had each time that texts were embedded; by default it has 3 here."""
+    import torch
+
+    seen, before = [], torch.get_num_threads()
+
+    class Counting(World):
+        def encode(self, texts):
+            seen.append(torch.get_num_threads())
+            return super().encode(texts)
+
+    torch.set_num_threads(3)
+    monkeypatch.setattr(loading, "load", lambda spec: Counting())
+    yield seen
+    assert torch.get_num_threads() == 3, "what others run is as before"
+    torch.set_num_threads(before)
+
+
+def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, threads_of_encoding):
+    folder = fitted(tmp_path, labelled)
+    guard, two = load_detector(folder), load_detector(folder, threads=2)
+    threads_of_encoding.clear()
+    guard.score(["a bad thing"])
+    guard.score_each(["a bad thing"], ["text 1"])
+    guard.check()
+    assert threads_of_encoding == [1, 1, 1]
+    guard.score(["a bad thing", "a good one"])
+    guard.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
+    assert threads_of_encoding[3:] == [3, 3]
+    two.score(["a bad thing"])
+    two.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
+    assert threads_of_encoding[5:] == [2, 2]
+    with pytest.raises(InputError, match="threads 0: give a whole number of at least 1"):
+        load_detector(folder, threads=0)
+
+
+def test_score_tells_how_many_threads(tmp_path, labelled, threads_of_encoding, capsys):
+    folder, path = fitted(tmp_path, labelled), tmp_path / "in.txt"
+    path.write_text("a bad thing\n")
+    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
+    for flags, expected in (([], 1), (["--threads", "2"], 2)):
+        assert score.main([*arguments, *flags]) == 0
+        assert threads_of_encoding[-1] == expected
+    capsys.readouterr()
+    assert score.main([*arguments, "--threads", "0"]) == 2
+    assert capsys.readouterr().err == "error: --threads 0: give a whole number of at least 1\n"
+
+
 def test_a_text_that_cannot_be_scored_is_named_and_never_safe(tmp_path, labelled):
     guard = load_detector(fitted(tmp_path, labelled, "--model", "tfidf"))
     with pytest.raises(InputError, match="text 2: has no word that the detector knows"):

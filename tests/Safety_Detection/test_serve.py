@@ -360,6 +360,7 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
         (["--threshold", "high"], "--threshold high: give a number"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
         (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        (["--threads", "all"], "--threads all: give a whole number of at least 1"),
         (["--base-rate", "1"], "--base-rate 1: give a share above 0 and below 1"),
         (["--detector", "nothing"], "--detector {cwd}/nothing: detector.json can't be read (No such file"),
     ],
