@@ -1,6 +1,8 @@
 """A saved detector for use from Python: texts in, and what is known of each out."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +90,7 @@ class Guard:
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
-        self._pools = ThreadpoolController()  # of the libraries that the encoder has loaded by now
+        self._blas = ThreadpoolController().select(user_api="blas")  # of what is loaded by now
         self._match = None
         if detector.about.get("match"):
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
@@ -136,12 +138,19 @@ class Guard:
             for verdict, unknown in zip(found, without_known_word(rows), strict=True)
         ]
 
-    def _limited(self, count: int):
-        """A context in which so many texts are scored, by as many threads as they may use.
+    @contextlib.contextmanager
+    def _limited(self, count: int) -> Iterator[None]:
+        """In this context so many texts are scored, by as many threads as they may use.
 
         A text is little work for each of many threads, and they all wait for the one that another program delays.
         """
-        return self._pools.limit(limits=self.threads or (1 if count == 1 else None))
+        threads, torch = self.threads or (1 if count == 1 else None), sys.modules.get("torch")
+        with contextlib.ExitStack() as stack:
+            if threads is not None and torch is not None:  # not every encoder needs torch
+                stack.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(threads)  # its MKL heeds no limit of others once this was called anywhere
+            stack.enter_context(self._blas.limit(limits=threads))
+            yield
 
     def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
         """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.
