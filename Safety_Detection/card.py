@@ -4,6 +4,7 @@ import html
 
 import numpy as np
 
+from Safety_Detection.card_figures import reliability_figure, scores_figure
 from Safety_Detection.fitting import Fit
 from Safety_Detection.saved_detector import SavedDetector
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
@@ -14,9 +15,9 @@ RATES = (0.001, 0.005, 0.01, 0.05)
 RESAMPLES = 1000
 MEANING = {
     "logistic_regression": "log-odds that a prompt is unsafe, in training data in which both classes weigh the same; "
-    "it is no probability on your traffic",
+    "on prompts that it has not seen they are no such odds",
     "nearest_unsafe": "the cosine similarity to the nearest unsafe prompt; what a value means differs by encoder",
-    "knn_vote": "the share of unsafe prompts among the nearest ones, from 0 to 1",
+    "knn_vote": "the share of unsafe prompts among the nearest ones, from 0 to 1; it is no probability",
     "centroid_difference": "the difference of the similarities to the mean unsafe and the mean safe prompt",
 }
 
@@ -130,6 +131,20 @@ def tables_of(card: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     return found
 
 
+def reliability(about: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """The table of how probabilities compare with what prompts are, if there are any."""
+    kept = about.get("calibration")
+    if kept is None:
+        return []
+    means, shares, weights = zip(*kept["bins"], strict=True)
+    columns = [
+        ("mean probability", [f"{mean:.3f}" for mean in means]),
+        ("share unsafe", [f"{share:.3f}" for share in shares]),
+        ("of all prompts", list(map(_percent, weights))),
+    ]
+    return [(f"Probabilities where {_percent(kept['base_rate'])} of prompts are unsafe, held out", columns)]
+
+
 def sentences(saved: SavedDetector) -> list[str]:
     """What a reader of the card should know, a sentence or two each."""
     about, card = saved.about, saved.about["card"]
@@ -148,6 +163,7 @@ def sentences(saved: SavedDetector) -> list[str]:
         "Texts are embedded "
         + ("in NFKC form, without characters that can't be seen." if saved.normalize else "as they are."),
     ]
+    found += _of_probabilities(about)
     match = about.get("match")
     if match:
         found.append(
@@ -170,6 +186,29 @@ def sentences(saved: SavedDetector) -> list[str]:
             "No ordinary traffic was among the sets: add a file of yours with --label 0 to see what it would do."
         )
     return found
+
+
+def _of_probabilities(about: dict) -> list[str]:
+    """What a reader should know of the probabilities, if there are any."""
+    kept = about.get("calibration")
+    if kept is None:
+        return []
+    singly, part = kept["of_parts"], "family" if about["chosen_for"]["held_out_by"] == "family" else "fold"
+    useless = ""
+    if kept["brier"] >= kept["brier_of_base_rate"]:
+        useless = " So these probabilities are no better than that one number for all; fit on more sets."
+    alone = ""
+    if singly:
+        alone = f" Within one {part} that has both classes, the error is {min(singly):.3f} to {max(singly):.3f}."
+    return [
+        f"The probability that a prompt is unsafe (score --probability) is 1 / (1 + exp(-({kept['slope']:.6g} · score "
+        f"{kept['intercept']:+.6g}))), fitted to the scores held out (Platt). It holds where "
+        f"{_percent(kept['base_rate'])} of the prompts are unsafe, which is far more than in most traffic: --base-rate "
+        "shifts it to the share in yours. Even then it holds only if your unsafe and safe prompts are like these.",
+        f"For each {part} held out, the two numbers were fitted without it: the Brier score is {kept['brier']:.3f} "
+        f"({kept['brier_of_base_rate']:.3f} if every prompt is given {_percent(kept['base_rate'])}), the expected "
+        f"calibration error {kept['expected_calibration_error']:.3f}; lower is better." + useless + alone,
+    ]
 
 
 def changes(saved: SavedDetector) -> list[str]:
@@ -212,7 +251,7 @@ def markdown(saved: SavedDetector) -> str:
     parts = ["# Detector card", *sentences(saved)]
     if changes(saved):
         parts += ["## What changed", "\n".join(f"- {line.strip()}" for line in changes(saved))]
-    for title, columns in tables_of(saved.about["card"]):
+    for title, columns in [*tables_of(saved.about["card"]), *reliability(saved.about)]:
         parts += [f"## {title}", flat(columns, "pipe")]
     tried = _tried(saved)
     if tried:
@@ -236,39 +275,30 @@ def _tried(saved: SavedDetector) -> list[tuple[str, list[str]]]:
 
 
 def page(saved: SavedDetector, fit: Fit) -> str:
-    """The card as a page of its own, with the figure of both distributions of scores."""
+    """The card as a page of its own, with its figures."""
     body = [f"<p>{html.escape(text)}</p>" for text in sentences(saved)]
     if changes(saved):
         body += ["<h2>What changed</h2>", *(f"<p>{html.escape(line)}</p>" for line in changes(saved))]
-    tables = [*tables_of(saved.about["card"])]
     tried = _tried(saved)
-    if tried:
-        tables.append(("Sets it has not seen, at its threshold", tried))
-    shown = [f"<h2>{html.escape(t)}</h2><div class=wide>{flat(columns, 'html')}</div>" for t, columns in tables]
-    whole = [*body, shown[0], figure_of(saved, fit), *shown[1:]]
+    rest = [("Sets it has not seen, at its threshold", tried)] if tried else []
+    first, *more = map(_shown, tables_of(saved.about["card"]))
+    likely = reliability(saved.about)
+    figures = [reliability_figure(saved.about["calibration"])] if likely else []
+    whole = [
+        *body,
+        first,
+        scores_figure(fit, saved.threshold),
+        *more,
+        *map(_shown, likely),
+        *figures,
+        *map(_shown, rest),
+    ]
     return PAGE.format(title=html.escape(f"Detector card: {saved.spec.name}"), body="\n".join(whole))
 
 
-def figure_of(saved: SavedDetector, fit: Fit) -> str:
-    """The distributions of held-out scores of both classes, and the threshold, as SVG."""
-    from matplotlib.figure import Figure
-
-    from utils.figures.style import COLORS, drawing, rendered
-
-    with drawing():
-        figure = Figure(figsize=(6.8, 2.6), layout="constrained")
-        axis = figure.subplots()
-        scores, labels = fit.tested.held_out, fit.labels
-        edges = np.linspace(*np.quantile(scores, [0.001, 0.999]), 60)
-        for label, word, color in ((0, "safe", COLORS[0]), (1, "unsafe", COLORS[1])):
-            mine = np.clip(scores[labels == label], edges[0], edges[-1])
-            axis.hist(mine, edges, weights=np.full(len(mine), 1 / len(mine)), alpha=0.55, color=color, label=word)
-        axis.axvline(saved.threshold, color="black", linewidth=1, label=f"threshold for {_percent(fit.rate)}")
-        axis.set(xlabel="score, held out (higher: unsafe)", ylabel="share of the class")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False)
-        text = rendered(figure, "svg").decode()
-    return text[text.index("<svg") :]
+def _shown(table: tuple[str, list[tuple[str, list[str]]]]) -> str:
+    title, columns = table
+    return f"<h2>{html.escape(title)}</h2><div class=wide>{flat(columns, 'html')}</div>"
 
 
 PAGE = """<!doctype html>

@@ -207,6 +207,13 @@ def said(made: SavedDetector, folder: str) -> str:
             f"more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
             "threshold flags none of those held out; give a higher --fpr, another --top-k or another --detector"
         )
+    kept = made.about["calibration"]
+    if kept is not None:
+        lines.append(
+            f"probability, {_percent(kept['base_rate'])} unsafe: Brier score {number(kept['brier'])} "
+            f"({number(kept['brier_of_base_rate'])} without the score), expected calibration error "
+            f"{number(kept['expected_calibration_error'])}, held out"
+        )
     lines = [line for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     tried = made.about["elsewhere"]
     if tried:

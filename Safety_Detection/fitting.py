@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from Safety_Detection import protocol
+from Safety_Detection import calibration, protocol
 from Safety_Detection.bank import Bank, familiarity, hashed_words
 from Safety_Detection.detectors import Detector, candidates
 from Safety_Detection.labelled_sets import LabelledDataset
@@ -39,6 +39,14 @@ class Fit:
     def labels(self) -> np.ndarray:
         """Of the prompts that were fitted on: 1 for unsafe."""
         return self.trial.of.labels[self.rows]
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """Of the prompts that were fitted on, bool (n,): whether it has no word that its held-out detector knows."""
+        found = np.zeros(len(self.trial.of.labels), dtype=bool)
+        for inside in self.trial.sides[ALL].inner:
+            found[self.trial.jobs[inside].asked] = self.trial.unknown[inside]
+        return found[self.rows]
 
     def on(self, name: str, rate: float | None = None) -> tuple[np.ndarray, np.ndarray, protocol.Tested]:
         """(rows, scores, what was tested) of a set by the detector that has not seen it. rate: the fit's if None."""
@@ -127,9 +135,6 @@ def bank_of(fit: Fit) -> Bank:
 def about(fit: Fit, dataset: LabelledDataset) -> dict:
     """How a detector was trained, what its threshold was chosen for, and its figures on other sets."""
     labels, done, trial = fit.labels, fit.tested, fit.trial
-    unknown = np.zeros(len(trial.of.labels), dtype=bool)
-    for inside in trial.sides[ALL].inner:
-        unknown[trial.jobs[inside].asked] = trial.unknown[inside]
     flags = done.held_out >= done.threshold
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -147,10 +152,18 @@ def about(fit: Fit, dataset: LabelledDataset) -> dict:
             "auroc": float(dm.auroc(dm.curve(labels, done.held_out))),
             "false_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 0)),
             "true_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 1)),
-            "no_known_word": int(unknown[fit.rows].sum()),
+            "no_known_word": int(fit.unknown.sum()),
         },
         "elsewhere": [_tried(fit, name) for name in fit.unseen],
+        "calibration": _calibrated(fit),
     }
+
+
+def _calibrated(fit: Fit) -> dict | None:
+    """What `calibration.measured` says of the held-out scores. Those that say nothing are no scores in use either."""
+    known = ~fit.unknown
+    arrays = fit.tested.held_out, fit.labels, fit.trial.of.weights(fit.rows), fit.parts
+    return calibration.measured(*(array[known] for array in arrays))
 
 
 def _tried(fit: Fit, name: str) -> dict:

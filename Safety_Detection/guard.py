@@ -1,16 +1,24 @@
 """A saved detector for use from Python: texts in, and what is known of each out."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
+from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.neighbors import similarities
 from Safety_Detection.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
 from utils.schema import InputError
 from utils.store.embeddings import EmbeddingStore, default_path
+
+WITHOUT_PROBABILITY = (
+    "has no probabilities, as it was fitted by an earlier version or on too little; fit it again, or fit --add to it"
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class Verdict:
     part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of held-out
     prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
     matched: the unsafe prompt added later that the text is so like that it is flagged for it; None if there is none.
+    probability: that the text is unsafe, in [0, 1], by its score alone and at the guard's share of unsafe prompts: see
+    `calibration`. None for a detector that was fitted before there were probabilities.
     """
 
     score: float
@@ -40,6 +50,7 @@ class Verdict:
     unfamiliar: bool | None = None
     nearest: tuple[Near, ...] = ()
     matched: str | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,16 +65,32 @@ class Guard:
     """A detector with its encoder loaded.
 
     threshold: texts with at least this score are flagged. of_vectors: whether only `verdicts` is called, so that the
-    encoder is neither loaded nor checked. Vectors of an API are kept in the embedding store.
-    Raises InputError if the encoder gives other vectors than when the detector was fitted.
+    encoder is neither loaded nor checked. base_rate: the share of unsafe prompts in what is scored, for which
+    probabilities hold; that of the fit, one half, if None. threads: of the processor, at least 1; if None, one for a
+    single text, and for several what torch and numpy choose. Vectors of an API are kept in the embedding store.
+    Raises InputError if the encoder gives other vectors than when the detector was fitted, or if a base rate is given
+    that is no share, or to a detector without probabilities.
     """
 
-    def __init__(self, detector: SavedDetector, threshold: float | None = None, of_vectors: bool = False) -> None:
-        self.detector = detector
-        self.threshold = detector.threshold if threshold is None else threshold
+    def __init__(
+        self,
+        detector: SavedDetector,
+        threshold: float | None = None,
+        of_vectors: bool = False,
+        base_rate: float | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.detector, self.calibration = detector, detector.calibration
+        self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
+        if base_rate is not None and self.calibration is None:
+            raise InputError(f"base_rate {base_rate}: the detector {WITHOUT_PROBABILITY}")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads {threads}: give a whole number of at least 1")
+        self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
+        self._blas = ThreadpoolController().select(user_api="blas")  # of what is loaded by now
         self._match = None
         if detector.about.get("match"):
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
@@ -80,11 +107,12 @@ class Guard:
         """
         if not len(texts):
             return []
-        rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
-        unknown = np.flatnonzero(without_known_word(rows))
-        if len(unknown):
-            raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
-        return self.verdicts(rows, cut, nearest)
+        with self._limited(len(texts)):
+            rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
+            unknown = np.flatnonzero(without_known_word(rows))
+            if len(unknown):
+                raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
+            return self.verdicts(rows, cut, nearest)
 
     def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
         """What the detector says of each text, or why it can't be scored, which affects no other text.
@@ -95,18 +123,34 @@ class Guard:
         if not len(texts):
             return []
         try:
-            rows, cut = self.vectors(texts, names)
+            with self._limited(len(texts)):
+                rows, cut = self.vectors(texts, names)
+                found = self.verdicts(rows, cut, nearest)
         except InputError as error:
             self.check()
             if len(texts) == 1:
                 return [Unscored("can't be embedded", str(error))]
             parts = slice(len(texts) // 2), slice(len(texts) // 2, None)
-            return [found for part in parts for found in self.score_each(texts[part], names[part], nearest)]
+            return [one for part in parts for one in self.score_each(texts[part], names[part], nearest)]
         # A text without a known word has the score of an empty text, which means nothing.
         return [
             Unscored("has no word that the detector knows") if unknown else verdict
-            for verdict, unknown in zip(self.verdicts(rows, cut, nearest), without_known_word(rows), strict=True)
+            for verdict, unknown in zip(found, without_known_word(rows), strict=True)
         ]
+
+    @contextlib.contextmanager
+    def _limited(self, count: int) -> Iterator[None]:
+        """In this context so many texts are scored, by as many threads as they may use.
+
+        A text is little work for each of many threads, and they all wait for the one that another program delays.
+        """
+        threads, torch = self.threads or (1 if count == 1 else None), sys.modules.get("torch")
+        with contextlib.ExitStack() as stack:
+            if threads is not None and torch is not None:  # not every encoder needs torch
+                stack.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(threads)  # its MKL heeds no limit of others once this was called anywhere
+            stack.enter_context(self._blas.limit(limits=threads))
+            yield
 
     def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
         """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.
@@ -128,7 +172,8 @@ class Guard:
 
     def check(self) -> None:
         """Raises InputError if the encoder accepts no text any more."""
-        probe_of(self._unstored, self.detector.words)
+        with self._limited(1):
+            probe_of(self._unstored, self.detector.words)
 
     def verdicts(self, rows, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
         """What the detector says of vectors (n, d) of length 1."""
@@ -152,7 +197,11 @@ class Guard:
                 )
                 for its, similar in zip(indices, values.tolist(), strict=True)
             ]
-        parts = scores.tolist(), flags.tolist(), np.asarray(truncated, dtype=bool).tolist(), unfamiliar, near, matched
+        likely = [None] * n
+        if self.calibration is not None:
+            likely = self.calibration.probabilities(scores, self.base_rate).tolist()
+        cut = np.asarray(truncated, dtype=bool).tolist()
+        parts = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely
         return [Verdict(*each) for each in zip(*parts, strict=True)]
 
     def close(self) -> None:

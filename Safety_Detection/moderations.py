@@ -127,6 +127,8 @@ def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict
         "threshold": threshold,
         "truncated": verdict.truncated,
     }
+    if verdict.probability is not None:
+        result["probability"] = verdict.probability
     if nearest:
         result["unfamiliar"] = verdict.unfamiliar
         near = verdict.nearest[:nearest]
@@ -137,6 +139,8 @@ def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict
 def category_score(kind: str, score: float, threshold: float) -> float:
     """A score in [0, 1] that never falls where the detector's score rises; not a probability.
 
+    Nor does it become one where there is one: clients flag what has 0.5 or more, as the detector does only here, and a
+    detector without probabilities would answer on another scale.
     Of knn_vote the score, which is a share. Of the others 1 / (1 + exp(threshold - score)), 0.5 at the threshold.
     """
     if kind == "knn_vote":

@@ -21,7 +21,8 @@ from utils.schema import EncoderOptions, EncoderSpec, InputError
 
 SCHEMA = 2
 # What is known of a fit, of all that a card holds.
-ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "card", "version", "added", "match", "changed")
+ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "calibration", "card", "version", "added", "match",
+         "changed")  # fmt: skip
 ARRAYS, CARD, WORDS = "detector.safetensors", "detector.json", "words.json"
 BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
 # Each file, and the digest of it in the card.
@@ -191,10 +192,15 @@ def load_detector(
     device: str = "auto",
     trust_remote_code: bool = False,
     threshold: float | None = None,
+    base_rate: float | None = None,
+    threads: int | None = None,
 ) -> Guard:
     """The detector that `python -m Safety_Detection.fit` wrote into a folder, its encoder loaded, ready to score texts.
 
     model: the encoder's name or folder, if it is not under the name it was fitted by. threshold: the saved one if None.
+    base_rate: the share of unsafe prompts in your traffic, in (0, 1), for which probabilities hold; one half if None.
+    threads: of the processor, at least 1; if None, one for a single text, and for several what torch and numpy choose.
     Raises InputError if a file of the folder is missing or changed, or if the encoder is a different one.
     """
-    return Guard(load(Path(folder), model, device, trust_remote_code, bank=True), threshold)
+    detector = load(Path(folder), model, device, trust_remote_code, bank=True)
+    return Guard(detector, threshold, base_rate=base_rate, threads=threads)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Detection.bank import Bank
+from Safety_Detection.calibration import Calibration
 from Safety_Detection.detectors import Detector
 from utils.data.text import plain
 from utils.embed.embedder import Embedder
@@ -43,6 +44,12 @@ class SavedDetector:
     def texts(self, texts: Sequence[str]) -> list[str]:
         """The texts as they are embedded."""
         return list(map(plain, texts)) if self.normalize else list(texts)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What makes probabilities of scores; None if the detector was fitted by a version that knew none."""
+        kept = self.about.get("calibration")
+        return kept and Calibration(*(kept[name] for name in ("slope", "intercept", "base_rate")))
 
 
 def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import csv
 import itertools
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from Safety_Detection import saved
-from Safety_Detection.guard import Guard
+from Safety_Detection.calibration import checked_base_rate
+from Safety_Detection.guard import WITHOUT_PROBABILITY, Guard
 from Safety_Detection.score_parts import parts_of
 from Safety_Detection.score_vectors import EmbeddedCorpus
 from Safety_Detection.scoring import (
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
+    flags.add_argument("--threads", metavar="N", help=cli.THREADS)
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument(
         "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
@@ -71,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
     )
     flags.add_argument("--fpr", metavar="RATE", help="take the card's threshold for this rate of false alarms instead")
+    flags.add_argument("--probability", action="store_true", help="add the probability that a prompt is unsafe")
+    flags.add_argument(
+        "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
+    )
     flags.add_argument(
         "--split",
         metavar="HOW",
@@ -85,14 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.vectors is None:
             path, form = _input(arguments)
         else:
-            for flag in ("input", "format", "column", "id_column", "split"):
+            for flag in ("input", "format", "column", "id_column", "split", "threads"):
                 if getattr(arguments, flag) is not None:
                     raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
             path, form = config.callers_path(arguments.vectors), "vectors"
         if arguments.split not in (None, *SPLITS):
             raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
-        output = _output(arguments, path)
-        device = cli.device_and_dtype(arguments)[0]
+        base_rate, output = _base_rate(arguments), _output(arguments, path)
+        device, threads = cli.device_and_dtype(arguments)[0], cli.threads(arguments)
         folder = config.callers_path(arguments.detector)
         for of, its in (("detector", folder), ("vectors", path)):
             if output is not None and its is not None and output.resolve().parent == its.resolve():
@@ -101,8 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
         if nearest > detector.about["trained_on"]["prompts"]:
             raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
-        guard = Guard(detector, _threshold(arguments, detector), of_vectors=form == "vectors")
-        scorer = Scorer(guard, nearest, arguments.split)
+        if arguments.probability and detector.calibration is None:
+            raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
+        guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, threads)
+        scorer = Scorer(guard, nearest, arguments.split, arguments.probability)
         try:
             with contextlib.ExitStack() as stack:
                 source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
@@ -121,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "--explain": nearest,
                         "--threshold": guard.threshold,
                         "--split": arguments.split,
+                        "--probability": arguments.probability or None,
+                        "--base-rate": base_rate,
                     }
                     _in_parts(scorer, source, output.resolve(), made_by, progress)
         except Unfinished as error:
@@ -139,15 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
     """The threshold that is asked for, else the saved one."""
     if arguments.threshold is not None:
-        try:
-            value = float(arguments.threshold)
-        except ValueError:
-            value = math.nan
         if arguments.fpr is not None:
             raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-        if not math.isfinite(value):
-            raise InputError(f"--threshold {arguments.threshold}: give a number, such as one of the card's thresholds")
-        return value
+        return cli.finite(arguments.threshold, "--threshold")
     if arguments.fpr is None:
         return detector.threshold
     rate = cli.fraction(arguments.fpr, "--fpr")
@@ -158,6 +161,15 @@ def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> 
             "give one of these, or a --threshold"
         )
     return points[rate]
+
+
+def _base_rate(arguments: argparse.Namespace) -> float | None:
+    """The share of unsafe prompts for which probabilities are asked for, None for that of the fit."""
+    if arguments.probability and arguments.split is not None:
+        raise InputError("--probability: is that of whole texts; leave out --split, which takes the highest of parts")
+    if arguments.base_rate is not None and not arguments.probability:
+        raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
+    return None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
 
 
 def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:

@@ -152,12 +152,13 @@ class Scorer:
     """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
 
     nearest: how many prompts trained on are named beside each. split: one of SPLITS, if a text is scored by its parts,
-    of which the highest counts. counts: of the lines that were read, those that were
-    scored, those of them that were cut off, and those that can't be scored (faults). read: the sum of the lines' bytes.
+    of which the highest counts. probability: whether each has its probability too. counts: of the lines that were
+    read, those that were scored, those of them that were cut off, and those that can't be scored (faults). read: the
+    sum of the lines' bytes.
     """
 
-    def __init__(self, guard: Guard, nearest: int = 0, split: str | None = None) -> None:
-        self.guard, self.nearest, self.split = guard, nearest, split
+    def __init__(self, guard: Guard, nearest: int = 0, split: str | None = None, probability: bool = False) -> None:
+        self.guard, self.nearest, self.split, self.probability = guard, nearest, split, probability
         self.counts = dict.fromkeys(("lines", "scored", "cut", "faults"), 0)
         self.read = 0
         self._known = Recent(KNOWN // (1 + nearest))
@@ -166,7 +167,8 @@ class Scorer:
     def columns(self) -> tuple[str, ...]:
         """The headings of what `score` yields."""
         near = [f"{what}_{i}" for i in range(1, self.nearest + 1) for what in ("nearest", "label", "similarity")]
-        return (*COLUMNS, *(("unfamiliar", *near) if self.nearest else ()))
+        likely = ("probability",) if self.probability else ()
+        return (*COLUMNS, *likely, *(("unfamiliar", *near) if self.nearest else ()))
 
     def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
         """Batches of the columns of lines that can be scored. The others are reported on standard error.
@@ -247,7 +249,8 @@ class Scorer:
         return rows
 
     def _cells(self, verdict: Verdict) -> tuple:
-        cells = verdict.score, int(verdict.flagged), int(verdict.truncated)
+        likely = (verdict.probability,) if self.probability else ()
+        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *likely
         if not self.nearest:
             return cells
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]

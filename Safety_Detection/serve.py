@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from Safety_Detection import saved
 from Safety_Detection.batching import Batcher
+from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.moderations import Limits
 from utils import cli, config
 from utils.schema import InputError, one_line
@@ -36,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
     )
+    flags.add_argument(
+        "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
+    )
+    flags.add_argument("--threads", metavar="N", help=cli.THREADS)
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
     flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
@@ -66,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         port = number("port", 0)
         if port > 65535:
             raise InputError(f"--port {port}: give a whole number of at most 65535")
-        threshold = None if arguments.threshold is None else finite(arguments.threshold, "--threshold")
+        threshold = None if arguments.threshold is None else cli.finite(arguments.threshold, "--threshold")
+        threads = cli.threads(arguments)
+        base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
         token = token_for(arguments.host, arguments.no_token)
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
@@ -78,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = config.callers_path(arguments.detector)
         with bound_to(arguments.host, port) as bound:
             batcher = Batcher(
-                lambda: saved.load_detector(folder, arguments.model, device, arguments.trust_remote_code, threshold),
+                lambda: saved.load_detector(
+                    folder, arguments.model, device, arguments.trust_remote_code, threshold, base_rate, threads
+                ),
                 batch,
                 wait,
                 room,
@@ -96,17 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _stop(*_) -> None:
     raise SystemExit(0)
-
-
-def finite(text: str, where: str) -> float:
-    """The number that a flag holds. Raises InputError, naming `where`, for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{where} {text}: give a number")
-    return value
 
 
 def token_for(host: str, without: bool) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from utils import config
 from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
 
+THREADS = "threads of the processor (default 1 for a single text, for several what torch and numpy choose)"
 # Errors that any use of a path may raise, with their remedies.
 OF_A_PATH = {
     errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
@@ -125,6 +127,22 @@ def fraction(text: str, where: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise InputError(f"{where} {shown(text)}: give a number from 0 to 1")
+    return value
+
+
+def threads(arguments: argparse.Namespace) -> int | None:
+    """The processor's threads that --threads asks for, None for the default. Raises InputError for no number."""
+    return None if arguments.threads is None else whole_number(arguments.threads, "--threads", least=1)
+
+
+def finite(text: str, where: str) -> float:
+    """The number that a flag holds. Raises InputError, naming `where`, for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where} {text}: give a number")
     return value
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,30 @@ def test_a_threshold_that_is_given_decides_what_is_flagged(tmp_path, detector, c
     for wrong in ("high", "nan", "inf"):
         said = refused(capsys, "--detector", detector, "--input", text, "--threshold", wrong)
         assert f"--threshold {wrong}: give a number" in said
+
+
+def test_a_probability_is_a_column_of_its_own(tmp_path, detector, capsys):
+    expected = alone(detector, TEXTS)
+    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet")
+    assert status == 0 and list(rows[0]) == list(scoring.COLUMNS)
+    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", "--probability", "--explain", "1")
+    assert status == 0 and list(rows[0]) == [*scoring.COLUMNS, "probability", "unfamiliar", *(f"{w}_1" for w in NEAR)]
+    likely = [float(row["probability"]) for row in rows]
+    assert likely == pytest.approx([one.probability for one in expected], abs=1e-6)
+    kept = json.loads((detector / "detector.json").read_text())["calibration"]
+    odds = [math.exp(kept["slope"] * one.score + kept["intercept"]) for one in expected]
+    assert likely == pytest.approx([one / (1 + one) for one in odds], abs=1e-6)
+    status, rows = scored(
+        tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", "--probability", "--base-rate", "0.01"
+    )
+    # At equal classes odds are as they are; where 1 of 100 is unsafe, a 99th.
+    assert [float(row["probability"]) for row in rows] == pytest.approx([one / (99 + one) for one in odds], abs=1e-6)
+    assert [row["flagged"] for row in rows] == [str(int(one.flagged)) for one in expected], "flags are by the score"
+    given = "--detector", detector, "--input", tmp_path / "in.txt"
+    assert "--base-rate: changes probabilities only; add --probability" in refused(capsys, *given, "--base-rate", "0.1")
+    assert "--base-rate 2: give a share above 0" in refused(capsys, *given, "--probability", "--base-rate", "2")
+    said = refused(capsys, *given, "--probability", "--split", "sentences")
+    assert "--probability: is that of whole texts; leave out --split" in said
 
 
 def test_each_distinct_text_is_embedded_once_in_a_whole_file(tmp_path, detector, encoder, monkeypatch, capsys):
@@ -232,6 +257,15 @@ def test_another_input_detector_or_option_starts_anew(tmp_path, detector, monkey
     status, rows = scored_again(tmp_path, detector, "--quiet", "--threshold=100")
     assert status == 0 and len(rows) == 30 and {row["flagged"] for row in rows} == {"0"}
     assert capsys.readouterr().err.endswith(shown.format("--threshold")) and len(fresh.texts) == 31
+    for before, now, differs in (
+        ([], ["--probability"], "--probability"),
+        (["--probability"], [], "--probability"),
+        (["--probability"], ["--probability", "--base-rate", "0.01"], "--base-rate"),
+    ):
+        fresh = stopped(*before)
+        status, rows = scored_again(tmp_path, detector, "--quiet", *now)
+        assert status == 0 and len(rows) == 30 and ("probability" in rows[0]) == bool(now)
+        assert capsys.readouterr().err.endswith(shown.format(differs)) and len(fresh.texts) == 31
     fresh = stopped()
     assert scored(tmp_path, detector, "in.txt", "\n".join(reversed(TEXTS)), "--quiet")[0] == 0
     assert capsys.readouterr().err.endswith(shown.format("--input")) and len(fresh.texts) == 31
@@ -320,7 +354,8 @@ def embedded(folder, texts, *flags):
 
 
 def test_vectors_of_a_corpus_are_scored_without_the_encoder(tmp_path, detector, monkeypatch, capsys):
-    vectors, expected = embedded(tmp_path, TEXTS), [one.score for one in alone(detector, TEXTS)]
+    vectors, alone_before = embedded(tmp_path, TEXTS), alone(detector, TEXTS)
+    expected = [one.score for one in alone_before]
     capsys.readouterr()
     monkeypatch.setattr(loading, "load", lambda spec: pytest.fail("the encoder was loaded"))
     monkeypatch.setattr(score_vectors, "BATCH_ROWS", 4)
@@ -333,6 +368,10 @@ def test_vectors_of_a_corpus_are_scored_without_the_encoder(tmp_path, detector, 
     assert list(rows[0])[5:] == ["truncated", "unfamiliar"] + [f"{w}_{i}" for i in (1, 2) for w in NEAR]
     said = capsys.readouterr().err.splitlines()
     assert said == [score.AS_THEY_WERE, "scored 30 of 30 lines"]
+    likely = tmp_path / "likely.csv"
+    assert score.main([*arguments[:-1], str(likely), "--quiet", "--probability"]) == 0
+    found = [float(row["probability"]) for row in csv.DictReader(likely.open())]
+    assert found == pytest.approx([one.probability for one in alone_before], abs=1e-6)
     # A run that ends after 10 to 13 rows, as batches are of 4 rows or less, begins there again, amid the second shard.
     for module in (score, scoring):
         monkeypatch.setattr(module, "PART_LINES", 10)
@@ -376,6 +415,8 @@ def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, 
     assert "_manifest.json can't be read (No such file or directory); give a folder that python -m utils.embed" in said
     said = refused(capsys, *arguments, vectors, "--input", "x.csv")
     assert "--vectors: goes without --input; leave that out" in said
+    said = refused(capsys, *arguments, vectors, "--threads", "1")
+    assert "--vectors: goes without --threads; leave that out" in said
     assert "--input: missing; give a file of prompts" in refused(capsys, "--detector", detector)
     said = refused(capsys, *arguments, vectors, "--output", vectors / "scores.csv")
     assert "is in the folder of the vectors; name another file" in said

@@ -10,8 +10,10 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 
-from Safety_Detection import card, fit, labelled_sets, saved, score, sides
+from Safety_Detection import calibration, card, fit, labelled_sets, saved, score, sides
 from Safety_Detection.bank import Bank, familiarity, hashed_words
 from Safety_Detection.groups import NearTexts
 from Safety_Detection.saved import load_detector
@@ -116,6 +118,55 @@ def test_a_detector_from_python(tmp_path, labelled):
     guard.close()
 
 
+@pytest.fixture
+def threads_of_encoding(monkeypatch):
+    """How many threads torch had each time that texts were embedded; by default it has 3 here."""
+    import torch
+
+    seen, before = [], torch.get_num_threads()
+
+    class Counting(World):
+        def encode(self, texts):
+            seen.append(torch.get_num_threads())
+            return super().encode(texts)
+
+    torch.set_num_threads(3)
+    monkeypatch.setattr(loading, "load", lambda spec: Counting())
+    yield seen
+    assert torch.get_num_threads() == 3, "what others run is as before"
+    torch.set_num_threads(before)
+
+
+def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, threads_of_encoding):
+    folder = fitted(tmp_path, labelled)
+    guard, two = load_detector(folder), load_detector(folder, threads=2)
+    threads_of_encoding.clear()
+    guard.score(["a bad thing"])
+    guard.score_each(["a bad thing"], ["text 1"])
+    guard.check()
+    assert threads_of_encoding == [1, 1, 1]
+    guard.score(["a bad thing", "a good one"])
+    guard.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
+    assert threads_of_encoding[3:] == [3, 3]
+    two.score(["a bad thing"])
+    two.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
+    assert threads_of_encoding[5:] == [2, 2]
+    with pytest.raises(InputError, match="threads 0: give a whole number of at least 1"):
+        load_detector(folder, threads=0)
+
+
+def test_score_tells_how_many_threads(tmp_path, labelled, threads_of_encoding, capsys):
+    folder, path = fitted(tmp_path, labelled), tmp_path / "in.txt"
+    path.write_text("a bad thing\n")
+    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
+    for flags, expected in (([], 1), (["--threads", "2"], 2)):
+        assert score.main([*arguments, *flags]) == 0
+        assert threads_of_encoding[-1] == expected
+    capsys.readouterr()
+    assert score.main([*arguments, "--threads", "0"]) == 2
+    assert capsys.readouterr().err == "error: --threads 0: give a whole number of at least 1\n"
+
+
 def test_a_text_that_cannot_be_scored_is_named_and_never_safe(tmp_path, labelled):
     guard = load_detector(fitted(tmp_path, labelled, "--model", "tfidf"))
     with pytest.raises(InputError, match="text 2: has no word that the detector knows"):
@@ -199,6 +250,93 @@ def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled
     assert [point["supported"] for point in found["points"]] == [False, False, False, True, True]
 
 
+class Centroids(ClassifierMixin, BaseEstimator):
+    """The difference of the similarities to the mean unsafe and the mean safe prompt, as scikit-learn wants it."""
+
+    def fit(self, rows, labels, sample_weight):
+        self.classes_ = np.array([0, 1])
+        means = [np.average(rows[labels == c], axis=0, weights=sample_weight[labels == c]) for c in (0, 1)]
+        self.direction_ = means[1] - means[0]
+        return self
+
+    def decision_function(self, rows):
+        return rows @ self.direction_
+
+    def predict(self, rows):
+        return (self.decision_function(rows) > 0).astype(int)
+
+
+def test_probabilities_are_those_of_scikit_learn_with_families_held_out(tmp_path, labelled):
+    guard = load_detector(fitted(tmp_path, labelled, "--detector", "centroid_difference"))
+    dataset, _ = labelled_sets.load(str(labelled))
+    labels, of, everything = np.array(dataset.labels), sides.Sides(dataset), np.arange(110)
+    splits = [(of.without(frozenset(name)), dataset.rows(name)) for name in "xyz"]
+    oracle = CalibratedClassifierCV(Centroids(), method="sigmoid", cv=splits, ensemble=False)
+    oracle.fit(unit(dataset.texts["prompt"]), labels, sample_weight=of.weights(everything))
+    texts = ["a bad thing", "something good", "bad or good", "thing"]
+    found = guard.score(texts)
+    expected = oracle.predict_proba(unit(texts))[:, 1]
+    assert [verdict.probability for verdict in found] == pytest.approx(expected, abs=1e-4)
+    shifted = load_detector(tmp_path / "detector", base_rate=0.02).score(texts)
+    odds = expected / (1 - expected) * 0.02 / 0.98
+    assert [verdict.probability for verdict in shifted] == pytest.approx(odds / (1 + odds), abs=1e-4)
+    assert [verdict.score for verdict in shifted] == [verdict.score for verdict in found]
+    with pytest.raises(InputError, match="base_rate 1: give a share"):
+        load_detector(tmp_path / "detector", base_rate=1)
+
+
+def without_calibration(folder):
+    """Makes a folder one that a version without probabilities wrote."""
+    kept = read_card(folder)
+    del kept["calibration"]
+    (folder / "detector.json").write_text(json.dumps({**kept, "card_sha256": saved._digest(kept)}))
+
+
+def test_a_detector_of_an_earlier_version_has_no_probability_until_it_is_fitted_again(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    without_calibration(folder)
+    assert load_detector(folder).score(["a bad thing"])[0].probability is None
+    with pytest.raises(InputError, match=r"base_rate 0\.1: the detector has no probabilities"):
+        load_detector(folder, base_rate=0.1)
+    path = tmp_path / "in.txt"
+    path.write_text("a bad thing\n")
+    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
+    assert score.main(arguments) == 0 and score.main([*arguments, "--probability"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"error: --probability: the detector {folder} has no probabilities, as it was fitted by an earlier version "
+        "or on too little; fit it again, or fit --add to it\n"
+    )
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
+    assert score.main([*arguments, "--probability"]) == 0
+
+
+def test_sets_of_one_class_each_have_probabilities_too(tmp_path, labelled):
+    rows = [f"{'bad' if s in 'xy' else 'good'} thing {i} {s}{i} {s}v{i},{int(s in 'xy')},{s},{s}{i}"
+            for s in "xyzw" for i in range(20)]  # fmt: skip
+    labelled.write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
+    folder = fitted(tmp_path, labelled)
+    assert read_card(folder)["calibration"]["of_parts"] == [] and "Brier score is" in (folder / "card.md").read_text()
+    assert load_detector(folder).score(["a bad thing"])[0].probability > 0.8
+
+
+def test_what_no_detector_knew_makes_no_probability(tmp_path, labelled, monkeypatch):
+    """Texts of which no held-out detector of TF-IDF knew a word are not calibrated on, as they are not scored."""
+    rows = [f"w{i}w v{i}v,{i % 2},w,w{i}" for i in range(20)]  # words that no other family has
+    labelled.write_text("\n".join([*labelled.read_text().splitlines(), *rows]) + "\n")
+    given, measured = [], calibration.measured
+    monkeypatch.setattr(calibration, "measured", lambda *arrays: given.append(arrays) or measured(*arrays))
+    folder = fitted(tmp_path, labelled, "--model", "tfidf", "--detector", "nearest_unsafe")
+    [(scores, labels, weights, parts)] = given
+    assert read_card(folder)["chosen_for"]["no_known_word"] == 20
+    assert len(scores) == len(labels) == len(weights) == len(parts) == 110
+    # Without unsafe prompts that others share a word with, there is nothing to calibrate on, and no probability.
+    texts = [f"a{i}a b{i}b,{int(s == 'x')},{s},{s}{i}" for s in "xy" for i in range(40)]
+    labelled.write_text("\n".join(["prompt,label,set,group", *texts]) + "\n")
+    folder = fitted(tmp_path, labelled, "--model", "tfidf")
+    assert read_card(folder)["calibration"] is None and "--probability" not in (folder / "card.md").read_text()
+
+
 def test_the_smallest_rate_is_the_exact_binomial_bound():
     # The bound of Clopper and Pearson for 0 of n, one-sided: 300 prompts can't show 0.1 %.
     for n in (10, 300, 5000):
@@ -226,7 +364,17 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled):
     found, text, page = read_card(folder)["card"], (folder / "card.md").read_text(), (folder / "card.html").read_text()
     assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
     assert f"can't show a rate of false alarms below {100 * found['smallest_rate']:.3g} %" in text
-    assert "<svg" in page and page.count("<table>") == 3
+    assert page.count("<svg") == 2 and page.count("<table>") == 4
+    kept = json.loads((folder / "detector.json").read_text())["calibration"]
+    assert f"Brier score is {kept['brier']:.3f} (0.250 if every prompt is given 50 %)" in text
+    assert "It holds where 50 % of the prompts are unsafe" in text and "--base-rate" in text
+    assert all(f"{mean:.3f}" in text for mean, _, _ in kept["bins"])
+    assert "no probability" not in text and "no such odds" in text and "fit on more sets" not in text
+    # Probabilities that are farther from what prompts are than one number for all are said to be.
+    told = saved.load(folder)
+    told.about["calibration"]["brier"] = 0.26
+    assert "0.250 if every prompt is given 50 %" in " ".join(card.sentences(told))
+    assert "no better than that one number for all" in " ".join(card.sentences(told))
     assert not re.findall(r'(?:src|href)="(?!#)|url\((?!#)', page), "nothing is loaded from elsewhere"
     dataset, _ = labelled_sets.load(str(labelled))
     written = "".join(path.read_text(errors="ignore") for path in folder.iterdir())

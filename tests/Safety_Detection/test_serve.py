@@ -68,7 +68,7 @@ class Encoder(StandIn):
         return np.stack([vector(text) for text in texts])
 
 
-def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None, arrays=None):
+def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None, arrays=None, **about):
     """Ten times the cosine with (1, 0) is the score, 5 the threshold; the bank has (1, 0), unsafe, and (0, 1)."""
     rows = np.eye(2, dtype=np.float32)
     lists = dict.fromkeys(("ids", "sets", "words", "types"), ("a:1", "a:2"))
@@ -77,7 +77,7 @@ def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None
     spec = registry.resolve(model)
     probe = rows[1] if words is None else np.zeros(2, dtype=np.float32)
     return saved.SavedDetector(
-        model, spec, words, Detector(kind, arrays), 5.0, probe, {"card_sha256": "c" * 64}, bank=bank
+        model, spec, words, Detector(kind, arrays), 5.0, probe, {"card_sha256": "c" * 64, **about}, bank=bank
     )
 
 
@@ -360,6 +360,8 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
         (["--threshold", "high"], "--threshold high: give a number"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
         (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        (["--threads", "all"], "--threads all: give a whole number of at least 1"),
+        (["--base-rate", "1"], "--base-rate 1: give a share above 0 and below 1"),
         (["--detector", "nothing"], "--detector {cwd}/nothing: detector.json can't be read (No such file"),
     ],
 )
@@ -458,6 +460,16 @@ def test_an_answer_has_the_fields_of_openai_and_the_scores_of_the_guard(encoder)
         assert second["unfamiliar"] is False, "its nearest is (0, 1) itself"
         _, _, document = request(server, body={"input": "0.6 of a"})
         assert not {"nearest", "unfamiliar"} & document["results"][0].keys()
+
+
+@needs_extra
+def test_a_probability_is_a_field_beside_the_score_and_no_category_score(encoder):
+    line = {"slope": 0.5, "intercept": -2.0, "base_rate": 0.5}
+    with served(detector=detector_of(calibration=line)) as server:
+        [result] = request(server, body={"input": "0.6 of a"})[2]["results"]
+    # Score 6: log-odds of 0.5 * 6 - 2 = 1. The category score is 1 / (1 + e^-(6 - 5)), by chance the same.
+    assert result["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
+    assert result["category_scores"]["unsafe"] == pytest.approx(1 / (1 + math.exp(5 - result["score"])))
 
 
 @needs_extra

@@ -1,0 +1,150 @@
+"""A detector loaded from another project, whose packages have the names of ours."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from checkpoints import sentence_bert
+
+from Safety_Detection import fit, labelled_sets
+from Safety_Detection.saved import load_detector
+from utils.config import ROOT
+
+ON_PATH = ROOT / "integrations" / "on_path"
+TEXTS = ["a bad thing", "something good", "bad or good"]
+THEIRS = "import utils\nfrom utils.files import mine\nimport Safety_Detection\n"
+OURS = "from safe_embed import load_detector\n"
+# A child process unpickles a verdict, so it has to find its class.
+USE = """
+import json, multiprocessing, pickle, sys
+from dataclasses import asdict, replace
+
+def sent(verdict):
+    return pickle.dumps(replace(verdict, flagged=True))
+
+if __name__ == "__main__":
+    guard = load_detector(sys.argv[1])
+    verdicts = guard.score(sys.argv[2:], nearest=2)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        back = pickle.loads(pool.apply(sent, (verdicts[0],)))
+    assert back == replace(verdicts[0], flagged=True)
+    import utils.files, utils.more
+    theirs = [utils.__file__, Safety_Detection.__file__, mine(), utils.files.mine(), utils.more.MORE]
+    print(json.dumps([[asdict(one) for one in verdicts], theirs]))
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with a package `utils` and a module `Safety_Detection` of its own."""
+    folder = tmp_path / "project"
+    (folder / "utils").mkdir(parents=True)
+    (folder / "utils" / "__init__.py").write_text("")
+    (folder / "utils" / "files.py").write_text("def mine():\n    return 'mine'\n")
+    (folder / "utils" / "more.py").write_text("from utils.files import mine\nMORE = mine() + ' too'\n")
+    (folder / "Safety_Detection.py").write_text("")
+    return folder
+
+
+def run(project, source, *arguments):
+    (project / "use.py").write_text(source)
+    environment = {**os.environ, "PYTHONPATH": str(ON_PATH)}
+    command = [sys.executable, str(project / "use.py"), *arguments]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("imports", "model"), [(THEIRS + OURS, "tfidf"), (OURS + THEIRS, "tfidf"), (OURS + THEIRS, "checkpoint")]
+)
+def test_a_detector_is_loaded_beside_packages_of_the_same_names(tmp_path, monkeypatch, project, imports, model):
+    for module in (labelled_sets, fit):
+        monkeypatch.setattr(module, "PUBLISHED", {})
+    rows = [f"{'bad' if i % 2 else 'good'} or thing {i} {s}{i},{i % 2},{s},{s}{i}" for s in "xy" for i in range(40)]
+    (tmp_path / "labelled.csv").write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
+    name = model if model == "tfidf" else str(sentence_bert(tmp_path / "checkpoint"))
+    folder = str(tmp_path / "detector")
+    data = str(tmp_path / "labelled.csv")
+    assert fit.main(["--data", data, "--model", name, "--out", folder, "--no-cache", "--quiet"]) == 0
+    verdicts, theirs = json.loads(run(project, imports + USE, folder, *TEXTS))
+    expected = load_detector(folder).score(TEXTS, nearest=2)
+    assert [one["score"] for one in verdicts] == pytest.approx([one.score for one in expected], abs=1e-6)
+    assert [[near["id"] for near in one["nearest"]] for one in verdicts] == [
+        [near.id for near in one.nearest] for one in expected
+    ]
+    assert [one["probability"] for one in verdicts] == pytest.approx([one.probability for one in expected], abs=1e-6)
+    package, module = str(project / "utils" / "__init__.py"), str(project / "Safety_Detection.py")
+    assert theirs == [package, module, "mine", "mine", "mine too"]
+
+
+def test_no_module_takes_or_leaves_a_name_of_the_project(project):
+    """All that a detector may import, also later, inside functions; command lines and what needs an extra aside."""
+    paths = [path for name in ("utils", "Safety_Detection") for path in sorted((ROOT / name).rglob("*.py"))]
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    wanted = [name for name in modules if "__" not in name and name not in ("Safety_Detection.application",)]
+    source = f"import importlib, json, sys\nimport safe_embed\nfor name in {wanted!r}:\n"
+    source += "    importlib.import_module('safe_embed.' + name)\n"
+    source += "print(json.dumps([list(sys.modules), safe_embed.utils.files.__file__]))\n"
+    loaded, file = json.loads(run(project, source))
+    assert {f"safe_embed.{name}" for name in wanted} <= set(loaded)
+    assert not [name for name in loaded if name.partition(".")[0] in ("utils", "Safety_Detection")]
+    assert file == str(ROOT / "utils" / "files.py")
+
+
+def test_an_error_of_ours_can_be_caught(project):
+    source = "from safe_embed import InputError, load_detector\ntry:\n    load_detector('none')\n"
+    source += "except InputError as error:\n    print(error)\n"
+    assert run(project, source).startswith("--detector none: detector.json can't be read")
+
+
+def test_bytecode_of_the_program_is_neither_read_nor_written(project):
+    """It lies beside the sources under the same name, and is of imports as they stand."""
+    source = """
+import json
+from importlib.machinery import SourceFileLoader
+touched = []
+
+def recorded(name):
+    before = getattr(SourceFileLoader, name)
+
+    def call(self, *arguments, **more):
+        touched.append(str(arguments[0]))
+        return before(self, *arguments, **more)
+
+    setattr(SourceFileLoader, name, call)
+
+recorded("get_data"), recorded("set_data")
+import safe_embed
+print(json.dumps(touched))
+"""
+    touched = json.loads(run(project, source))
+    ours = [path for path in touched if path.startswith((str(ROOT / "utils"), str(ROOT / "Safety_Detection")))]
+    assert str(ROOT / "utils" / "schema.py") in ours
+    assert [path for path in ours if not path.endswith(".py")] == []
+
+
+def test_the_folder_puts_nothing_else_on_the_path():
+    assert [path.name for path in ON_PATH.iterdir() if path.name != "__pycache__"] == ["safe_embed.py"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from utils import files", "from safe_embed.utils import files"),
+        ("from utils.data.text import plain as p", "from safe_embed.utils.data.text import plain as p"),
+        ("import utils", "import safe_embed.utils, safe_embed.utils as utils"),
+        ("import utils.files, os", "import safe_embed.utils.files, os, safe_embed.utils as utils"),
+        ("import utils.files as f", "import safe_embed.utils.files as f"),
+        ("def f():\n    from Safety_Detection import fit", "def f():\n    from safe_embed.Safety_Detection import fit"),
+        ("from utilities import a\nfrom . import utils\nfrom .utils import b\nimport numpy.utils", None),
+    ],
+)
+def test_which_imports_are_renamed(project, source, expected):
+    asked = (
+        f"import ast\nfrom safe_embed import Renaming\nprint(ast.unparse(Renaming().visit(ast.parse({source!r}))))\n"
+    )
+    assert run(project, asked).strip() == ast.unparse(ast.parse(expected or source))
