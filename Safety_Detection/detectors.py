@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from Safety_Detection.neighbors import BLOCK_ROWS, similarities, vote
+from Safety_Detection.neighbors import BLOCK_ROWS, largest, similarities, vote
 from utils.metrics import detection as dm
 from utils.schema import InputError
 
@@ -150,8 +150,8 @@ def _blocks(rows):
 
 
 def _nearest(detector: Detector, rows) -> np.ndarray:
-    parts = [similarities(block, detector.arrays["unsafe"]).max(axis=1) for block in _blocks(rows)]
-    return np.concatenate(parts).astype(np.float64)
+    unsafe = detector.arrays["unsafe"]
+    return np.concatenate([largest(similarities(block, unsafe), block, unsafe) for block in _blocks(rows)])
 
 
 def _vote(detector: Detector, rows) -> np.ndarray:

@@ -16,6 +16,25 @@ def similarities(rows, others) -> np.ndarray:
     return found.toarray() if hasattr(found, "toarray") else found
 
 
+def largest(found: np.ndarray, rows, others) -> np.ndarray:
+    """Each row's largest similarity, to single precision, float64 (n,).
+
+    found: (n, m), the similarities of rows and others. Two prompts that are each other's nearest have the same value,
+    as the product is taken again on its own: a matrix product may round the two differently, by the processor, and
+    ranks would tell them apart.
+    """
+    return _products(rows, others[found.argmax(axis=1)])
+
+
+def _products(rows, others) -> np.ndarray:
+    """The cosine of each row with the other of its place, (n,), the same whichever of two comes first."""
+    if hasattr(rows, "multiply"):
+        found = np.asarray(rows.multiply(others).sum(axis=1)).ravel()
+    else:
+        found = np.einsum("ij,ij->i", rows, others, dtype=np.float64)
+    return found.astype(np.float32).astype(np.float64)
+
+
 def vote(found: np.ndarray, labels: np.ndarray, k: int, weights: np.ndarray | None = None) -> np.ndarray:
     """The share of unsafe prompts, by weight, among the k most similar; ties go to the first one.
 
@@ -33,12 +52,14 @@ def vote(found: np.ndarray, labels: np.ndarray, k: int, weights: np.ndarray | No
 
 def scores(seen, asked, labels: np.ndarray, k: int, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The largest similarity to an unsafe prompt, and the vote of the k nearest prompts, of each asked row."""
-    nearest, votes = [], []
+    nearest, votes, unsafe = [], [], np.flatnonzero(labels == 1)
+    seen_unsafe = seen[unsafe]
     for start in range(0, max(1, asked.shape[0]), BLOCK_ROWS):
-        found = similarities(asked[start : start + BLOCK_ROWS], seen)
-        nearest.append(found[:, labels == 1].max(axis=1))
+        rows = asked[start : start + BLOCK_ROWS]
+        found = similarities(rows, seen)
+        nearest.append(largest(found[:, unsafe], rows, seen_unsafe))
         votes.append(vote(found, labels, k, weights))
-    return np.concatenate(nearest).astype(np.float64), np.concatenate(votes)
+    return np.concatenate(nearest), np.concatenate(votes)
 
 
 def scores_of_sides(
@@ -93,11 +114,12 @@ def scores_of_sides(
                 share[short] = vote(cosines[np.ix_(short, train)], labels[train], k, weight[held][train])
             there = allowed[held][near_unsafe] & np.isfinite(values_unsafe)
             first = there.argmax(axis=1)[:, None]
-            best = np.take_along_axis(values_unsafe, first, axis=1)[:, 0].astype(np.float64)
+            best = np.take_along_axis(near_unsafe, first, axis=1)[:, 0]
             none = ~there.any(axis=1)
             if none.any():
-                best[none] = cosines[np.ix_(none, train[labels[train] == 1])].max(axis=1)
-            nearest[at[asked]], votes[at[asked]] = best[asked], share[asked]
+                others = train[labels[train] == 1]
+                best[none] = others[cosines[np.ix_(none, others)].argmax(axis=1)]
+            nearest[at[asked]], votes[at[asked]] = _products(unit[rows[asked]], unit[best[asked]]), share[asked]
 
     parallel(work, blocks)
     return found

@@ -131,6 +131,27 @@ def test_sides_picked_from_one_pass_are_those_of_each_side(monkeypatch, most, ti
             assert one == pytest.approx(other, abs=1e-6)
 
 
+def test_two_prompts_that_are_each_others_nearest_tie(monkeypatch):
+    """A matrix product that rounds by place, as some processors' do, makes no order of equal similarities."""
+    generator = np.random.default_rng(2)
+    rows = np.repeat(generator.normal(size=(12, 64)), 2, axis=0) + 0.1 * generator.normal(size=(24, 64))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    labels, families = np.ones(24, dtype=int), np.array(["a", "b"] * 12, dtype=object)
+    exact = rows.astype(np.float64) @ rows.T.astype(np.float64)
+
+    def rounded_by_place(one, other):
+        return (one @ other.T) * (1 + 1e-6 * generator.random((len(one), len(other)), dtype=np.float32))
+
+    monkeypatch.setattr(neighbors, "similarities", rounded_by_place)
+    a, b = rows[::2], rows[1::2]
+    ab, ba = (neighbors.scores(seen, asked, labels[::2], 3)[0] for seen, asked in ((a, b), (b, a)))
+    assert ab.tolist() == ba.tolist() == exact[::2, 1::2].max(axis=1).astype(np.float32).tolist()
+    plan = {frozenset(held): (np.flatnonzero(families != held), np.ones(12), np.flatnonzero(families == held))
+            for held in "ab"}  # fmt: skip
+    found = neighbors.scores_of_sides(rows, labels, plan, families, 3, lambda work, jobs: list(map(work, jobs)))
+    assert found[frozenset("a")][0].tolist() == found[frozenset("b")][0].tolist() == ab.tolist()
+
+
 def test_work_in_threads_keeps_its_order_and_counts():
     done = []
     assert in_threads(lambda x: x * x, range(20), lambda: done.append(1)) == [x * x for x in range(20)]

@@ -38,4 +38,6 @@ def test_no_number_of_the_sample_has_moved(task, encoder, sample_results, tmp_pa
     expected = golden()[task, encoder]
     assert list(numbers) == list(expected)
     for name, values in expected.items():
-        assert numbers[name] == [None if value is None else pytest.approx(value, abs=1e-6) for value in values], name
+        # Of labels drawn at random, scores lie so close that a processor's rounding may swap two of them.
+        within = 1e-4 if name[0] == "auroc/shuffled_labels" else 1e-6
+        assert numbers[name] == [None if value is None else pytest.approx(value, abs=within) for value in values], name
