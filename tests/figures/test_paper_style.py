@@ -138,7 +138,7 @@ def test_a_caption_says_what_a_title_said(sample_results):
 def test_a_caption_is_latex():
     assert latex_figure("a_b", "95 % of a_b & $c {d} <e>", COLUMN) == (
         "\\begin{figure}\n\\centering\n\\includegraphics{a_b.pdf}\n"
-        "\\caption{95 \\% of a\\_b \\& \\$c \\{d\\} \\textless{}e\\textgreater{}}\n\\label{fig:a_b}\n\\end{figure}\n"
+        "\\caption{95~\\% of a\\_b \\& \\$c \\{d\\} $<$e$>$}\n\\label{fig:a_b}\n\\end{figure}\n"
     )
     assert latex_figure("a", "", TEXT).startswith("\\begin{figure*}")
 

@@ -8,14 +8,11 @@ from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLUMN
 from utils.figures.tasks import drawn_of
 from utils.results.likeness import kind_of_baseline, shared_kind
-from utils.schema import Result, escaped, is_word_overlap
+from utils.schema import Result, is_word_overlap
+from utils.tables import latex_text
 from utils.tasks import DETECTION, TASKS
 from utils.transfer import results as transfer
 
-LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-})  # fmt: skip
 KINDS = {"own": "the evaluated set itself", "beavertails": "BeaverTails"}
 # Those that do not show the headline metric.
 BETTER = {
@@ -78,7 +75,7 @@ def _settings(results: Sequence[Result], kind: str) -> list[str]:
 def latex_figure(stem: str, text: str, width: float) -> str:
     """A LaTeX figure with its caption, in one column or over both. width: of the figure, in inches."""
     environment = "figure" if width <= COLUMN else "figure*"
-    lines = textwrap.fill(escaped(text).translate(LATEX), 100, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.fill(latex_text(text), 100, break_long_words=False, break_on_hyphens=False)
     return (
         f"\\begin{{{environment}}}\n\\centering\n\\includegraphics{{{stem}.pdf}}\n"
         f"\\caption{{{lines}}}\n\\label{{fig:{stem}}}\n\\end{{{environment}}}\n"

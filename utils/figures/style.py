@@ -306,7 +306,9 @@ def legend(figure, handles: Sequence, labels: Sequence[str], place: str, style: 
 
 def _wrapped(title: str, width: float, size: float) -> str:
     """A title in lines of about `width` inches, at least 24 letters of about 0.56 of the type's size."""
-    return "\n".join(textwrap.fill(line, max(24, int(width * 72 / (0.56 * size)))) for line in title.split("\n"))
+    letters = max(24, int(width * 72 / (0.56 * size)))
+    whole = title.replace(" = ", "\u00a0=\u00a0")  # a line does not end amid "k = 10"
+    return "\n".join(textwrap.fill(line, letters) for line in whole.split("\n")).replace("\u00a0", " ")
 
 
 def color_bar(figure, image, axes, width: float, height: float, label: str, style: Style = SCREEN) -> None:
