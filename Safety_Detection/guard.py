@@ -1,16 +1,15 @@
 """A saved detector for use from Python: texts in, and what is known of each out."""
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.neighbors import similarities
 from Safety_Detection.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
+from Safety_Detection.threads import LIMIT
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
 from utils.schema import InputError
@@ -90,7 +89,6 @@ class Guard:
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
-        self._blas = ThreadpoolController().select(user_api="blas")  # of what is loaded by now
         self._match = None
         if detector.about.get("match"):
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
@@ -138,19 +136,12 @@ class Guard:
             for verdict, unknown in zip(found, without_known_word(rows), strict=True)
         ]
 
-    @contextlib.contextmanager
-    def _limited(self, count: int) -> Iterator[None]:
+    def _limited(self, count: int) -> contextlib.AbstractContextManager[None]:
         """In this context so many texts are scored, by as many threads as they may use.
 
         A text is little work for each of many threads, and they all wait for the one that another program delays.
         """
-        threads, torch = self.threads or (1 if count == 1 else None), sys.modules.get("torch")
-        with contextlib.ExitStack() as stack:
-            if threads is not None and torch is not None:  # not every encoder needs torch
-                stack.callback(torch.set_num_threads, torch.get_num_threads())
-                torch.set_num_threads(threads)  # its MKL heeds no limit of others once this was called anywhere
-            stack.enter_context(self._blas.limit(limits=threads))
-            yield
+        return LIMIT.of(self.threads or (1 if count == 1 else None))
 
     def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
         """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.

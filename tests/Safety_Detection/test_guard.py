@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from threadpoolctl import ThreadpoolController
 
 from Safety_Detection import calibration, card, fit, labelled_sets, saved, score, sides
 from Safety_Detection.bank import Bank, familiarity, hashed_words
 from Safety_Detection.groups import NearTexts
 from Safety_Detection.saved import load_detector
+from Safety_Detection.threads import LIMIT
 from utils.data.text import plain
 from utils.encoders import loading
 from utils.metrics import embedding as metrics
@@ -153,6 +156,39 @@ def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, t
     assert threads_of_encoding[5:] == [2, 2]
     with pytest.raises(InputError, match="threads 0: give a whole number of at least 1"):
         load_detector(folder, threads=0)
+
+
+def test_callers_in_several_threads_leave_the_number_as_it_was():
+    """The second begins amid the first, and ends after it: it found one thread, but keeps no such limit."""
+    import torch
+
+    def now():
+        return torch.get_num_threads(), [
+            lib.num_threads for lib in ThreadpoolController().select(user_api="blas").lib_controllers
+        ]
+
+    def second():
+        with LIMIT.of(1):
+            begun.set()
+            assert over.wait(60)
+        found.append(now())
+
+    before, (begun, over), found = now(), (threading.Event(), threading.Event()), []
+    torch.set_num_threads(3)
+    try:
+        usual = now()
+        thread = threading.Thread(target=second)
+        with LIMIT.of(1):
+            assert now()[0] == 1
+            thread.start()
+            assert begun.wait(60)
+        over.set()
+        thread.join()
+        assert found == [usual] and now() == usual
+        with LIMIT.of(2), LIMIT.of(None):
+            assert now()[0] == 2
+    finally:
+        torch.set_num_threads(before[0])
 
 
 def test_score_tells_how_many_threads(tmp_path, labelled, threads_of_encoding, capsys):
