@@ -167,7 +167,7 @@ def test_the_ranking_is_given_where_there_is_more_than_one_encoder_beside_the_fl
     ranks = {"tfidf": 3, "model": 1, "other": 1}
     comparison = replace(comparison, labels=labels, cells=[*comparison.cells, other], ranks=ranks)
     assert texts([floor, model], comparison)["Ranking by categorical purity"].startswith(
-        "1: Other = Model; 3: TF-IDF. A rank is one more than"
+        "rank 1 Other = Model; rank 3 TF-IDF. A rank is one more than"
     )
 
 

@@ -172,6 +172,6 @@ def _ranking(comparison: Comparison | None) -> list[Finding]:
     by_rank: dict[int, list[str]] = {}
     for name in sorted(average, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
         by_rank.setdefault(comparison.ranks[name], []).append(comparison.labels[name])
-    parts = [f"{rank}: {' = '.join(labels)}" for rank, labels in by_rank.items()]
+    parts = [f"rank {rank} {' = '.join(labels)}" for rank, labels in by_rank.items()]
     text = f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."
     return [Finding(f"Ranking by {comparison.metric.replace('_', ' ')}", text)]
