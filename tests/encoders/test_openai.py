@@ -47,6 +47,20 @@ def test_vectors_batches_and_headers(server):
     assert (embedded.info.dimension, embedded.info.backend, embedded.device) == (4, "api", "the API")
 
 
+def test_nothing_is_paid_for_that_can_not_be_kept(server, tmp_path):
+    path, spec = tmp_path / "embeddings.sqlite", resolve("openai:some-model")
+    kept = store.EmbeddingStore(path)
+    Embedder(spec, kept).embed(TEXTS[:2], IDS[:2])
+    kept.close()
+    path.with_name(f"{path.name}-wal").mkdir()  # keeps even root from writing
+    server.requests.clear()
+    embedder = Embedder(spec, store.EmbeddingStore(path))
+    with pytest.raises(InputError, match=r"the embedding store can't be used .* make it writable, or .*--no-cache"):
+        embedder.embed(TEXTS[:3], IDS[:3])
+    assert server.requests == []
+    assert embedder.embed(TEXTS[:2], IDS[:2]).stats.computed == 0, "what is kept is read"
+
+
 def test_a_prompt_is_sent_before_every_text(server):
     loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
     assert server.texts == ["query: bread"]

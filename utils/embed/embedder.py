@@ -119,6 +119,8 @@ class Embedder:
     def _compute(self, texts: list[str], id_of: dict[str, str]) -> tuple[dict[str, np.ndarray], set[str]]:
         from tqdm import tqdm
 
+        if self.store and self.spec.loader == "openai":
+            self.store.check_writable()  # or what is paid for could not be kept
         encoder = self._loaded()
         parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
         counts = np.concatenate([encoder.token_counts(part) for part in parts])

@@ -216,6 +216,10 @@ class EmbeddingStore:
 
         self._recovering(write)
 
+    def check_writable(self) -> None:
+        """Raises InputError if nothing can be written, before anything is spent on what is to be kept."""
+        self._write(("DELETE FROM facts WHERE fingerprint = ?", [("",)]), needed=True)  # of no encoder
+
     def encoder_info(self, fingerprint: str) -> EncoderInfo | None:
         """The encoder whose vectors have this fingerprint, or None if it is unknown."""
         row = self._recovering(
