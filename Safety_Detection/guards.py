@@ -92,16 +92,6 @@ def read_scores(path: Path, dataset: LabelledDataset) -> Given:
     return Given(np.array([row for row, _ in rows]), numbers("score", -math.inf), flags, milliseconds)
 
 
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"--threshold {text}: give a number")
-    return value
-
-
 def _number(text: str, file: str, row: int, column: str, least: float) -> float:
     try:
         value = float(text)
@@ -267,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         arguments = flags.parse_args(argv)
-        threshold = None if arguments.threshold is None else _threshold(arguments.threshold)
+        threshold = None if arguments.threshold is None else cli.finite(arguments.threshold, "--threshold")
         seed = cli.whole_number(arguments.seed, "--seed", least=0)
         out = config.results_directory(cli.chosen(arguments, "out")[0])
         dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], label=label_of(arguments))

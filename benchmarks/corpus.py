@@ -67,6 +67,12 @@ def main() -> int:
     return 0 if max(apart.values()) <= 1e-6 else 1
 
 
+def made_up(count: int) -> list[str]:
+    """So many different texts of 3 to 60 words, the same ones each time."""
+    chosen = random.Random(0)
+    return [f"{' '.join(chosen.choices(WORDS, k=chosen.randint(3, 60)))} {i}" for i in range(count)]
+
+
 def timed(*command) -> float:
     start = time.perf_counter()
     finished(*command)

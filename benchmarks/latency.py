@@ -10,7 +10,6 @@ to score its first text. Without --detector one is fitted on the sample. Fails i
 """
 
 import contextlib
-import random
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import finished
-from benchmarks.corpus import WORDS
-from benchmarks.serve import FURTHEST
-from utils import cli, config
+from benchmarks.corpus import made_up
+from benchmarks.serve import FURTHEST, detector_of
+from utils import cli
 
 STARTS = 3
 
@@ -42,12 +41,9 @@ def main() -> int:
     busy = [cli.whole_number(one.strip(), "--busy", least=0) for one in settings.busy.split(",")]
     from Safety_Detection.saved import load_detector
 
-    chosen = random.Random(0)
-    texts = [f"{' '.join(chosen.choices(WORDS, k=chosen.randint(3, 60)))} {i}" for i in range(count)]
+    texts = made_up(count)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = scratch if settings.detector is None else config.callers_path(settings.detector)
-        if settings.detector is None:
-            finished("-m", "Safety_Detection.fit", "--data", "sample", "--out", scratch, "--quiet")
+        folder = detector_of(settings.detector, scratch)
         prompt = Path(scratch) / "one.txt"
         prompt.write_text("What is bread?\n")
         command = ["-m", "Safety_Detection.score", "--detector", folder, "--input", prompt, "--quiet"]

@@ -16,7 +16,6 @@ import http.client
 import importlib.util
 import json
 import queue
-import random
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ROOT, finished
-from benchmarks.corpus import WORDS
+from benchmarks.corpus import made_up
 from utils import cli, config
 from utils.schema import InputError
 
@@ -57,12 +56,9 @@ def main() -> int:
     from Safety_Detection.saved import load_detector
     from Safety_Detection.scoring import Scorer
 
-    chosen = random.Random(0)
-    texts = [f"{' '.join(chosen.choices(WORDS, k=chosen.randint(3, 60)))} {i}" for i in range(count)]
+    texts = made_up(count)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = scratch if settings.detector is None else config.callers_path(settings.detector)
-        if settings.detector is None:
-            finished("-m", "Safety_Detection.fit", "--data", "sample", "--out", scratch, "--quiet")
+        folder = detector_of(settings.detector, scratch)
         guard = load_detector(folder)
         by_score(Scorer(guard), texts[:CROWD])  # threads started
         print("clients  texts each  score texts/s  texts/s  ratio  CPU ratio  median s   95 % s    apart", flush=True)
@@ -96,6 +92,14 @@ def main() -> int:
                 f"{statuses[200]} answered, {statuses[503]} told to come again, {lost} lost, in {seconds:.1f} s"
             )
     return 0 if not lost and furthest <= FURTHEST else 1
+
+
+def detector_of(given: str | None, scratch: str) -> Path:
+    """The detector that a flag names, or one that is fitted on the sample, in the folder `scratch`, without a flag."""
+    if given is not None:
+        return config.callers_path(given)
+    finished("-m", "Safety_Detection.fit", "--data", "sample", "--out", scratch, "--quiet")
+    return Path(scratch)
 
 
 def by_score(scorer, texts: list[str]) -> tuple[np.ndarray, float, float]:

@@ -142,7 +142,7 @@ def finite(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{where} {text}: give a number")
+        raise InputError(f"{where} {shown(text)}: give a number")
     return value
 
 

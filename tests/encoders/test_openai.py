@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiktoken
-from embedding_server import KEY, EmbeddingServer, vector
+from embedding_server import KEY, vector
 
 from Safety_Challenging.evaluate import TASK
 from utils import config
@@ -18,16 +18,6 @@ from utils.encoders.registry import resolve
 from utils.evaluation import run as evaluation_run
 from utils.schema import EncoderOptions, InputError
 from utils.store import embeddings as store
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = EmbeddingServer()
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    yield server
-    server.shutdown()
-
 
 TEXTS = [f"{'why ' * (i % 5)}question number {i}" for i in range(700)]
 IDS = [f"id {i}" for i in range(700)]

@@ -6,9 +6,6 @@ import sys
 import threading
 import time
 
-import pytest
-from embedding_server import KEY, EmbeddingServer
-
 from Safety_Detection import fit
 from utils import config
 from utils.encoders.registry import resolve
@@ -16,15 +13,6 @@ from utils.store import embeddings as store
 
 # Ample on a busy machine, and less than the 240 s after which the program gives up by itself.
 SECONDS = 120
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = EmbeddingServer()
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    yield server
-    server.shutdown()
 
 
 def answer_first(server, n):
