@@ -10,26 +10,31 @@ from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
 from utils.evaluation.task import Scores, task_of
 from utils.metrics import embedding as metrics
-from utils.results.normalization import score_pairs
+from utils.results.normalization import Grouping, Normalization, Triplets, score_pairs
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
 from utils.tasks import CHALLENGING
 
 
-def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings) -> Scores:
+def score(
+    dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings, moved: np.ndarray | None
+) -> Scores:
     """Per-pair scores and their means by type.
 
     vectors: `unsafe_prompt` and `safe_prompt`, each (n, d).
     """
     unsafe, safe = vectors["unsafe_prompt"], vectors["safe_prompt"]
     cosine = metrics.paired_cosine(unsafe, safe)  # (n,)
-    triplet = metrics.triplet_accuracy(unsafe, cosine, dataset.groups, dataset.texts["unsafe_prompt"])
-    scores, rows = score_pairs(
-        cosine, triplet, dataset.groups, dataset.group_order, baseline.value, settings.threshold, settings.bootstrap,
-        settings.seed,
-    )  # fmt: skip
+    triplets = Triplets(
+        *metrics.triplet_scores(unsafe, cosine, dataset.groups, dataset.texts["unsafe_prompt"], [np.ones_like(cosine)])
+    )
+    normalization = Normalization(baseline.value, settings.threshold, moved if baseline.source == "own" else None)
+    grouping = Grouping(dataset.groups, dataset.group_order, settings.bootstrap, settings.seed)
+    found = score_pairs(cosine, triplets, normalization, grouping)
     items = {"id": list(dataset.ids), "type": list(dataset.groups), "cosine": cosine.tolist()}
-    return Scores({**items, **{name: values.tolist() for name, values in scores.items()}}, rows)
+    return Scores(
+        {**items, **{name: values.tolist() for name, values in found.scores.items()}}, found.rows, found.influence
+    )
 
 
 def table(results: Sequence[Result]) -> str:

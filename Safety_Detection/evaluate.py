@@ -55,7 +55,11 @@ def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
 
 
 def score(
-    dataset: labelled_sets.LabelledDataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings
+    dataset: labelled_sets.LabelledDataset,
+    vectors: dict[str, np.ndarray],
+    baseline: None,
+    settings: Settings,
+    moved: None,
 ) -> Scores:
     """Scores of every detector on every set by what it was trained on, and their metrics.
 

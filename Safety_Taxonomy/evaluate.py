@@ -11,6 +11,7 @@ from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
 from utils.evaluation.task import Scores, task_of
 from utils.metrics import embedding as metrics
+from utils.metrics.influence import neighbor_influence, silhouette_influence
 from utils.metrics.neighbors import nearest_neighbors
 from utils.metrics.summary import summarise
 from utils.results.tables import group_table, metric_table
@@ -31,35 +32,39 @@ def check(dataset: Dataset, settings: Settings) -> None:
         raise InputError(f"{dataset.files[0].name}: just one category; Categorical Purity needs two at least")
 
 
-def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings) -> Scores:
+def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings, moved: None) -> Scores:
     """Per-prompt Categorical Purity at several k with chance and ceiling, its means by category, and clustering.
 
     vectors: `question`, (n, d).
     """
-    embeddings, categories = vectors["question"], dataset.groups
+    embeddings, categories, order = vectors["question"], dataset.groups, dataset.group_order
     curve = [k for k in CURVE if k < len(dataset)]
-    neighbors = nearest_neighbors(embeddings, max([settings.top_k, *curve]), device=settings.encoder.device)
+    most = min(len(dataset) - 1, 2 * max([settings.top_k, *curve]))  # of 2 k, what takes a neighbour's place
+    neighbors = nearest_neighbors(embeddings, most, device=settings.encoder.device)
+    labels = np.array(categories, dtype=object)
+    same = labels[neighbors] == labels[:, None]  # (n, most)
     chance = metrics.purity_chance(categories)
+    influence: dict[str, np.ndarray] = {}
     rows: list[Metric] = []
     items: dict[str, list] = {"id": list(dataset.ids), "category": list(categories)}
     for name, k in [("categorical_purity", settings.top_k), *((f"categorical_purity@{k}", k) for k in curve)]:
         purity = metrics.categorical_purity(neighbors[:, :k], categories)  # (n,)
         ceiling = metrics.purity_ceiling(categories, k)
-        means = summarise(
-            name, purity, categories, dataset.group_order, "higher", chance, ceiling, **settings.intervals((0, 1))
-        )
+        influence[name] = neighbor_influence(same[:, : 2 * k], neighbors[:, : 2 * k], categories, order, k)
+        drawn = {**settings.intervals((0, 1)), "influence": influence[name]}
+        means = summarise(name, purity, categories, order, "higher", chance, ceiling, **drawn)
         rows += means if name == "categorical_purity" else [replace(mean, k=k) for mean in means]
         items[name] = purity.tolist()
     items["nearest_id"] = [dataset.ids[j] for j in neighbors[:, 0]]
     silhouette = metrics.silhouette(embeddings, categories)
     items["silhouette"] = silhouette.tolist()
-    rows += summarise(
-        "silhouette", silhouette, categories, dataset.group_order, "higher", **settings.intervals((-1, 1))
-    )
+    influence["silhouette"] = silhouette_influence(embeddings, categories, order, silhouette)
+    drawn = {**settings.intervals((-1, 1)), "influence": influence["silhouette"]}
+    rows += summarise("silhouette", silhouette, categories, order, "higher", **drawn)
     # Not a mean of items, so it has no interval: a resample would contain prompts twice, which cluster together.
     nmi = metrics.normalized_mutual_information(embeddings, categories, settings.seed)
     rows.append(Metric("nmi", "overall", nmi, len(dataset), "higher"))
-    return Scores(items, rows)
+    return Scores(items, rows, influence)
 
 
 def table(results: Sequence[Result]) -> str:

@@ -16,6 +16,9 @@ WORD_OVERLAP = "scikit-learn"
 # In characters. A message may quote an id or a name from a file, which may be of any length.
 LONGEST_MESSAGE = 500
 
+# The key of the influence on the average similarity of the evaluated set itself.
+OWN = "average_similarity"
+
 # The groups of a metric that are means over several: over the means of the groups, and over all items.
 SUMMARIES = ("average", "overall")
 
@@ -258,11 +261,17 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class PValue:
-    """A p-value, in (0, 1]. least: whether so many items, or draws, can give no smaller one."""
+class Difference:
+    """A difference of two scores of the same items, its 95 % interval, and the p-value that it is 0.
+
+    Interval and p-value are of one distribution, Student's: p is below 0.05 exactly where the interval leaves out 0.
+    low, high, p: None for a group of one item. p is not corrected for several tests.
+    """
 
     value: float
-    least: bool = False
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +280,8 @@ class Result:
 
     average_similarities: those known of the encoder, by source; empty for a task that uses none.
     items: column to n values; of a result that was read from a file, texts.
+    influence: metric to float32 (n, groups), how much each item moves the mean of each group, in the groups' order;
+    only of metrics whose scores depend on other items too. `average_similarity`, (n,), is of `own`.
     """
 
     task: str
@@ -286,6 +297,7 @@ class Result:
     environment: dict
     average_similarities: dict[str, float] = field(default_factory=dict)
     items: dict[str, list] = field(default_factory=dict, repr=False)
+    influence: dict = field(default_factory=dict, repr=False, compare=False)
 
     def metric(self, metric: str, group: str) -> Metric | None:
         """The number of `metric` for `group`, or None if it was not computed."""

@@ -6,9 +6,12 @@ from collections.abc import Collection, Sequence
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
 
-from utils.schema import Metric, PValue, escaped, shown
+from utils.schema import Difference, Metric, escaped, shown
 
 WIDTH = 80
+# An interval is shown as ± up to this difference of its two sides, as a share of its width.
+ASYMMETRY = 0.1
+INTERVAL = "± half the width of the 95 % interval, or [its ends] where it is not symmetric"
 
 
 def number(value: float | None) -> str:
@@ -24,13 +27,16 @@ def signed(value: float | None, decimals: int = 3) -> str:
     return text if float(text) else text[1:]
 
 
-def p_text(p: PValue | None) -> str:
-    """A p-value to three decimals, never 0; with ≤ if the items or draws of its test can give no smaller one."""
-    if p is None:
-        return "-"
-    if p.value < 0.001:
-        return "<0.001"
-    return f"{'≤' if p.least and p.value < 1 else ''}{p.value:.3f}"
+def p_text(p: float | None) -> str:
+    """A p-value to three decimals, never 0. A hyphen if there is none."""
+    return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def with_reach(difference: Difference | None) -> str:
+    """A difference with its sign, and half the width of its 95 % interval, which is symmetric. A hyphen if none."""
+    if difference is None or difference.low is None:
+        return signed(None if difference is None else difference.value)
+    return f"{signed(difference.value)} ±{number((difference.high - difference.low) / 2)}"
 
 
 def markdown_text(text: str) -> str:
@@ -93,10 +99,13 @@ def latex(
 
 
 def with_interval(metric: Metric | None) -> str:
-    """A value and half the width of its 95 % interval, if it has one."""
+    """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none."""
     if metric is None or metric.low is None:
         return number(None if metric is None else metric.value)
-    return f"{number(metric.value)} ±{number((metric.high - metric.low) / 2)}"
+    below, above = metric.value - metric.low, metric.high - metric.value
+    if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):
+        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
+    return f"{number(metric.value)} ±{number((above + below) / 2)}"
 
 
 def blocks(

@@ -16,6 +16,8 @@ class About:
     item_scores: columns that the report reads of the items, the headline aside.
     captions: what each figure shows, by the end of its name; `{metric}`, `{rows}`, `{interval}` and `{encoder}` are
     filled in.
+    beside_headline: metrics by which encoders are compared besides. won_by_nothing: metrics by which an encoder that
+    knows nothing is the best, so that they rank only encoders that are known to know something.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
     published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
     """
@@ -31,6 +33,8 @@ class About:
     shown_beside: tuple[tuple[str, str], ...] = ()
     item_scores: tuple[str, ...] = ()
     captions: dict[str, str] = field(default_factory=dict)
+    beside_headline: tuple[str, ...] = ()
+    won_by_nothing: tuple[str, ...] = ()
     paper_figures: str | None = None
     published: str = "the paper's"
     resampled: str = "within type or category"
@@ -58,6 +62,7 @@ CHALLENGING = About(
     shown_beside=(("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
     item_scores=("triplet_accuracy",),
     captions={**_BY_GROUP, "accuracy_curve": "pairwise accuracy at every threshold"},
+    won_by_nothing=("normalized_similarity", "pairwise_accuracy", "triplet_accuracy"),
     paper_figures="normalized_similarity",
 )
 CONTRAST = About(
@@ -69,7 +74,15 @@ CONTRAST = About(
     grouped_by="category",
     settings={"threshold": "threshold"},
     rows="category",
-    shown_beside=(("mean_similarity", "average"), ("pairwise_accuracy", "average"), ("triplet_accuracy", "average")),
+    shown_beside=(
+        ("guarded_purity", "average"),
+        ("guarded_purity_others", "average"),
+        ("mean_similarity", "average"),
+        ("pairwise_accuracy", "average"),
+        ("triplet_accuracy", "average"),
+    ),
+    beside_headline=("guarded_purity",),
+    won_by_nothing=("boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"),
     item_scores=("mean_word_overlap",),
     captions={**_BY_GROUP, "overlap": "{metric} by word overlap of original and edit{interval}"},
 )

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from utils import config
 from utils.compare.gates import breaches, parsed_gate
-from utils.compare.paired import compare_read, parts_of, read_files
+from utils.compare.paired import compare_read, parts_of, read_files, scores_of
 from utils.compare.rendered import rendered
 from utils.files import shown_path
 from utils.results.find import datasets, find_results
+from utils.results.ranked import without_rank
 from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.results.signature import signature
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the headline metric of a different task for its average; 2 if a gate can't be evaluated; may be given "
         "several times",
     )
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of the permutation test (default 42)")
+    flags.add_argument("--seed", metavar="N", default="42", help="seed of the resamples of detection (default 42)")
 
     def work() -> int:
         arguments = flags.parse_args(argv)
@@ -83,9 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             try:
                 for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
-                    read = read_files(part, arguments.metric, arguments.reference)
-                    comparison = compare_read(*read, seed)
-                    parts.append(rendered(comparison, arguments.format))
+                    first, *more = [arguments.metric] if arguments.metric else [None, *TASKS[task].beside_headline]
+                    read = read_files(part, first, arguments.reference)
+                    scores, headline, reference, again = read
+                    for metric in (headline, *more):
+                        of = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
+                        unranked = without_rank([one.result for one in of], metric, outs)
+                        comparison = compare_read(of, metric, reference, again, seed, unranked)
+                        parts.append(rendered(comparison, arguments.format))
                     if arguments.format == "csv" and comparison.note:
                         note(comparison.note)
                     for gate in gates:

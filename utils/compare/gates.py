@@ -4,11 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from utils.compare.paired import Scores, scores_of
-from utils.metrics.uncertainty import bootstrap_intervals
-from utils.schema import InputError
+from utils.compare.paired import Scores, compare, scores_of
+from utils.schema import Difference, InputError
 from utils.tables import number, signed
 from utils.tasks import DETECTION, TASKS
 from utils.transfer import differences
@@ -19,7 +16,6 @@ RECALL = "recall_at_fpr"
 TASK_OF = {**{about.headline: name for name, about in TASKS.items()}, RECALL: DETECTION.name}
 # The means of detection that a gate is on, those of them that there are; of a single set, the one within it.
 PLACES = (transfer.ACROSS, transfer.OTHERS, transfer.ORDINARY)
-RESAMPLES = 10_000
 FORM = f"give METRIC=TOLERANCE, such as auroc=0.02 or {RECALL}=0.01:0.05; METRIC is one of {', '.join(TASK_OF)}"
 
 
@@ -71,11 +67,11 @@ def breaches(gate: Gate, scores: Sequence[Scores], metric: str, reference: str, 
     of = _of_detectors if gate.task == DETECTION.name else _of_items
     better = "higher" if gate.task == DETECTION.name else None
     lines = []
-    for name, group, values, interval in of(gate, by_name[reference], [by_name[n] for n in chosen], metric, seed):
+    for name, group, values, compared in of(gate, by_name[reference], [by_name[n] for n in chosen], metric, seed):
         direction = better or by_name[name].result.metric(gate.metric, group).better
         difference = values[0] - values[1]
         if (difference if direction == "lower" else -difference) > gate.tolerance + 1e-9:
-            low, high = map(signed, interval)
+            low, high = map(signed, (compared.low, compared.high))
             lines.append(
                 f"gate {gate.text}: {name} has {number(values[0])} and {reference} {number(values[1])} on {gate.task}, "
                 f"{group} (difference {signed(difference)}, 95 % interval {low} to {high})"
@@ -83,29 +79,28 @@ def breaches(gate: Gate, scores: Sequence[Scores], metric: str, reference: str, 
     return lines
 
 
-# (encoder, group, its value and the reference's, the interval of their difference)
-Found = tuple[str, str, tuple[float, float], tuple[float | None, float | None]]
+# (encoder, group, its value and the reference's, their difference)
+Found = tuple[str, str, tuple[float, float], Difference]
 
 
 def _of_detectors(gate: Gate, reference: Scores, others: Sequence[Scores], metric: str, seed: int) -> Iterator[Found]:
     kind = metric.removeprefix("auroc/")
     scored = [(one.result, kind) for one in (reference, *others)]
-    first, *found = differences.areas(scored, differences.LEAST_RESAMPLES, seed, crossed=(), rate=gate.rate)
+    first, *found = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
     groups = [place for place in PLACES if place in first] or [place for place in (transfer.WITHIN,) if place in first]
     if not groups:
         raise InputError(f"--gate {gate.text}: the results have none of the means {', '.join(PLACES)}")
     for one, of in zip(others, found, strict=True):
         for group in groups:
-            (value, drawn), (theirs, its) = of[group], first[group]
-            interval = differences.interval(reference.result, group, value - theirs, drawn - its, (-1.0, 1.0))
-            yield one.result.encoder.name, group, (value, theirs), interval
+            clusters = differences.clusters_of(reference.result, group)
+            compared = differences.difference(of[group], first[group], clusters)
+            yield one.result.encoder.name, group, (of[group][0], first[group][0]), compared
 
 
 def _of_items(gate: Gate, reference: Scores, others: Sequence[Scores], metric: str, seed: int) -> Iterator[Found]:
-    strata = list(reference.result.items.values())[1]
-    theirs = np.array(scores_of(reference.result, gate.metric).values)
-    for one in others:
-        gaps = np.array(scores_of(one.result, gate.metric).values) - theirs
-        interval = bootstrap_intervals(gaps, strata, list(dict.fromkeys(strata)), RESAMPLES, seed)
-        values = one.result.value(gate.metric, "average"), reference.result.value(gate.metric, "average")
-        yield one.result.encoder.name, "average", values, interval.get("average", (None, None))
+    chosen = [scores_of(one.result, gate.metric) for one in (reference, *others)]
+    compared = compare(chosen, gate.metric, reference.result.encoder.name)
+    for cell in compared.cells:
+        if cell.group == "average" and cell.difference is not None:
+            values = cell.metric.value, reference.result.value(gate.metric, "average")
+            yield cell.encoder, "average", values, cell.difference

@@ -3,40 +3,42 @@
 Reads result files and the items beside them; computes no embedding.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from utils.metrics.uncertainty import effect_size, holm, resampled_p_value, sign_flip_p_values
-from utils.results.find import named, told_apart
+from utils.metrics.uncertainty import effect_size, holm, own_influence, paired_differences
+from utils.results.find import named, once, told_apart
 from utils.results.likeness import refuse_unlike, side_by_side
 from utils.results.result_file import read_result, read_with_items
-from utils.schema import InputError, Metric, PValue, Result
+from utils.schema import SUMMARIES, Difference, InputError, Metric, Result
 from utils.tasks import DETECTION, TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
 from utils.transfer.guards import on_same_prompts
 
-# Flips of a test: at least LEAST_FLIPS, and enough for the least p-value to be at most 0.005 after Holm's correction.
-LEAST_FLIPS, FLIPS_PER_TEST = 20_000, 200
 ALPHA = 0.05
 # The means of detection that rank encoders: the first of them that there is.
 RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
 
 Pair = tuple[str, str]
-# The difference of two encoders, its effect size, if there is one, and its p-value.
-Tested = tuple[float, float | None, PValue]
+# The difference of two encoders by group, with its effect size, if there is one.
+Tested = dict[str, tuple[Difference, float | None]]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """An encoder's result, with its items, and the items' values of one metric; no values in detection."""
+    """An encoder's result, with its items, and of one metric the items' values and influences; none in detection.
+
+    influence: (n, G), of the items on the mean of each group.
+    """
 
     result: Result
     values: Sequence[float] = ()
+    influence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class Cell:
     """The score of one encoder on one group, and its difference from the reference on the same items.
 
     difference, effect_size, p: None for the reference itself. For averages, p is corrected by Holm over all pairs of
-    encoders, as are the ranks; for other groups, over all other differences from the reference. Groups of the same mean
-    are one test: `overall` is the average if all types have the same number of items.
+    ranked encoders, as are the ranks; for other groups, over all other differences from the reference. Groups of the
+    same mean are one test: `overall` is the average if all types have the same number of items.
     """
 
     group: str
     encoder: str
     metric: Metric
-    difference: float | None = None
+    difference: Difference | None = None
     effect_size: float | None = None
-    p: PValue | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Comparison:
     """A task's encoders compared by one metric.
 
     ranked_by: the group of the averages. ranks: encoder to one more than the number of encoders that are better by the
-    test of their averages.
+    test of their averages. unranked: the encoders that have no rank, with the reason.
     average_p: the p-values of that test, Holm-corrected, by pair of encoders in the order of `labels`.
     same: the groups that are the same mean as an earlier one, to that group.
     note: a further sentence under the table.
@@ -74,42 +76,47 @@ class Comparison:
     labels: dict[str, str]
     cells: list[Cell]
     ranks: dict[str, int]
-    average_p: dict[tuple[str, str], PValue]
+    average_p: dict[tuple[str, str], float]
     ranked_by: str = "average"
     same: dict[str, str] = field(default_factory=dict)
+    unranked: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
 
-def compare(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
-    """The comparison of results of one task with a reference, by paired sign-flip tests on the same items.
+def compare(
+    scores: Sequence[Scores], metric: str, reference: str, unranked: Mapping[str, str] | None = None
+) -> Comparison:
+    """The comparison of results of one task with a reference, paired by items and stratified by group.
 
+    unranked: encoders that get no rank, with the reason.
     An encoder's rank is one more than the number of encoders that are better than it by the test of their averages,
-    Holm-corrected over all pairs. The other p-values are corrected over all other differences from the reference.
-    Raises InputError, naming the reason, if the results can't be compared.
+    Holm-corrected over all pairs of ranked ones. The other p-values are corrected over all other differences from the
+    reference. Raises InputError, naming the reason, if the results can't be compared.
     """
     refuse_unlike([one.result for one in scores])
-    names = [s.result.encoder.name for s in scores]
-    by_name = dict(zip(names, scores, strict=True))
-    first = scores[0]
-    groups = np.array(list(first.result.items.values())[1], dtype=object)
-    values = {name: np.array(by_name[name].values) for name in names}
-    weights = {m.group: _weights(groups, m.group) for m in first.result.metrics if m.metric == metric}
-    weights = {group: its for group, its in weights.items() if its is not None}
-    shown = list(weights)
-    same = _equal({group: its.round(15).tobytes() for group, its in weights.items()}, "average")
-    n = len(scores)
-    tests = max((len(shown) - len(same) - 1) * (n - 1), n * (n - 1) // 2)
-    flips = max(LEAST_FLIPS, FLIPS_PER_TEST * tests)
+    by_name = {one.result.encoder.name: one for one in scores}
+    first = scores[0].result
+    strata = list(first.items.values())[1]
+    order = _groups_of(first, metric)
+    values = {name: np.array(one.values) for name, one in by_name.items()}
+    groups = np.array(strata, dtype=object)
+    members = {group: groups == group for group in order}
 
-    def test(group: str, pairs: Sequence[Pair]) -> list[Tested]:
-        its = weights[group]
-        chosen = its > 0
-        differences = np.array([(values[one] - values[other])[chosen] for one, other in pairs])
-        p_values = sign_flip_p_values(differences, its[chosen], flips, seed)
-        means = (differences @ its[chosen]).tolist()
-        return list(zip(means, map(effect_size, differences), p_values, strict=True))
+    def test(pair: Pair) -> Tested:
+        gaps = values[pair[0]] - values[pair[1]]
+        found = paired_differences(gaps, by_name[pair[0]].influence - by_name[pair[1]].influence, strata, order)
+        return {group: (one, effect_size(gaps[members[group]] if group in members else gaps))
+                for group, one in found.items()}  # fmt: skip
 
-    return _compared(scores, metric, reference, shown, "average", same, test)
+    sizes = {group.sum() for group in members.values()}
+    same = {"overall": "average"} if len(sizes) == 1 else {}
+    return _compared(scores, metric, reference, (*order, *SUMMARIES), "average", same, test, unranked)
+
+
+def _groups_of(result: Result, metric: str) -> list[str]:
+    """The types or categories of a result with items, in its order."""
+    there = set(list(result.items.values())[1])
+    return [m.group for m in result.metrics if m.metric == metric and m.group in there]
 
 
 def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
@@ -128,20 +135,15 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
     groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
     ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
-    n = len(scores)
-    tests = max((len(groups) - 1) * (n - 1), n * (n - 1) // 2)
-    resamples = differences.resamples_for(tests)
-    areas = differences.areas([(one.result, kind) for one in scores], resamples, seed)
+    areas = differences.areas([(one.result, kind) for one in scores], differences.RESAMPLES, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
     if any(transfer.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
         scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
+    clusters = {group: differences.clusters_of(scores[0].result, group) for group in groups}
 
-    def test(group: str, pairs: Sequence[Pair]) -> list[Tested]:
-        found = []
-        for one, other in pairs:
-            (a, drawn), (b, others) = by_name[one][group], by_name[other][group]
-            found.append((a - b, None, resampled_p_value(a - b, drawn - others)))
-        return found
+    def test(pair: Pair) -> Tested:
+        of, other = by_name[pair[0]], by_name[pair[1]]
+        return {group: (differences.difference(of[group], other[group], clusters[group]), None) for group in groups}
 
     numbers = {group: tuple(of[group][1].tobytes() for of in areas) for group in groups}
     return _compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test)
@@ -162,48 +164,49 @@ def _compared(
     shown: Sequence[str],
     ranked_by: str,
     same: dict[str, str],
-    test: Callable[[str, Sequence[Pair]], list[Tested]],
+    test: Callable[[Pair], Tested],
+    unranked: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """The comparison by `test`, of a group and pairs of encoders. same: groups that are the same test as another."""
+    """The comparison by `test`, of a pair of encoders. same: groups that are the same test as another."""
     first = scores[0]
     by_name = {one.result.encoder.name: one for one in scores}
-    names = list(by_name)
+    unranked = {name: why for name, why in (unranked or {}).items() if name in by_name}
     better = next(m.better for m in first.result.metrics if m.metric == metric)
-    others = [(name, reference) for name in names if name != reference]
-    tested = {(*pair, group): one for group in shown for pair, one in zip(others, test(group, others), strict=True)}
-    secondary = [key for key in tested if key[2] != ranked_by and key[2] not in same]
-    corrected = dict(zip(secondary, holm([tested[key][2] for key in secondary]), strict=True))
-    all_pairs = list(combinations(names, 2))
-    pairs = dict(zip(all_pairs, test(ranked_by, all_pairs), strict=True))
-    average_p = dict(zip(pairs, holm([p for _, _, p in pairs.values()]), strict=True))
-    for pair in others:
-        corrected[(*pair, ranked_by)] = average_p[pair] if pair in average_p else average_p[pair[::-1]]
+    others = {name: test((name, reference)) for name in by_name if name != reference}
+    secondary = [(name, group) for group in shown for name in others if group not in (ranked_by, *same)]
+    corrected = dict(zip(secondary, holm([others[name][group][0].p for name, group in secondary]), strict=True))
+    ranked = [name for name in by_name if name not in unranked]
+    pairs = {pair: test(pair)[ranked_by][0] for pair in combinations(ranked, 2)}
+    average_p = dict(zip(pairs, holm([one.p for one in pairs.values()]), strict=True))
+    for name, of in others.items():
+        pair = next((pair for pair in ((name, reference), (reference, name)) if pair in average_p), None)
+        # One without a rank is a family of its own: its difference is shown, and nothing is concluded from it.
+        corrected[name, ranked_by] = average_p[pair] if pair else of[ranked_by][0].p
     cells = []
     for group in shown:
-        for name in names:
-            row = by_name[name].result.metric(metric, group)
+        for name, one in by_name.items():
+            row = one.result.metric(metric, group)
             if name == reference:
                 cells.append(Cell(group, name, row))
             else:
-                difference, effect, _ = tested[name, reference, group]
-                p = corrected[name, reference, same.get(group, group)]
-                cells.append(Cell(group, name, row, difference, effect, p))
-    worse_than = dict.fromkeys(names, 0)
+                cells.append(Cell(group, name, row, *others[name][group], corrected[name, same.get(group, group)]))
+    worse_than = dict.fromkeys(ranked, 0)
     for pair, p in average_p.items():
-        if p.value <= ALPHA:
-            one_is_better = (pairs[pair][0] < 0) == (better == "lower")
+        if p is not None and p < ALPHA:
+            one_is_better = (pairs[pair].value < 0) == (better == "lower")
             worse_than[pair[1] if one_is_better else pair[0]] += 1
     return Comparison(
         task=first.result.task,
         metric=metric,
         dataset=first.result.dataset_name,
         reference=reference,
-        labels={name: by_name[name].result.encoder.label for name in names},
+        labels={name: one.result.encoder.label for name, one in by_name.items()},
         cells=cells,
         ranks={name: 1 + number for name, number in worse_than.items()},
         average_p=average_p,
         ranked_by=ranked_by,
         same=same,
+        unranked=unranked,
     )
 
 
@@ -221,15 +224,18 @@ def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
     return [part for part in parts if len(part) > 1]
 
 
-def compare_files(files: Sequence[Path], metric: str | None, reference: str | None, seed: int = 42) -> Comparison:
-    """The comparison of the results in files of one task: see `read_files`, which raises InputError."""
-    return compare_read(*read_files(files, metric, reference), seed)
-
-
-def compare_read(scores: Sequence[Scores], metric: str, reference: str, note: str, seed: int = 42) -> Comparison:
-    """The comparison of what `read_files` returns."""
-    of_task = compare_detectors if scores[0].result.task == DETECTION.name else compare
-    return replace(of_task(scores, metric, reference, seed), note=note)
+def compare_read(
+    scores: Sequence[Scores],
+    metric: str,
+    reference: str,
+    note: str,
+    seed: int = 42,
+    unranked: Mapping[str, str] | None = None,
+) -> Comparison:
+    """The comparison of what `read_files` returns. unranked: encoders that get no rank, with the reason."""
+    if scores[0].result.task == DETECTION.name:
+        return replace(compare_detectors(scores, metric, reference, seed), note=note)
+    return replace(compare(scores, metric, reference, unranked), note=note)
 
 
 def read_files(files: Sequence[Path], metric: str | None, reference: str | None) -> tuple[list[Scores], str, str, str]:
@@ -248,7 +254,9 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
             scores_of(result, metric)
         results, note = on_same_prompts(results, metric.removeprefix("auroc/"))
     else:
+        results, files = once(results, files)
         results, note = side_by_side(results, files)
+        results, files = once(results, files)
     first = results[0]
     names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
     chosen = first.encoder.name
@@ -266,19 +274,8 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
     return [scores_of(result, metric) for result in results], metric, chosen, note
 
 
-def _weights(groups: np.ndarray, group: str) -> np.ndarray | None:
-    """The weight of each item in a group's mean, (n,); None for a group without items."""
-    if group == "overall":
-        return np.full(len(groups), 1 / len(groups))
-    if group == "average":
-        names, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-        return 1 / len(names) / sizes[inverse]
-    chosen = groups == group
-    return chosen / chosen.sum() if chosen.any() else None
-
-
 def scores_of(result: Result, metric: str) -> Scores:
-    """A result and its items' values of `metric`. Raises InputError if it has no such scores."""
+    """A result, and its items' values of `metric` with their influences. Raises InputError if it has no such scores."""
     name = f"{result.encoder.name} on {result.task}"
     if result.task == DETECTION.name:
         kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
@@ -290,6 +287,10 @@ def scores_of(result: Result, metric: str) -> Scores:
     if result.task == DETECTION.name:
         return Scores(result)
     try:
-        return Scores(result, [float(value) for value in result.items[metric]])
+        values = [float(value) for value in result.items[metric]]
     except ValueError:
         raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None
+    influence = result.influence.get(metric)
+    if influence is None:
+        influence = own_influence(values, list(result.items.values())[1], _groups_of(result, metric))
+    return Scores(result, values, influence)

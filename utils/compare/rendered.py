@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from utils import tables
 from utils.compare.paired import ALPHA, Cell, Comparison
-from utils.schema import SUMMARIES, Metric, shown
+from utils.results.ranked import WHY
+from utils.schema import SUMMARIES, Difference, Metric, shown
 from utils.tables import p_text
 from utils.tasks import DETECTION, TASKS
 
@@ -29,7 +30,7 @@ def rendered(comparison: Comparison, form: str) -> str:
         mine = _cells_of(comparison, name)
         block = [(comparison.labels[name], [tables.with_interval(mine[group].metric) for group in groups])]
         if name != comparison.reference:
-            block.append(("diff", [tables.signed(mine[group].difference) for group in groups]))
+            block.append(("diff", [tables.with_reach(mine[group].difference) for group in groups]))
             block.append(("p", [p_text(mine[group].p) for group in groups]))
         columns.append(block)
     if form == "text":
@@ -47,25 +48,33 @@ def _latex(comparison: Comparison) -> str:
     reference, test = comparison.labels[comparison.reference], _test(comparison)
     effect = "" if about is DETECTION else "d: Cohen's d of the pairs; "
     captions = [
-        f"{_head(comparison, about.title)}. By {ranked}, best first; diff: minus {reference}; {effect}p: {test}, "
-        "corrected by Holm over all pairs of encoders; rank: one more than the number of encoders that are better at "
-        f"{ALPHA}.",
-        f"{_head(comparison, about.title)}. With half the width of 95 % intervals; best of each row in bold; *: "
-        f"differs from {reference} at {ALPHA} by a {test}, corrected by Holm.",
+        f"{_head(comparison, about.title)}. By {ranked}, best first; diff: minus {reference}, with half the width of "
+        f"its 95 % interval; {effect}p: {test}, corrected by Holm over all pairs of encoders; rank: one more than the "
+        f"number of encoders that are better at {ALPHA}.",
+        f"{_head(comparison, about.title)}. With half the width of 95 % intervals, or their ends; best of each row in "
+        f"bold; diff: minus {reference}; *: differs from it at {ALPHA} by a {test}, corrected by Holm.",
     ]
+    if comparison.unranked:
+        captions = [f"{caption} {' '.join(_without_rank(comparison))}" for caption in captions]
     if comparison.note:
         captions = [f"{caption} {comparison.note[0].upper()}{comparison.note[1:]}." for caption in captions]
-    groups = _groups(comparison)
+    groups, ranked_names = _groups(comparison), comparison.ranks or comparison.labels
     rows = [group if about is DETECTION else group.replace("_", " ") for group in groups]
-    best = [_best([c.metric for c in comparison.cells if c.group == group]) for group in groups]
+    best = [_best([c.metric for c in comparison.cells if c.group == group and c.encoder in ranked_names])
+            for group in groups]  # fmt: skip
     columns = []
     for name in comparison.labels:
         of = _cells_of(comparison, name)
         mine = [of[group] for group in groups]
-        stars = ["*" if cell.p is not None and cell.p.value <= ALPHA else "" for cell in mine]
         values = [tables.with_interval(cell.metric) for cell in mine]
         bold = {i for i, cell in enumerate(mine) if tables.number(cell.metric.value) == best[i]}
-        columns.append(((comparison.labels[name], list(map("".join, zip(values, stars, strict=True)))), bold))
+        bold = set() if name in comparison.unranked else bold
+        block = [((comparison.labels[name], values), bold)]
+        if name != comparison.reference:
+            stars = ["*" if cell.p is not None and cell.p < ALPHA else "" for cell in mine]
+            gaps = [tables.with_reach(cell.difference) for cell in mine]
+            block.append((("diff", list(map("".join, zip(gaps, stars, strict=True)))), set()))
+        columns.append(block)
     label, left = f"tab:{about.title.lower()}", (about.rows, rows)
     parts = [tables.LATEX_PREAMBLE, tables.latex(_ranking(comparison), captions[0], label)]
     beside = _beside(left, columns)
@@ -80,17 +89,20 @@ def _latex(comparison: Comparison) -> str:
 Column = tuple[str, list[str]]
 
 
-def _beside(left: Column, columns: Sequence[tuple[Column, set[int]]]) -> list[list[tuple[Column, set[int]]]]:
-    """The columns, of which each has its rows in bold, in parts that fit on a page to the right of `left`."""
+def _beside(left: Column, blocks: Sequence[list[tuple[Column, set[int]]]]) -> list[list[tuple[Column, set[int]]]]:
+    """The columns, of which each has its rows in bold, in parts that fit on a page to the right of `left`.
+
+    blocks: columns that stay together.
+    """
 
     def width(column: Column) -> int:
         return max(map(len, (column[0], *column[1]))) + 2
 
     parts, room = [], LATEX_WIDTH - width(left)
-    for column in columns:
-        if not parts or sum(width(one) for one, _ in (*parts[-1], column)) > room:
+    for block in blocks:
+        if not parts or sum(width(one) for one, _ in (*parts[-1], *block)) > room:
             parts.append([])
-        parts[-1].append(column)
+        parts[-1] += block
     return parts
 
 
@@ -109,38 +121,46 @@ def _head(comparison: Comparison, title: str) -> str:
 
 
 def _test(comparison: Comparison) -> str:
-    return f"paired {'bootstrap of groups' if comparison.task == DETECTION.name else 'sign-flip test'}"
+    return (
+        "paired bootstrap of groups" if comparison.task == DETECTION.name else "paired t-test within type or category"
+    )
 
 
 def _notes(comparison: Comparison) -> list[str]:
     """What the columns mean, a line each."""
     effect, ranked = "" if comparison.task == DETECTION.name else "; d: Cohen's d of the pairs", comparison.ranked_by
     notes = [
-        f"diff: minus {shown(comparison.labels[comparison.reference])}{effect}",
-        f"p: {_test(comparison)}, corrected by Holm: of '{ranked}' "
-        "over all pairs of encoders, else over the other rows of the table",
+        tables.INTERVAL,
+        f"diff: minus {shown(comparison.labels[comparison.reference])}, ± half its 95 % interval{effect}",
+        f"p: {_test(comparison)}, of the same distribution as the interval of diff, then corrected by Holm: of "
+        f"'{ranked}' over all pairs of encoders, else over the other rows of the table",
         f"rank: one more than the number of encoders better at 0.05 by '{ranked}'",
     ]
     for pair in comparison.same.items():
         group, its = map(shown, pair)
         notes.append(f"'{group}' is the same mean as '{its}', and one test with it")
-    if any(p_text(cell.p).startswith("≤") for cell in comparison.cells):
-        notes.append("≤: the test can give no smaller p")
-    return notes
+    return notes + _without_rank(comparison)
+
+
+def _without_rank(comparison: Comparison) -> list[str]:
+    """Why encoders have no rank, a line each, and what the rule is for."""
+    lines = [f"no rank: {shown(comparison.labels[name])}, {why}" for name, why in comparison.unranked.items()]
+    return [*lines, WHY] if lines else []
 
 
 def _ranking(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """The columns of the encoders by rank and average."""
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == comparison.ranked_by}
     sign = 1 if comparison.cells[0].metric.better == "lower" else -1
-    order = sorted(average, key=lambda name: (comparison.ranks[name], average[name].metric.value * sign))
+    last = len(average) + 1
+    order = sorted(average, key=lambda name: (comparison.ranks.get(name, last), average[name].metric.value * sign))
     cells = [average[name] for name in order]
     columns = [
         ("encoder", [comparison.labels[name] for name in order]),
-        ("rank", [str(comparison.ranks[name]) for name in order]),
+        ("rank", [str(comparison.ranks.get(name, "-")) for name in order]),
         (comparison.ranked_by, [tables.number(cell.metric.value) for cell in cells]),
         ("95 % interval", [_interval(cell.metric) for cell in cells]),
-        ("diff", [tables.signed(cell.difference) for cell in cells]),
+        ("diff", [tables.with_reach(cell.difference) for cell in cells]),
         ("d", [tables.signed(cell.effect_size, decimals=2) for cell in cells]),
         ("p", [p_text(cell.p) for cell in cells]),
     ]
@@ -167,14 +187,17 @@ def _csv(comparison: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["task", "dataset", "metric", "group", "encoder", "n", "value", "low", "high", "reference", "difference",
-         "effect_size", "p_holm", "rank"]
+         "difference_low", "difference_high", "effect_size", "p", "p_holm", "rank", "no_rank"]
     )  # fmt: skip
     for cell in comparison.cells:
-        rank = comparison.ranks[cell.encoder] if cell.group == comparison.ranked_by else None
+        ranked = cell.group == comparison.ranked_by
+        rank = comparison.ranks.get(cell.encoder) if ranked else None
+        why = comparison.unranked.get(cell.encoder) if ranked else None
+        of = cell.difference or Difference(None)
         writer.writerow(
             [comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, cell.metric.n,
-             cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, cell.difference,
-             cell.effect_size, None if cell.p is None else cell.p.value, rank]
+             cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, of.value, of.low, of.high,
+             cell.effect_size, of.p, cell.p, rank, why]
         )  # fmt: skip
     return text.getvalue().rstrip("\n")
 

@@ -3,6 +3,7 @@
 Scoring takes longer than reading stored vectors does: k-means, the bootstrap and the floor. A repeated run need not.
 """
 
+import base64
 import functools
 import hashlib
 import importlib.metadata
@@ -10,7 +11,7 @@ import json
 from dataclasses import replace
 
 from utils import config
-from utils.results.result_file import document_of, result_of
+from utils.results.result_file import document_of, influence_bytes, influence_of, result_of
 from utils.schema import Dataset, EncoderSpec, Result
 from utils.store.embeddings import RESULT, EmbeddingStore
 
@@ -47,12 +48,18 @@ def recall(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, dat
         dataset_files=dataset.files,
         embedding=replace(result.embedding, computed=0, reused=unique),
         items=kept["items"],
+        influence=influence_of(base64.b64decode(kept["influence"])),
     )
 
 
 def remember(store: EmbeddingStore, spec: EncoderSpec, name: str, folder: str, result: Result) -> None:
     """Stores a result under `name`, and replaces an earlier one."""
-    kept = {"code": code_digest(folder), "document": document_of(result), "items": result.items}
+    kept = {
+        "code": code_digest(folder),
+        "document": document_of(result),
+        "items": result.items,
+        "influence": base64.b64encode(influence_bytes(result.influence)).decode(),
+    }
     store.put_fact(spec.fingerprint, name, kept)
 
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from utils import cli
 from utils.cli import run
 from utils.encoders import registry
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
-from utils.schema import Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
+from utils.schema import OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -189,6 +191,7 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
     """The result of one encoder: an earlier one if it is stored, else computed from its vectors."""
     from utils.embed.embedder import fitted_later, truncation
     from utils.evaluation import baseline, kept_results
+    from utils.metrics.influence import average_similarity_influence
     from utils.results import result_file
 
     start = time.perf_counter()
@@ -231,11 +234,14 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
         vectors = {column: embedded.matrix[i * n : (i + 1) * n] for i, column in enumerate(columns)}
     average: Baseline | None = None
     averages: dict[str, float] = {}
+    moved: np.ndarray | None = None
     if task.uses_baseline:
         groups = dataset.groups * len(columns)
         average = baseline.choose_baseline(settings.baseline, embedder, embedded.matrix, groups, note)
         averages = baseline.average_similarities(average, embedder, embedded.matrix, groups)
-    scores = task.score(dataset, vectors, average, settings)
+        if "own" in averages:
+            moved = average_similarity_influence(embedded.matrix, groups, np.tile(np.arange(n), len(columns)))
+    scores = task.score(dataset, vectors, average, settings, moved)
     cut = embedded.truncated.reshape(len(columns), n).sum(axis=0)
     result = Result(
         task=task.name,
@@ -251,6 +257,7 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
         environment=result_file.environment(embedded.device),
         average_similarities=averages,
         items={**scores.items, "truncated": cut.tolist()},
+        influence=scores.influence if moved is None else {**scores.influence, OWN: moved.astype(np.float32)},
     )
     if kept:
         if average is not None:

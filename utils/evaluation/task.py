@@ -3,7 +3,9 @@
 import argparse
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from utils.data.catalogue import Format
 from utils.data.loading import load
@@ -16,10 +18,14 @@ from utils.tasks import About
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one encoder on a task. items: column name to n values, `id` and the group first."""
+    """The scores of one encoder on a task.
+
+    items: column name to n values, `id` and the group first. influence: as in a Result.
+    """
 
     items: dict[str, list]
     metrics: list[Metric]
+    influence: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Task:
     about: its description.
     load: (data, limit) to the dataset and the file found, as utils.data.loading.load does.
     data_sheet: (dataset, file found) to the text that build_data prints.
-    score: (dataset, {text column: (n, d)}, baseline or None, settings) to Scores.
+    score: (dataset, {text column: (n, d)}, baseline or None, settings, the items' influence on the average similarity
+    of the evaluated set or None) to Scores.
     table: results of several encoders to the printed text.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
     loads: names of its own settings that `load` takes too, where they are given.

@@ -60,6 +60,15 @@ def is_sparse(embeddings) -> bool:
     return hasattr(embeddings, "tocsr")
 
 
+def stacked(parts: Sequence) -> np.ndarray:
+    """The rows of several matrices (n, d) below one another, all sparse or none."""
+    if is_sparse(parts[0]):
+        from scipy.sparse import vstack
+
+        return vstack(parts, format="csr")
+    return np.concatenate(parts)
+
+
 def dot_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The dot product of every row of `left` (n, d) with every row of `right` (m, d), both sparse or neither.
 
@@ -69,7 +78,7 @@ def dot_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return products.toarray() if is_sparse(products) else products
 
 
-def _sums(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def category_sums(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The sum of the rows of each group: (number of groups, d), sparse if the rows are. groups: int (n,), from 0."""
     from scipy.sparse import csr_array
 
@@ -116,11 +125,25 @@ def triplet_accuracy(anchors: np.ndarray, own: np.ndarray, groups: Sequence[str]
     Each in [0, 1], higher is better; 0.5 is the value of an encoder that knows neither safety nor topic.
     Ours, beyond the paper.
     """
+    return triplet_scores(anchors, own, groups, texts, [])[0]
+
+
+def triplet_scores(
+    anchors: np.ndarray, own: np.ndarray, groups: Sequence[str], texts: Sequence[str], weights: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Triplet accuracies, and what each anchor adds to those of the others by being a rival.
+
+    weights: w arrays of the shape of `own`, the weight of each twin in its anchor's score; 0 for all twins of an anchor
+    that does not count. Other parameters and the accuracies are those of `triplet_accuracy`.
+    Returns also (w, n): to first order, by how much the sum of the others' scores rises for a unit of weight more on
+    an anchor.
+    """
     anchors, flat = unit_rows(anchors), own.ndim == 1
     if flat:
         own = own[:, None]  # (n, 1)
+    shares = np.stack([np.reshape(one, own.shape) for one in weights]) if len(weights) else np.empty((0, *own.shape))
     group_of, text_of = _codes(groups), _codes(texts)
-    accuracy = np.full(own.shape, np.nan)
+    accuracy, added = np.full(own.shape, np.nan), np.zeros((len(shares), len(own)))
     for group in range(group_of.max(initial=-1) + 1):
         members = np.flatnonzero(group_of == group)
         rivals = anchors[members]
@@ -128,12 +151,15 @@ def triplet_accuracy(anchors: np.ndarray, own: np.ndarray, groups: Sequence[str]
         for start in range(0, len(members), step):
             block = members[start : start + step]
             for i, similarities in zip(block, dot_products(anchors[block], rivals), strict=True):
-                others = similarities[text_of[members] != text_of[i]]
+                other = text_of[members] != text_of[i]
+                others = similarities[other]
                 if len(others):
                     # A twin that equals an anchor gives the same cosine up to rounding: a tie, not a coin toss.
                     difference = others[None, :] - own[i][:, None]  # (m, others)
-                    accuracy[i] = np.where(np.abs(difference) <= 1e-12, 0.5, difference > 0).mean(axis=1)
-    return accuracy[:, 0] if flat else accuracy
+                    wins = np.where(np.abs(difference) <= 1e-12, 0.5, difference > 0)
+                    accuracy[i] = wins.mean(axis=1)
+                    added[:, members[other]] += shares[:, i] @ (wins - accuracy[i][:, None]) / len(others)
+    return (accuracy[:, 0] if flat else accuracy), added
 
 
 def _codes(names: Sequence) -> np.ndarray:
@@ -221,7 +247,7 @@ def silhouette(embeddings: np.ndarray, categories: Sequence[str]) -> np.ndarray:
     n = len(category_of)
     if not 2 <= len(sizes) < n:
         raise ValueError(f"silhouette needs 2 to {n - 1} categories, got {len(sizes)}")
-    sums = _sums(rows, category_of)
+    sums = category_sums(rows, category_of)
     scores = np.zeros(n)
     step = max(1, min(_BLOCK_ROWS, _BLOCK_CELLS // len(sizes)))
     for start in range(0, n, step):
@@ -284,7 +310,7 @@ def own_average_similarity(embeddings: np.ndarray, groups: Sequence[str]) -> flo
     sizes = np.bincount(labels)
     if len(sizes) < 2:
         raise ValueError("the average similarity of a set with itself needs two groups at least")
-    sums = _sums(rows, labels)
+    sums = category_sums(rows, labels)
     # Over ordered pairs: all of them, less those inside a group (a row with itself among them).
     total = sums.sum(axis=0) @ sums.sum(axis=0) - (sums * sums).sum()
     return float(total / (len(labels) ** 2 - (sizes.astype(np.float64) ** 2).sum()))

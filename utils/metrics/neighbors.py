@@ -55,6 +55,17 @@ def nearest_neighbors(
     return _sieved(rows, k, min(TILE, max(1, math.isqrt(block_bytes // 8))), block_bytes)
 
 
+def nearest_of_first(embeddings: np.ndarray, first: int, k: int, block_bytes: int = BLOCK_BYTES) -> np.ndarray:
+    """Indices of the k most similar other rows of each of the `first` rows: int64 (first, k).
+
+    The rest is as in `nearest_neighbors`; time grows as first x n x d. Raises ValueError if k is not in 1..n-1.
+    """
+    n = embeddings.shape[0]
+    if not 1 <= k <= n - 1:
+        raise ValueError(f"k must be in 1..{n - 1}, got {k}")
+    return _direct(unit_rows(embeddings), np.arange(first), k, block_bytes)
+
+
 def _direct(rows: np.ndarray, chosen: np.ndarray, k: int, block_bytes: int) -> np.ndarray:
     """The neighbours of the rows `chosen`, (c, k), from their float64 similarities with all rows."""
     neighbors = np.empty((len(chosen), k), dtype=np.int64)

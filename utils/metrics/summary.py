@@ -19,12 +19,14 @@ def summarise(
     resamples: int = 0,
     seed: int = 42,
     bounds: tuple[float, float] | None = None,
+    influence: np.ndarray | None = None,
 ) -> list[Metric]:
     """Means of per-item scores: one for each group, then `average` (mean over groups) and `overall` (mean over items).
 
     values, groups, chance, ceiling: n each; items whose value is NaN (not defined for them) are left out.
     better: `lower` or `higher`. resamples: of the bootstrap that gives the 95 % intervals, 0 for none. bounds: the
-    smallest and largest possible value, if there are such.
+    smallest and largest possible value, if there are such. influence: (n, groups in order), how much each item moves
+    the mean of each group; None if a score depends on its own item only.
     """
     values = np.asarray(values, dtype=np.float64)
     groups = np.asarray(groups, dtype=object)
@@ -50,7 +52,9 @@ def summarise(
     rows.append(("overall", n, over(defined, values), over(defined, chance), over(defined, ceiling)))
     intervals = {}
     if resamples:
-        intervals = bootstrap_intervals(values[defined], groups[defined], present, resamples, seed, bounds)
+        if influence is not None:
+            influence = influence[:, [list(group_order).index(group) for group in present]]
+        intervals = bootstrap_intervals(values, groups, present, resamples, seed, bounds, influence)
     return [
         Metric(metric, group, value, n, better, *intervals.get(group, (None, None)), chance=by_chance, ceiling=at_most)
         for group, n, value, by_chance, at_most in rows

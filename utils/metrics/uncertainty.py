@@ -1,17 +1,85 @@
-"""How sure a mean is, and whether two encoders differ: intervals, paired tests, correction for many of them."""
+"""How sure a score is, and whether two encoders differ: intervals, paired tests, correction for many of them.
+
+Everything here is of influences: how much each item moves a score. Of a mean of scores that depend on one item only,
+that is an item's own deviation; where neighbours or the average similarity are made of items too, their part is added
+(utils/metrics/influence.py).
+"""
 
 import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from utils.schema import PValue
+from utils.schema import Difference
 
 CONFIDENCE = 0.95
-# Up to so many items all sign flips are tried (2^16); beyond, they are drawn at random.
-EXACT_UP_TO = 16
-# The most resampled items, or signs, in memory at once.
+# The most resampled items in memory at once.
 _CHUNK = 4_000_000
+
+
+def own_influence(values: np.ndarray, strata: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    """How much each item moves the mean of each stratum by its own score: its deviation over the stratum's size.
+
+    values: n, one for each item; NaN where it is not defined. strata: n names. order: G of them.
+    Returns (n, G); 0 for other strata and for undefined items.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    strata = np.asarray(strata, dtype=object)
+    influence = np.zeros((len(values), len(order)))
+    for column, name in enumerate(order):
+        chosen = (strata == name) & ~np.isnan(values)
+        if chosen.any():
+            influence[chosen, column] = (values[chosen] - values[chosen].mean()) / chosen.sum()
+    return influence
+
+
+class _Strata:
+    """Items by stratum, and what the means over strata are made of.
+
+    members: indices of the items of each stratum. sizes: int (G,), how many of them count. weights: (G, G + 2), of each
+    stratum in its own mean, in `average` (mean of strata) and in `overall` (mean of items).
+    """
+
+    def __init__(self, strata: Sequence[str], order: Sequence[str], counted: np.ndarray) -> None:
+        strata = np.asarray(strata, dtype=object)
+        self.members = [np.flatnonzero(strata == name) for name in order]
+        self.sizes = np.array([counted[members].sum() for members in self.members])
+        shares = [np.full(len(order), 1 / len(order)), self.sizes / self.sizes.sum()]
+        self.weights = np.column_stack([np.eye(len(order)), *shares])
+
+    def errors(self, influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standard errors and Satterthwaite's degrees of freedom, (G + 2,) each, of the means of every stratum, of
+        `average` and of `overall`.
+
+        influence: (n, G). NaN for a mean that depends on the own score of a stratum of one item.
+        """
+        moved = influence @ self.weights  # (n, G + 2)
+        parts = np.zeros((len(self.members), moved.shape[1]))
+        for part, members, size in zip(parts, self.members, self.sizes, strict=True):
+            if size > 1:
+                part[:] = size / (size - 1) * ((moved[members] - moved[members].mean(axis=0)) ** 2).sum(axis=0)
+        variances = parts.sum(axis=0)
+        freedom = np.maximum(self.sizes - 1, 1)
+        tiny = np.finfo(np.float64).tiny
+        freedom = np.where(
+            variances > 0,
+            variances**2 / np.maximum((parts**2 / freedom[:, None]).sum(axis=0), tiny),
+            self.weights.astype(bool).T @ freedom,
+        )
+        known = ~(self.weights.astype(bool).T @ (self.sizes < 2))
+        return np.where(known, np.sqrt(variances), np.nan), freedom
+
+    def deviations(self, influence: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+        """How far resampled means are from the mean itself: (resamples, G + 2)."""
+        moved = (influence @ self.weights).astype(np.float32)
+        found = np.zeros((resamples, moved.shape[1]))
+        for position, (members, size) in enumerate(zip(self.members, self.sizes, strict=True)):
+            if size > 1:
+                columns = np.flatnonzero(moved[members].any(axis=0))
+                centred = moved[np.ix_(members, columns)]
+                centred = (centred - centred.mean(axis=0)) * np.sqrt(size / (size - 1))
+                found[:, columns] += _resampled_sums(centred, resamples, seed, position)
+        return found
 
 
 def bootstrap_intervals(
@@ -21,53 +89,56 @@ def bootstrap_intervals(
     resamples: int,
     seed: int = 42,
     bounds: tuple[float, float] | None = None,
+    influence: np.ndarray | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of the mean of each stratum, and of `average` (mean of those) and `overall` (mean of all items).
 
-    values: n finite numbers, one for each item. strata: n names; items are resampled within each. order: the strata in
-    the order of the random draws. bounds: the smallest and largest possible value, if there are such.
+    values: n, one for each item, NaN where it is not defined. strata: n names; items are resampled within each. order:
+    the G strata in the order of the random draws; each has a defined value. bounds: the smallest and largest possible
+    value, if there are such. influence: (n, G), how much each item moves the mean of each stratum; `own_influence` if
+    None, which is right if a score depends on its own item only.
     Returns (low, high) by stratum name, `average` and `overall`. A stratum of one item has no interval, and then
     `average` and `overall` have none either.
 
-    Expanded percentile intervals (Hesterberg 2015, arXiv 1411.5279): the percentile bootstrap of a mean of n items is
-    too narrow by sqrt((n - 1) / n), and because it uses quantiles of the normal distribution instead of Student's.
-    Both are corrected, with Satterthwaite's degrees of freedom for means over strata. In simulations at n = 25 the
-    percentile interval covers 93 % and this one 95 % (tests/metrics/test_uncertainty.py). If all values of a stratum
-    are at the same bound, no resample differs, and the exact binomial limit is used instead.
+    Expanded percentile intervals (Hesterberg 2015, arXiv 1411.5279) of the mean's linear expansion in its items, which
+    for scores of one item is the mean itself: the percentile bootstrap of a mean of n items is too narrow by
+    sqrt((n - 1) / n), and because it uses quantiles of the normal distribution instead of Student's. Both are
+    corrected, with Satterthwaite's degrees of freedom over strata. benchmarks/intervals.py prints the coverage. If all
+    values of a stratum are at the same bound, the exact binomial limit is used instead.
     """
+    from scipy.special import ndtr, stdtrit
+
     values = np.asarray(values, dtype=np.float64)
-    strata = np.asarray(strata, dtype=object)
-    means, sizes, variances, replicates, intervals = [], [], [], [], {}
-    complete = True
-    for position, name in enumerate(order):
-        group = values[strata == name]
-        n = len(group)
-        if n < 2:
-            complete = False
+    counted = ~np.isnan(values)
+    of = _Strata(strata, order, counted)
+    influence = own_influence(values, strata, order) if influence is None else influence
+    errors, freedom = of.errors(influence)
+    deviations = of.deviations(influence, resamples, seed)
+    means = np.array([values[members][counted[members]].mean() for members in of.members]) @ of.weights
+    tail = (1 - CONFIDENCE) / 2
+    shares = ndtr(stdtrit(freedom, tail))
+    intervals = {}
+    for column, name in enumerate((*order, "average", "overall")):
+        if np.isnan(errors[column]):
             continue
-        mean, variance = group.mean(), group.var(ddof=1) / n
-        deviations = _resampled_means(group - mean, resamples, seed, position) * np.sqrt(n / (n - 1))
-        intervals[name] = _expanded(mean, deviations, n - 1, group, bounds)
-        means.append(mean)
-        sizes.append(n)
-        variances.append(variance)
-        replicates.append(deviations)
-    if complete and means:
-        sizes = np.array(sizes, dtype=np.float64)
-        for name, weights in (("average", np.full(len(means), 1 / len(means))), ("overall", sizes / sizes.sum())):
-            parts = weights**2 * np.array(variances)
-            freedom = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum() if parts.any() else sizes.sum() - len(sizes)
-            intervals[name] = _expanded(
-                float(weights @ means),
-                sum(w * r for w, r in zip(weights, replicates, strict=True)),
-                freedom,
-                values,
-                bounds,
-            )
+        chosen = np.concatenate([of.members[i] for i in np.flatnonzero(of.weights[:, column])])
+        chosen = values[chosen][counted[chosen]]
+        mean = means[column]
+        if bounds is not None and chosen.min() == chosen.max() and chosen[0] in bounds:
+            # With all n values at a bound, the share of different values is below 1 - tail^(1/n) at this confidence,
+            # and each differs by at most the whole range.
+            reach = (1 - tail ** (1 / len(chosen))) * (bounds[1] - bounds[0])
+            low, high = (mean - reach, mean) if chosen[0] == bounds[1] else (mean, mean + reach)
+        else:
+            low, high = mean + np.quantile(deviations[:, column], [shares[column], 1 - shares[column]])
+            if bounds is not None:
+                low, high = max(low, bounds[0]), min(high, bounds[1])
+        intervals[name] = float(low), float(high)
     return intervals
 
 
-def _resampled_means(values: np.ndarray, resamples: int, seed: int, stratum: int) -> np.ndarray:
+def _resampled_sums(values: np.ndarray, resamples: int, seed: int, stratum: int) -> np.ndarray:
+    """The sums over resampled items: (resamples, columns). values: float32 (n, columns)."""
     n = len(values)
     rows = max(1, _CHUNK // n)
     # The chunks of many items would replace each other in the cache before they are used again.
@@ -75,8 +146,8 @@ def _resampled_means(values: np.ndarray, resamples: int, seed: int, stratum: int
     parts = []
     for chunk, start in enumerate(range(0, resamples, rows)):
         counts = counted(n, min(rows, resamples - start), seed, stratum, chunk)
-        parts.append(counts.astype(np.float32) @ values.astype(np.float32) / n)
-    return np.concatenate(parts)  # (resamples,)
+        parts.append(counts.astype(np.float32) @ values)
+    return np.concatenate(parts)
 
 
 def _resample_counts(n: int, resamples: int, seed: int, stratum: int, chunk: int) -> np.ndarray:
@@ -90,22 +161,40 @@ def _resample_counts(n: int, resamples: int, seed: int, stratum: int, chunk: int
 _kept_counts = functools.lru_cache(maxsize=16)(_resample_counts)
 
 
-def _expanded(
-    mean: float, deviations: np.ndarray, freedom: float, values: np.ndarray, bounds: tuple[float, float] | None
-) -> tuple[float, float]:
-    from scipy.special import ndtr, stdtrit
+def tested_difference(value: float, error: float, freedom: float, items: int) -> Difference:
+    """The difference `value` with its interval and p-value. error: its standard error, NaN if there is none.
 
+    freedom: Student's degrees of freedom. items: how many it is of. If it does not vary, p is 1 for no difference, else
+    2 / 2^items, as of a sign test, and the interval is that for as many items that all are on one side.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if np.isnan(error):
+        return Difference(float(value))
     tail = (1 - CONFIDENCE) / 2
-    if bounds is not None and values.min() == values.max() and values[0] in bounds:
-        # With all n values at a bound, the share of different values is below 1 - tail^(1/n) at this confidence, and
-        # each differs by at most the whole range.
-        reach = (1 - tail ** (1 / len(values))) * (bounds[1] - bounds[0])
-        return (mean - reach, mean) if values[0] == bounds[1] else (mean, mean + reach)
-    share = ndtr(stdtrit(freedom, tail))
-    low, high = mean + np.quantile(deviations, [share, 1 - share])
-    if bounds is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
-    return float(low), float(high)
+    if error <= 1e-6 * max(abs(value), 1e-3):
+        if abs(value) < 1e-9:
+            return Difference(0.0, 0.0, 0.0, 1.0)
+        reach, p = 2 * abs(value) * (1 - tail ** (1 / items)), 2 * 0.5**items
+    else:
+        reach, p = -error * stdtrit(freedom, tail), 2 * stdtr(freedom, -abs(value) / error)
+    return Difference(float(value), float(value - reach), float(value + reach), float(min(p, 1)))
+
+
+def paired_differences(
+    differences: np.ndarray, influence: np.ndarray, strata: Sequence[str], order: Sequence[str]
+) -> dict[str, Difference]:
+    """The differences of two encoders' means in each stratum, of `average` and of `overall`.
+
+    differences: n, one encoder's scores of n items minus the other's. influence: (n, G), that of the first minus that
+    of the second: items are paired, and stratified as in `bootstrap_intervals`.
+    """
+    of = _Strata(strata, order, np.ones(len(differences), dtype=bool))
+    means = np.array([differences[members].mean() for members in of.members]) @ of.weights
+    errors, freedom = of.errors(influence)
+    items = of.weights.astype(bool).T @ of.sizes
+    names = (*order, "average", "overall")
+    return dict(zip(names, map(tested_difference, means, errors, freedom, items), strict=True))
 
 
 def grouped_resamples(
@@ -168,55 +257,12 @@ def grouped_interval(
     return float(max(low, bounds[0])), float(min(high, bounds[1]))
 
 
-def resampled_p_value(difference: float, replicates: np.ndarray) -> PValue:
-    """Two-sided p-value that a paired difference is 0, from its values in resamples of the same items.
-
-    replicates: (resamples,). The share of replicates at least as far from the difference as it is from 0, the
-    difference itself counted once.
-    """
-    distance = np.abs(np.asarray(replicates) - difference)
-    beyond = int((distance >= abs(difference) - 1e-12).sum())
-    return PValue((1 + beyond) / (1 + len(distance)), least=beyond == 0)
-
-
-def sign_flip_p_values(
-    differences: np.ndarray, weights: np.ndarray | None = None, flips: int = 100_000, seed: int = 42
-) -> list[PValue]:
-    """Two-sided p-values of paired permutation tests that positive and negative differences are equally likely.
-
-    differences: (tests, n), one encoder's scores of n items minus another's, for each test. weights: n, of each item in
-    the mean (1/n if None). The statistic is the absolute weighted mean; its distribution is that over all 2^n choices
-    of signs, all of them up to 16 items, else `flips` drawn at random, the observed one among them. The tests share
-    the choices.
-    """
-    differences = np.asarray(differences, dtype=np.float64)
-    n = differences.shape[1]
-    weighted = differences * (1 / n if weights is None else np.asarray(weights, dtype=np.float64))  # (tests, n)
-    # Sums in a different order differ by rounding, which must not count as a difference.
-    observed = np.abs(weighted.sum(axis=1)) - 1e-12 * np.abs(weighted).sum(axis=1)
-    extreme, tried = np.zeros(len(weighted), dtype=np.int64), 0
-    for signs in _signs(n, flips, seed):
-        extreme += (np.abs(signs @ weighted.T) >= observed).sum(axis=0)
-        tried += len(signs)
-    if n <= EXACT_UP_TO:
-        # An item without a difference doubles the choices that are as extreme.
-        least = 2 * 2.0 ** (weighted == 0).sum(axis=1)
-    else:
-        extreme, tried, least = extreme + 1, tried + 1, np.ones(len(weighted))
-    return [
-        PValue(float(count / tried), bool(count <= fewest < tried))
-        for count, fewest in zip(extreme, least, strict=True)
-    ]
-
-
-def _signs(n: int, flips: int, seed: int) -> Iterator[np.ndarray]:
-    """Choices of signs of n items, in parts of (choices, n): all if there are few items, else so many at random."""
-    if n <= EXACT_UP_TO:
-        yield 1.0 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return
-    generator, chunk = np.random.default_rng(seed), max(1, _CHUNK // n)
-    for start in range(0, flips, chunk):
-        yield 1.0 - 2 * generator.integers(0, 2, (min(chunk, flips - start), n), dtype=np.int8)
+def grouped_difference(value: float, replicates: np.ndarray, clusters: int) -> Difference:
+    """A difference from its values in resamples of whole clusters: (resamples,). clusters: as in `grouped_interval`."""
+    if clusters < 2:
+        return Difference(float(value))
+    error = float(np.std(replicates, ddof=1)) * np.sqrt(clusters / (clusters - 1))
+    return tested_difference(value, error, clusters - 1, clusters)
 
 
 def effect_size(differences: np.ndarray) -> float:
@@ -231,14 +277,16 @@ def effect_size(differences: np.ndarray) -> float:
     return float(mean / deviation)
 
 
-def holm(p_values: Sequence[PValue]) -> list[PValue]:
-    """The p-values corrected by Holm's step-down method, in the given order; each at most 1.
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected by Holm's step-down method, in the given order; each at most 1. None stays, uncounted.
 
-    Calling those of 0.05 or less different makes an error in at most 5 % of families. Holm 1979.
+    Calling those below 0.05 different makes an error in at most 5 % of families. Holm 1979.
     """
-    p = np.array([one.value for one in p_values], dtype=np.float64)
+    there = [i for i, p in enumerate(p_values) if p is not None]
+    p = np.array([p_values[i] for i in there], dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(stepped, 1)
-    return [PValue(value, one.least) for one, value in zip(p_values, corrected.tolist(), strict=True)]
+    corrected: list[float | None] = [None] * len(p_values)
+    for at, value in zip(order, np.minimum(stepped, 1).tolist(), strict=True):
+        corrected[there[at]] = value
+    return corrected

@@ -12,11 +12,10 @@ from utils.files import shown_path
 from utils.report.findings import FLOOR
 from utils.results.find import datasets, find_results, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
+from utils.results.ranked import without_rank
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import Dataset, InputError, Result, shown
 from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
-
-SEED = 42
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def gather(
             notes.append(f"{again[0].upper()}{again[1:]}.")
         order = {encoder: i for i, encoder in enumerate(first)}
         alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
-        gathered.append(_evidence(about, alike, notes, reference, data))
+        gathered.append(_evidence(about, alike, notes, reference, data, out))
     if not gathered:
         raise nothing(out / name, without)
     gathered[0].notes.extend(without)
@@ -94,7 +93,7 @@ def _name(result: Result) -> str:
 
 
 def _evidence(
-    about: About, results: list[Result], notes: list[str], reference: str | None, data: str | None
+    about: About, results: list[Result], notes: list[str], reference: str | None, data: str | None, out: Path
 ) -> Evidence:
     items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
@@ -104,7 +103,7 @@ def _evidence(
         if chosen not in names:
             raise InputError(f"--reference {chosen}: no such result of {about.name} (there are: {', '.join(names)})")
         scores = [scores_of(result, about.headline) for result in results]
-        comparison = compare(scores, about.headline, chosen, SEED)
+        comparison = compare(scores, about.headline, chosen, without_rank(results, about.headline, [out]))
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:
         notes.append(

@@ -7,7 +7,7 @@ from utils.report.gather import Evidence
 from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
 from utils.schema import Metric, Result
-from utils.tables import number, p_text, signed, with_interval
+from utils.tables import number, p_text, signed, with_interval, with_reach
 from utils.tasks import CONTRAST, OF_ITEMS, TAXONOMY, About
 
 
@@ -28,7 +28,7 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
         for section in sections:
             result = next((r for r in section.results if r.encoder.name == name), None)
             row.append(metric_cell(None if result is None else result.metric(section.about.headline, "average")))
-            rank = None if section.comparison is None or result is None else section.comparison.ranks[name]
+            rank = None if section.comparison is None or result is None else section.comparison.ranks.get(name)
             row.append(Cell("-" if rank is None else str(rank), rank))
         rows.append(row)
     headers = [("encoder", False)]
@@ -73,7 +73,7 @@ def headline_table(evidence: Evidence) -> Table:
             row.append(metric_cell(result.metric(metric, m.group)))
             if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
                 cell = cells[result.encoder.name, m.group]
-                row += [Cell(signed(cell.difference), cell.difference), Cell(p_text(cell.p), cell.p.value)]
+                row += [Cell(with_reach(cell.difference), cell.difference.value), Cell(p_text(cell.p), cell.p)]
             if papers[result.encoder.name] is not None:
                 row += _paper_cells(result.value(metric, m.group), papers[result.encoder.name][at])
         row += [Cell(number(getattr(m, extra)), getattr(m, extra)) for extra in extras]

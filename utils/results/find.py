@@ -96,6 +96,29 @@ def _once(files: Sequence[Path], choice: str | float) -> list[Path]:
     ]
 
 
+def once(results: Sequence[Result], files: Sequence[Path]) -> tuple[list[Result], list[Path]]:
+    """The results and their files without copies: of the same encoder with the same scores, the first one.
+
+    results: of one task, with their items. Scores differ by the device's rounding at most.
+    """
+    kept: list[tuple[Result, Path]] = []
+    for result, path in zip(results, files, strict=True):
+        if not any(_is_copy(result, other) for other, _ in kept):
+            kept.append((result, path))
+    return [result for result, _ in kept], [path for _, path in kept]
+
+
+def _is_copy(one: Result, other: Result) -> bool:
+    if (one.encoder.fingerprint, one.dataset_files, one.settings.keys()) != (
+        other.encoder.fingerprint, other.dataset_files, other.settings.keys()
+    ):  # fmt: skip
+        return False
+    numbers = [{(m.metric, m.group): m.value for m in result.metrics} for result in (one, other)]
+    return numbers[0].keys() == numbers[1].keys() and all(
+        abs(value - numbers[1][name]) < 1e-6 for name, value in numbers[0].items()
+    )
+
+
 def named(files: Sequence[Path], encoder: str) -> list[Path]:
     """The result files of an encoder, given by its name or by a folder as in its label.
 

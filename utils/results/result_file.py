@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from utils import config
 from utils.files import shown_path, write_bytes_whole, write_whole
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
-from utils.tasks import DETECTION
+from utils.tasks import DETECTION, OF_ITEMS
 
 SCHEMA = 1
 # The keys that every metric has in a result file.
@@ -69,10 +71,10 @@ def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
 
 
 def write_result(result: Result, out: Path, name: str | None = None) -> Path:
-    """Writes the result file and `<name>.items.csv`, each whole or not at all; returns the path of the result file.
+    """Writes the result file, `<name>.items.csv` and, if there are influences, `<name>.influence.safetensors`.
 
-    name: of the file, the encoder's name if None. The result file is written last and has the items' digest, which
-    shows whether both are of the same run.
+    Each is written whole or not at all; returns the path of the result file. name: of the files, the encoder's name if
+    None. The result file is written last and has the others' digests, which show whether all are of the same run.
     """
     path = result_path(out, result.dataset_name, result.task, name or result.encoder.name)
     text = io.StringIO()
@@ -83,6 +85,10 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
     content = text.getvalue().encode("utf-8")
     write_bytes_whole(items_path(path), content)
     document = document_of(result) | {"items": {"sha256": hashlib.sha256(content).hexdigest()}}
+    if result.influence:
+        content = influence_bytes(result.influence)
+        write_bytes_whole(influence_path(path), content)
+        document["influence"] = {"sha256": hashlib.sha256(content).hexdigest()}
     write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
@@ -90,6 +96,29 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
 def items_path(path: Path) -> Path:
     """The path of the items of the result file at `path`."""
     return path.with_name(f"{path.stem}.items.csv")
+
+
+def influence_path(path: Path) -> Path:
+    """The path of the influences of the result file at `path`."""
+    return path.with_name(f"{path.stem}.influence.safetensors")
+
+
+def influence_bytes(influence: dict[str, np.ndarray]) -> bytes:
+    """Influences as a file of safetensors."""
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(values, dtype=np.float32) for name, values in influence.items()})
+
+
+def influence_of(content: bytes) -> dict[str, np.ndarray]:
+    """The influences in a file of safetensors. Raises ValueError if it is not one."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
 
 
 def document_of(result: Result) -> dict:
@@ -157,10 +186,10 @@ def _metric_of(task: str, row: dict) -> Metric:
 
 
 def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
-    """The result in a file, with its items: column to n texts, `id` and the group first.
+    """The result in a file, with its items: column to n texts, `id` and the group first; and with its influences.
 
     numbers: columns that must exist and hold a number, or '' for an undefined score, for every item.
-    Raises InputError if either file can't be read, is not a result file, or if the two are not of the same run.
+    Raises InputError if a file can't be read, is not a result file, or if the files are not of the same run.
     """
     document = _document(path)
     beside = shown_path(items_path(path))
@@ -181,7 +210,32 @@ def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
         raise InputError(f"{beside}: not the complete items of a result; run the task again")
     if "items" in document and document["items"]["sha256"] != hashlib.sha256(content).hexdigest():
         raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
-    return replace(result_of(document), items={column: [row[column] for row in rows] for column in rows[0]})
+    items = {column: [row[column] for row in rows] for column in rows[0]}
+    return replace(result_of(document), items=items, influence=_influence_beside(path, document, len(rows)))
+
+
+def _influence_beside(path: Path, document: dict, n: int) -> dict[str, np.ndarray]:
+    """The influences of a result of n items; empty for a task that has none."""
+    if document["task"] not in OF_ITEMS:
+        return {}
+    beside = shown_path(influence_path(path))
+    if "influence" not in document:
+        raise InputError(
+            f"{shown_path(path)}: its intervals are of an earlier version, which took neighbours as given; run the "
+            "task again"
+        )
+    try:
+        content = influence_path(path).read_bytes()
+        influence = influence_of(content)
+    except OSError as error:
+        raise InputError(f"{beside}: can't be read ({error.strerror}); run the task again") from None
+    except ValueError:
+        content, influence = b"", {}
+    if document["influence"]["sha256"] != hashlib.sha256(content).hexdigest() or any(
+        len(values) != n for values in influence.values()
+    ):
+        raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
+    return influence
 
 
 def rows_of(result: Result) -> list[dict]:

@@ -1,13 +1,13 @@
 """Compares detectors or encoders by a paired bootstrap of whole groups of prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from utils.metrics import detection as dm
-from utils.metrics.uncertainty import cluster_resamples, grouped_interval, holm, resampled_p_value
-from utils.schema import PValue, Result
+from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, holm
+from utils.schema import Difference, Result
 from utils.transfer.results import (
     ACROSS,
     CONTROLS,
@@ -28,19 +28,19 @@ from utils.transfer.results import (
     trains_of,
 )
 
-# The least number of resamples for a p-value; more if many p-values are corrected.
-LEAST_RESAMPLES = 1000
+# The resamples of which a standard error is known to 2 %.
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The difference of two detectors' or encoders' AUROC on the same prompts, with its Holm-corrected p-value."""
+class Compared:
+    """The difference of two detectors' or encoders' AUROC on the same prompts. p: corrected by Holm."""
 
     group: str
     one: str
     other: str
-    value: float
-    p: PValue
+    difference: Difference
+    p: float | None
 
 
 def areas(
@@ -113,12 +113,24 @@ def areas(
     return found
 
 
-def interval(
-    result: Result, group: str, value: float, drawn: np.ndarray, bounds: tuple[float, float] = (0.0, 1.0)
-) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % interval of a number of `areas`, or of a difference of two; (None, None) if there is one cluster only.
+def interval(result: Result, group: str, value: float, drawn: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of a number of `areas`; (None, None) if there is one cluster only.
 
-    result: one of those compared, with its items. value, drawn: the number, and its values in the resamples.
+    result: with its items. value, drawn: the number, and its values in the resamples.
+    """
+    number = clusters_of(result, group)
+    return grouped_interval(value, drawn, number) if number > 1 else (None, None)
+
+
+def difference(of: tuple[float, np.ndarray], other: tuple[float, np.ndarray], clusters: int) -> Difference:
+    """The difference of two numbers of `areas`. clusters: from `clusters_of`."""
+    return grouped_difference(of[0] - other[0], of[1] - other[1], clusters)
+
+
+def clusters_of(result: Result, group: str) -> int:
+    """How many clusters of prompts a number of `areas` is of: those of the rarer class, over all its sets.
+
+    result: with its items.
     """
     names = np.array(result.items["set"], dtype=object)
     clusters, labels = np.array(result.items["group"]), np.array(result.items["label"])
@@ -129,16 +141,9 @@ def interval(
 
     one = next(m for m in result.metrics if m.group == group)
     if one.test is not None:
-        number = rarer(*filter(None, (one.test, one.against)))
-    else:
-        pairs = [pair for pair in crossings_of(result) if pair[1] in ordinary_of(result)]
-        number = sum(map(rarer, dict.fromkeys(sum(pairs, ())) if one.against else sets_of(result)))
-    return grouped_interval(value, drawn, number, bounds) if number > 1 else (None, None)
-
-
-def resamples_for(differences: int) -> int:
-    """The number of resamples with which the smallest p-value is about 0.02 after Holm's correction."""
-    return max(LEAST_RESAMPLES, 50 * differences)
+        return rarer(*filter(None, (one.test, one.against)))
+    pairs = [pair for pair in crossings_of(result) if pair[1] in ordinary_of(result)]
+    return sum(map(rarer, dict.fromkeys(sum(pairs, ())) if one.against else sets_of(result)))
 
 
 # With more sets than these, only the means over them are tested.
@@ -156,7 +161,7 @@ def tested_groups(result: Result) -> list[str]:
     return [group for group in groups if result.metric(name, group)]
 
 
-def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Difference]:
+def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Compared]:
     """The differences of the first result from each other one by the headline detector, for each of `tested_groups`.
 
     results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
@@ -167,26 +172,23 @@ def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Diffe
     return _differences([(r, kind, r.encoder.label) for r in (first, *others)], seed)
 
 
-def detector_differences(result: Result, seed: int = 42) -> list[Difference]:
+def detector_differences(result: Result, seed: int = 42) -> list[Compared]:
     """The differences of the headline detector from each other one of the same encoder, in the same way."""
     kind = headline_kind(result)
     others = [other for other in kinds_of(result) if other not in (kind, *CONTROLS)]
     return _differences([(result, one, plain_name(one)) for one in (kind, *others)], seed)
 
 
-def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[Difference]:
+def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[Compared]:
     """The differences of the first (result, detector, title) from each other one."""
     if len(scored) < 2:
         return []
     groups = tested_groups(scored[0][0])
-    resamples = resamples_for(len(groups) * (len(scored) - 1))
-    of, *others = areas([one[:2] for one in scored], resamples, seed, crossed=())
+    of, *others = areas([one[:2] for one in scored], RESAMPLES, seed, crossed=())
     found = []
     for group in groups:
-        value, drawn = of[group]
+        clusters = clusters_of(scored[0][0], group)
         for other, (_, _, title) in zip(others, scored[1:], strict=True):
-            difference = value - other[group][0]
-            p = resampled_p_value(difference, drawn - other[group][1])
-            found.append(Difference(group, scored[0][2], title, difference, p))
-    corrected = holm([difference.p for difference in found])
-    return [replace(d, p=p) for d, p in zip(found, corrected, strict=True)]
+            found.append((group, scored[0][2], title, difference(of[group], other[group], clusters)))
+    corrected = holm([one[3].p for one in found])
+    return [Compared(*one, p) for one, p in zip(found, corrected, strict=True)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from utils import tables
 from utils.schema import Metric, Result
-from utils.transfer.differences import MOST_SETS, Difference
+from utils.transfer.differences import MOST_SETS, Compared
 from utils.transfer.results import (
     ACROSS,
     GIVEN,
@@ -200,15 +200,15 @@ def shorter(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def differences_table(differences: Sequence[Difference], result: Result) -> str:
+def differences_table(differences: Sequence[Compared], result: Result) -> str:
     """Differences with p-values, a block for each pair: the matrix of sets, or a row for each mean over many sets."""
     trains, sets = trains_of(result), sets_of(result)
-    by_pair: dict[str, dict[str, Difference]] = {}
+    by_pair: dict[str, dict[str, Compared]] = {}
     for d in differences:
         by_pair.setdefault(f"{d.one}\nminus {d.other}", {})[d.group] = d
 
-    def text(d: Difference | None) -> str:
-        return "-" if d is None else f"{tables.signed(d.value)} ({tables.p_text(d.p)})"
+    def text(d: Compared | None) -> str:
+        return "-" if d is None else f"{tables.with_reach(d.difference)} ({tables.p_text(d.p)})"
 
     if len(sets) > MOST_SETS:
         groups = list(next(iter(by_pair.values())))
