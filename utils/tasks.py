@@ -14,8 +14,8 @@ class About:
     rows: the heading of a table by group.
     shown_beside: (metric, group) of what a report shows beside the headline.
     item_scores: columns that the report reads of the items, the headline aside.
-    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}`, `{interval}` and `{encoder}` are
-    filled in.
+    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}`, `{interval}`, `{first}` and
+    `{encoder}` are filled in.
     beside_headline: metrics by which encoders are compared besides. won_by_nothing: metrics by which an encoder that
     knows nothing is the best, so that they rank only encoders that are known to know something.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
@@ -45,9 +45,11 @@ class About:
         return self.headline.replace("_", " ")
 
 
+# What a list of averages begins with, by the direction of the metric. It is not called the best: see won_by_nothing.
+FIRST = {"lower": "lowest", "higher": "highest"}
 _BY_GROUP = {
     "heatmap": "{metric} by encoder and {rows}; the average is last",
-    "average": "{metric}: the average of each encoder{interval}, best first",
+    "average": "{metric}: the average of each encoder{interval}, {first} first",
 }
 
 CHALLENGING = About(

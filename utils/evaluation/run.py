@@ -15,6 +15,7 @@ from utils.encoders import registry
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
 from utils.schema import OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
+from utils.tables import INTERVAL
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -76,6 +77,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     from utils import files
     from utils.embed.embedder import Embedder
     from utils.results import find, result_file
+    from utils.results.ranked import without_rank
     from utils.results.reference import reference_table
     from utils.results.signature import signature
     from utils.store import embeddings as store
@@ -133,7 +135,9 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
         parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
         signatures = "\n".join(signature(result) for result in done[task.name])
         parts[-1] += f"\n\nwhat the numbers depend on:\n{signatures}"
-        beside = reference_table(done[task.name])
+        beside = reference_table(
+            done[task.name], lambda results, task=task: without_rank(results, task.about.headline, [settings.out])
+        )
         if beside:
             parts[-1] += f"\n\n{beside}"
         if dataset.name == "sample":
@@ -278,5 +282,5 @@ def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
             b = result.settings["baseline"]
             lines.append(f"average similarity of {shown(result.encoder.label)}: {b['value']:z.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
-        lines.append(f"± half the width of the 95 % interval (bootstrap {task.about.resampled})")
+        lines += [INTERVAL, f"(bootstrap {task.about.resampled})"]
     return "\n".join([*lines, ""])

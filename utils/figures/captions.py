@@ -10,7 +10,7 @@ from utils.figures.tasks import drawn_of
 from utils.results.likeness import kind_of_baseline, shared_kind
 from utils.schema import Result, is_word_overlap
 from utils.tables import latex_text
-from utils.tasks import DETECTION, TASKS
+from utils.tasks import DETECTION, FIRST, TASKS
 from utils.transfer import results as transfer
 
 KINDS = {"own": "the evaluated set itself", "beavertails": "BeaverTails"}
@@ -48,7 +48,7 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = 
         if kind == "tsne" and drawn_of(maps):
             data.append(drawn_of(maps))
         said = [
-            text.format(metric=about.metric, rows=about.rows, interval=interval),
+            text.format(metric=about.metric, rows=about.rows, interval=interval, first=FIRST[average.better]),
             f"{BETTER.get(kind, f'{average.better.capitalize()} is better')}.",
             f"{', '.join(data)}.",
         ]

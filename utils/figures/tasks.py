@@ -111,7 +111,7 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
 
 @in_widths(COLUMN, TEXT)
 def averages(results: Sequence[Result], metric: str, title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
-    """Each encoder's average with its 95 % interval, best first; chance is a dashed line.
+    """Each encoder's average with its 95 % interval, the lowest or highest first as is better; chance is a dashed line.
 
     labels: of all encoders that figures show, so that each has its colour and mark in all of them.
     """

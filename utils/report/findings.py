@@ -1,12 +1,13 @@
 """Says what results show, in sentences whose every number and comparison is computed from them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from utils.compare.paired import ALPHA, Comparison
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.schema import Metric, Result
+from utils.results.ranked import WHY
+from utils.schema import Metric, Result, shown
 from utils.tables import p_text
 from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
 
@@ -36,13 +37,17 @@ class Finding:
         return f"{first}." if end else first, rest
 
 
-def findings_of(results: Sequence[Result], comparison: Comparison | None) -> list[Finding]:
+def findings_of(
+    results: Sequence[Result], comparison: Comparison | None, unranked: Mapping[str, str] | None = None
+) -> list[Finding]:
     """The findings on the best encoder of one task's results, TF-IDF excluded.
 
     results: of one task, comparable, at least one. comparison: of the same results, None if there is only one.
+    unranked: encoders that have no rank, with the reason; the best is not one of them.
     """
-    best = leader(results)
-    others = len([result for result in results if result.encoder.name != FLOOR])
+    unranked = unranked or {}
+    best = leader(results, unranked)
+    others = len([result for result in results if result.encoder.name not in (FLOOR, *unranked)])
     aside = "" if others == len(results) else " (TF-IDF aside)"
     name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
     sentences = {
@@ -50,12 +55,16 @@ def findings_of(results: Sequence[Result], comparison: Comparison | None) -> lis
         CONTRAST.name: _contrast,
         TAXONOMY.name: _taxonomy,
     }[best.task](best, name, comparison)
-    return [*sentences, *_ranking(comparison)]
+    return [*sentences, *_ranking(comparison), *_unranked(results, unranked)]
 
 
-def leader(results: Sequence[Result]) -> Result:
-    """The encoder with the best average by the headline metric; TF-IDF only if there is no other."""
+def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
+    """The encoder with the best average by the headline metric; TF-IDF only if there is no other.
+
+    unranked: encoders that have no rank, of which one leads only if all others have none either.
+    """
     others = [result for result in results if result.encoder.name != FLOOR] or list(results)
+    others = [result for result in others if result.encoder.name not in unranked] or others
     metric = TASKS[others[0].task].headline
     sign = 1 if others[0].metric(metric, "average").better == "lower" else -1
     return min(others, key=lambda result: sign * result.value(metric, "average"))
@@ -113,8 +122,8 @@ def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Fi
     if len(there) > 1:
         apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
         rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
-        shown = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
-        text += f" {rule}: the mean edit stays at {shown}."
+        means = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
+        text += f" {rule}: the mean edit stays at {means}."
     return [Finding("Small safe edits", text)]
 
 
@@ -132,14 +141,15 @@ def _against_floor(best: Result, comparison: Comparison | None) -> str:
         return ""
     average = {cell.encoder: cell.metric.value for cell in comparison.cells if cell.group == "average"}
     difference, floor = average[best.encoder.name] - average[FLOOR], average[FLOOR]
-    pair = next(pair for pair in comparison.average_p if set(pair) == {best.encoder.name, FLOOR})
-    p = comparison.average_p[pair]
+    p = next((p for pair, p in comparison.average_p.items() if set(pair) == {best.encoder.name, FLOOR}), None)
+    if p is None:  # one of them has no rank
+        return ""
     text = p_text(p)
-    shown = f"p {text[0]} {text[1:]}" if text[0] in "<≤" else f"p = {text}"
-    if p.value > ALPHA:
-        return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:z.3f}, {shown})"
+    said = f"p < {text[1:]}" if text[0] == "<" else f"p = {text}"
+    if p >= ALPHA:
+        return f", which can't be told apart from the average of word overlap alone (TF-IDF {floor:z.3f}, {said})"
     more = "more" if difference > 0 else "less"
-    return f", {abs(difference):z.3f} {more} than word overlap alone (TF-IDF {floor:z.3f}, {shown})"
+    return f", {abs(difference):z.3f} {more} than word overlap alone (TF-IDF {floor:z.3f}, {said})"
 
 
 def _extremes(best: Result, metric: str, first: str, last: str) -> str:
@@ -165,13 +175,20 @@ def _shown(m: Metric) -> str:
 
 def _ranking(comparison: Comparison | None) -> list[Finding]:
     """The encoders by rank and average; empty if there are only TF-IDF and one other."""
-    if comparison is None or len(set(comparison.labels) - {FLOOR}) < 2:
+    if comparison is None or len(set(comparison.ranks) - {FLOOR}) < 2:
         return []
     average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}
     sign = 1 if next(iter(average.values())).better == "lower" else -1
     by_rank: dict[int, list[str]] = {}
-    for name in sorted(average, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
+    for name in sorted(comparison.ranks, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
         by_rank.setdefault(comparison.ranks[name], []).append(comparison.labels[name])
     parts = [f"rank {rank} {' = '.join(labels)}" for rank, labels in by_rank.items()]
     text = f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."
     return [Finding(f"Ranking by {comparison.metric.replace('_', ' ')}", text)]
+
+
+def _unranked(results: Sequence[Result], unranked: Mapping[str, str]) -> list[Finding]:
+    """Which encoders have no rank, and why; empty if all have one."""
+    labels = {result.encoder.name: result.encoder.label for result in results}
+    reasons = [f"{shown(labels[name])}, {why}" for name, why in unranked.items()]
+    return [Finding("No rank", f"{'; '.join(reasons)}. {WHY}")] if reasons else []

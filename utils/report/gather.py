@@ -22,13 +22,16 @@ from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
 class Evidence:
     """A task's comparable results, with everything that a section of the report needs.
 
-    dataset: None if the prompts are not available. notes: the reasons, and which results are left out.
+    beside: comparisons by the other metrics that encoders are compared by. unranked: encoders that have no rank, with
+    the reason. dataset: None if the prompts are not available. notes: the reasons, and which results are left out.
     """
 
     about: About
     results: list[Result]
     items: list[list[dict]]
     comparison: Comparison | None
+    beside: list[Comparison]
+    unranked: dict[str, str]
     dataset: Dataset | None
     maps: list[TaxonomyMap]
     notes: list[str]
@@ -97,13 +100,15 @@ def _evidence(
 ) -> Evidence:
     items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
-    comparison = None
+    comparison, beside, unranked = None, [], without_rank(results, about.headline, [out])
     if len(results) > 1:
         chosen = reference or (FLOOR if FLOOR in names else names[0])
         if chosen not in names:
             raise InputError(f"--reference {chosen}: no such result of {about.name} (there are: {', '.join(names)})")
-        scores = [scores_of(result, about.headline) for result in results]
-        comparison = compare(scores, about.headline, chosen, without_rank(results, about.headline, [out]))
+        comparison, *beside = (
+            compare([scores_of(result, metric) for result in results], metric, chosen, ranked)
+            for metric, ranked in ((about.headline, unranked), *((metric, None) for metric in about.beside_headline))
+        )
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:
         notes.append(
@@ -117,7 +122,7 @@ def _evidence(
             maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
-    return Evidence(about, results, items, comparison, dataset, maps, notes)
+    return Evidence(about, results, items, comparison, beside, unranked, dataset, maps, notes)
 
 
 def newest_dataset(out: Path) -> str:

@@ -28,7 +28,7 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
             prompts[key] = evidence.dataset.texts[column][evidence.dataset.ids.index(item)]
         return Cell("", prompt=key)
 
-    best = leader(evidence.results)
+    best = leader(evidence.results, evidence.unranked)
     pairs = sorted(zip(evidence.results, evidence.items, strict=True), key=lambda pair: pair[0] is not best)
     return [(result.encoder.label, view(evidence, result, rows, prompt)) for result, rows in pairs]
 

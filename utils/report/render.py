@@ -9,6 +9,8 @@ from utils.report.markdown import render_markdown
 from utils.report.parts import Section
 from utils.report.provenance import provenance_of
 from utils.report.tables import summary_table
+from utils.results.ranked import WHY
+from utils.tables import INTERVAL
 from utils.tasks import DETECTION, TAXONOMY
 
 PAGE = Path(__file__).with_name("template")
@@ -50,6 +52,8 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         summary=summary_table(sections),
         first_figure=_first_figure(sections),
         sections=sections,
+        interval=INTERVAL,
+        why_no_rank=WHY if any(section.comparison and section.comparison.unranked for section in sections) else "",
         notes=[note for section in sections for note in section.notes],
         has_detection=any(section.about is DETECTION for section in sections),
         provenance=provenance_of(sections),

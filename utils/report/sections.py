@@ -9,8 +9,9 @@ from utils.report.findings import findings_of
 from utils.report.gather import Evidence, gather, nothing
 from utils.report.items import item_views, map_data_of
 from utils.report.parts import Section, drawn
-from utils.report.tables import has_intervals, headline_table, more_tables
-from utils.tasks import OF_ITEMS
+from utils.report.tables import group_tables, has_intervals, more_tables
+from utils.tables import INTERVAL
+from utils.tasks import FIRST, OF_ITEMS
 
 
 def sections_of(
@@ -40,24 +41,24 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     note = ""
     if comparison is not None:
         note = (
-            f"difference: minus {comparison.labels[comparison.reference]}, on the same items. p: paired sign-flip "
-            "permutation test, corrected by Holm's method: of the average over all pairs of encoders, else over the "
-            "other rows of the table."
+            f"{INTERVAL}. difference: minus {comparison.labels[comparison.reference]}, on the same items. p: paired "
+            "t-test within type or category, of the same distribution as the difference's interval, corrected by "
+            "Holm's method: of the average over all pairs of encoders, else over the other rows of the table."
         )
     interval = " with its 95 % interval" if has_intervals(about, evidence.results) else ""
 
     def caption(stem: str) -> str:
         text = about.captions[stem.removeprefix(f"{about.name}_")]
-        text = text.format(metric=about.metric, rows=about.rows, interval=interval)
+        text = text.format(metric=about.metric, rows=about.rows, interval=interval, first=FIRST[better])
         return f"{text[0].upper()}{text[1:]}"
 
     prompts: dict[str, str] = {}
     return Section(
         about=about,
         lead=f"{first.dataset_items} items; {about.metric}, {better} is better.",
-        tables=[headline_table(evidence), *more_tables(evidence)],
+        tables=[*group_tables(evidence), *more_tables(evidence)],
         figures=drawn(lambda: figures_of(evidence.results, evidence.items, labels=labels), caption),
-        findings=findings_of(evidence.results, comparison),
+        findings=findings_of(evidence.results, comparison, evidence.unranked),
         notes=evidence.notes,
         results=evidence.results,
         note=note,

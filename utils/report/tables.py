@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from utils.compare.paired import Comparison
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report.gather import Evidence
 from utils.report.parts import Cell, Section, Table
@@ -30,13 +31,16 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
             row.append(metric_cell(None if result is None else result.metric(section.about.headline, "average")))
             rank = None if section.comparison is None or result is None else section.comparison.ranks.get(name)
             row.append(Cell("-" if rank is None else str(rank), rank))
+            for metric in section.about.beside_headline:
+                row.append(metric_cell(None if result is None else result.metric(metric, "average")))
         rows.append(row)
     headers = [("encoder", False)]
     for section in sections:
         better = "↓" if section.results[0].metric(section.about.headline, "average").better == "lower" else "↑"
         headers += [(f"{section.about.metric} {better}", True), ("rank", True)]
+        headers += [(f"{metric.replace('_', ' ')} ↑", True) for metric in section.about.beside_headline]
     every = all(has_intervals(section.about, section.results) for section in sections)
-    interval = ", with half the width of their 95 % intervals" if every else ""
+    interval = ", with their 95 % intervals" if every else ""
     return Table(f"Averages over types or categories{interval}", headers, rows)
 
 
@@ -45,22 +49,29 @@ def metric_cell(metric: Metric | None) -> Cell:
     return Cell(with_interval(metric), None if metric is None else metric.value)
 
 
-def headline_table(evidence: Evidence) -> Table:
-    """The headline metric by type or category: each encoder's score, its difference to the reference, and p.
+def group_tables(evidence: Evidence) -> list[Table]:
+    """The headline metric by type or category, then the other metrics that encoders are compared by."""
+    about = evidence.about
+    if evidence.comparison is None:
+        return [_group_table(evidence, metric, None) for metric in (about.headline, *about.beside_headline)]
+    return [_group_table(evidence, one.metric, one) for one in (evidence.comparison, *evidence.beside)]
+
+
+def _group_table(evidence: Evidence, metric: str, comparison: Comparison | None) -> Table:
+    """A metric by type or category: each encoder's score, its difference to the reference with its interval, and p.
 
     For one of the paper's encoders in the paper's setting, the paper's figure and the difference are added.
     """
-    metric = evidence.about.headline
     first = evidence.results[0]
     bins = OVERLAP_BINS if evidence.about is CONTRAST else ()
     rows = [m for m in first.metrics if m.metric == metric and m.group not in bins]
-    cells = {} if evidence.comparison is None else {(c.encoder, c.group): c for c in evidence.comparison.cells}
+    cells = {} if comparison is None else {(c.encoder, c.group): c for c in comparison.cells}
     groups = [m.group for m in rows]
     papers = {result.encoder.name: papers_figures(result, metric, groups) for result in evidence.results}
     headers = [(evidence.about.rows, False), ("n", True)]
     for result in evidence.results:
         headers.append((result.encoder.label, True))
-        if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
+        if comparison is not None and result.encoder.name != comparison.reference:
             headers += [("difference", True), ("p", True)]
         if papers[result.encoder.name] is not None:
             headers += [("paper", True), ("minus paper", True)]
@@ -71,7 +82,7 @@ def headline_table(evidence: Evidence) -> Table:
         row = [Cell(m.group.replace("_", " "), m.group), Cell(str(m.n), m.n)]
         for result in evidence.results:
             row.append(metric_cell(result.metric(metric, m.group)))
-            if evidence.comparison is not None and result.encoder.name != evidence.comparison.reference:
+            if comparison is not None and result.encoder.name != comparison.reference:
                 cell = cells[result.encoder.name, m.group]
                 row += [Cell(with_reach(cell.difference), cell.difference.value), Cell(p_text(cell.p), cell.p)]
             if papers[result.encoder.name] is not None:
@@ -89,7 +100,7 @@ def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
 
 def more_tables(evidence: Evidence) -> list[Table]:
     """The metrics beside the headline, and for Safety-Contrast the headline by word overlap."""
-    wanted = list(evidence.about.shown_beside)
+    wanted = [row for row in evidence.about.shown_beside if row[0] not in evidence.about.beside_headline]
     if evidence.about is TAXONOMY:
         names = dict.fromkeys(m.metric for m in evidence.results[0].metrics if m.k is not None)
         headline = f"categorical_purity@{evidence.results[0].settings['top_k']}"

@@ -1,7 +1,7 @@
 """The results that come with the program, shown beside a user's own on the same data."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from utils import config
 from utils.results.likeness import of_one_kind, refuse_unlike
@@ -32,8 +32,11 @@ def references(done: Sequence[Result]) -> list[Result]:
     return found
 
 
-def reference_table(done: Sequence[Result]) -> str:
-    """The headline metric of `done` and of the reference results, best first; '' if there are none of the latter."""
+def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]], Collection[str]]) -> str:
+    """The headline metric of `done` and of the reference results, best first; '' if there are none of the latter.
+
+    unranked: the names of those that have no rank by it, which come last.
+    """
     others = references(done)
     if not others:
         return ""
@@ -41,7 +44,8 @@ def reference_table(done: Sequence[Result]) -> str:
     brought, note = of_one_kind([*done, *others])
     results = [result for result in brought if result.metric(metric, "average")]
     better = results[0].metric(metric, "average").better
-    results.sort(key=lambda result: result.value(metric, "average"), reverse=better == "higher")
+    sign, last = 1 if better == "lower" else -1, unranked(results)
+    results.sort(key=lambda result: (result.encoder.name in last, sign * result.value(metric, "average")))
     columns = [
         [("average", [with_interval(result.metric(metric, "average")) for result in results])],
         [("from", [FOLDER if result.encoder.name in names else "this run" for result in results])],
