@@ -52,6 +52,10 @@ def test_known_oddities_of_the_paper_data_are_kept_and_told(paper_data):
     assert question["433"] == question["434"]
     contrast, _ = load(CONTRAST_FORMAT, "paper")
     assert contrast.texts["original_prompt"] == taxonomy.texts["question"]
+    assert contrast.notes == (
+        "6 of 939 rows had white space around a text; it was stripped",
+        "1 of 939 rows repeat an earlier 'original_prompt'; they are kept",
+    ), "the 69 edits that two originals share are no originals"
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
@@ -146,6 +150,61 @@ def test_white_space_around_is_stripped_and_within_is_kept(tmp_path):
     dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
     assert dataset.texts["question"] == ("fi  rst", "second", "third", "fourth")
     assert dataset.notes == ("2 of 4 rows had white space around a text; it was stripped",)
+
+
+PAIRS = "id,type,safe_prompt,unsafe_prompt\n"
+EQUAL = "rows have an 'unsafe_prompt' that equals the 'safe_prompt' of"
+SWAPPED = "one of each two may have its columns swapped; they are kept"
+
+
+@pytest.mark.parametrize(
+    ("rows", "notes"),
+    [
+        # Columns are read by name, in any order. Case and spacing within a text make it a different one.
+        ("1,a,s,u\n2,a,U,u  x\n3,b,u x,v\n4,b,t,w\n", ()),
+        # Row 2 is identical once it is stripped; row 3 has its text as safe prompt of a different one.
+        (
+            "1,a,s,u\n2,a,v,v \n3,b,v,w\n4,b,t,x\n",
+            (
+                "1 of 4 rows had white space around a text; it was stripped",
+                f"1 of 4 {EQUAL} the same row (id 2); they are kept",
+                f"1 of 4 {EQUAL} another row (ids 2 and 3); {SWAPPED}",
+            ),
+        ),
+        # Four identical pairs, of which three are named. The two of u swap nothing.
+        (
+            "1,a,u,u\n2,a,u,u\n3,b,v,v\n4,b,w,w\n5,b,s,x\n",
+            (
+                "1 of 5 rows repeat an earlier 'unsafe_prompt'; they are kept",
+                f"4 of 5 {EQUAL} the same row (ids 1, 2, 3, ...); they are kept",
+            ),
+        ),
+        # Rows 1 and 4, 2 and 3, 5 and 6 have each other's texts, and 7's unsafe prompt is safe in 8 and 9: 6 + 1 rows.
+        (
+            "1,a,s,u\n2,a,t,v\n3,a,v,t\n4,a,u,s\n5,b,w,x\n6,b,x,w\n7,b,q,y\n8,b,y,z\n9,b,y,r\n",
+            (f"7 of 9 {EQUAL} another row (ids 1 and 4, 2 and 3, 5 and 6, ...); {SWAPPED}",),
+        ),
+    ],
+)
+def test_texts_that_are_unsafe_and_safe_are_counted(tmp_path, rows, notes):
+    dataset, _ = load(CHALLENGING_FORMAT, taxonomy_file(tmp_path, PAIRS + rows))
+    assert dataset.notes == notes and len(dataset) == rows.count("\n"), "every row is kept"
+
+
+def test_an_edit_that_is_its_original_or_that_of_another_row_is_counted(tmp_path):
+    # Row 1 has its original twice; it counts once. Row 2's original is an edit of rows 3 and 4, of which the first is
+    # named. Edits that two rows share, as 1 and 4 do, are no fault.
+    rows = ["u u a b c d", "v e f g h i", "w v j k l m", "x v a n o p"]
+    keys = ("original_prompt", *(f"prompt_#{j}" for j in range(1, 6)))
+    lines = [
+        json.dumps({"id": i, "category": "aabb"[i], **dict(zip(keys, row.split(), strict=True))})
+        for i, row in enumerate(rows)
+    ]
+    dataset, _ = load(CONTRAST_FORMAT, taxonomy_file(tmp_path, "\n".join(lines), "mine.jsonl"))
+    assert dataset.notes == (
+        "1 of 4 rows have an 'original_prompt' that equals an edit of the same row (id 0); they are kept",
+        f"1 of 4 rows have an 'original_prompt' that equals an edit of another row (ids 1 and 2); {SWAPPED}",
+    )
 
 
 def test_texts_that_look_like_missing_values_or_numbers_stay_texts(tmp_path):

@@ -95,6 +95,7 @@ CATEGORIES = {
 class Format:
     """The columns that a task reads from a file, and the names that its groups may have.
 
+    text_columns: that of the unsafe prompts, then those of their safe counterparts, if the task has them.
     known_groups: name in the file to the name shown, in the order shown.
     summaries: the names of means over several groups in the results, which no group may have.
     """

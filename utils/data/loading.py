@@ -15,6 +15,8 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
 
     limit: the most rows, taken in turn from each group in the file's order.
     Surrounding white space is stripped and the number of changed rows noted; otherwise texts stay as they are.
+    Rows that repeat an unsafe prompt, or have one that equals a safe prompt of the same row or of another one, are
+    counted in notes too. Texts are compared exactly, after the stripping.
     Raises InputError, naming file and row, if a column is missing, a cell has no text, a group is unknown or has just
     one row, an id occurs twice, or the file is empty or can't be read.
     """
@@ -45,6 +47,7 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
     repeated = repeated_at(columns[fmt.text_columns[0]])
     if repeated:
         notes.append(f"{len(repeated)} of {n} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")
+    notes += _unsafe_and_safe(fmt, columns)
     if limit is not None and limit < n:
         chosen = in_turn(groups, limit)
         columns = {column: [texts[i] for i in chosen] for column, texts in columns.items()}
@@ -68,6 +71,37 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         ),
         found,
     )
+
+
+def _unsafe_and_safe(fmt: Format, columns: dict[str, list[str]]) -> list[str]:
+    """Notes on unsafe prompts that equal a safe counterpart, of the same row or of another one."""
+    unsafe_column, *safe_columns = fmt.text_columns
+    unsafe, ids = columns[unsafe_column], [shown(identifier) for identifier in columns["id"]]
+    identical = []
+    row_of: dict[str, int] = {}  # the first row that has the text as counterpart of a different one
+    for i, counterparts in enumerate(zip(*(columns[column] for column in safe_columns), strict=True)):
+        if unsafe[i] in counterparts:
+            identical.append(ids[i])
+        for text in counterparts:
+            if text != unsafe[i]:
+                row_of.setdefault(text, i)
+    elsewhere = [(i, row_of[text]) for i, text in enumerate(unsafe) if text in row_of]
+    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in elsewhere)  # two rows that name each other once
+    safe = f"the '{safe_columns[0]}'" if len(safe_columns) == 1 else "an edit"
+    equal = f"of {len(ids)} rows have an '{unsafe_column}' that equals {safe} of"
+    notes = []
+    if identical:
+        named = f"id{'s' * (len(identical) > 1)} {_first_three(identical)}"
+        notes.append(f"{len(identical)} {equal} the same row ({named}); they are kept")
+    if pairs:
+        both = [f"{ids[i]} and {ids[j]}" for i, j in pairs]
+        swapped = "one of each two may have its columns swapped; they are kept"
+        notes.append(f"{len(elsewhere)} {equal} another row (ids {_first_three(both)}); {swapped}")
+    return notes
+
+
+def _first_three(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
 
 
 def repeated_at(values: Sequence[str]) -> list[int]:
