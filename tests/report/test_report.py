@@ -264,11 +264,12 @@ def test_a_task_none_of_whose_results_can_be_read_is_named(sample_results, sampl
     assert "no results to report (Left out: " in line and line.count("\n") == 1
 
 
-def test_types_of_any_name(tmp_path, capsys):
-    """A type that is named as an overlap bin or a formula is a type."""
+def test_types_of_any_name_and_the_notes_on_the_data(tmp_path, capsys):
+    """A type that is named as an overlap bin or a formula is a type; notes on the data are in its section."""
     path = tmp_path / "own.csv"
     names = ("overlap < 0.2", "overlapping $x$ and $\\bad$ claims")
     rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
+    rows[3] += " "
     path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
     common = ["--quiet", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
     assert evaluation_run.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report_main.main(common) == 0
@@ -278,6 +279,9 @@ def test_types_of_any_name(tmp_path, capsys):
     captions = [caption.text_content() for caption in tree.iter("caption")]
     assert not any("interval" in caption for caption in captions + tree.xpath("//figcaption/text()"))
     assert not any("word overlap" in caption for caption in captions)
+    note = "Data: 1 of 8 rows had white space around a text; it was stripped."
+    assert tree.xpath("//section[@id='safety_challenging']/p[@class='note']/text()") == [note]
+    assert note in (tmp_path / "o" / "own" / "report.md").read_text()
 
 
 def test_help_lists_what_is_taken_and_no_more(capsys):

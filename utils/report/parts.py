@@ -47,7 +47,7 @@ class Section:
     """The report's section on a task.
 
     lead: a sentence on the numbers. points: findings that come before the tables. tables: the first is above the
-    figures. note: how to read the first table.
+    figures. note: how to read the first table, and what a reader should know about the data.
     figures: as returned by `drawn`. notes: what is left out, and why. results: those that the section shows.
     comparison: of these results, None if they are not compared item by item.
     views: for each encoder, the items that it gets most wrong. prompts: the texts that the cells refer to.

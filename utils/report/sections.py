@@ -45,6 +45,8 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
             "t-test within type or category, of the same distribution as the difference's interval, corrected by "
             "Holm's method: of the average over all pairs of encoders, else over the other rows of the table."
         )
+    if evidence.dataset is not None and evidence.dataset.notes:
+        note = f"{note} Data: {'. '.join(evidence.dataset.notes)}.".lstrip()
     interval = " with its 95 % interval" if has_intervals(about, evidence.results) else ""
 
     def caption(stem: str) -> str:
