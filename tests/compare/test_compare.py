@@ -3,10 +3,11 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
-from doubles import GROUPS, tie, written
+from doubles import GROUPS, known, tie, written
 from latex_tables import tables_in
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -15,9 +16,8 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import tables
 from utils.compare import __main__ as compare_main
-from utils.compare import paired
 from utils.evaluation import run as evaluation_run
-from utils.schema import DataFile, EncoderInfo, Metric, PValue
+from utils.schema import DataFile, EncoderInfo, Metric
 from utils.tables import p_text
 from utils.transfer import differences
 
@@ -43,9 +43,9 @@ def three(tmp_path):
 
 def test_differences_p_values_and_ranks(three, capsys):
     out, scores = three
-    rows = table(capsys, "one", "two", "three", "--out", out)
+    known(out, "one", "two", "three")
+    rows = table(capsys, "one", "two", "three", "--out", out, "--task", "safety_challenging")
     group = np.array(GROUPS)
-    exact = {}
     for row in rows:
         values = scores[row["encoder"]]
         mean = {
@@ -60,30 +60,50 @@ def test_differences_p_values_and_ranks(three, capsys):
             assert row["difference"] == row["p_holm"] == ""
         else:
             assert float(row["difference"]) == pytest.approx(mean(values) - mean(scores["one"]))
-    # Groups a and b have so few items that all signs are tried: scipy does so too.
-    for name, part in (("two", "a"), ("two", "b"), ("three", "a"), ("three", "b")):
-        differences = (scores[name] - scores["one"])[group == part]
-        row = next(r for r in rows if (r["encoder"], r["group"]) == (name, part))
-        assert float(row["effect_size"]) == pytest.approx(differences.mean() / differences.std(ddof=1))
-        exact[name, part] = stats.permutation_test(
-            (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
-        ).pvalue
-    assert (exact["three", "a"], exact["three", "b"]) == (2 / 2**12, 2 / 2**10)
-    corrected = {(r["encoder"], r["group"]): float(r["p_holm"]) for r in rows if r["p_holm"]}
-    assert len(corrected) == 8, "two encoders in four rows"
-    # The averages are corrected over the three pairs of encoders, as the ranks are. Of the six others, `three` has the
-    # three smallest. That over all items is drawn, 1 in 20,001 at the least; then come 2/2^12 and 2/2^10, which count
-    # as one of five and one of four.
-    assert corrected["three", "overall"] == pytest.approx(6 / 20_001)
-    assert corrected["three", "a"] == pytest.approx(5 * 2 / 2**12)
-    assert corrected["three", "b"] == pytest.approx(4 * 2 / 2**10)
-    assert corrected["three", "average"] == pytest.approx(3 / 20_001) and corrected["two", "average"] > 0.05
-    assert min(corrected["two", part] for part in "ab") >= min(exact["two", part] for part in "ab")
+    # A group's difference is scipy's paired t-test; the average's is Welch and Satterthwaite's, of two groups' means.
+    expected = {}
+    for name in ("two", "three"):
+        gaps = {part: (scores[name] - scores["one"])[group == part] for part in "ab"}
+        for part, gap in gaps.items():
+            row = next(r for r in rows if (r["encoder"], r["group"]) == (name, part))
+            test = stats.ttest_rel(scores[name][group == part], scores["one"][group == part])
+            expected[name, part] = test.pvalue, *test.confidence_interval()
+            assert float(row["effect_size"]) == pytest.approx(gap.mean() / gap.std(ddof=1))
+        for part, weights in (("average", (1 / 2, 1 / 2)), ("overall", (12 / 22, 10 / 22))):
+            its = [(w**2 * gap.var(ddof=1) / len(gap), len(gap)) for w, gap in zip(weights, gaps.values(), strict=True)]
+            variance = sum(v for v, _ in its)
+            freedom = variance**2 / sum(v**2 / (n - 1) for v, n in its)
+            mean = sum(w * gap.mean() for w, gap in zip(weights, gaps.values(), strict=True))
+            p = 2 * stats.t.sf(abs(mean) / variance**0.5, freedom)
+            reach = stats.t.ppf(0.975, freedom) * variance**0.5
+            expected[name, part] = p, mean - reach, mean + reach
+    shown = {(r["encoder"], r["group"]): r for r in rows if r["p"]}
+    assert shown.keys() == expected.keys()
+    for key, numbers in expected.items():
+        found = [float(shown[key][column]) for column in ("p", "difference_low", "difference_high")]
+        assert found == pytest.approx(numbers, rel=1e-5, abs=1e-12)
+        assert (found[0] < 0.05) == (found[1] > 0 or found[2] < 0), "p and interval are of one distribution"
+    # Holm: the averages over the three pairs of encoders, as the ranks; the six others together.
+    others = [key for key in expected if key[1] != "average"]
+    order = sorted(others, key=lambda key: expected[key][0])
+    least = 0.0
+    for i, key in enumerate(order):
+        least = max(least, min(1, expected[key][0] * (6 - i)))
+        assert float(shown[key]["p_holm"]) == pytest.approx(least, rel=1e-4)
+    between = scores["three"] - scores["two"]
+    parts = [between[group == part] for part in "ab"]
+    variance = sum(gap.var(ddof=1) / len(gap) / 4 for gap in parts)
+    assert abs(np.mean([gap.mean() for gap in parts])) > 10 * variance**0.5, "three differs from two as from one"
+    assert float(shown["two", "average"]["p_holm"]) == pytest.approx(expected["two", "average"][0], rel=1e-4)
+    assert expected["three", "average"][0] < float(shown["three", "average"]["p_holm"]) < 1e-6
     ranks = {r["encoder"]: r["rank"] for r in rows if r["group"] == "average"}
     assert ranks == {"one": "1", "two": "1", "three": "3"}
-    # Whichever is the reference, a pair's average has the p-value of that pair: of those with `three` the least.
-    again = {(r["encoder"], r["group"]): r["p_holm"] for r in table(capsys, "--reference", "three", "--out", out)}
-    assert [float(again[name, "average"]) for name in ("one", "two")] == pytest.approx([3 / 20_001] * 2)
+    # Whichever is the reference, a pair's average has the p-value of that pair.
+    again = {(r["encoder"], r["group"]): r for r in table(capsys, "--reference", "three", "--out", out, "--task",
+                                                               "safety_challenging")}  # fmt: skip
+    for column in ("p", "p_holm"):
+        assert float(again["one", "average"][column]) == pytest.approx(float(shown["three", "average"][column]))
+    assert float(again["one", "average"]["difference_high"]) == -float(shown["three", "average"]["difference_low"])
 
 
 def test_the_floor_is_compared_whatever_the_others_average_similarity(tmp_path, capsys):
@@ -294,7 +314,8 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
         written(detectors, name, np.linspace(0, 1, 22), encoder=encoder)
     assert compare_main.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80 and all(label in said for label in labels.values())
+    assert max(map(len, said.splitlines())) <= 80
+    assert all(label in " ".join(said.split()) for label in labels.values())
     # A row's name of 38 and columns of 30, 6 and 6, with two blanks between each, are 86.
     groups = ["openai_moderation -> openai_moderation"]
     block = [(labels["none"], ["0.911 ±0.011"]), ("diff", ["-0.009"]), ("p", ["<0.001"])]
@@ -323,19 +344,27 @@ def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
 
 def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_a_star(three, capsys):
     out, scores = three
-    assert compare_main.main(["one", "two", "three", "--out", str(out), "--format", "latex"]) == 0
-    [(caption, _, ranking), (explained, _, [head, *rows])] = tables_in(capsys.readouterr().out)
-    assert "lower is better" in caption and "in bold" in explained and "differs from ONE at 0.05" in explained
-    assert [cell for cell, _ in head] == ["type", "ONE", "TWO", "THREE"] and len(ranking) == 1 + 3
+    known(out, "one", "two", "three")
+    arguments = ["one", "two", "three", "--task", "safety_challenging", "--out", str(out), "--format", "latex"]
+    assert compare_main.main(arguments) == 0
+    [(caption, _, ranking), (explained, _, first), (_, _, second)] = tables_in(capsys.readouterr().out)
+    assert (
+        "lower is better" in caption and "in bold" in explained and "minus ONE; *: differs from it at 0.05" in explained
+    )
+    heads = [cell for cell, _ in (*first[0], *second[0][1:])]
+    assert heads == ["type", "ONE", "TWO", "diff", "THREE", "diff"] and len(ranking) == 1 + 3
     group = np.array(GROUPS)
-    for [(name, _), *cells], its in zip(rows, ("a", "b", "average", "overall"), strict=True):
+    for [(name, _), one, two, gap], [_, three_, other], its in zip(
+        first[1:], second[1:], ("a", "b", "average", "overall"), strict=True
+    ):
         weights = {"average": (group == "a") / 24 + (group == "b") / 20, "overall": np.full(22, 1 / 22)}.get(its)
         weights = (group == its) / (group == its).sum() if weights is None else weights
         means = [f"{scores[one] @ weights:.3f}" for one in ("one", "two", "three")]
+        cells = (one, two, three_)
         assert name == its and [text.split()[0] for text, _ in cells] == means
         assert [bold for _, bold in cells] == [mean == min(means) for mean in means]
         # The third is 0.3 above the first everywhere, the second as near as noise of 0.01 leaves it.
-        assert [text.endswith("*") for text, _ in cells] == [False, False, True]
+        assert [text.endswith("*") for text, _ in (gap, other)] == [False, True]
 
 
 def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys):
@@ -345,11 +374,11 @@ def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys
         written(tmp_path, f"e{i}", values, encoder=encoder)
     assert compare_main.main(["--out", str(tmp_path), "--format", "latex"]) == 0
     _, *parts = tables_in(capsys.readouterr().out)
-    # Each of the seven takes 15 characters, "0.450 ±0.108" and two blanks, or 13 more; the groups take 9: 5 and 2.
-    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2)]
+    # Groups take 9, the reference 15 ("0.450 ±0.108" and two blanks, or 13 more); the others 15 and 14 each.
+    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2, 3)]
     heads = [cell for _, _, [head, *_] in parts for cell, _ in head[1:]]
-    assert [len(head) for _, _, [head, *_] in parts] == [1 + 5, 1 + 2]
-    assert heads == [f"50% of R&D_{i}" for i in range(7)]
+    assert [len(head) for _, _, [head, *_] in parts] == [1 + 1 + 2 * 2, 1 + 2 * 2, 1 + 2 * 2]
+    assert [head for head in heads if head != "diff"] == [f"50% of R&D_{i}" for i in range(7)]
 
 
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
@@ -384,9 +413,7 @@ def test_detectors_that_cannot_be_compared(detectors, capsys):
 
 
 def test_p_values_are_never_printed_as_nought():
-    p_values = (PValue(0.00004), PValue(0.0123), PValue(1.0), PValue(0.00004, True), PValue(0.0123, True))
-    assert [*map(p_text, p_values)] == ["<0.001", "0.012", "1.000", "<0.001", "≤0.012"]
-    assert p_text(None) == "-"
+    assert [*map(p_text, (0.00004, 0.0123, 1.0, None))] == ["<0.001", "0.012", "1.000", "-"]
 
 
 def test_the_average_and_overall_of_types_of_one_size_are_one_test(tmp_path, capsys):
@@ -397,40 +424,62 @@ def test_the_average_and_overall_of_types_of_one_size_are_one_test(tmp_path, cap
     written(tmp_path, "two", values + generator.normal(0.06, 0.2, 30), groups=groups)
     rows = {r["group"]: r for r in table(capsys, "one", "two", "--out", tmp_path) if r["encoder"] == "two"}
     assert rows["overall"]["p_holm"] == rows["average"]["p_holm"] and float(rows["average"]["p_holm"]) < 1
-    # Only a, b and c are left to correct over: the least of their exact p-values counts three times.
-    items = {name: np.array(list(csv.DictReader(path.open())), dtype=object) for name, path in (
-        (name, tmp_path / "made-up" / "safety_challenging" / f"{name}.items.csv") for name in ("one", "two")
-    )}  # fmt: skip
-    scores = {name: np.array([float(row["normalized_similarity"]) for row in its]) for name, its in items.items()}
-    gaps = (scores["two"] - scores["one"]).reshape(3, 10)
-    exact = [
-        stats.permutation_test((gap,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True).pvalue
-        for gap in gaps
-    ]
-    assert min(float(rows[group]["p_holm"]) for group in "abc") == pytest.approx(min(1, 3 * min(exact)))
+    # Only a, b and c are left to correct over: the least of their p-values counts three times.
+    least = min(float(rows[group]["p"]) for group in "abc")
+    assert min(float(rows[group]["p_holm"]) for group in "abc") == pytest.approx(min(1, 3 * least))
     assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
     assert "'overall' is the same mean as 'average', and one test with it" in capsys.readouterr().out
 
 
-def test_the_least_p_that_few_items_can_give_has_a_sign(tmp_path, capsys):
-    # Five items in each group: 2 of the 2^5 choices of signs at the least, twice that after Holm's correction.
-    groups = ["a"] * 5 + ["b"] * 5
-    written(tmp_path, "one", np.linspace(0, 0.5, 10), groups=groups)
-    written(tmp_path, "two", np.linspace(0.2, 0.8, 10), groups=groups)
-    rows = {r["group"]: r for r in table(capsys, "one", "two", "--out", tmp_path) if r["encoder"] == "two"}
-    assert float(rows["a"]["p_holm"]) == 2 * 2 / 32
-    assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert said.count("≤0.125") == 2 and "≤: the test can give no smaller p" in said
-    written(tmp_path, "two", [*np.linspace(0.2, 0.5, 9), 0], groups=groups)  # one difference of another sign
-    assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.count("≤0.") == 1, "of a only"
+def test_an_encoder_that_is_there_twice_counts_once(three, tmp_path_factory, capsys):
+    """Copies took ranks, and Holm's method counted them."""
+    out, _ = three
+    copies = tmp_path_factory.mktemp("copies")
+    shutil.copytree(out, copies, dirs_exist_ok=True)
+    rows = table(capsys, "--out", out)
+    assert table(capsys, "--out", out, "--with", copies) == rows
+    # Of the same encoder with different scores both are shown.
+    generator = np.random.default_rng(9)
+    written(copies, "two", generator.random(22))
+    names = {r["encoder"] for r in table(capsys, "--out", out, "--with", copies)}
+    assert len(names) == 4
 
 
-def test_signs_are_drawn_as_often_as_the_correction_needs(three, capsys, monkeypatch):
-    # Of 2 encoders in 3 groups and 3 pairs: 6 tests, and 60 flips for ten each; that of all items is the least.
-    monkeypatch.setattr(paired, "LEAST_FLIPS", 5)
-    monkeypatch.setattr(paired, "FLIPS_PER_TEST", 10)
-    rows = table(capsys, "one", "two", "three", "--out", three[0])
-    found = {(r["encoder"], r["group"]): float(r["p_holm"]) for r in rows if r["p_holm"]}
-    assert found["three", "average"] == pytest.approx(3 / 61)
+def test_identical_results_do_not_differ(three, capsys):
+    out, scores = three
+    written(out, "same", scores["one"])
+    rows = [r for r in table(capsys, "one", "same", "--out", out) if r["encoder"] == "same"]
+    for row in rows:
+        numbers = [float(row[name]) for name in ("difference", "difference_low", "difference_high", "p", "p_holm")]
+        assert numbers == [0, 0, 0, 1, 1]
+
+
+def test_an_encoder_that_knows_less_than_words_has_no_rank_by_a_similarity(tmp_path, capsys):
+    """One that knows nothing has the best similarity there is."""
+    values = np.random.default_rng(3).random(22)
+    known(tmp_path, "good")
+    known(tmp_path, "broken", purity=0.3)
+    for name, level in (("good", 0.4), ("broken", 0.0), ("tfidf", 0.3), ("unknown", 0.1)):
+        backend = "scikit-learn" if name == "tfidf" else "torch"
+        encoder = EncoderInfo(name, name.title(), "", "1", 3, "float32", None, "", backend, name)
+        written(tmp_path, name, (values + level) / 2, encoder=encoder)
+    rows = table(capsys, "--task", "safety_challenging", "--out", tmp_path)
+    averages = {r["encoder"]: r for r in rows if r["group"] == "average"}
+    assert {name: row["rank"] for name, row in averages.items()} == {
+        "good": "2",
+        "tfidf": "1",
+        "broken": "",
+        "unknown": "",
+    }
+    assert averages["broken"]["no_rank"] == "whose Categorical Purity, 0.300, is below TF-IDF's 0.500"
+    assert averages["unknown"]["no_rank"].endswith("is not known: run scripts/safety_taxonomy.sh with it")
+    # Two have ranks, so one pair is corrected for.
+    good = next(r for r in table(capsys, "--task", "safety_challenging", "--reference", "tfidf", "--out", tmp_path)
+                if (r["encoder"], r["group"]) == ("good", "average"))  # fmt: skip
+    assert good["p_holm"] == good["p"]
+    for form in ("text", "markdown", "latex"):
+        assert compare_main.main(["--task", "safety_challenging", "--out", str(tmp_path), "--format", form]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "Broken, whose Categorical Purity, 0.300, is below" in said and "gets no rank by a similarity" in said
+    rows = table(capsys, "--task", "safety_taxonomy", "--out", tmp_path)
+    assert all(r["rank"] for r in rows if r["group"] == "average"), "purity ranks all"
