@@ -10,6 +10,7 @@ keyword arguments of a task are flags of its evaluation: `data` (paper unless gi
 `threshold`, `detectors`. `baseline` is `own` or a number, because BeaverTails would have to come from the hub.
 
 A result's main score is the task's headline; `low` and `high` are of its 95 % interval, and `better` is the direction.
+SafetyContrast has `guarded_purity` beside it, which an encoder that knows nothing can't win.
 `metrics` lists all numbers with their intervals, as a result file does. MTEB keeps results by task, whose name has the
 arguments, but not a file's content: after changing a file of your own, pass overwrite_strategy="always".
 """
@@ -120,6 +121,7 @@ class SafetyTask(AbsTask):
             "low": main.low,
             "high": main.high,
             "better": main.better,
+            **{name: result.value(name, "average") for name in self.task.about.beside_headline},
             "metrics": [{key: cell for key, cell in vars(m).items() if cell is not None} for m in result.metrics],
         }
 
