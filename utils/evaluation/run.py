@@ -133,6 +133,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     for task in tasks:
         dataset = datasets[task.name]
         parts.append(f"{_heading(task, dataset, done[task.name])}\n{task.table(done[task.name])}")
+        parts[-1] += _without_interval(done[task.name][0])
         signatures = "\n".join(signature(result) for result in done[task.name])
         parts[-1] += f"\n\nwhat the numbers depend on:\n{signatures}"
         beside = reference_table(
@@ -272,6 +273,16 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _without_interval(result: Result) -> str:
+    """Which means have no interval although intervals were asked for, and why; '' if there are none."""
+    if not result.settings["bootstrap"]:
+        return ""
+    alone = [m for m in result.metrics if m.low is None and m.n == 1]
+    names = dict.fromkeys(f"{m.metric.replace('_', ' ')} of {shown(m.group)}" for m in alone)
+    lines = [f"no interval: {name}, which is of one item, nor a mean over it" for name in names]
+    return "\n\n" + "\n".join(lines) if lines else ""
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:

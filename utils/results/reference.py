@@ -1,7 +1,7 @@
 """The results that come with the program, shown beside a user's own on the same data."""
 
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from utils import config
 from utils.results.likeness import of_one_kind, refuse_unlike
@@ -32,10 +32,10 @@ def references(done: Sequence[Result]) -> list[Result]:
     return found
 
 
-def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]], Collection[str]]) -> str:
+def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]], dict[str, str]]) -> str:
     """The headline metric of `done` and of the reference results, best first; '' if there are none of the latter.
 
-    unranked: the names of those that have no rank by it, which come last.
+    unranked: of results, those that have no rank by it, which come last, with the reason.
     """
     others = references(done)
     if not others:
@@ -52,5 +52,8 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     ]
     title = f"{OF_ITEMS[done[0].task].metric} beside reference results, {better} is better"
     table = blocks([("encoder", [result.encoder.label for result in results])], columns)
-    lines = [title, "", table, "", *(textwrap.wrap(note, WIDTH)), *(signature(result) for result in others)]
+    labels = {result.encoder.name: result.encoder.label for result in results}
+    notes = [note, *(f"{labels[name]} is last: an encoder {why}" for name, why in last.items())]
+    lines = [title, "", table, "", *(line for text in notes for line in textwrap.wrap(text, WIDTH))]
+    lines += [signature(result) for result in others]
     return "\n".join(lines)
