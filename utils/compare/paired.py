@@ -262,11 +262,6 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
                 f"{results[0].encoder.name} on {results[0].task}: all results are copies of this one; evaluate a "
                 "different encoder"
             )
-        if len(results) < 2:
-            raise InputError(
-                f"{results[0].encoder.name} on {results[0].task}: all results are copies of this one; evaluate another "
-                "encoder"
-            )
     first = results[0]
     names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
     chosen = first.encoder.name
