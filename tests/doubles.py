@@ -9,7 +9,7 @@ import numpy as np
 from utils.metrics import summary
 from utils.metrics.uncertainty import own_influence
 from utils.results import result_file
-from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Result
+from utils.schema import OWN, DataFile, EmbeddingStats, EncoderInfo, Result
 
 GROUPS = ["a"] * 12 + ["b"] * 10
 
@@ -46,7 +46,7 @@ def written(out, name, values, task="safety_challenging", metric="normalized_sim
         metrics=tuple(summary.summarise(metric, values, groups, sorted(set(groups)), "lower", resamples=1000)),
         environment={},
         items={"id": [f"i{k}" for k in range(len(values))], "type": groups, metric: list(values)},
-        influence={metric: own_influence(values, groups, sorted(set(groups)))},
+        influence={metric: own_influence(values, groups, sorted(set(groups))), OWN: np.zeros(len(values))},
     )  # fmt: skip
     return result_file.write_result(replace(result, **more), out)
 

@@ -5,9 +5,9 @@ import pytest
 from utils import tables
 from utils.compare.paired import Cell, Comparison
 from utils.compare.rendered import rendered
-from utils.schema import Metric, PValue
+from utils.schema import Difference, Metric
 from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import Difference
+from utils.transfer.differences import Compared
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,32 @@ def test_a_value_with_its_interval():
     assert tables.with_interval(Metric("m", "g", -0.0004, 9, "higher")) == "0.000"
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        # Sides of 0.045 and 0.055 differ by a tenth of 0.1; of 0.044 and 0.056 by more.
+        (0.5, 0.455, 0.555, "0.500 ±0.050"),
+        (0.5, 0.456, 0.556, "0.500 [0.456, 0.556]"),
+        (0.0, 0.0, 0.088, "0.000 [0.000, 0.088]"),  # "±0.044" would say that it may be below 0 and not above 0.044
+        (0.5, 0.4995, 0.5004, "0.500 ±0.000"),  # too narrow to be printed
+    ],
+)
+def test_an_interval_that_is_not_symmetric_is_shown_by_its_ends(value, low, high, text):
+    assert tables.with_interval(Metric("m", "g", value, 9, "higher", low, high)) == text
+
+
+def test_a_difference_with_its_interval():
+    assert tables.with_reach(Difference(-0.02, -0.05, 0.01, 0.2)) == "-0.020 ±0.030"
+    assert tables.with_reach(Difference(-0.02)) == "-0.020" and tables.with_reach(None) == "-"
+
+
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_a_comparison_of_equals_prints_no_signed_zero(form):
     metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
-    cells = [Cell("average", "one", metric), Cell("average", "two", metric, -0.0004, 0.004, PValue(1.0))]
+    cells = [
+        Cell("average", "one", metric),
+        Cell("average", "two", metric, Difference(-0.0004, -0.001, 0.0002, 1.0), 0.004, 1.0),
+    ]
     labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
     comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
     text = rendered(comparison, form).replace("$", "")
@@ -53,8 +75,9 @@ def test_a_comparison_of_equals_prints_no_signed_zero(form):
 def test_equal_detectors_print_no_signed_zero(monkeypatch):
     monkeypatch.setattr(transfer_tables, "trains_of", lambda result: ["a"])
     monkeypatch.setattr(transfer_tables, "sets_of", lambda result: ["a"])
-    text = transfer_tables.differences_table([Difference("a -> a", "one", "two", -0.0004, PValue(1.0))], None)
-    assert text.splitlines()[-1].split() == ["a", "0.000", "(1.000)"]
+    compared = Compared("a -> a", "one", "two", Difference(-0.0004, -0.001, 0.0002, 1.0), 1.0)
+    text = transfer_tables.differences_table([compared], None)
+    assert text.splitlines()[-1].split() == ["a", "0.000", "±0.001", "(1.000)"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from utils.compare import paired
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report import findings
 from utils.results.result_file import read_result, read_with_items
-from utils.schema import EmbeddingStats, EncoderInfo, Metric, PValue, Result
+from utils.schema import Difference, EmbeddingStats, EncoderInfo, Metric, Result
 
 OVERLAPS = tuple(OVERLAP_BINS)
 
@@ -36,10 +36,12 @@ def taxonomy(value, name="model", low=0.6, high=0.7):
 
 def against(reference, other, p, ranks=None):
     """A comparison of `other` with `reference`."""
-    metric, p = tasks.TASKS[other.task].headline, PValue(p)
+    metric = tasks.TASKS[other.task].headline
     cells = [
         paired.Cell("average", reference.encoder.name, reference.metric(metric, "average")),
-        paired.Cell("average", other.encoder.name, other.metric(metric, "average"), 0.0, 0.5, p),
+        paired.Cell(
+            "average", other.encoder.name, other.metric(metric, "average"), Difference(0.0, -1.0, 1.0, p), 0.5, p
+        ),
     ]
     labels = {r.encoder.name: r.encoder.label for r in (reference, other)}
     pair = (reference.encoder.name, other.encoder.name)
@@ -171,6 +173,21 @@ def test_the_ranking_is_given_where_there_is_more_than_one_encoder_beside_the_fl
     )
 
 
+def test_an_encoder_without_a_rank_is_never_the_best():
+    """The one with the lowest similarity may know nothing."""
+    good, broken = (
+        result("safety_challenging", [("normalized_similarity", "average", v, 0, 1, "lower")], name)
+        for name, v in (("good", 0.5), ("broken", 0.1))
+    )
+    unranked = {"broken": "whose Categorical Purity, 0.416, is below TF-IDF's 0.501"}
+    assert findings.leader([good, broken], unranked) is good and findings.leader([broken], unranked) is broken
+    said = {f.heading: f.text for f in findings.findings_of([good, broken], None, unranked)}
+    assert "stays at 0.500" in said["Safe twins"] and "for Good." in said["Safe twins"], "one of one, so not the best"
+    assert said["No rank"].startswith(
+        "Broken, whose Categorical Purity, 0.416, is below TF-IDF's 0.501. An encoder whose"
+    )
+
+
 def test_on_real_results_every_number_is_that_of_the_files(sample_results):
     """Each decimal number in the sentences stands in a result file or is a difference of two of its averages."""
     import re
@@ -180,14 +197,14 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
         scores = [paired.scores_of(read_with_items(path), tasks.TASKS[task].headline) for path in paths]
         comparison = paired.compare(scores, tasks.TASKS[task].headline, "tfidf")
         said = " ".join(texts([read_result(path) for path in paths], comparison).values())
-        known = {f"{abs(comparison.cells[-1].difference or 0):.3f}"}
+        known = set()
         for path in paths:
             for metric in json.loads(path.read_text())["metrics"]:
                 known |= {
                     f"{metric[key]:.3f}" for key in ("value", "low", "high", "chance") if metric.get(key) is not None
                 }
-        known |= {f"{abs(cell.difference):.3f}" for cell in comparison.cells if cell.difference is not None}
-        known |= {f"{p.value:.3f}" for p in comparison.average_p.values()} | {"0.001"}
+        known |= {f"{abs(cell.difference.value):.3f}" for cell in comparison.cells if cell.difference is not None}
+        known |= {f"{p:.3f}" for p in comparison.average_p.values()} | {"0.001"}
         numbers = re.findall(r"\d\.\d{3}", said)
         assert len(numbers) >= 5 and set(numbers) <= known, set(numbers) - known
 

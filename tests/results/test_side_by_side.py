@@ -106,7 +106,8 @@ def test_figures_compare_and_report_refuse_the_same(
     changed["encoder"]["name"], changed["created"] = "other", "2020-01-01T00:00:00+00:00"
     changed.pop("average_similarities", None)
     (folder / "other.json").write_text(json.dumps(changed))
-    shutil.copy(folder / "all-minilm-l6-v2.items.csv", folder / "other.items.csv")
+    for suffix in ("items.csv", "influence.safetensors"):
+        shutil.copy(folder / f"all-minilm-l6-v2.{suffix}", folder / f"other.{suffix}")
     lines = []
     for command in (compare_main, figures_main):
         assert command.main(["all-minilm-l6-v2", "other", "--out", str(tmp_path)]) == 2
@@ -237,8 +238,8 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         raise KeyboardInterrupt
 
     folder = tmp_path / "sample" / TAXONOMY.name
-    shutil.copy(sample_results / "sample" / TAXONOMY.name / "all-minilm-l6-v2.json", folder)
-    shutil.copy(sample_results / "sample" / TAXONOMY.name / "all-minilm-l6-v2.items.csv", folder)
+    for suffix in ("json", "items.csv", "influence.safetensors"):
+        shutil.copy(sample_results / "sample" / TAXONOMY.name / f"all-minilm-l6-v2.{suffix}", folder)
     with monkeypatch.context() as patch:
         patch.setattr(result_file, "write_whole", killed)
         assert run("--top-k", "5") == 130
@@ -250,12 +251,17 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         assert message in line and line.count("\n") == 1
     assert report_main.main(["--out", str(tmp_path)]) == 0
     assert message in capsys.readouterr().err
-    # One of a version that did not tie them is read as it was.
-    path = folder / "tfidf.json"
-    document = json.loads(path.read_text())
-    del document["items"]
-    path.write_text(json.dumps(document))
-    assert compare_main.main(["--out", str(tmp_path)]) == 0
+    # Where only the influences are of a different run, their file is named; and results of before are told to be so.
+    assert run() == 0
+    path = folder / "tfidf.influence.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    assert compare_main.main(["--out", str(tmp_path)]) == 2
+    assert "tfidf.influence.safetensors: not of the run that wrote tfidf.json" in capsys.readouterr().err
+    document = json.loads((folder / "tfidf.json").read_text())
+    del document["influence"]
+    (folder / "tfidf.json").write_text(json.dumps(document))
+    assert compare_main.main(["--out", str(tmp_path)]) == 2
+    assert "tfidf.json: its intervals are of an earlier version" in capsys.readouterr().err
 
 
 # --- Encoders of one name --------------------------------------------------------------------------------------------
@@ -320,7 +326,7 @@ def test_two_checkpoints_of_one_basename_and_prompt_variants_stand_beside_one_an
     assert len(list(folder.glob("checkpoint-500@*.json"))) == 2
     assert compare_main.main(["--out", str(tmp_path / "o"), *both.split(",")]) == 0
     printed = capsys.readouterr().out
-    assert "exp1/checkpoint-500" in printed and "exp2/checkpoint-500" in printed and "TF-IDF" not in printed
+    assert "exp1/checkpoint-500" in printed and "exp2/checkpoint-500" in printed and "\nTF-IDF" not in printed
     for prompt in ("query: ", "passage: "):
         arguments = ["--model", "exp1/checkpoint-500", "--prompt", prompt]
         assert evaluation_run.evaluate(CHALLENGING, [*common, *arguments]) == 0

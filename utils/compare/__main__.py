@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     first, *more = [arguments.metric] if arguments.metric else [None, *TASKS[task].beside_headline]
                     read = read_files(part, first, arguments.reference)
                     scores, headline, reference, again = read
-                    for metric in (headline, *more):
+                    for metric in (headline, *(one for one in more if all(one in s.result.items for s in scores))):
                         of = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
                         unranked = without_rank([one.result for one in of], metric, outs)
                         comparison = compare_read(of, metric, reference, again, seed, unranked)

@@ -82,6 +82,12 @@ def gather(
     return gathered
 
 
+def beside_headline(results: Sequence[Result]) -> list[str]:
+    """The other metrics that encoders are compared by, of those that all results have."""
+    wanted = TASKS[results[0].task].beside_headline
+    return [metric for metric in wanted if all(result.metric(metric, "average") for result in results)]
+
+
 def nothing(folder: Path, why: Sequence[str]) -> InputError:
     said = f" ({why[0].rstrip('.')})" if why else ""
     remedy = "run a task first, such as scripts/safety_taxonomy.sh"
@@ -107,7 +113,7 @@ def _evidence(
             raise InputError(f"--reference {chosen}: no such result of {about.name} (there are: {', '.join(names)})")
         comparison, *beside = (
             compare([scores_of(result, metric) for result in results], metric, chosen, ranked)
-            for metric, ranked in ((about.headline, unranked), *((metric, None) for metric in about.beside_headline))
+            for metric, ranked in ((about.headline, unranked), *((metric, None) for metric in beside_headline(results)))
         )
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:

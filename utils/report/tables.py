@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from utils.compare.paired import Comparison
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.report.gather import Evidence
+from utils.report.gather import Evidence, beside_headline
 from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
 from utils.schema import Metric, Result
@@ -53,7 +53,8 @@ def group_tables(evidence: Evidence) -> list[Table]:
     """The headline metric by type or category, then the other metrics that encoders are compared by."""
     about = evidence.about
     if evidence.comparison is None:
-        return [_group_table(evidence, metric, None) for metric in (about.headline, *about.beside_headline)]
+        metrics = about.headline, *beside_headline(evidence.results)
+        return [_group_table(evidence, metric, None) for metric in metrics]
     return [_group_table(evidence, one.metric, one) for one in (evidence.comparison, *evidence.beside)]
 
 

@@ -109,14 +109,19 @@ def once(results: Sequence[Result], files: Sequence[Path]) -> tuple[list[Result]
 
 
 def _is_copy(one: Result, other: Result) -> bool:
-    if (one.encoder.fingerprint, one.dataset_files, one.settings.keys()) != (
-        other.encoder.fingerprint, other.dataset_files, other.settings.keys()
-    ):  # fmt: skip
-        return False
+    what = [(result.encoder.fingerprint, result.dataset_files, _chosen(result)) for result in (one, other)]
     numbers = [{(m.metric, m.group): m.value for m in result.metrics} for result in (one, other)]
-    return numbers[0].keys() == numbers[1].keys() and all(
-        abs(value - numbers[1][name]) < 1e-6 for name, value in numbers[0].items()
+    return (
+        what[0] == what[1]
+        and numbers[0].keys() == numbers[1].keys()
+        and all(abs(value - numbers[1][name]) < 1e-6 for name, value in numbers[0].items())
     )
+
+
+def _chosen(result: Result) -> dict:
+    """The settings that scores depend on."""
+    chosen = {name: result.settings.get(name) for name in TASKS[result.task].settings}
+    return chosen | {"baseline": (result.settings["baseline"] or {}).get("source")}
 
 
 def named(files: Sequence[Path], encoder: str) -> list[Path]:
