@@ -42,8 +42,8 @@ def test_a_value_with_its_interval():
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
-        # Sides of 0.045 and 0.055 differ by a tenth of 0.1; of 0.044 and 0.056 by more.
-        (0.5, 0.455, 0.555, "0.500 ±0.050"),
+        # Sides of 0.046 and 0.054 differ by less than a tenth of 0.1; of 0.044 and 0.056 by more.
+        (0.5, 0.454, 0.554, "0.500 ±0.050"),
         (0.5, 0.456, 0.556, "0.500 [0.456, 0.556]"),
         (0.0, 0.0, 0.088, "0.000 [0.000, 0.088]"),  # "±0.044" would say that it may be below 0 and not above 0.044
         (0.5, 0.4995, 0.5004, "0.500 ±0.000"),  # too narrow to be printed
