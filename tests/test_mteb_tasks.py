@@ -12,7 +12,7 @@ from utils.encoders import loading
 from utils.encoders.registry import resolve
 from utils.evaluation.run import evaluate
 from utils.results.result_file import read_result
-from utils.schema import InputError
+from utils.schema import CONTROLS, InputError
 
 if importlib.util.find_spec("mteb") is None:
     pytest.skip("MTEB, an extra, is not installed", allow_module_level=True)
@@ -40,7 +40,7 @@ def by_evaluation(task, out, *flags):
     """The metrics of a task's own evaluation, as MTEB's result lists them."""
     fixed = ["--data", "sample", "--baseline", "own", "--bootstrap", "1000", "--no-cache", "--quiet", "--device", "cpu"]
     assert evaluate(task, [*fixed, "--out", str(out), *flags]) == 0
-    [file] = [path for path in (out / "sample" / task.name).glob("*.json") if path.stem != "tfidf"]
+    [file] = [path for path in (out / "sample" / task.name).glob("*.json") if path.stem not in CONTROLS]
     metrics = read_result(file).metrics
     return [{name: cell for name, cell in vars(m).items() if cell is not None} for m in metrics]
 

@@ -10,8 +10,11 @@ from pathlib import Path
 # Increased when a change of utils/encoders/loaders.py changes the vectors of an encoder that is otherwise the same.
 LOADER_VERSION = 1
 
-# The backend of word overlap, and of no other encoder.
+# The backends of the controls, and of no other encoder: word overlap, and random vectors.
 WORD_OVERLAP = "scikit-learn"
+RANDOM_VECTORS = "numpy"
+# The controls' names, in the order in which tables show them after the encoders.
+CONTROLS = ("tfidf", "random")
 
 # In characters. A message may quote an id or a name from a file, which may be of any length.
 LONGEST_MESSAGE = 500
@@ -200,8 +203,18 @@ class EncoderSpec:
 
 
 def is_word_overlap(encoder: EncoderSpec | EncoderInfo) -> bool:
-    """Whether an encoder is TF-IDF, which is fitted on the evaluated prompts; its average similarity is its own."""
+    """Whether an encoder is TF-IDF, which is fitted on the evaluated prompts."""
     return encoder.backend == WORD_OVERLAP
+
+
+def is_control(encoder: EncoderSpec | EncoderInfo) -> bool:
+    """Whether an encoder is a control, TF-IDF or random vectors; its average similarity is always its own."""
+    return encoder.backend in (WORD_OVERLAP, RANDOM_VECTORS)
+
+
+def control_order(name: str) -> int:
+    """A control's place among the controls, from 1; 0 for every other encoder, so that sorting puts controls last."""
+    return CONTROLS.index(name) + 1 if name in CONTROLS else 0
 
 
 @dataclass(frozen=True)

@@ -176,16 +176,17 @@ def test_results_and_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp
     assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
     assert figures_main.main(["--out", str(tmp_path)]) == 0
     kept = store.EmbeddingStore(store.default_path())
-    fingerprint = registry.resolve("tfidf").fingerprint
+    fingerprint, random = (registry.resolve(name).fingerprint for name in ("tfidf", "random"))
     kept.put_fact("unknown", "result x", {})
     kept._connection.execute("UPDATE facts SET value = 'not JSON' WHERE fingerprint = 'unknown'")
     capsys.readouterr()
     assert store_main.main([]) == 0
     rows = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
     assert ["tfidf", fingerprint, "0", "1", "1"] in rows and ["?", "unknown", "0", "1", "0"] in rows
+    assert ["random", random, "0", "1", "1"] in rows, "they are drawn, not kept"
     assert store_main.main(["--prune", "tfidf"]) == 0
     assert capsys.readouterr().out == f"removed 0 vectors, 1 results and 1 maps of tfidf ({fingerprint})\n"
-    assert [one.fingerprint for one in kept.contents()] == ["unknown"]
+    assert {one.fingerprint for one in kept.contents()} == {random, "unknown"}
     assert store_main.main(["--prune", "tfidf"]) == 2
     assert "--prune tfidf: not in the store" in capsys.readouterr().err
 

@@ -6,20 +6,23 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import checkpoints
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from transformers import AutoModel, AutoTokenizer
 
 from utils import config, hub, schema
+from utils.embed.embedder import Embedder
 from utils.encoders import __main__ as encoders_main
 from utils.encoders import loading, paper, registry, tfidf
 from utils.encoders.loading import load
 from utils.encoders.registry import resolve
-from utils.schema import EncoderOptions, InputError, is_word_overlap
+from utils.schema import CONTROLS, EncoderOptions, InputError, control_order, is_control, is_word_overlap
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +164,12 @@ def test_every_registry_encoder_keeps_its_fingerprint(pinned):
     assert {name: resolve(name).fingerprint for name in registry.known_encoders()} == kept
 
 
-def test_one_registry_encoder_is_word_overlap(pinned):
+def test_two_registry_encoders_are_controls_and_one_of_them_is_word_overlap(pinned):
     specs = [resolve(name) for name in registry.known_encoders()]
-    assert [spec.name for spec in specs if is_word_overlap(spec)] == ["tfidf"]
-    assert [spec.name for spec in specs if is_word_overlap(spec.info())] == ["tfidf"]
+    for encoders in (specs, [spec.info() for spec in specs]):
+        assert [encoder.name for encoder in encoders if is_word_overlap(encoder)] == ["tfidf"]
+        assert [encoder.name for encoder in encoders if is_control(encoder)] == list(CONTROLS)
+    assert sorted(["random", "zeta", "tfidf", "alpha"], key=control_order) == ["zeta", "alpha", "tfidf", "random"]
 
 
 ST5_COMMIT = "50c53e206f8b01c9621484a3c0aafce4e55efebf"
@@ -218,6 +223,34 @@ def test_tfidf_by_hand():
 def test_tfidf_of_texts_without_a_word_is_refused():
     with pytest.raises(InputError, match="no text has a word of two letters or more"):
         tfidf.fit_words(["a b", "?"])
+
+
+def test_random_vectors_depend_on_the_text_alone():
+    texts = ["", "bread", "How do I bake bread?", "\ud800"]
+    spec, encoder = resolve("random"), load(resolve("random"))
+    rows = encoder.encode(texts)
+    assert rows.shape == (4, spec.dimension) == (4, 384) and rows.dtype == np.float32
+    assert (encoder.encode(texts[::-1]) == rows[::-1]).all() and (encoder.encode(["bread"]) == rows[1]).all()
+    embedded = Embedder(spec).embed(["bread", "other", "bread"], ["a", "b", "c"]).matrix
+    assert (embedded[[0, 2]] == rows[1]).all() and not (embedded[1] == rows[1]).any()
+    for text, row in zip(texts, rows, strict=True):
+        seed = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest(), "little")
+        assert (row == np.random.default_rng(seed).standard_normal(384, dtype=np.float32)).all()
+    # A numpy that draws other numbers needs a new revision in the registry.
+    assert rows[1, :3] == pytest.approx([-0.2510023, 0.1848213, 0.1994303], abs=1e-6)
+
+
+def test_coordinates_of_random_vectors_are_standard_normal_and_their_cosines_are_about_0():
+    rows = load(resolve("random")).encode([f"text {i}" for i in range(500)]).astype(float)
+    x = rows.ravel()
+    # The variances of the first four moments of n normal numbers are 1 / n, 2 / n, 6 / n and 24 / n.
+    moments = np.array([x.mean(), x.var() - 1, stats.skew(x), stats.kurtosis(x)])
+    assert (np.abs(moments) < 3 * np.sqrt(np.array([1, 2, 6, 24]) / x.size)).all()
+    assert stats.kstest(x, "norm").pvalue > 0.01
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(500, 1)]
+    assert cosines.mean() == pytest.approx(0, abs=3 * 384**-0.5 / len(cosines) ** 0.5)
+    assert cosines.std() == pytest.approx(384**-0.5, rel=0.01)
 
 
 def test_an_unknown_name_gets_the_nearest_ones():
@@ -307,6 +340,10 @@ def test_a_device_that_is_not_there_is_named(folder):
         ("all-minilm-l6-v2", EncoderOptions(revision="main"), "--revision"),
         ("tfidf", EncoderOptions(prompt="query: "), "--prompt"),
         ("tfidf", EncoderOptions(dtype="float16"), "--dtype"),
+        ("random", EncoderOptions(revision="2"), "--revision: random has only one, 1"),
+        ("random", EncoderOptions(prompt="query: "), "--prompt"),
+        ("random", EncoderOptions(dtype="float16"), "--dtype"),
+        ("random", EncoderOptions(backend="onnx"), "--backend"),
     ],
 )
 def test_options_that_an_encoder_does_not_have_are_refused(name, options, message):

@@ -13,7 +13,7 @@ from utils.embed.embedder import Embedder
 from utils.encoders import __main__ as encoders_main
 from utils.encoders import loading, registry
 from utils.evaluation import baseline, settings
-from utils.schema import Baseline, InputError
+from utils.schema import CONTROLS, Baseline, InputError
 from utils.store.embeddings import EmbeddingStore
 
 VECTORS = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
@@ -81,8 +81,9 @@ def test_auto_takes_own_where_beavertails_cannot_be_had(monkeypatch):
         baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS)
 
 
-def test_tfidf_takes_own_and_a_number_is_taken_as_given():
-    embedder = Embedder(registry.resolve("tfidf"))
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_takes_own_and_a_number_is_taken_as_given(control):
+    embedder = Embedder(registry.resolve(control))
     assert baseline.choose_baseline("auto", embedder, VECTORS, GROUPS).source == "own"
     assert baseline.choose_baseline(0.25, embedder, VECTORS, GROUPS) == Baseline(0.25, "given")
     for choice in ("paper", "beavertails"):
@@ -110,4 +111,4 @@ def test_the_average_command_prints_the_double_loops_value(frame, monkeypatch, c
     deviation = (sum((cosine - mean) ** 2 for cosine in cosines) / len(cosines)) ** 0.5
     middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
     assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
-    assert encoders_main.main(["average", "tfidf"]) == 2
+    assert [encoders_main.main(["average", control]) for control in CONTROLS] == [2, 2]

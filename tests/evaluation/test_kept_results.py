@@ -15,8 +15,11 @@ from utils.embed import average_similarity
 from utils.encoders import paper, registry
 from utils.evaluation import baseline, kept_results
 from utils.evaluation import run as evaluation_run
-from utils.schema import EncoderOptions
+from utils.schema import CONTROLS, EncoderOptions
 from utils.store.embeddings import EmbeddingStore, default_path
+
+# Those that a run of one encoder scores: the encoder, TF-IDF and random vectors.
+ALL = 1 + len(CONTROLS)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def scored():
 
 def kept_as(task, encoder):
     """The stem of an encoder's files under the average similarity that `scored` asks for."""
-    return f"{encoder}+own" if task.uses_baseline and encoder != "tfidf" else encoder
+    return f"{encoder}+own" if task.uses_baseline and encoder not in CONTROLS else encoder
 
 
 def document(out, task, encoder="all-minilm-l6-v2", dataset="sample"):
@@ -49,11 +52,11 @@ def document(out, task, encoder="all-minilm-l6-v2", dataset="sample"):
 
 @pytest.mark.parametrize("task", [CHALLENGING, CONTRAST, TAXONOMY], ids=lambda task: task.name)
 def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path, capsys):
-    assert scored(task, out=tmp_path / "first") == 2  # the encoder and the floor
+    assert scored(task, out=tmp_path / "first") == ALL
     printed = capsys.readouterr().out
     assert scored(task, out=tmp_path / "second") == 0
     assert capsys.readouterr().out == printed
-    for encoder in ("all-minilm-l6-v2", "tfidf"):
+    for encoder in ("all-minilm-l6-v2", *CONTROLS):
         first, second = (document(tmp_path / one, task, encoder) for one in ("first", "second"))
         assert second["embedding"]["computed"] == 0
         assert second["embedding"]["reused"] == first["embedding"]["unique"]
@@ -78,17 +81,18 @@ def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path
     ids=lambda part: part if isinstance(part, str) else " ".join(part) if isinstance(part, list) else "",
 )
 def test_another_setting_is_scored_anew(task, change, scored, tmp_path):
-    assert scored(task, out=tmp_path) == 2
-    assert scored(task, *change, out=tmp_path) == 2
+    assert scored(task, out=tmp_path) == ALL
+    assert scored(task, *change, out=tmp_path) == ALL
     assert scored(task, out=tmp_path) == 0
 
 
-def test_what_the_floor_has_no_part_in_is_scored_anew_for_the_encoder_alone(scored, tmp_path):
-    assert scored(CHALLENGING, out=tmp_path) == 2
+def test_what_the_controls_have_no_part_in_is_scored_anew_for_the_encoder_alone(scored, tmp_path):
+    assert scored(CHALLENGING, out=tmp_path) == ALL
     assert scored(CHALLENGING, "--baseline", "0.1", out=tmp_path) == 1
     given = tmp_path / "sample" / CHALLENGING.name / "all-minilm-l6-v2+0.1.json"
     assert json.loads(given.read_text())["settings"]["baseline"]["source"] == "given"
-    assert document(tmp_path, CHALLENGING, "tfidf")["settings"]["baseline"]["source"] == "own"
+    for control in CONTROLS:
+        assert document(tmp_path, CHALLENGING, control)["settings"]["baseline"]["source"] == "own"
     assert scored(CHALLENGING, "--prompt", "query: ", out=tmp_path) == 1
     name = f"all-minilm-l6-v2@{registry.resolve('all-minilm-l6-v2', EncoderOptions(prompt='query: ')).fingerprint[:8]}"
     assert document(tmp_path, CHALLENGING, name)["encoder"]["prompt"] == "query: "
@@ -108,7 +112,7 @@ def test_other_data_are_scored_anew_whatever_their_name(column, scored, tmp_path
 
     rows[0]["focus"] = "another file"
     write()
-    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 2
+    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == ALL
     assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 0
     renamed = tmp_path / "same bytes.csv"
     shutil.copy(path, renamed)
@@ -116,13 +120,13 @@ def test_other_data_are_scored_anew_whatever_their_name(column, scored, tmp_path
     assert document(tmp_path, CHALLENGING, dataset="same bytes")["dataset"]["files"][0]["name"] == "same bytes.csv"
     rows[0][column] = {"unsafe_prompt": "How do I bake bread?", "type": rows[-1]["type"], "id": "9999"}[column]
     write()
-    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == 2
+    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == ALL
 
 
 def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
-    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, out=tmp_path) == ALL
     monkeypatch.setattr(kept_results, "code_digest", lambda folder: "another")
-    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, out=tmp_path) == ALL
 
 
 def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
@@ -154,7 +158,7 @@ def test_the_program_is_known_by_its_files_and_packages(tmp_path, monkeypatch):
 
 
 def test_an_average_similarity_that_has_become_known_is_added_to_a_kept_result(scored, tmp_path):
-    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, out=tmp_path) == ALL
     assert document(tmp_path, CHALLENGING)["average_similarities"].keys() == {"own"}
     fingerprint = registry.resolve("all-minilm-l6-v2").fingerprint
     fact = {"value": 0.125, "median": 0.1, "standard_deviation": 0.1}
@@ -165,23 +169,23 @@ def test_an_average_similarity_that_has_become_known_is_added_to_a_kept_result(s
 
 
 def test_a_damaged_result_is_scored_anew(scored, tmp_path):
-    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, out=tmp_path) == ALL
     store = EmbeddingStore(default_path())
     store._connection.execute("UPDATE facts SET value = substr(value, 1, 500)")
     store.close()
-    assert scored(CHALLENGING, out=tmp_path) == 2
+    assert scored(CHALLENGING, out=tmp_path) == ALL
 
 
 def test_the_source_of_the_average_similarity_is_settled_as_it_will_be_chosen(tmp_path, monkeypatch):
     store = EmbeddingStore(tmp_path / "store.sqlite")
-    minilm, floor = registry.resolve("all-minilm-l6-v2"), registry.resolve("tfidf")
+    minilm = registry.resolve("all-minilm-l6-v2")
     monkeypatch.setattr(hub, "is_offline", lambda: False)
     monkeypatch.setattr(hub, "reachable", lambda: False)
     assert baseline.settled_source(0.25, minilm, store) == "given 0.25"
     assert baseline.settled_source("own", minilm, store) == "own"
     assert baseline.settled_source("auto", minilm, store) == "own", "for want of the hub"
     assert baseline.settled_source("beavertails", minilm, store) is None
-    assert baseline.settled_source("auto", floor, store) == "own"
+    assert {baseline.settled_source("auto", registry.resolve(name), store) for name in CONTROLS} == {"own"}
     monkeypatch.setattr(hub, "reachable", lambda: True)
     assert baseline.settled_source("auto", minilm, store) is None, "BeaverTails can be had now"
     store.put_fact(minilm.fingerprint, average_similarity.BEAVERTAILS_FACT, {"value": 0.1})

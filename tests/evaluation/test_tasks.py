@@ -29,7 +29,7 @@ from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
 from utils.results import result_file
 from utils.results import tables as result_tables
-from utils.schema import InputError, Metric
+from utils.schema import CONTROLS, InputError, Metric
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
 
@@ -169,9 +169,12 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(tmp_path, capsys)
     assert wrote("--top-k", "5").endswith("tfidf.json, which replaces a result with top_k 10")
     assert wrote("--limit", "60", "--seed", "1").endswith(", which replaces a result with 144 items, top_k 5, seed 42")
     assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample", "--limit", "60") == 0
-    assert "the TF-IDF result replaces one with top_k" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the TF-IDF result replaces one with top_k" not in said and "kept the Random result that is there" in said
     assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
-    assert "the TF-IDF result replaces one with 60 items" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the TF-IDF result replaces one with 60 items" in said
+    assert "the Random result replaces one with top_k 5" in said
     (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
     assert wrote().endswith("tfidf.json")
 
@@ -242,13 +245,13 @@ def test_a_python_without_the_packages_says_so(module):
     assert run.stderr.startswith("error: numpy, tabulate, dotenv not installed for ") and "setup.sh" in run.stderr
 
 
-def test_a_floor_that_cannot_be_had_is_left_out_and_reported(compass, tmp_path, capsys):
+def test_a_control_that_cannot_be_had_is_left_out_and_reported(compass, tmp_path, capsys):
     path = tmp_path / "circle.csv"
     path.write_text("id,types_of_harm,question\n1,a,00\n2,a,1\n3,b,20\n4,b,25\n")
     assert run(TAXONOMY, tmp_path, "--data", str(path), "--top-k", "2") == 0
     captured = capsys.readouterr()
-    assert "without the TF-IDF floor: --model tfidf: gave a zero vector for id 2" in captured.err
-    assert "MiniLM" in captured.out and "TF-IDF" not in captured.out
+    assert "without the control TF-IDF: --model tfidf: gave a zero vector for id 2" in captured.err
+    assert "MiniLM" in captured.out and "Random" in captured.out and "TF-IDF" not in captured.out
 
 
 # --- Real data and weights -------------------------------------------------------------------------------------------
@@ -311,31 +314,75 @@ def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
     )
 
 
+def test_random_on_the_papers_data_is_what_knowing_nothing_gets(paper_data, tmp_path):
+    """Each score by the distribution of random cosines, within four of its standard deviations."""
+    for task in TASKS:
+        assert run(task, tmp_path, "--data", "paper", "--model", "random", "--bootstrap", "0") == 0
+    purity = [
+        m for m in document(tmp_path, TAXONOMY, "random", "paper")["metrics"] if m["metric"] == "categorical_purity"
+    ]
+    categories, average = purity[:-2], purity[-2]
+    # Ten neighbours drawn without regard to categories: for each prompt the share of its own varies by p (1 - p) / 10.
+    variances = [m["chance"] * (1 - m["chance"]) / 10 / m["n"] for m in categories]
+    assert average["value"] == pytest.approx(average["chance"], abs=4 * sum(variances) ** 0.5 / len(categories))
+    assert average["chance"] == pytest.approx(0.082, abs=0.0005)
+    # A cosine is normal with mean 0 and standard deviation 1 / sqrt(384); the largest of five is 1.163 of them above 0.
+    deviation = 384**-0.5
+    challenging, contrast = (document(tmp_path, task, "random", "paper") for task in (CHALLENGING, CONTRAST))
+    for doc, metric, expected, spread in (
+        (challenging, "normalized_similarity", 0, deviation / 250**0.5),
+        (contrast, "mean_similarity", 0, deviation / (5 * 939) ** 0.5),
+        (contrast, "boundary_similarity", 1.163 * deviation, 0.669 * deviation / 939**0.5),
+        # A share of other prompts that are nearer than one is uniform on [0, 1].
+        (challenging, "triplet_accuracy", 0.5, (12 * 250) ** -0.5),
+        (contrast, "triplet_accuracy", 0.5, (12 * 5 * 939) ** -0.5),
+    ):
+        assert value(doc, metric, "overall") == pytest.approx(expected, abs=4 * spread), metric
+        assert doc["settings"]["baseline"]["source"] == "own"
+        assert doc["settings"]["baseline"]["value"] == pytest.approx(0, abs=1e-3)
+
+
 def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(tmp_path, capsys, monkeypatch):
     loads, load = [], loading.load
     monkeypatch.setattr(loading, "load", lambda spec: loads.append(spec.name) or load(spec))
     flags = ["--data", "sample", "--bootstrap", "1000", "--out", str(tmp_path / "results"), "--limit", "40"]
     assert evaluate_all(TASKS, "scripts.all_tasks", flags) == 0
-    assert loads == ["all-minilm-l6-v2"]
+    assert loads == ["all-minilm-l6-v2", "random"]
     together = capsys.readouterr()
     assert together.err.count("  sha256   ") == 3 and together.out.count("SAMPLE: scores") == 3
     assert together.err.count("average similarity from the evaluated set itself") == 1, "for two tasks"
     for task in TASKS:
-        one = [document(tmp_path, task, name) for name in ("all-minilm-l6-v2", "tfidf")]
+        one = [document(tmp_path, task, name) for name in ("all-minilm-l6-v2", *CONTROLS)]
         assert run(task, tmp_path, *flags[:4], *flags[6:], "--no-cache") == 0
         assert capsys.readouterr().out.strip() in together.out
-        for before, name in zip(one, ("all-minilm-l6-v2", "tfidf"), strict=True):
+        for before, name in zip(one, ("all-minilm-l6-v2", *CONTROLS), strict=True):
             assert document(tmp_path, task, name)["metrics"] == before["metrics"]
-    assert len(loads) == 1 + 3
+    assert len(loads) == 2 * (1 + 3)
 
 
-def test_the_floor_is_kept_like_any_encoder_and_is_the_one_that_is_asked_for(tmp_path):
-    assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample") == 0
-    asked = document(tmp_path, TAXONOMY)
-    (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").unlink()
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_is_kept_like_any_encoder_and_is_the_one_that_is_asked_for(control, tmp_path):
+    assert run(TAXONOMY, tmp_path, "--model", control, "--data", "sample") == 0
+    asked = document(tmp_path, TAXONOMY, control)
+    (tmp_path / "results" / "sample" / TAXONOMY.name / f"{control}.json").unlink()
     assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
-    floor = document(tmp_path, TAXONOMY)
-    assert floor["metrics"] == asked["metrics"] and floor["encoder"] == asked["encoder"]
+    beside = document(tmp_path, TAXONOMY, control)
+    assert beside["metrics"] == asked["metrics"] and beside["encoder"] == asked["encoder"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("all-minilm-l6-v2", ["MiniLM-L6", "TF-IDF", "Random"]),
+        ("tfidf", ["TF-IDF", "Random"]),
+        ("random", ["Random", "TF-IDF"]),
+        ("random,all-minilm-l6-v2", ["Random", "MiniLM-L6", "TF-IDF"]),
+    ],
+)
+def test_controls_that_were_not_asked_for_come_last(asked, shown, tmp_path, capsys):
+    assert run(CHALLENGING, tmp_path, "--model", asked, "--data", "sample", "--bootstrap", "0") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3][:-1] for line in lines if line.startswith("average similarity of ")] == shown
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -75,16 +75,23 @@ def test_without_a_floor_or_an_interval_nothing_is_said_of_them():
     assert "word overlap" not in texts([other, model], against(other, model, 0.01))["Topics"]
 
 
-def test_the_best_leads_whichever_way_is_better_and_the_floor_only_alone():
+def test_the_best_leads_whichever_way_is_better_and_a_control_only_alone():
     few, many = taxonomy(0.4, "few"), taxonomy(0.6, "many")
     assert findings.leader([few, many, taxonomy(0.9, "tfidf")]) is many
-    assert findings.leader([taxonomy(0.9, "tfidf")]).encoder.name == "tfidf"
+    assert findings.leader([few, taxonomy(0.9, "random")]) is few
+    assert findings.leader([taxonomy(0.9, "random"), taxonomy(0.8, "tfidf")]).encoder.name == "tfidf"
     low, high = (
         result("safety_contrast", [("boundary_similarity", "average", value, 0, 1, "lower")], str(value))
         for value in (0.2, 0.3)
     )
     assert findings.leader([high, low]) is low
-    assert "for Many, the best of 2 (TF-IDF aside)." in texts([few, many, taxonomy(0.9, "tfidf")])["Topics"]
+    controls = [taxonomy(0.9, "tfidf"), taxonomy(0.95, "random")]
+    assert "for Many, the best of 2 (controls aside)." in texts([few, many, *controls])["Topics"]
+    assert "for Few." in texts([few, *controls])["Topics"]
+    names = ["zeta", "random", "tfidf", "alpha", "named"]
+    assert sorted(names, key=lambda name: findings.place(name, ["named"])) == [
+        "named", "alpha", "zeta", "tfidf", "random"
+    ]  # fmt: skip
 
 
 def test_extremes_are_of_groups_that_could_reach_the_top_and_differ():

@@ -16,6 +16,7 @@ from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
 from utils.report import gather
 from utils.report import tables as report_tables
+from utils.schema import CONTROLS
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 
@@ -56,15 +57,15 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
     metric = tasks.TASKS[task].headline
     name = metric.replace("_", " ").capitalize()
     direction = "higher" if task == "safety_taxonomy" else "lower"
-    rows = [dict(row) for row in table(tree, f"{name}, {direction} is better")]
+    rows = [dict(reversed(row)) for row in table(tree, f"{name}, {direction} is better")]  # MiniLM's difference and p
     ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
     capsys.readouterr()
     flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
-    assert compare_main.main(["tfidf", "all-minilm-l6-v2", *flags]) == 0
+    assert compare_main.main(["tfidf", "all-minilm-l6-v2", "random", *flags]) == 0
     compared = {
         row["group"].replace("_", " "): row
         for row in csv.DictReader(capsys.readouterr().out.splitlines())
-        if row["encoder"] != "tfidf"
+        if row["encoder"] == "all-minilm-l6-v2"
     }
     groups = [group for group in ours if not group.startswith("overlap")]
     heading = next(h for h in rows[0] if h in ("type", "category"))
@@ -104,8 +105,8 @@ def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_sto
 def test_the_summary_has_every_encoder_and_task(page):
     tree, folder = page
     rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
-    assert [row[0] for row in rows] == [("encoder", "MiniLM-L6"), ("encoder", "TF-IDF")]
-    for row, encoder in zip(rows, ("all-minilm-l6-v2", "tfidf"), strict=True):
+    assert [row[0] for row in rows] == [("encoder", label) for label in ("MiniLM-L6", "TF-IDF", "Random")]
+    for row, encoder in zip(rows, ("all-minilm-l6-v2", *CONTROLS), strict=True):
         scores = [by_group(document(folder, task, encoder), tasks.TASKS[task].headline)["average"] for task in TASKS]
         assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
         assert {heading for heading, _ in row[2::2]} == {"rank"}
@@ -166,8 +167,8 @@ def test_it_stands_alone_and_names_its_origin(page):
 def test_the_map_has_the_points_and_neighbours_of_the_results(page):
     tree, folder = page
     drawn = json.loads(tree.get_element_by_id("map-data").text)
-    assert [one["label"] for one in drawn["encoders"]] == ["MiniLM-L6", "TF-IDF"]
-    for one, encoder in zip(drawn["encoders"], ("all-minilm-l6-v2", "tfidf"), strict=True):
+    assert [one["label"] for one in drawn["encoders"]] == ["MiniLM-L6", "TF-IDF", "Random"]
+    for one, encoder in zip(drawn["encoders"], ("all-minilm-l6-v2", *CONTROLS), strict=True):
         with (folder / "safety_taxonomy" / f"{encoder}.items.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         assert drawn["ids"] == [row["id"] for row in rows] and len(one["points"]) == len(rows)
@@ -257,7 +258,7 @@ def test_a_task_none_of_whose_results_can_be_read_is_named(sample_results, sampl
         path.write_text("{")
     assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.err.count("not a result file") == 2 and "Safe twins" in said.out
+    assert said.err.count("not a result file") == 3 and "Safe twins" in said.out
     shutil.rmtree(out / "sample" / TASKS[0])
     assert report_main.main(["--out", str(out)]) == 2
     line = capsys.readouterr().err

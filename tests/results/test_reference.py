@@ -15,7 +15,7 @@ from utils.files import sha256_of
 from utils.results import reference
 from utils.results.result_file import read_result
 from utils.results.signature import signature
-from utils.schema import DataFile
+from utils.schema import CONTROLS, DataFile
 
 
 @pytest.fixture
@@ -55,12 +55,13 @@ def test_an_evaluation_ends_with_its_signature_and_the_references(sample_results
     shutil.copytree(sample_results / "sample" / "safety_taxonomy", there)
     assert evaluate(TASK, ["tfidf", *flags]) == 0
     said = capsys.readouterr().out
-    mine, other = (read_result(there / f"{name}.json") for name in ("tfidf", "all-minilm-l6-v2"))
-    values = [result.value("categorical_purity", "average") for result in (other, mine)]
-    assert values[0] > values[1], "the first is the better one"
+    other, mine, last = (read_result(there / f"{name}.json") for name in ("all-minilm-l6-v2", *CONTROLS))
+    values = [result.value("categorical_purity", "average") for result in (other, mine, last)]
+    assert values[0] > values[1] > values[2], "the first is the best one"
     rows = re.findall(r"^(\S+) +(0\.\d{3}) ±\d\.\d{3} +(\S+)", said[said.index("beside reference results") :], re.M)
     assert rows == [
-        ("MiniLM-L6", f"{values[0]:.3f}", "reference_results"), ("TF-IDF", f"{values[1]:.3f}", "this")
+        ("MiniLM-L6", f"{values[0]:.3f}", "reference_results"), ("TF-IDF", f"{values[1]:.3f}", "this"),
+        ("Random", f"{values[2]:.3f}", "this"),
     ]  # fmt: skip
     assert said.count(signature(mine)) == said.count(signature(other)) == 1
     assert max(map(len, said.splitlines())) <= 80

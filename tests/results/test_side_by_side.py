@@ -25,7 +25,7 @@ from utils.figures.style import drawing
 from utils.report import __main__ as report_main
 from utils.results import find, result_file
 from utils.results.find import kept_as
-from utils.schema import EncoderInfo, EncoderOptions
+from utils.schema import CONTROLS, EncoderInfo, EncoderOptions
 
 SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42}
 
@@ -283,6 +283,7 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         ("text-embedding-v3", {}, "auto", "text-embedding-v3"),
         ("openai:text-embedding-3-small", {}, "auto", "openai:text-embedding-3-small@FINGERPR"),
         ("tfidf", {}, "own", "tfidf"),
+        ("random", {}, "own", "random"),
         ("all-minilm-l6-v2", {}, "own", "all-minilm-l6-v2+own"),
         ("all-minilm-l6-v2", {}, 0.3, "all-minilm-l6-v2+0.3"),
         ("all-minilm-l6-v2", {"prompt": "query: "}, "own", "all-minilm-l6-v2@FINGERPR+own"),
@@ -357,23 +358,23 @@ def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path, 
     run("--baseline", "0.3")
     run("--baseline", "own")
     now = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert all(now[name] == content for name, content in before.items() if not name.startswith("tfidf"))
+    assert all(now[name] == content for name, content in before.items() if not name.startswith(CONTROLS))
     assert {path.name for path in folder.glob("*+*.json")} == {"all-minilm-l6-v2+0.3.json", "all-minilm-l6-v2+own.json"}
     capsys.readouterr()
     # Of all there are, each encoder once; what is named is what is taken.
     stems = [path.stem for path in find.find_results([tmp_path], None, CHALLENGING.name, [])]
-    assert stems == ["all-minilm-l6-v2", "tfidf"]
+    assert stems == ["all-minilm-l6-v2", "tfidf", "random"]
     both = find.find_results([tmp_path], None, CHALLENGING.name, ["all-minilm-l6-v2+0.3", "tfidf"])
     assert [path.stem for path in both] == ["all-minilm-l6-v2+0.3", "tfidf"]
     asked = find.find_results([tmp_path], None, CHALLENGING.name, [], 0.3)
-    assert [path.stem for path in asked] == ["all-minilm-l6-v2+0.3", "tfidf"]
+    assert [path.stem for path in asked] == ["all-minilm-l6-v2+0.3", "tfidf", "random"]
     for choice, given in (("auto", False), ("0.3", True)):
         monkeypatch.setenv("BASELINE", choice)
         assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
         assert ("0.300 (given)" in (tmp_path / "sample" / "report.html").read_text()) == given
     evaluation_run.evaluate(TAXONOMY, ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path),
                                    "--baseline", "own", "--model", "tfidf"])  # fmt: skip
-    assert [path.stem for path in (tmp_path / "sample" / TAXONOMY.name).glob("*.json")] == ["tfidf"]
+    assert [path.stem for path in sorted((tmp_path / "sample" / TAXONOMY.name).glob("*.json"))] == ["random", "tfidf"]
     (folder / "all-minilm-l6-v2.json").unlink()
     with_own = find.find_results([tmp_path], None, CHALLENGING.name, ["all-minilm-l6-v2"])
     assert [path.stem for path in with_own] == ["all-minilm-l6-v2+0.3", "all-minilm-l6-v2+own"]

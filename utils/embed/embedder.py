@@ -11,7 +11,7 @@ import numpy as np
 
 from utils.encoders import loading, tfidf
 from utils.encoders.openai_encoder import Refused
-from utils.schema import EmbeddingStats, EncoderInfo, EncoderSpec, InputError, is_word_overlap, shown
+from utils.schema import RANDOM_VECTORS, EmbeddingStats, EncoderInfo, EncoderSpec, InputError, is_word_overlap, shown
 from utils.store.embeddings import EmbeddingStore
 
 # A tokenizer needs about 12 KB for each text that it counts at once.
@@ -39,7 +39,7 @@ class Embeddings:
 class Embedder:
     """One encoder, loaded when it is first needed.
 
-    store: where vectors are kept, None to keep none.
+    store: where vectors and results are kept, None to keep none. Random vectors are never kept.
     show_progress: whether a progress bar may be drawn on standard error.
     note: called with each sentence that the user should read.
     encoder: the encoder of `spec`, if it is loaded already.
@@ -55,6 +55,8 @@ class Embedder:
     ) -> None:
         self.spec, self.store, self.show_progress, self.note = spec, store, show_progress, note
         self._encoder = encoder
+        # Random vectors are drawn faster than they are stored or read.
+        self._vector_store = None if spec.backend == RANDOM_VECTORS else store
 
     def embed(self, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
         """The vectors of `texts`, in their order, each distinct text computed once.
@@ -71,12 +73,12 @@ class Embedder:
             computed, info, device = len(distinct), self.spec.info(dimension=matrix.shape[1]), "cpu"
             cut: set[str] = set()
         else:
-            known = self.store.encoder_info(self.spec.fingerprint) if self.store else None
-            stored = self.store.get(self.spec.fingerprint, distinct, known.dimension) if known else {}
+            known = self._vector_store.encoder_info(self.spec.fingerprint) if self._vector_store else None
+            stored = self._vector_store.get(self.spec.fingerprint, distinct, known.dimension) if known else {}
             missing = [text for text in distinct if text not in stored]
             fresh, cut = self._compute(missing, id_of) if missing else ({}, set())
             if stored:
-                cut |= self.store.truncated(self.spec.fingerprint, list(stored))
+                cut |= self._vector_store.truncated(self.spec.fingerprint, list(stored))
             computed = len(missing)
             info = self._info() if missing else self.spec.info(known.dimension, known.max_tokens)
             device = self._encoder.device if missing else None
@@ -119,8 +121,8 @@ class Embedder:
     def _compute(self, texts: list[str], id_of: dict[str, str]) -> tuple[dict[str, np.ndarray], set[str]]:
         from tqdm import tqdm
 
-        if self.store and self.spec.loader == "openai":
-            self.store.check_writable()  # or what is paid for could not be kept
+        if self._vector_store and self.spec.loader == "openai":
+            self._vector_store.check_writable()  # or what is paid for could not be kept
         encoder = self._loaded()
         parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
         counts = np.concatenate([encoder.token_counts(part) for part in parts])
@@ -132,11 +134,13 @@ class Embedder:
             def keep(batch: np.ndarray, rows: np.ndarray) -> None:
                 part = [texts[i] for i in batch]
                 self._check(rows, [id_of[text] for text in part])
-                if self.store:
+                if self._vector_store:
                     if not vectors:
                         self._refuse_another_model(encoder)
-                        self.store.put_encoder_info(self._info())
-                    self.store.put(self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]])
+                        self._vector_store.put_encoder_info(self._info())
+                    self._vector_store.put(
+                        self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]]
+                    )
                 vectors.update(zip(part, rows, strict=True))
                 bar.update(len(part))
 

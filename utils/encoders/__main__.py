@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from utils import config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
-from utils.schema import EncoderOptions, InputError, is_word_overlap, shown
+from utils.schema import EncoderOptions, InputError, is_control, shown
 
 
 def _needs(entry: dict) -> str:
@@ -70,8 +70,8 @@ def _print_average(name: str) -> None:
     from utils.store import embeddings as store
 
     spec = resolve(name, EncoderOptions(device=config.setting("DEVICE"), dtype=config.setting("DTYPE")))
-    if is_word_overlap(spec):
-        raise InputError("tfidf: knows the words of the evaluated prompts only, so it has no average of its own")
+    if is_control(spec):
+        raise InputError(f"{name}: a control's average similarity is that of the evaluated prompts; name an encoder")
     kept = store.EmbeddingStore(store.default_path())
     embedder = Embedder(spec, kept, sys.stderr.isatty(), note)
     average = beavertails_average_similarity(embedder)

@@ -7,19 +7,22 @@ from utils import hub, model_folder
 from utils.encoders import mteb_encoder
 from utils.encoders.loaders import LLM2VecEncoder, SentenceTransformerEncoder, choose_devices
 from utils.encoders.openai_encoder import OpenAIEncoder
+from utils.encoders.random_vectors import RandomEncoder
 from utils.files import sha256_of
 from utils.schema import EncoderSpec, InputError
 
 
 def load(
     spec: EncoderSpec,
-) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder | mteb_encoder.MTEBEncoder:
+) -> SentenceTransformerEncoder | LLM2VecEncoder | OpenAIEncoder | RandomEncoder | mteb_encoder.MTEBEncoder:
     """Loads a resolved encoder onto the device it asks for.
 
     Raises InputError if weights are missing, changed or pickled, if the device does not exist, or if a key is missing.
     """
     if spec.loader == "openai":
         return OpenAIEncoder(spec)
+    if spec.loader == "random":
+        return RandomEncoder(spec)
     if spec.loader == "packaged":
         folders = [_packaged_folder(spec)]
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from utils import config, hub, model_folder
 from utils.encoders import mteb_encoder
 from utils.openai_api import DEFAULT_HOST, host, server
-from utils.schema import WORD_OVERLAP, Checkpoint, EncoderOptions, EncoderSpec, InputError
+from utils.schema import RANDOM_VECTORS, WORD_OVERLAP, Checkpoint, EncoderOptions, EncoderSpec, InputError
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
 DEFAULTS = EncoderOptions()
@@ -116,6 +116,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     )
     fixed = {
         "tfidf": ("revision", "prompt", "dtype", "backend"),
+        "random": ("revision", "prompt", "dtype", "backend"),
         "openai": ("revision", "dtype", "backend"),
         "mteb": ("revision", "prompt", "dtype", "backend"),
         "packaged": ("revision",),
@@ -134,6 +135,8 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
             raise InputError(f"--{option}: {why}; leave the flag out")
     if loader == "tfidf":
         return replace(spec, backend=WORD_OVERLAP)
+    if loader == "random":
+        return replace(spec, backend=RANDOM_VECTORS)
     if loader == "openai":
         where = "OpenAI API" if host() == DEFAULT_HOST else f"API at {server()},"
         return replace(

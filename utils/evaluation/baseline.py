@@ -9,7 +9,7 @@ from utils.embed.average_similarity import BEAVERTAILS_FACT, beavertails_average
 from utils.embed.embedder import Embedder
 from utils.encoders import paper
 from utils.metrics import embedding as metrics
-from utils.schema import Baseline, EncoderSpec, InputError, is_word_overlap
+from utils.schema import Baseline, EncoderSpec, InputError, is_control
 from utils.store.embeddings import EmbeddingStore
 
 
@@ -35,10 +35,10 @@ def choose_baseline(
             raise InputError(
                 f"--baseline paper: the paper has no figure for {embedder.spec.name}; use own or beavertails"
             )
-    fitted = is_word_overlap(embedder.spec)
-    if choice == "beavertails" and fitted:
-        raise InputError("--baseline beavertails: tfidf knows the words of the evaluated prompts only; use own")
-    if choice in ("auto", "beavertails") and not fitted:
+    control = is_control(embedder.spec)
+    if choice == "beavertails" and control:
+        raise InputError(f"--baseline beavertails: {embedder.spec.name} is a control, which has its own only; use own")
+    if choice in ("auto", "beavertails") and not control:
         baseline = beavertails_average_similarity(embedder, required=choice == "beavertails", note=note)
         if baseline is not None:
             return baseline
@@ -82,9 +82,9 @@ def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore
         return f"given {choice!r}"
     if choice in ("auto", "paper") and paper.paper_entry(spec) is not None:
         return "paper"
-    if choice == "own" or (choice == "auto" and is_word_overlap(spec)):
+    if choice == "own" or (choice == "auto" and is_control(spec)):
         return "own"
-    if choice in ("auto", "beavertails") and not is_word_overlap(spec):
+    if choice in ("auto", "beavertails") and not is_control(spec):
         if store.fact(spec.fingerprint, BEAVERTAILS_FACT) is not None:
             return "beavertails"
         if choice == "auto" and not hub.is_offline() and not hub.reachable():

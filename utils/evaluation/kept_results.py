@@ -1,6 +1,6 @@
 """Keeps results in the embedding store under everything that could change a number of them.
 
-Scoring takes longer than reading stored vectors does: k-means, the bootstrap and the floor. A repeated run need not.
+Scoring takes longer than reading stored vectors does: k-means, the bootstrap and the controls. A repeated run need not.
 """
 
 import base64

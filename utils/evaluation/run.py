@@ -14,8 +14,9 @@ from utils.cli import run
 from utils.encoders import registry
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.evaluation.task import Task
-from utils.schema import OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
+from utils.schema import CONTROLS, OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
 from utils.tables import INTERVAL
+from utils.tasks import OF_ITEMS
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -108,25 +109,28 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
             note(f"wrote {files.shown_path(path)}{f', which replaces a result with {other}' if other else ''}")
             done[task.name].append(result)
         embedder.close()
-    if not any(map(is_word_overlap, specs)):
-        # Written like any other result, so that comparison, figures and report have the floor too. A number given as an
-        # encoder's average similarity does not apply to the floor.
-        own = replace(settings, baseline="own")
-        floor = Embedder(registry.resolve("tfidf"), kept)
+    # Written like any other result, so that comparison, figures and report have the controls too. A number given as an
+    # encoder's average similarity does not apply to them.
+    own = replace(settings, baseline="own")
+    for control in (registry.resolve(name) for name in CONTROLS if name not in {spec.name for spec in specs}):
+        embedder = Embedder(control, kept)
         for task in tasks:
+            # Detection has controls of its own that know nothing: prompt length and shuffled labels.
+            if task.name not in OF_ITEMS and not is_word_overlap(control):
+                continue
             try:
-                result = result_of(task, own, datasets[task.name], floor, lambda sentence: None)
+                result = result_of(task, own, datasets[task.name], embedder, lambda sentence: None)
             except InputError as error:
-                note(f"without the TF-IDF floor: {error}")
+                note(f"without the control {control.label}: {error}")
                 continue
             done[task.name].append(result)
-            path = result_file.result_path(settings.out, result.dataset_name, task.name, "tfidf")
+            path = result_file.result_path(settings.out, result.dataset_name, task.name, control.name)
             if _is_of_more(path, result):
-                note("kept the TF-IDF result that is there, as it is of more items")
+                note(f"kept the {control.label} result that is there, as it is of more items")
                 continue
             other = _other_than(path, result)
             if other:
-                note(f"the TF-IDF result replaces one with {other}")
+                note(f"the {control.label} result replaces one with {other}")
             result_file.write_result(result, settings.out)
 
     parts = []

@@ -8,7 +8,7 @@ from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLUMN
 from utils.figures.tasks import drawn_of
 from utils.results.likeness import kind_of_baseline, shared_kind
-from utils.schema import Result, is_word_overlap
+from utils.schema import Result, is_control
 from utils.tables import latex_text
 from utils.tasks import DETECTION, FIRST, TASKS
 from utils.transfer import results as transfer
@@ -67,8 +67,8 @@ def _settings(results: Sequence[Result], kind: str) -> list[str]:
     if "top_k" in TASKS[first.task].settings:
         return [f"k = {first.settings['top_k']}"]
     source = shared_kind(results) or kind_of_baseline(first)
-    words = [] if source == "own" else [r.encoder.label for r in results if is_word_overlap(r.encoder)]
-    own = f" ({', '.join(words)}: {KINDS['own']})" if words else ""
+    controls = [] if source == "own" else [r.encoder.label for r in results if is_control(r.encoder)]
+    own = f" ({', '.join(controls)}: {KINDS['own']})" if controls else ""
     return [f"average similarity measured on {KINDS.get(source, source)}{own}"]
 
 

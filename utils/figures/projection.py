@@ -10,10 +10,11 @@ import numpy as np
 from utils.data.catalogue import FORMATS
 from utils.data.loading import in_turn
 from utils.encoders import tfidf
+from utils.encoders.random_vectors import random_vectors
 from utils.evaluation.kept_results import code_digest
 from utils.metrics.embedding import is_sparse
 from utils.metrics.neighbors import nearest_neighbors
-from utils.schema import Dataset, InputError, Result, is_word_overlap
+from utils.schema import RANDOM_VECTORS, Dataset, InputError, Result, is_word_overlap
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
 
 SEED = 0  # the paper's
@@ -82,6 +83,8 @@ def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> n
     encoder = result.encoder
     if is_word_overlap(encoder):
         return tfidf.fit_words(texts)[1]
+    if encoder.backend == RANDOM_VECTORS:
+        return random_vectors(texts, encoder.dimension)
     stored = store.get(encoder.fingerprint, list(dict.fromkeys(texts)), encoder.dimension)
     if any(text not in stored for text in texts):
         raise InputError(

@@ -6,12 +6,12 @@ from pathlib import Path
 from utils.compare.paired import Scores, compare_detectors
 from utils.figures.detection import heatmaps, roc_curves
 from utils.report.detection_tables import detection_tables
-from utils.report.findings import FLOOR, Finding
+from utils.report.findings import Finding, place
 from utils.report.parts import Cell, Section, Table, drawn
 from utils.report.tables import metric_cell
 from utils.results.find import find_results
 from utils.results.result_file import read_result
-from utils.schema import InputError, Result
+from utils.schema import CONTROLS, InputError, Result
 from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
@@ -22,20 +22,14 @@ from utils.transfer.guards import on_same_prompts
 def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
     """The section on dataset `name`, of results comparable with the newest, or None; and the reasons if None.
 
-    first: encoders that come first, in that order; the floor comes last.
+    first: encoders that come first, in that order; controls come last.
     """
     folder = out / name / DETECTION.name
     files = find_results([out], name, DETECTION.name, ()) if folder.is_dir() else []
     results, notes = transfer.alike(files)
     if not results:
         return None, notes
-    order = {encoder: i for i, encoder in enumerate(first)}
-
-    def place(result: Result) -> tuple:
-        encoder = result.encoder.name
-        return order.get(encoder, len(order) + (encoder == FLOOR)), encoder
-
-    results.sort(key=place)
+    results.sort(key=lambda result: place(result.encoder.name, first))
     top, kind = results[0], transfer.headline_kind(results[0])
     guards, more = _guards(files, results)
 
@@ -60,8 +54,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
         figures=drawn(figures, caption, True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
-            for result in results
-            if result.encoder.name != FLOOR or len(results) == 1
+            for result in [one for one in results if one.encoder.name not in CONTROLS] or results[:1]
         ],
         notes=list(dict.fromkeys([*notes, *more])),
         results=results,

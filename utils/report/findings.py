@@ -7,11 +7,17 @@ from itertools import pairwise
 from utils.compare.paired import ALPHA, Comparison
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.ranked import WHY
-from utils.schema import Metric, Result, shown
+from utils.schema import CONTROLS, Metric, Result, control_order, shown
 from utils.tables import p_text
 from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
 
+# The control that averages are compared with: what an encoder knows beyond it is more than words.
 FLOOR = "tfidf"
+
+
+def place(name: str, first: Sequence[str]) -> tuple[int, str]:
+    """What encoders are sorted by: those named first, in that order, then the others by name, controls last."""
+    return first.index(name) if name in first else len(first) + control_order(name), name
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,15 @@ class Finding:
 def findings_of(
     results: Sequence[Result], comparison: Comparison | None, unranked: Mapping[str, str] | None = None
 ) -> list[Finding]:
-    """The findings on the best encoder of one task's results, TF-IDF excluded.
+    """The findings on the best encoder of one task's results, controls excluded.
 
     results: of one task, comparable, at least one. comparison: of the same results, None if there is only one.
     unranked: encoders that have no rank, with the reason; the best is not one of them.
     """
-    unranked = unranked or {}
+    unranked = {name: why for name, why in (unranked or {}).items() if name not in CONTROLS}
     best = leader(results, unranked)
-    others = len([result for result in results if result.encoder.name not in (FLOOR, *unranked)])
-    aside = "" if others == len(results) else " (TF-IDF aside)"
+    others = len([result for result in results if result.encoder.name not in (*CONTROLS, *unranked)])
+    aside = "" if others + len(unranked) == len(results) else " (controls aside)"
     name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
     sentences = {
         CHALLENGING.name: _challenging,
@@ -59,11 +65,12 @@ def findings_of(
 
 
 def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
-    """The encoder with the best average by the headline metric; TF-IDF only if there is no other.
+    """The encoder with the best average by the headline metric; a control only if there is no other, TF-IDF first.
 
     unranked: encoders that have no rank, of which one leads only if all others have none either.
     """
-    others = [result for result in results if result.encoder.name != FLOOR] or list(results)
+    others = [result for result in results if result.encoder.name not in CONTROLS]
+    others = others or [result for result in results if result.encoder.name == FLOOR] or list(results)
     others = [result for result in others if result.encoder.name not in unranked] or others
     metric = TASKS[others[0].task].headline
     sign = 1 if others[0].metric(metric, "average").better == "lower" else -1
@@ -174,8 +181,8 @@ def _shown(m: Metric) -> str:
 
 
 def _ranking(comparison: Comparison | None) -> list[Finding]:
-    """The encoders by rank and average; empty if there are only TF-IDF and one other."""
-    if comparison is None or len(set(comparison.ranks) - {FLOOR}) < 2:
+    """The encoders by rank and average; empty if there are only controls and one other."""
+    if comparison is None or len(comparison.ranks.keys() - {*CONTROLS}) < 2:
         return []
     average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}
     sign = 1 if next(iter(average.values())).better == "lower" else -1

@@ -9,12 +9,12 @@ from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.files import shown_path
-from utils.report.findings import FLOOR
+from utils.report.findings import FLOOR, place
 from utils.results.find import datasets, find_results, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.ranked import without_rank
 from utils.results.result_file import read_with_items, rows_of
-from utils.schema import Dataset, InputError, Result, shown
+from utils.schema import CONTROLS, Dataset, InputError, Result, shown
 from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
 
 
@@ -62,7 +62,7 @@ def gather(
             without += notes
             continue
         results = told_apart(results, paths)
-        anchor = max(results, key=lambda one: (_name(one) in first, _name(one) != FLOOR, one.created))
+        anchor = max(results, key=lambda one: (_name(one) in first, _name(one) not in CONTROLS, one.created))
         alike = [anchor]
         for one in results:
             try:
@@ -73,8 +73,7 @@ def gather(
         alike, again = of_one_kind(alike)
         if again:
             notes.append(f"{again[0].upper()}{again[1:]}.")
-        order = {encoder: i for i, encoder in enumerate(first)}
-        alike.sort(key=lambda one, order=order: (order.get(_name(one), len(order) + (_name(one) == FLOOR)), _name(one)))
+        alike.sort(key=lambda one: place(_name(one), first))
         gathered.append(_evidence(about, alike, notes, reference, data, out))
     if not gathered:
         raise nothing(out / name, without)

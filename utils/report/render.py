@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.files import write_whole
-from utils.report.findings import FLOOR
 from utils.report.markdown import render_markdown
 from utils.report.parts import Section
 from utils.report.provenance import provenance_of
 from utils.report.tables import summary_table
 from utils.results.ranked import WHY
+from utils.schema import CONTROLS
 from utils.tables import INTERVAL
 from utils.tasks import DETECTION, TAXONOMY
 
@@ -47,7 +47,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     return environment.get_template("page.html").render(
         shown_name={"paper": "the paper's data", "sample": "the bundled sample"}.get(name, name),
         is_sample=name == "sample",
-        labels=[label for encoder, label in labels.items() if encoder != FLOOR] or list(labels.values()),
+        labels=[label for encoder, label in labels.items() if encoder not in CONTROLS] or list(labels.values()),
         created=max(result.created for result in results)[:10],
         summary=summary_table(sections),
         first_figure=_first_figure(sections),

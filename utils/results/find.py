@@ -12,7 +12,7 @@ from utils.data.sources import find, joined_name
 from utils.encoders.registry import known_encoders
 from utils.files import shown_path
 from utils.results.result_file import kept_stem, read_result
-from utils.schema import EncoderSpec, InputError, Result, is_word_overlap
+from utils.schema import EncoderSpec, InputError, Result, control_order, is_control
 from utils.tasks import DETECTION, TASKS
 
 
@@ -31,7 +31,7 @@ def kept_as(spec: EncoderSpec, choice: str | float) -> str:
         and spec.options.revision is None
     )
     name = spec.name if registered else f"{spec.name}@{spec.fingerprint[:8]}"
-    return name if choice == "auto" or (choice == "own" and is_word_overlap(spec)) else f"{name}+{choice}"
+    return name if choice == "auto" or (choice == "own" and is_control(spec)) else f"{name}+{choice}"
 
 
 def told_by_folder(spec: EncoderSpec, asked: str) -> EncoderSpec:
@@ -52,7 +52,8 @@ def find_results(
     """Result files of a task in one or several folders: of the named encoders, in that order, or all.
 
     dataset: a name, or a file of the task's format; None for the paper's, else the only one. Without
-    names, results of an encoder by several average similarities count once: the one by `choice`, else the default's.
+    names, the controls are last, and results of an encoder by several average similarities count once: the one by
+    `choice`, else the default's.
     Raises InputError if a result is missing.
     """
     if dataset is not None and task == DETECTION.name:
@@ -68,7 +69,7 @@ def find_results(
             raise InputError(f"--data: there are results on {', '.join(names)}; name one")
         dataset = "paper" if "paper" in names else names[0]
     folders = [out / dataset / task for out in outs]
-    found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    found = [path for folder in folders for path in sorted(folder.glob("*.json"), key=_controls_last)]
     files = []
     for name in encoders:
         matching = named(found, name)
@@ -78,6 +79,10 @@ def find_results(
             raise InputError(f"{name}: no result in {where} (there are: {there}); run the task with it first")
         files += matching
     return list(dict.fromkeys(files)) if encoders else _once(found, choice)
+
+
+def _controls_last(path: Path) -> tuple[int, Path]:
+    return control_order(re.split("[@+]", path.stem)[0]), path
 
 
 def _once(files: Sequence[Path], choice: str | float) -> list[Path]:

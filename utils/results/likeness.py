@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.results.find import told_apart
 from utils.results.normalization import renormalized
-from utils.schema import InputError, Result, is_word_overlap
+from utils.schema import InputError, Result, is_control
 from utils.tasks import TASKS
 
 # The sources of each kind of average similarity. The paper's figures are means over BeaverTails too.
@@ -34,7 +34,7 @@ def refuse_unlike(results: Sequence[Result]) -> None:
         if _identity(first) != _identity(other):
             pair = f"{first.encoder.name} and {other.encoder.name} on {first.task}"
             raise InputError(f"{pair}: different items; run both again with the same data and --limit")
-    free = [result for result in results if not is_word_overlap(result.encoder)]
+    free = [result for result in results if not is_control(result.encoder)]
     if free and shared_kind(results) is None:
         first = free[0]
         for other in free[1:]:
@@ -58,9 +58,9 @@ def kind_of_baseline(result: Result) -> str | None:
 def shared_kind(results: Sequence[Result]) -> str | None:
     """The kind of average similarity that all results have or can be normalized by; of several, the most frequent.
 
-    None if there is no such kind. TF-IDF, which is fitted on the evaluated prompts, always has its own.
+    None if there is no such kind. Controls always have their own and are not asked.
     """
-    free = [result for result in results if not is_word_overlap(result.encoder)]
+    free = [result for result in results if not is_control(result.encoder)]
     have = Counter(map(kind_of_baseline, free))
     if len(have) < 2:
         return next(iter(have), None)
@@ -78,7 +78,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
     Those are normalized again from the cosines in their items.
     """
     kind = shared_kind(results)
-    again = [r for r in results if not is_word_overlap(r.encoder) and kind_of_baseline(r) != kind]
+    again = [r for r in results if not is_control(r.encoder) and kind_of_baseline(r) != kind]
     if not again:
         return list(results), ""
     brought = []

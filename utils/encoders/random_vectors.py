@@ -1,0 +1,45 @@
+"""The control that knows nothing: a vector for each distinct text, drawn at random."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from utils.schema import EncoderSpec
+
+
+def random_vectors(texts: Sequence[str], dimension: int) -> np.ndarray:
+    """Standard normal coordinates of a generator seeded with the SHA-256 of each text's UTF-8 bytes: float32 (n, d).
+
+    Equal texts have equal vectors, and a vector depends on no other text and on no order. The cosine of two different
+    texts has mean 0 and standard deviation 1 / sqrt(d).
+    """
+    rows = np.empty((len(texts), dimension), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        np.random.default_rng(np.frombuffer(digest, "<u4")).standard_normal(dtype=np.float32, out=row)
+    return rows
+
+
+class RandomEncoder:
+    """Random vectors, as an encoder like those of utils/encoders/loaders.py."""
+
+    device, max_tokens, token_budget, max_batch, concurrency = "cpu", None, 4096, None, 1
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self.name, self.dimension = spec.name, spec.dimension
+
+    def token_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """1 for each text, because texts of every length take the same time: int (n,)."""
+        return np.ones(len(texts), dtype=np.int64)
+
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence that describes what is about to be done."""
+        return f"drawing a random vector for each of {len(token_counts)} distinct texts"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """One batch of texts to a float32 array (n, d)."""
+        return random_vectors(texts, self.dimension)
+
+    def close(self) -> None:
+        """Does nothing; there is no process to end."""
