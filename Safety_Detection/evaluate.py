@@ -23,7 +23,7 @@ from utils.tables import WIDTH, blocks
 from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import MOST_SETS, detector_differences, encoder_differences
+from utils.transfer.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
 from utils.transfer.finding import finding
 
 # A curve is computed for each resample; ten thousand would take minutes without being more exact.
@@ -172,6 +172,7 @@ TASK = Task(
     score=score,
     table=table,
     check=lambda dataset, settings: sides.check(dataset),
+    differences=group_differences,
     loads=("label",),
     fits_words=True,
     add_flags=add_flags,

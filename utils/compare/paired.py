@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.metrics.uncertainty import effect_size, holm, own_influence, paired_differences
+from utils.metrics.uncertainty import ALPHA, effect_size, holm
 from utils.results.find import named, once, told_apart
 from utils.results.likeness import refuse_unlike, side_by_side
+from utils.results.paired import Scores, differences_by_group, groups_of, item_scores
 from utils.results.result_file import read_result, read_with_items
 from utils.schema import SUMMARIES, Difference, InputError, Metric, Result
 from utils.tasks import DETECTION, TASKS
@@ -20,25 +21,12 @@ from utils.transfer import differences
 from utils.transfer import results as transfer
 from utils.transfer.guards import on_same_prompts
 
-ALPHA = 0.05
 # The means of detection that rank encoders: the first of them that there is.
 RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
 
 Pair = tuple[str, str]
 # The difference of two encoders by group, with its effect size, if there is one.
 Tested = dict[str, tuple[Difference, float | None]]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """An encoder's result, with its items, and of one metric the items' values and influences; none in detection.
-
-    influence: (n, G), of the items on the mean of each group.
-    """
-
-    result: Result
-    values: Sequence[float] = ()
-    influence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -96,27 +84,19 @@ def compare(
     refuse_unlike([one.result for one in scores])
     by_name = {one.result.encoder.name: one for one in scores}
     first = scores[0].result
-    strata = list(first.items.values())[1]
-    order = _groups_of(first, metric)
-    values = {name: np.array(one.values) for name, one in by_name.items()}
-    groups = np.array(strata, dtype=object)
+    order = groups_of(first, metric)
+    groups = np.array(list(first.items.values())[1], dtype=object)
     members = {group: groups == group for group in order}
 
     def test(pair: Pair) -> Tested:
-        gaps = values[pair[0]] - values[pair[1]]
-        found = paired_differences(gaps, by_name[pair[0]].influence - by_name[pair[1]].influence, strata, order)
-        return {group: (one, effect_size(gaps[members[group]] if group in members else gaps))
-                for group, one in found.items()}  # fmt: skip
+        one, other = (by_name[name] for name in pair)
+        gaps = np.subtract(one.values, other.values)
+        return {group: (found, effect_size(gaps[members[group]] if group in members else gaps))
+                for group, found in differences_by_group(one, other, metric).items()}  # fmt: skip
 
     sizes = {group.sum() for group in members.values()}
     same = {"overall": "average"} if len(sizes) == 1 else {}
     return _compared(scores, metric, reference, (*order, *SUMMARIES), "average", same, test, unranked)
-
-
-def _groups_of(result: Result, metric: str) -> list[str]:
-    """The types or categories of a result with items, in its order."""
-    there = set(list(result.items.values())[1])
-    return [m.group for m in result.metrics if m.metric == metric and m.group in there]
 
 
 def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
@@ -289,13 +269,4 @@ def scores_of(result: Result, metric: str) -> Scores:
         has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
     if metric not in has:
         raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
-    if result.task == DETECTION.name:
-        return Scores(result)
-    try:
-        values = [float(value) for value in result.items[metric]]
-    except ValueError:
-        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None
-    influence = result.influence.get(metric)
-    if influence is None:
-        influence = own_influence(values, list(result.items.values())[1], _groups_of(result, metric))
-    return Scores(result, values, influence)
+    return Scores(result) if result.task == DETECTION.name else item_scores(result, metric)

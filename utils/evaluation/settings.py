@@ -74,7 +74,8 @@ def parser(program: str, description: str, takes: Mapping[str, str] | None = Non
     flags.add_argument(
         "--prompt-spread",
         action="store_true",
-        help="only say how much the score depends on the instruction: the documented one, none and four others",
+        help="only say how much the score, and the difference between several encoders, depends on the instruction: "
+        "the documented one, none and four others",
     )
     return flags
 

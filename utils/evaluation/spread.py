@@ -1,4 +1,4 @@
-"""How much an encoder's score depends on the instruction before each text, beside the interval of the score."""
+"""How much encoders' scores, and the differences between encoders, depend on the instruction before each text."""
 
 import sys
 import textwrap
@@ -8,9 +8,11 @@ from dataclasses import replace
 from utils.encoders import registry
 from utils.evaluation.settings import Settings
 from utils.evaluation.task import Task
+from utils.metrics.uncertainty import ALPHA, holm
+from utils.results.likeness import of_one_kind
 from utils.results.signature import signature
-from utils.schema import Dataset, InputError, Metric, Result
-from utils.tables import WIDTH, blocks, number, with_interval
+from utils.schema import Dataset, Difference, EncoderSpec, InputError, Metric, Result
+from utils.tables import WIDTH, blocks, number, p_text, with_interval, with_reach
 
 # Four instructions in the forms that encoders are trained with; none is that of a particular encoder.
 OTHERS = (
@@ -45,29 +47,40 @@ def spread(task: Task, dataset: Dataset, settings: Settings, result_of: Callable
     """Evaluates each encoder under every instruction; returns the tables and what they mean. Nothing is written.
 
     result_of: (task, settings, dataset, embedder, note) to a Result.
+    Several encoders are compared with the first one under each instruction.
     """
     from utils.embed.embedder import Embedder
     from utils.store import embeddings as store
 
     kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
+    documented = {name: registry.resolve(name, settings.encoder).prompt for name in settings.models}
+    prompts = {name: prompts_of(text) for name, text in documented.items()}
+    specs = {(name, text): _spec(name, text, settings) for name, pairs in prompts.items() for _, text in pairs}
+    results = []
+    for spec in specs.values():
+        embedder = Embedder(spec, kept, not settings.quiet and sys.stderr.isatty(), note)
+        results.append(result_of(task, settings, dataset, embedder, note))
+        embedder.close()
+    results, again = of_one_kind(results)
+    found = dict(zip(specs, results, strict=True))
     parts = []
-    for name in settings.models:
-        documented = registry.resolve(name, settings.encoder).prompt
-        tried: list[tuple[str, str, Metric]] = []
-        lines = []
-        for title, text in prompts_of(documented):
-            spec = registry.resolve(name, replace(settings.encoder, prompt=text))
-            embedder = Embedder(spec, kept, not settings.quiet and sys.stderr.isatty(), note)
-            result = result_of(task, settings, dataset, embedder, note)
-            embedder.close()
-            tried.append((title, text, headline(task, result)))
-            lines.append(signature(result))
-        parts.append(
-            "\n\n".join(
-                [_table(task, name, tried), _meaning(tried), "\n".join(["what the numbers depend on:", *lines])]
-            )
-        )
+    for name, pairs in prompts.items():
+        tried = [(title, text, headline(task, found[name, text])) for title, text in pairs]
+        lines = [signature(found[name, text]) for _, text in pairs]
+        depends = "\n".join(["what the numbers depend on:", *lines])
+        parts.append("\n\n".join([_table(task, name, tried), _meaning(tried), depends]))
+    if len(documented) > 1:
+        parts.append(_compared(task, documented, found))
+    if again:
+        parts.append(textwrap.fill(again, WIDTH, break_on_hyphens=False))
     return "\n\n\n".join(parts)
+
+
+def _spec(name: str, text: str, settings: Settings) -> EncoderSpec:
+    try:
+        return registry.resolve(name, replace(settings.encoder, prompt=text))
+    except InputError:
+        raise InputError(f"--prompt-spread: {name} takes no instruction; leave it out") from None
 
 
 def _table(task: Task, name: str, tried: Sequence[tuple[str, str, Metric]]) -> str:
@@ -88,7 +101,64 @@ def _meaning(tried: Sequence[tuple[str, str, Metric]]) -> str:
     halves = [(metric.high - metric.low) / 2 for _, _, metric in tried if metric.low is not None]
     beside = f"; half the width of the 95 % interval: at most {number(max(halves))}" if halves else ""
     return textwrap.fill(
-        f"Spread over instructions: {number(width)} ({number(min(values))} to {number(max(values))}){beside}. A "
-        f"difference between encoders that is smaller than {number(max(width, *halves, 0.0))} is not one.",
-        WIDTH,
+        f"Spread over instructions: {number(width)} ({number(min(values))} to {number(max(values))}){beside}.", WIDTH
     )
+
+
+def _compared(task: Task, documented: dict[str, str], found: dict[tuple[str, str], Result]) -> str:
+    """Each encoder minus the first one under every instruction, and whether that depends on the instruction.
+
+    documented: encoder to its documented instruction, or ''. found: (encoder, instruction) to the result.
+    """
+    first, *others = documented
+    of = headline(task, found[first, ""])
+    same = {"none": "", **{f"other {i}": text for i, text in enumerate(OTHERS, 1)}}
+    instructions = {"documented": documented} if any(documented.values()) else {}
+    instructions |= {title: dict.fromkeys(documented, text) for title, text in same.items()}
+    differences = {
+        title: task.differences([found[name, text] for name, text in texts.items()], of)
+        for title, texts in instructions.items()
+    }
+    rows = [
+        (name, title, pairs[i])
+        for i, name in enumerate(others)
+        for title, pairs in differences.items()
+        # Two documented instructions that are the same and one of the others would count twice.
+        if title != "documented" or documented[name] != documented[first] or documented[name] not in same.values()
+    ]
+    corrected = holm([difference.p for _, _, difference in rows])
+    left = [("encoder", [name for name, _, _ in rows]), ("instruction", [title for _, title, _ in rows])]
+    columns = [
+        ("difference", [with_reach(difference) for _, _, difference in rows]),
+        ("p", [p_text(difference.p) for _, _, difference in rows]),
+        ("p (Holm)", [p_text(p) for p in corrected]),
+    ]
+    note = "± half the width of the 95 % interval; p: of the same distribution; p (Holm): corrected over the rows"
+    if "documented" in instructions:
+        note += "; documented: each encoder with its own instruction, or with none if it has none"
+    held = [
+        _held(name, first, [(title, one, p) for (of_row, title, one), p in zip(rows, corrected, strict=True)
+                            if of_row == name])
+        for name in others
+    ]  # fmt: skip
+    title = f"{task.about.title}: {task.about.metric} ({of.group}) of each encoder minus that of {first}"
+    above, *below = (textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in (title, note, *held))
+    return "\n\n".join([above, blocks(left, [[column] for column in columns]), *below])
+
+
+def _held(name: str, first: str, rows: Sequence[tuple[str, Difference, float | None]]) -> str:
+    """Whether the sign and the significance of a difference are the same under every instruction.
+
+    rows: instruction, difference, and its corrected p.
+    """
+    told: dict[str, list[str]] = {}
+    for title, difference, p in rows:
+        direction = "lower" if difference.value < 0 else "higher"
+        told.setdefault(direction if p is not None and p < ALPHA else "not told apart", []).append(title)
+    if len(told) > 1:
+        under = "; ".join(f"{what} under {', '.join(titles)}" for what, titles in told.items())
+        return f"Whether {name} differs from {first} depends on the instruction: {under}."
+    [what] = told
+    if what == "not told apart":
+        return f"{name} and {first} are told apart under no instruction."
+    return f"{name} is {what} than {first} under every instruction, with a corrected p below {ALPHA}."

@@ -12,7 +12,8 @@ from utils.data.loading import load
 from utils.data.sources import Found
 from utils.evaluation.settings import Settings, parser, settings_from
 from utils.files import shown_path
-from utils.schema import Dataset, Metric, Result
+from utils.results.paired import item_differences
+from utils.schema import Dataset, Difference, Metric, Result
 from utils.tasks import About
 
 
@@ -40,6 +41,8 @@ class Task:
     table: results of several encoders to the printed text.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
     loads: names of its own settings that `load` takes too, where they are given.
+    differences: (results on the same items, a number of the first) to how much each further one differs from the first
+    in it, with interval and p.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
     add_flags, choose: add the task's own flags, and return the settings with their values.
     """
@@ -50,6 +53,7 @@ class Task:
     score: Callable[..., Scores]
     table: Callable[[Sequence[Result]], str]
     check: Callable[[Dataset, Settings], None] = lambda dataset, settings: None
+    differences: Callable[[Sequence[Result], Metric], list[Difference]] = item_differences
     loads: tuple[str, ...] = ()
     fits_words: bool = False
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None

@@ -13,6 +13,8 @@ import numpy as np
 from utils.schema import Difference
 
 CONFIDENCE = 0.95
+# A difference is called one if its p-value is below this: if its interval at CONFIDENCE leaves out 0.
+ALPHA = 0.05
 # The most resampled items in memory at once.
 _CHUNK = 4_000_000
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from utils.metrics import detection as dm
 from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, holm
-from utils.schema import Difference, Result
+from utils.schema import Difference, Metric, Result
 from utils.transfer.results import (
     ACROSS,
     CONTROLS,
@@ -144,6 +144,17 @@ def clusters_of(result: Result, group: str) -> int:
         return rarer(*filter(None, (one.test, one.against)))
     pairs = [pair for pair in crossings_of(result) if pair[1] in ordinary_of(result)]
     return sum(map(rarer, dict.fromkeys(sum(pairs, ())) if one.against else sets_of(result)))
+
+
+def group_differences(results: Sequence[Result], of: Metric) -> list[Difference]:
+    """The difference of each further result from the first in the AUROC that `of` is, paired by groups of prompts.
+
+    results: on the same prompts, with their items.
+    """
+    scored = [(result, of.detector) for result in results]
+    first, *others = areas(scored, RESAMPLES, results[0].settings["seed"], crossed=())
+    clusters = clusters_of(results[0], of.group)
+    return [difference(other[of.group], first[of.group], clusters) for other in others]
 
 
 # With more sets than these, only the means over them are tested.

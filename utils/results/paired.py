@@ -1,0 +1,58 @@
+"""The differences of two results of the same items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.metrics.uncertainty import own_influence, paired_differences
+from utils.schema import Difference, InputError, Metric, Result
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An encoder's result, with its items, and of one metric the items' values and influences; none in detection.
+
+    influence: (n, G), of the items on the mean of each group.
+    """
+
+    result: Result
+    values: Sequence[float] = ()
+    influence: np.ndarray | None = None
+
+
+def groups_of(result: Result, metric: str) -> list[str]:
+    """The types or categories of a result with items, in its order."""
+    there = set(list(result.items.values())[1])
+    return [m.group for m in result.metrics if m.metric == metric and m.group in there]
+
+
+def item_scores(result: Result, metric: str) -> Scores:
+    """The values of `metric` of a result's items, and how much each moves the mean of each group.
+
+    Raises InputError if an item has no such number.
+    """
+    try:
+        values = [float(value) for value in result.items[metric]]
+    except ValueError:
+        name = f"{result.encoder.name} on {result.task}"
+        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None
+    influence = result.influence.get(metric)
+    if influence is None:
+        influence = own_influence(values, list(result.items.values())[1], groups_of(result, metric))
+    return Scores(result, values, influence)
+
+
+def differences_by_group(one: Scores, other: Scores, metric: str) -> dict[str, Difference]:
+    """The paired differences of two encoders' means in each group, of `average` and of `overall`."""
+    strata, order = list(one.result.items.values())[1], groups_of(one.result, metric)
+    return paired_differences(np.subtract(one.values, other.values), one.influence - other.influence, strata, order)
+
+
+def item_differences(results: Sequence[Result], of: Metric) -> list[Difference]:
+    """The difference of each further result from the first in the mean that `of` is, paired by items.
+
+    results: of one task on the same items, with them.
+    """
+    first, *others = (item_scores(result, of.metric) for result in results)
+    return [differences_by_group(other, first, of.metric)[of.group] for other in others]
