@@ -133,13 +133,11 @@ def table(results: Sequence[Result]) -> str:
         if text:
             parts += [title, text, transfer_tables.DETAILS_NOTE if made is transfer_tables.details_table else ""]
     seed = first.settings["seed"]
-    for what, differences in (
-        ("encoders", encoder_differences(results, seed=seed)),
-        ("detectors", detector_differences(first, seed=seed)),
-    ):
+    between = {"encoders": encoder_differences(results, seed), "detectors": detector_differences(first, seed)}
+    for what, differences in between.items():
         if differences:
-            title = f"differences of AUROC between {what} (p: paired bootstrap of groups, Holm)"
-            parts += [title, transfer_tables.differences_table(differences, first)]
+            parts += [f"differences of AUROC between {what}", transfer_tables.differences_table(differences)]
+    parts.append(transfer_tables.DIFFERENCES_NOTE if any(between.values()) else "")
     parts += [part for result in results for part in _without_known_word(result)]
     return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts if part)
 

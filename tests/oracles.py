@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+from scipy import stats
+
 
 def cosine(a, b):
     dot = sum(x * y for x, y in zip(a, b, strict=True))
@@ -10,6 +13,24 @@ def cosine(a, b):
 
 def norm(x, b):
     return (x - b) / (1 - b)
+
+
+def resampled_areas(labels, scores, counts):
+    """The AUROC in each resample, every unsafe prompt against every safe one; a tie counts a half.
+
+    counts: (resamples, n), how often each of the n prompts occurs.
+    """
+    labels, scores = np.array(labels), np.array(scores)
+    above = np.sign(scores[labels == 1][:, None] - scores[labels == 0]) / 2 + 0.5
+    unsafe, safe = counts[:, labels == 1].astype(float), counts[:, labels == 0].astype(float)
+    return ((unsafe @ above) * safe).sum(axis=1) / unsafe.sum(axis=1) / safe.sum(axis=1)
+
+
+def student(value, drawn, clusters):
+    """Low and high of the 95 % interval of a difference, and its p, by its values in resamples of so many clusters."""
+    error = np.std(drawn, ddof=1) * math.sqrt(clusters / (clusters - 1))
+    reach = stats.t.ppf(0.975, clusters - 1) * error
+    return value - reach, value + reach, 2 * stats.t.sf(abs(value) / error, clusters - 1)
 
 
 def triplet(anchors, twins, groups, texts):

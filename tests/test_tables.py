@@ -1,5 +1,7 @@
 """Numbers as the tables print them."""
 
+import re
+
 import pytest
 
 from utils import tables
@@ -72,12 +74,11 @@ def test_a_comparison_of_equals_prints_no_signed_zero(form):
     assert "0.000 to 0.000" in text and [line for line in text.splitlines() if "Two" in line and " 0.00 " in line]
 
 
-def test_equal_detectors_print_no_signed_zero(monkeypatch):
-    monkeypatch.setattr(transfer_tables, "trains_of", lambda result: ["a"])
-    monkeypatch.setattr(transfer_tables, "sets_of", lambda result: ["a"])
-    compared = Compared("a -> a", "one", "two", Difference(-0.0004, -0.001, 0.0002, 1.0), 1.0)
-    text = transfer_tables.differences_table([compared], None)
-    assert text.splitlines()[-1].split() == ["a", "0.000", "±0.001", "(1.000)"]
+def test_equal_detectors_print_no_signed_zero():
+    of = Compared("a -> a", "one", "two", Difference(-0.0004, -0.001, 0.0002, 0.9), 1.0)
+    assert re.split(" {2,}", transfer_tables.differences_table([of]).splitlines()[-1]) == [
+        "a -> a", "0.000 ±0.001", "0.900", "1.000"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from Safety_Detection.detectors import KINDS
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.measure import Measures
 from Safety_Detection.sides import Sides
-from utils.compare.paired import compare_files
+from utils.compare.paired import compare_read, read_files
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.metrics import detection as dm
@@ -221,7 +221,7 @@ def test_a_result_is_read_and_compared_with_its_crossings(done, file, tmp_path, 
     assert transfer.sets_of(result) == ["a", "b"] and transfer.trains_of(result) == ["a", "b", "others"]
     assert transfer.one_class_of(result) == {"bad1": 1, "bad2": 1, "bad3": 1, "good1": 0, "good2": 0}
     assert transfer.ordinary_of(result) == ["good1", "good2"] and len(transfer.crossings_of(result)) == 5
-    compared = compare_files(files, None, None)
+    compared = compare_read(*read_files(files, None, None))
     cells = {(cell.group, cell.encoder): cell for cell in compared.cells}
     groups = {group for group, _ in cells}
     assert {"ordinary traffic", "ordinary traffic, one set", "others", "others -> bad1 | good2"} <= groups
@@ -233,7 +233,7 @@ def test_a_result_is_read_and_compared_with_its_crossings(done, file, tmp_path, 
         "ordinary traffic, one set",
     }
     gap = blind.value(name, "ordinary traffic") - seeing.value(name, "ordinary traffic")
-    assert other.difference == pytest.approx(gap) and gap < -0.1 and other.p.value < 0.05
+    assert other.difference.value == pytest.approx(gap) and gap < -0.1 and other.p < 0.05
 
 
 def test_a_result_without_a_score_that_it_says_it_has_is_refused(done, tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from doubles import StandIn
+from oracles import resampled_areas, student
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from Safety_Detection import labelled_sets
@@ -17,11 +18,14 @@ from Safety_Detection.measure import resamplings
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
+from utils.metrics.uncertainty import grouped_resamples
 from utils.results import result_file
-from utils.schema import EncoderInfo, Metric
+from utils.schema import Difference, EncoderInfo, Metric
+from utils.tables import p_text, signed
 from utils.transfer import differences as differences_module
+from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import areas, encoder_differences
+from utils.transfer.differences import Compared, areas, detector_differences, encoder_differences
 from utils.transfer.finding import distrust, finding
 from utils.transfer.results import VERDICTS
 
@@ -106,8 +110,56 @@ def test_it_prints_the_matrix_within_80_columns(done):
     assert lines[at + 2].split() == ["trained", "on", "edits", "twins"]
     for line, train in zip(lines[at + 4 : at + 6], ("edits", "twins"), strict=True):
         shown = [f"{value(doc, 'auroc/logistic_regression', f'{train} -> {t}'):.3f}" for t in ("edits", "twins")]
-        assert line.split()[0] == train and line.split()[1::2] == shown
+        assert line.split()[0] == train and re.findall(r"(\d\.\d+) [±[]", line) == shown
     assert "SAMPLE: scores on the small set" in said and "without any word" not in said
+
+
+def read(folder):
+    return transfer.read(folder / "sample" / "safety_detection" / "tfidf.json")
+
+
+def test_p_and_interval_of_every_difference_agree_and_are_those_of_resampled_groups(done):
+    folder, said = done
+    one = read(folder)
+    # As if it were of a different encoder: by what a different detector says.
+    swapped = {f"logistic_regression/{train}": one.items[f"nearest_unsafe/{train}"] for train in ("edits", "twins")}
+    other = replace(one, items=one.items | swapped)
+    between = [*encoder_differences([one, other]), *detector_differences(one)]
+    assert len(between) == 4 + 3 * 4
+    for d in between:
+        low, high, p = d.difference.low, d.difference.high, d.difference.p
+        assert (p < 0.05) == (low > 0 or high < 0) and p <= d.p
+        assert d.difference.value == pytest.approx((low + high) / 2)
+    assert {d.difference.p < 0.05 for d in between} == {True, False}
+    # The slow way, a pair of sets; both are of pairs of a safe and an unsafe prompt.
+    for position, test in enumerate(("edits", "twins")):
+        its = [i for i, name in enumerate(one.items["set"]) if name == test]
+        labels, groups = ([one.items[column][i] for i in its] for column in ("label", "group"))
+        counts = np.concatenate([*grouped_resamples(groups, labels, 1000, (42, position))])
+        scores = {kind: [one.items[f"{kind}/edits"][i] for i in its] for kind in KINDS[:4]}
+        drawn = {kind: resampled_areas(labels, of, counts) for kind, of in scores.items()}
+        for d in between[4:]:
+            if d.group == f"edits -> {test}":
+                kind = d.other.replace(" ", "_")
+                value = roc_auc_score(labels, scores["logistic_regression"]) - roc_auc_score(labels, scores[kind])
+                expected = student(value, drawn["logistic_regression"] - drawn[kind], len(set(groups)))
+                assert (d.difference.low, d.difference.high, d.difference.p) == pytest.approx(expected)
+    # Each is printed with both p-values.
+    half = {d.group: (d.difference.high - d.difference.low) / 2 for d in between[4:] if d.other == "knn vote"}
+    at = said.splitlines().index("logistic regression minus knn vote")
+    for line, d in zip(said.splitlines()[at + 4 :], [d for d in between[4:] if d.other == "knn vote"], strict=False):
+        texts = [f"{signed(d.difference.value)} ±{half[d.group]:.3f}", p_text(d.difference.p), p_text(d.p)]
+        assert re.split(" {2,}", line) == [d.group, *texts]
+
+
+def test_differences_fit_80_columns_whatever_the_names():
+    long = "a-file-of-prompts-with-a-name-that-goes-on"
+    cut = f"{long[:28]}… -> {long[:28]}…"
+    for group, shown in (("openai_moderation -> openai_moderation",) * 2, (f"{long} -> {long}", cut)):
+        made = Compared(group, "Qwen3-Embedding-8B (no prompt)", "B", Difference(-0.25, -0.35, -0.15, 1e-9), 0.01)
+        text = transfer_tables.differences_table([made])
+        assert max(map(len, text.splitlines())) <= 80
+        assert all(part in text for part in (shown, "-0.250 ±0.100", "<0.001", "0.010"))
 
 
 def made_up(rows):
@@ -268,8 +320,10 @@ def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_pat
     assert {m["group"].split(": ")[1]: m["n"] for m in types} == {"even": 20, "odd": 20}
     mine = [m["value"] for m in types if m["metric"] == "fpr_at_threshold/logistic_regression"]
     assert np.mean(mine) == pytest.approx(value(doc, "fpr_at_threshold/logistic_regression", "a -> b"))
-    assert re.search(r"logistic regression .*\nminus nearest unsafe", said)
-    assert re.search(r"MiniLM-L6 .*\nminus TF-IDF", said)
+    lines = said.splitlines()
+    for title in ("logistic regression minus nearest unsafe", "MiniLM-L6 minus TF-IDF"):
+        rows = lines[(at := lines.index(title) + 4) : at + 4]
+        assert [row.split("  ")[0] for row in rows] == [f"{a} -> {b}" for b in "ab" for a in "ab"]
 
 
 def test_what_is_not_to_be_trusted():
@@ -349,12 +403,12 @@ def test_many_differences_can_still_be_told_apart():
         items = {"id": list(range(160)), "set": sets, "label": labels, "group": list(range(160)), **scores}
         found.append(replace(made_up(rows), items=items))
     differences = encoder_differences(found)
-    assert len(differences) == 3 and max(d.p.value for d in differences) <= 0.05, "of many sets, the mean that is there"
+    assert len(differences) == 3 and max(d.p for d in differences) <= 0.05, "of many sets, the mean that is there"
     for limit, number in ((4, 60), (3, 3)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(differences_module, "MOST_SETS", limit)
             some = encoder_differences(found)
-            assert len(some) == number and max(d.p.value for d in some) <= 0.05
+            assert len(some) == number and max(d.p for d in some) <= 0.05
 
 
 def test_sets_are_resampled_each_in_its_own_way():

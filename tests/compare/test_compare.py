@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from doubles import GROUPS, known, tie, written
 from latex_tables import tables_in
+from oracles import resampled_areas, student
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -17,9 +18,9 @@ from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import tables
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
+from utils.metrics.uncertainty import cluster_resamples
 from utils.schema import DataFile, EncoderInfo, Metric
 from utils.tables import p_text
-from utils.transfer import differences
 
 
 def table(capsys, *arguments):
@@ -242,6 +243,24 @@ def detectors(tmp_path):
     return tmp_path
 
 
+def drawn_areas(out):
+    """Encoder to group to the area in each of 1,000 resamples of pairs of prompts; sets are drawn apart."""
+    found = {}
+    for path in (out / "made-up" / "safety_detection").glob("*.items.csv"):
+        rows, of = list(csv.DictReader(path.open())), found.setdefault(path.name.split(".")[0], {})
+        for position, test in enumerate("ab"):
+            mine = [row for row in rows if row["set"] == test]
+            labels, groups = ([int(row[column]) for row in mine] for column in ("label", "group"))
+            counts = np.concatenate([*cluster_resamples(groups, labels, 1000, (42, position))])
+            counts = counts[:, np.unique(groups, return_inverse=True)[1]]
+            for train in "ab":
+                scores = [float(row[f"knn_vote/{train}"]) for row in mine]
+                of[f"{train} -> {test}"] = resampled_areas(labels, scores, counts)
+        of["within"] = (of["a -> a"] + of["b -> b"]) / 2
+        of["across"] = (of["a -> b"] + of["b -> a"]) / 2
+    return found
+
+
 def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detectors, capsys):
     rows = table(capsys, "none", "first", "both", "--out", detectors)
     assert {row["metric"] for row in rows} == {"auroc/knn_vote"} and {row["reference"] for row in rows} == {"none"}
@@ -255,9 +274,21 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
         # The first knows what is in a, trained on a; both know everything.
         knows = encoder == "both" or group in ("a -> a", "within")
         assert (float(row["p_holm"]) <= 0.05) == knows, (encoder, group)
-    # The least p-value is one of 1,001: of 2 encoders in 5 groups, the mean across corrected over the 3 pairs instead.
-    assert float(of["both", "a -> b"]["p_holm"]) == pytest.approx(10 / 1001)
-    assert float(of["both", "across"]["p_holm"]) == pytest.approx(3 / 1001)
+    # Forty pairs of prompts in each set, and those of both for a mean.
+    areas = drawn_areas(detectors)
+    order = sorted((float(row["p"]), key) for key, row in of.items() if row["p"] and key[1] != "across")
+    least = 0.0
+    for i, (p, key) in enumerate(order):
+        least = max(least, min(1, p * (len(order) - i)))
+        assert float(of[key]["p_holm"]) == pytest.approx(least)
+    for (encoder, group), row in of.items():
+        if encoder != "none":
+            drawn, clusters = areas[encoder][group] - areas["none"][group], 40 if "->" in group else 80
+            expected = student(float(row["difference"]), drawn, clusters)
+            found = [float(row[column]) for column in ("difference_low", "difference_high", "p")]
+            assert found == pytest.approx(expected, rel=1e-6), (encoder, group)
+            assert (found[2] < 0.05) == (found[0] > 0 or found[1] < 0), "p and interval are of one distribution"
+    assert len(order) == 2 * 5 and float(of["both", "across"]["p"]) < float(of["both", "across"]["p_holm"]) < 1e-6
     assert {e: of[e, "across"]["rank"] for e in ("none", "first", "both")} == {"none": "2", "first": "2", "both": "1"}
     assert all(row["rank"] == "" for (_, group), row in of.items() if group != "across")
     for form in ("text", "markdown", "latex"):
@@ -299,18 +330,11 @@ def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
     assert ranks == {"both": "1", "first": "1", "none": "3"}
 
 
-def test_detectors_are_resampled_as_often_as_their_correction_needs(detectors, capsys, monkeypatch):
-    # Of 2 encoders in 5 groups: 50 resamples for each difference, so that the least p-value is 10 of 501.
-    monkeypatch.setattr(differences, "LEAST_RESAMPLES", 10)
-    rows = table(capsys, "none", "first", "both", "--out", detectors)
-    assert min(float(r["p_holm"]) for r in rows if r["p_holm"] and r["group"] != "across") == pytest.approx(10 / 501)
-
-
 def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     """The label of 32 letters beside 11 + 4 * 2 + 7 + 14 + 6 + 5 + 5 others of the ranking would take 88."""
     labels = {"both": "MiniLM-L6 (own prompt, bfloat16)", "none": "Qwen3-Embedding-8B (no prompt)"}
     for name, label in labels.items():
-        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
+        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", name)
         written(detectors, name, np.linspace(0, 1, 22), encoder=encoder)
     assert compare_main.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
     said = capsys.readouterr().out
@@ -326,7 +350,7 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
 
 def test_a_label_is_text_in_markdown(tmp_path, capsys):
     for name, label in (("one", "a|b <i>"), ("two", "c")):
-        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
+        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", name)
         written(tmp_path, name, np.linspace(0, 0.9, 22), encoder=encoder)
     assert compare_main.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
     assert capsys.readouterr().out.count("a\\|b &lt;i>") == 2, "a row of the ranking and a heading"

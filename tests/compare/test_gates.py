@@ -129,7 +129,9 @@ def test_the_means_of_detection_are_gated_both_ways(detection, capsys, gate, met
     for _, name, value, reference, theirs, task, place, difference, low, high in found:
         assert (name, reference, task) == ("worse", "base", "safety_detection")
         assert (value, theirs) == (f"{one[place]:.3f}", f"{other[place]:.3f}")
-        assert difference == f"{gaps[place]:+.3f}" and float(low) < gaps[place] < float(high)
+        assert difference == f"{gaps[place]:+.3f}" and float(low) + float(high) == pytest.approx(
+            2 * gaps[place], abs=0.002
+        )
     # A tolerance between two of the differences lets the smaller one pass.
     most, second = sorted(gaps.values())[:2]
     status, found, _ = gated(capsys, out, "base", "worse", "--gate", f"{gate}{-(most + second) / 2:.6f}")

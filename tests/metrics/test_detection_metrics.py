@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from utils.metrics import detection as dm
-from utils.metrics.uncertainty import grouped_interval, grouped_resamples, resampled_p_value
-from utils.schema import PValue
+from utils.metrics.uncertainty import grouped_difference, grouped_interval, grouped_resamples
+from utils.schema import Difference
 
 # Few distinct scores, so that ties are common; both classes are there.
 CASES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=30).filter(
@@ -175,9 +175,21 @@ def test_p_values_are_uniform_under_no_difference():
         parts = list(grouped_resamples(clusters, labels, 400, run))
         drawn = [np.concatenate([dm.auroc(dm.curve(labels, s, w)) for w in parts]) for s in (one, other)]
         difference = float(dm.auroc(dm.curve(labels, one)) - dm.auroc(dm.curve(labels, other)))
-        p.append(resampled_p_value(difference, drawn[0] - drawn[1]).value)
+        p.append(grouped_difference(difference, drawn[0] - drawn[1], 60).p)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     # 300 runs at 5 % have a standard error of 1.3 points.
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.038)
-    assert resampled_p_value(0.0, np.zeros(99)) == PValue(1.0, False)
-    assert resampled_p_value(0.4, np.full(99, 0.4)) == PValue(1 / 100, True)
+
+
+def test_the_difference_of_resamples_by_hand():
+    # Eight values of 0.1 more and less: a deviation of 0.1 sqrt(8 / 7), and sqrt(5 / 4) for five clusters. Student's
+    # 4 degrees: 2.7764 for 5 %, and 5 % again where the difference is as far from 0.
+    drawn, error = 0.4 + np.tile([0.1, -0.1], 4), 0.1 * np.sqrt(8 / 7 * 5 / 4)
+    found = grouped_difference(0.4, drawn, 5)
+    assert (0.4 - found.low, found.high - 0.4) == pytest.approx((2.7764 * error,) * 2, 1e-4)
+    assert grouped_difference(2.7764 * error, drawn, 5).p == pytest.approx(0.05, abs=1e-5)
+    assert grouped_difference(0.0, np.zeros(99), 5) == Difference(0.0, 0.0, 0.0, 1.0)
+    # Five clusters that all say 0.4: a sign test's p of 2 / 2^5, and so an interval with 0 in it; of six, 2 / 2^6.
+    same = [grouped_difference(0.4, np.full(99, 0.4), clusters) for clusters in (5, 6)]
+    assert [one.p for one in same] == [2 / 32, 2 / 64] and same[0].low < 0 < same[1].low
+    assert grouped_difference(0.4, drawn, 1) == Difference(0.4), "one cluster"

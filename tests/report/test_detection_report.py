@@ -20,8 +20,15 @@ from utils.figures.style import FORMS, drawing
 from utils.report import __main__ as report_main
 from utils.report import gather
 from utils.results.result_file import read_items, read_result
+from utils.tables import p_text, with_interval, with_reach
 from utils.transfer import results as transfer
+from utils.transfer.differences import detector_differences
 from utils.transfer.finding import finding
+
+DIFFERENCES = (
+    "Differences of AUROC between detectors on TF-IDF, with half the width of the 95 % interval, p of the same "
+    "distribution, and p corrected over the table (Holm)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def test_tables_show_the_result_file(out):
     assert len(rows) == 4
     for row in rows:
         m = result.metric("auroc/centroid_difference", f"{row['trained on']} -> {row['tested on']}")
-        assert row["TF-IDF"] == f"{m.value:.3f} ±{(m.high - m.low) / 2:.3f}"
+        assert row["TF-IDF"] == with_interval(m)
     rows = table(tree, "Mean AUROC of every detector, controls last")
     assert list(rows[0]) == ["encoder", "detector", "within", "across"], "of two sets there are no others to train on"
     kinds = ["nearest unsafe", "centroid difference", "prompt length", "shuffled labels"]
@@ -72,6 +79,12 @@ def test_tables_show_the_result_file(out):
         assert row["base rate"] == "0.500"
         for heading, metric in (("FPR at 95 % TPR", "fpr_at_95_tpr"), ("TPR there", "tpr_at_threshold")):
             assert row[heading].startswith(f"{result.value(f'{metric}/centroid_difference', group):.3f} ")
+    rows = table(tree, DIFFERENCES)
+    found = detector_differences(transfer.read(out / "sample" / "safety_detection" / "tfidf.json"))
+    assert len(rows) == 4 and {row["difference of"] for row in rows} == {"centroid difference minus nearest unsafe"}
+    for row, of in zip(rows, found, strict=True):
+        texts = [with_reach(of.difference), p_text(of.difference.p), p_text(of.p)]
+        assert list(row.values())[1:] == [of.group, *texts]
 
 
 def test_an_old_result_of_two_sets_is_shown_without_what_it_lacks(out, tmp_path):
@@ -89,6 +102,7 @@ def test_an_old_result_of_two_sets_is_shown_without_what_it_lacks(out, tmp_path)
         "Mean AUROC of every detector, controls last",
         "AUROC of centroid difference, with half the width of its 95 % interval",
         "Other metrics of centroid difference",
+        DIFFERENCES,
     ]
     assert len(section.xpath(".//figure")) == 2 and not section.xpath("./ul")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from utils.report.parts import Cell, Table
 from utils.report.tables import metric_cell
 from utils.schema import Metric, Result
-from utils.tables import number
+from utils.tables import number, p_text, with_reach
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import MOST_SETS
+from utils.transfer.differences import MOST_SETS, Compared, detector_differences, encoder_differences
 
 LABELS = ("safe", "unsafe")
 DETAILS = ("AUPRC", "FPR at 95 % TPR", "TPR at 1 % FPR", "FPR at the threshold for 5 %", "TPR there")
@@ -19,6 +19,9 @@ def detection_tables(results: Sequence[Result], kind: str) -> list[Table]:
     means = _means(results, kind)
     others = (_identity, _flagged, _one_class_areas, _one_class_rates, _matrix, _details, _verdicts, _types, _detectors)
     more = [of(results, kind) for of in others]
+    first, seed = results[0], results[0].settings["seed"]
+    more.append(_differences(encoder_differences(results, seed), f"encoders by {transfer.plain_name(kind)}"))
+    more.append(_differences(detector_differences(first, seed), f"detectors on {first.encoder.label}"))
     return [means, *(table for table in more if table.rows and table != means)]
 
 
@@ -90,6 +93,20 @@ def _detectors(results: Sequence[Result], kind: str) -> Table:
     ]  # fmt: skip
     what = "AUROC and TPR at 1 % FPR (TPR@1)" if "TPR@1" in places else "AUROC"
     return _table(f"Mean {what} of every detector, controls last", ["encoder", "detector"], list(places), rows)
+
+
+def _differences(differences: Sequence[Compared], between: str) -> Table:
+    rows = [
+        [_text(f"{d.one} minus {d.other}"), _text(d.group), Cell(with_reach(d.difference), d.difference.value),
+         Cell(p_text(d.difference.p), d.difference.p), Cell(p_text(d.p), d.p)]
+        for d in differences
+    ]  # fmt: skip
+    caption = (
+        f"Differences of AUROC between {between}, with half the width of the 95 % interval, p of the same "
+        "distribution, and p corrected over the table (Holm)"
+    )
+    texts, numbers = ("difference of", "trained -> tested"), ("difference", "p", "p (Holm)")
+    return Table(caption, [*((title, False) for title in texts), *((title, True) for title in numbers)], rows)
 
 
 def _identity(results: Sequence[Result], kind: str) -> Table:

@@ -34,7 +34,10 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Compared:
-    """The difference of two detectors' or encoders' AUROC on the same prompts. p: corrected by Holm."""
+    """The difference of two detectors' or encoders' AUROC on the same prompts.
+
+    p: that of the difference, corrected by Holm.
+    """
 
     group: str
     one: str
@@ -175,7 +178,8 @@ def tested_groups(result: Result) -> list[str]:
 def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Compared]:
     """The differences of the first result from each other one by the headline detector, for each of `tested_groups`.
 
-    results: with their items. Paired bootstrap of whole groups of prompts, Holm-corrected over all differences.
+    results: with their items. Interval and p are Student's, of the standard error over resamples of whole groups of
+    prompts; a second p is corrected by Holm over all these differences.
     """
     first = results[0]
     kind = headline_kind(first)

@@ -1,10 +1,11 @@
 """Shows results of detection in tables of 80 columns."""
 
+import textwrap
 from collections.abc import Sequence
 
 from utils import tables
-from utils.schema import Metric, Result
-from utils.transfer.differences import MOST_SETS, Compared
+from utils.schema import Metric, Result, shown
+from utils.transfer.differences import MOST_SETS, RESAMPLES, Compared
 from utils.transfer.results import (
     ACROSS,
     GIVEN,
@@ -41,6 +42,11 @@ MEANS = {
     ORDINARY: "ordinary: unsafe-only sets against ordinary traffic, trained on one set or on all others of neither "
     "family; TPR@1: the share of the unsafe prompts that the latter flags there at 1 % false positives.",
 }
+DIFFERENCES_NOTE = (
+    f"± half the width of the 95 % interval. Interval and p are Student's, of the standard error over {RESAMPLES:,} "
+    "resamples of whole groups of prompts: p is below 0.05 exactly where the interval leaves out 0. p (Holm) is "
+    "corrected for all differences between encoders, or for all between detectors."
+)
 DETAILS_NOTE = (
     "base: share of unsafe prompts. FPR@95: false positive rate at 95 % true\n"
     "positives. TPR@1: true positive rate at 1 % false positives. @t: both at the\n"
@@ -200,26 +206,19 @@ def shorter(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def differences_table(differences: Sequence[Compared], result: Result) -> str:
-    """Differences with p-values, a block for each pair: the matrix of sets, or a row for each mean over many sets."""
-    trains, sets = trains_of(result), sets_of(result)
-    by_pair: dict[str, dict[str, Compared]] = {}
-    for d in differences:
-        by_pair.setdefault(f"{d.one}\nminus {d.other}", {})[d.group] = d
-
-    def text(d: Compared | None) -> str:
-        return "-" if d is None else f"{tables.with_reach(d.difference)} ({tables.p_text(d.p)})"
-
-    if len(sets) > MOST_SETS:
-        groups = list(next(iter(by_pair.values())))
-        columns = [[(group, [text(cells[group]) for cells in by_pair.values()])] for group in groups]
-        return tables.blocks([("AUROC", [title.replace("\n", " ") for title in by_pair])], columns)
-    blocks = []
-    for title, cells in by_pair.items():
-        columns = [[(test, [text(cells.get(group_of(train, test))) for train in trains])] for test in sets]
-        if columns:
-            blocks.append(tables.blocks([(title, trains)], columns))
-        if ORDINARY in cells:
-            means = [group for group in (ORDINARY_ONE, ORDINARY) if group in cells]
-            blocks.append(tables.blocks([(title, means)], [[("AUROC", [text(cells[one]) for one in means])]]))
-    return "\n\n".join(blocks)
+def differences_table(differences: Sequence[Compared]) -> str:
+    """Differences with their intervals and p-values: a table for each pair, with a row for each of its groups."""
+    by_pair: dict[str, list[Compared]] = {}
+    for one in differences:
+        by_pair.setdefault(f"{one.one} minus {one.other}", []).append(one)
+    parts = []
+    for title, pair in by_pair.items():
+        columns = [
+            ("difference", [tables.with_reach(one.difference) for one in pair]),
+            ("p", [tables.p_text(one.difference.p) for one in pair]),
+            ("p (Holm)", [tables.p_text(one.p) for one in pair]),
+        ]
+        groups = [" -> ".join(shorter(name, 29) for name in one.group.split(" -> ")) for one in pair]
+        table = tables.blocks([("trained -> tested", groups)], [[column] for column in columns])
+        parts.append(f"{textwrap.fill(shown(title), tables.WIDTH)}\n\n{table}")
+    return "\n\n".join(parts)
