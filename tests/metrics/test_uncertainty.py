@@ -1,22 +1,21 @@
 """Intervals that cover as often as they say, and p-values that are what they say."""
 
-from itertools import product
-
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from utils.metrics import uncertainty
-from utils.metrics.uncertainty import bootstrap_intervals, effect_size, holm, sign_flip_p_values
-from utils.schema import PValue
-
-
-def p_value(differences, *arguments, **more):
-    """Of one test."""
-    [found] = sign_flip_p_values(np.array([differences]), *arguments, **more)
-    return found.value
+from utils.metrics.uncertainty import (
+    bootstrap_intervals,
+    effect_size,
+    grouped_difference,
+    holm,
+    own_influence,
+    paired_differences,
+)
+from utils.schema import Difference
 
 
 def coverage(draw, truth, strata, which, bounds=None, runs=2000, resamples=1000):
@@ -97,78 +96,147 @@ def test_many_items_are_resampled_in_parts(monkeypatch):
     assert parts == pytest.approx(whole, abs=0.004) and parts != whole
 
 
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))
-def test_the_exact_p_value_is_that_of_all_signs(differences):
-    observed = abs(sum(differences))
-    every = [
-        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
-        for signs in product([1, -1], repeat=len(differences))
-    ]
-    assert p_value(np.array(differences)) == pytest.approx(sum(e >= observed for e in every) / len(every))
+def test_the_interval_of_a_mean_is_the_percentile_bootstrap_of_its_items_made_wider():
+    generator, sizes = np.random.default_rng(3), {"a": 15, "b": 25}
+    values = {name: generator.exponential(1 + size, size) for name, size in sizes.items()}
+    strata, every = [name for name in sizes for _ in range(sizes[name])], np.concatenate(list(values.values()))
+    means, spread, freedom = {}, {}, {}
+    for position, (name, size) in enumerate(sizes.items()):
+        means[name] = np.array(
+            [
+                values[name][drawn].mean()
+                for drawn in np.random.default_rng([7, position, 0]).integers(0, size, (500, size))
+            ]
+        )
+        means[name] = (means[name] - values[name].mean()) * np.sqrt(size / (size - 1))
+        spread[name], freedom[name] = values[name].var(ddof=1) / size, size - 1
+    for name, shares in (("average", (1 / 2, 1 / 2)), ("overall", (15 / 40, 25 / 40))):
+        means[name] = shares[0] * means["a"] + shares[1] * means["b"]
+        parts = [share**2 * spread[of] for share, of in zip(shares, sizes, strict=True)]
+        freedom[name] = sum(parts) ** 2 / sum(part**2 / freedom[of] for part, of in zip(parts, sizes, strict=True))
+    truth = {name: values[name].mean() for name in sizes}
+    truth |= {"average": (truth["a"] + truth["b"]) / 2, "overall": every.mean()}
+    for influence in (None, own_influence(every, strata, ["a", "b"])):
+        found = bootstrap_intervals(every, strata, ["a", "b"], 500, seed=7, influence=influence)
+        for name, value in truth.items():
+            tail = stats.norm.cdf(stats.t.ppf(0.025, freedom[name]))
+            assert found[name] == pytest.approx(value + np.quantile(means[name], [tail, 1 - tail]), abs=1e-4)
 
 
-def test_the_drawn_p_value_is_scipys():
-    generator = np.random.default_rng(0)
-    differences = generator.normal(0.3, 1, 40)
-    reference = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=100_000, rng=1, vectorized=True
-    ).pvalue
-    # Both are drawn: at p of about 0.05 and 100,000 draws, the standard error of a difference is 0.001.
-    assert p_value(differences) == pytest.approx(reference, abs=0.004)
+def agrees(difference):
+    """Whether p is below 0.05 exactly where the interval leaves out 0."""
+    return (difference.p < 0.05) == (not difference.low <= 0 <= difference.high)
 
 
-def test_weights_make_the_mean_over_groups():
-    # Groups of 1 and 3: (2 + (1 + 1 - 2) / 3) / 2 = 1; of the 16 choices of signs, those with |+-2 +- ...| as large:
-    differences, weights = np.array([2.0, 1.0, 1.0, -2.0]), np.array([1 / 2, 1 / 6, 1 / 6, 1 / 6])
-    every = [
-        abs(sum(s * d * w for s, d, w in zip(signs, differences, weights, strict=True)))
-        for signs in product([1, -1], repeat=4)
-    ]
-    expected = sum(e >= 1 - 1e-12 for e in every) / 16
-    assert p_value(differences, weights) == expected
+@given(st.integers(1, 6), st.data())
+def test_p_is_below_5_per_cent_exactly_where_the_interval_leaves_out_0(strata, data):
+    sizes = data.draw(st.lists(st.integers(2, 12), min_size=strata, max_size=strata))
+    names = [str(i) for i, size in enumerate(sizes) for _ in range(size)]
+    few = st.integers(-1, 3).map(float)  # constant and zero differences are common
+    differences = np.array(data.draw(st.lists(few, min_size=len(names), max_size=len(names))))
+    order = list(map(str, range(strata)))
+    influence = own_influence(differences, names, order)
+    if data.draw(st.booleans()):  # that of others too
+        influence = influence + np.random.default_rng(0).normal(0, 0.1, influence.shape)
+    found = paired_differences(differences, influence, names, order)
+    assert found.keys() == {*order, "average", "overall"} and all(map(agrees, found.values()))
+    for name, one in found.items():
+        assert one.low <= one.value <= one.high
+        of = differences if name in ("average", "overall") else differences[np.array(names) == name]
+        if not of.any() and influence.std() == 0:
+            assert one == Difference(0.0, 0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("n", [12, 25])
-def test_p_values_are_uniform_under_no_difference(n):
-    generator = np.random.default_rng(3)
-    p = [p_value(generator.normal(0, 1, n), flips=999, seed=i) for i in range(400)]
+@given(st.floats(-1, 1), st.floats(0, 1) | st.just(0.0), st.floats(1, 500), st.integers(2, 500))
+@example(0.3, 0.0, 1.0, 5)
+@example(0.3, 0.0, 1.0, 6)
+@example(0.0, 0.0, 1.0, 2)
+@example(1e-12, 0.0, 1.0, 900)
+def test_a_difference_with_any_error_agrees_with_its_interval(value, error, freedom, items):
+    assert agrees(uncertainty.tested_difference(value, error, freedom, items))
+
+
+@given(
+    st.floats(-0.5, 0.5), st.lists(st.floats(-0.5, 0.5) | st.just(0.25), min_size=2, max_size=20), st.integers(2, 40)
+)
+@example(0.25, [0.25] * 9, 5)
+@example(0.25, [0.25] * 9, 6)
+@example(0.0, [0.0] * 9, 6)
+def test_a_difference_of_resampled_groups_agrees_with_its_interval(value, replicates, clusters):
+    assert agrees(grouped_difference(value, np.array(replicates), clusters))
+
+
+def test_a_difference_that_does_not_vary_by_hand():
+    # Of 6 items, all on one side: 2 / 2^6. The share of items on the other side is below 1 - 0.025^(1/6) = 0.459258,
+    # and each would lower the mean by twice 0.3: 0.3 -+ 0.275555.
+    found = uncertainty.tested_difference(0.3, 0.0, 5, 6)
+    assert (found.low, found.high, found.p) == pytest.approx((0.024445, 0.575555, 0.03125), abs=1e-6)
+    # Of 5 that is not below 0.05: 2 / 2^5, and 1 - 0.025^(1/5) = 0.521825 is above one half.
+    found = uncertainty.tested_difference(-0.3, 0.0, 4, 5)
+    assert (found.low, found.high, found.p) == pytest.approx((-0.613095, 0.013095, 0.0625), abs=1e-6)
+
+
+def test_a_stratum_of_one_item_has_no_test_and_nor_have_the_means_over_it():
+    differences, strata = np.array([1.0, 2.0, 3.0]), ["a", "b", "b"]
+    found = paired_differences(differences, own_influence(differences, strata, ["a", "b"]), strata, ["a", "b"])
+    for name, value in (("a", 1.0), ("average", 1.75), ("overall", 2.0)):
+        assert vars(found[name]) == {"value": pytest.approx(value), "low": None, "high": None, "p": None}
+    assert found["b"].p is not None
+    assert grouped_difference(0.2, np.array([0.1, 0.3]), 1) == Difference(0.2)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40))
+def test_with_one_stratum_it_is_the_paired_t_test(seed, n):
+    one, other = np.random.default_rng(seed).normal(0.2, 1, (2, n))
+    strata = ["a"] * n
+    influence = own_influence(one, strata, ["a"]) - own_influence(other, strata, ["a"])
+    expected = stats.ttest_rel(one, other)
+    ends = expected.confidence_interval(0.95)
+    for found in paired_differences(one - other, influence, strata, ["a"]).values():
+        assert (found.value, found.low, found.high, found.p) == pytest.approx(
+            ((one - other).mean(), ends.low, ends.high, expected.pvalue)
+        )
+
+
+def test_with_two_strata_of_the_same_size_the_average_is_welchs_test():
+    # The mean of two means differs from 0 as one mean does from the other with its sign turned.
+    one, other = np.random.default_rng(2).normal(0.3, (1, 3), (25, 2)).T
+    strata, every = ["a"] * 25 + ["b"] * 25, np.concatenate([one, other])
+    found = paired_differences(every, own_influence(every, strata, ["a", "b"]), strata, ["a", "b"])["average"]
+    expected = stats.ttest_ind(one, -other, equal_var=False)
+    ends = expected.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == pytest.approx((expected.pvalue, ends.low / 2, ends.high / 2))
+
+
+def test_identical_encoders_do_not_differ():
+    values, strata = np.random.default_rng(0).random(30), ["a", "b", "c"] * 10
+    influence = own_influence(values, strata, ["a", "b", "c"])
+    found = paired_differences(values - values, influence - influence, strata, ["a", "b", "c"])
+    assert set(found.values()) == {Difference(0.0, 0.0, 0.0, 1.0)}
+
+
+@pytest.mark.parametrize("sizes", [(12,), (25,), (28, 95, 12)])
+def test_p_values_are_uniform_under_no_difference(sizes):
+    generator, order = np.random.default_rng(3), list(map(str, range(len(sizes))))
+    strata = [name for name, size in zip(order, sizes, strict=True) for _ in range(size)]
+    p = []
+    for _ in range(400):
+        differences = np.concatenate([generator.normal(0, 1 + i, size) for i, size in enumerate(sizes)])
+        found = paired_differences(differences, own_influence(differences, strata, order), strata, order)
+        p.append(found["average"].p)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.033), "three standard errors"
 
 
-def test_no_difference_at_all_has_p_one():
-    assert p_value(np.zeros(30)) == 1.0
-
-
-def test_tests_that_share_the_choices_of_signs_have_the_p_values_that_each_has_alone():
-    differences = np.random.default_rng(5).normal(0.2, 1, (7, 30))
-    together = sign_flip_p_values(differences, flips=5000)
-    assert [one.value for one in together] == [p_value(one, flips=5000) for one in differences]
-
-
-def test_which_p_values_are_the_least_that_a_test_can_give():
-    # All of one sign: only that choice and its opposite are as extreme, 2 of 2^5. Each zero doubles both.
-    alike = sign_flip_p_values(np.array([[1.0, 2, 3, 4, 5], [0, 0, 3, 4, 5], [-1, 2, 3, 4, 5]]))
-    assert alike == [PValue(2 / 32, True), PValue(8 / 32, True), PValue(4 / 32, False)]
-    # With one item, or without a difference, no choice is less extreme.
-    assert sign_flip_p_values(np.array([[1.0]])) == sign_flip_p_values(np.zeros((1, 5))) == [PValue(1.0, False)]
-    # Of 40 items of one sign no drawn choice is as extreme as the observed one, which counts itself.
-    drawn = sign_flip_p_values(np.array([np.ones(40), np.tile([1.0, -1.0], 20)]), flips=999)
-    assert drawn == [PValue(1 / 1000, True), PValue(1.0, False)]
-
-
-def corrected(p_values):
-    return [one.value for one in holm(list(map(PValue, p_values)))]
-
-
 def test_holm_by_hand():
     # Sorted 0.01, 0.02, 0.04: times 3, 2, 1 = 0.03, 0.04, 0.04; none below the one before.
-    assert corrected([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     # 0.03 x 2 = 0.06, 0.04 x 1 = 0.04, raised to 0.06; 0.9 x 2 is cut to 1.
-    assert corrected([0.03, 0.04]) == pytest.approx([0.06, 0.06])
-    assert corrected([0.9, 0.95]) == [1, 1]
-    assert corrected([]) == []
-    assert holm([PValue(0.01, True), PValue(0.02)]) == [PValue(0.02, True), PValue(0.02, False)]
+    assert holm([0.03, 0.04]) == pytest.approx([0.06, 0.06])
+    assert holm([0.9, 0.95]) == [1, 1]
+    # What has no test is not counted.
+    assert holm([None, 0.01, None, 0.02]) == [None, 0.02, None, 0.02]
+    assert holm([]) == [] and holm([None]) == [None]
 
 
 def test_effect_size_by_hand():
