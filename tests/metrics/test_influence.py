@@ -91,8 +91,8 @@ def test_the_influence_on_purity_by_hand():
     units = np.array([[1, 2], [2, 0], [3, 1], [3, 2]])
     # Purity 1, 0 (a) and 1, 0 (b). What takes a neighbour's place counts 1/2, so that a neighbour of prompts 0 to 3
     # raises its purity by 1/2, -1/2, 1/2, and 0 for what goes with the prompt itself. By category the variance is
-    # 1/2 + 1/2 = 1, and of tosses 1/4 + (1/4 + 0) / 2 = 3/8, of which half is taken out.
-    kept = math.sqrt(1 - 3 / 16)
+    # 1/2 + 1/2 = 1, and of tosses 1/4 + (1/4 + 0) / 2 = 3/8, of which a quarter is taken out.
+    kept = math.sqrt(1 - 3 / 32)
     # Own part: +-1/2 of 2 items, times kept. As a neighbour: 1 of 0, 2 of 1 and 3 of 2, over the 2 of their category.
     own, neighbor = kept / 4, 1 / 4
     expected = [[own, 0], [-own + neighbor, 0], [-neighbor, own], [0, -own + neighbor]]
@@ -106,14 +106,14 @@ def test_an_own_purity_is_not_shrunk_beyond_nothing():
     assert of.neighbor_influence(alike, units, list("aabb"), "ab", 1) == pytest.approx(
         of.received_influence(alike, units, list("aabb"), "ab", 1, np.full(4, 0.5))
     )
-    # Purities 1/2 and 1 of two neighbours, variance 1/8; tosses (1/8 + 1/8 + ...) are more than twice that.
+    # Purities 1/2 and 1 of two neighbours, variance 1/8; and more than that of tosses.
     same = np.array([[True, False, False, False], [True, True, False, False]] * 2)
     units = np.array([[1, 2, 3, 3], [0, 2, 3, 3], [3, 0, 1, 1], [2, 0, 1, 1]])
     # Boundaries 1/4 and 1/2: tosses (3/8)^2 + (1/8)^2 = 5/32 and 2 (1/4)^2 = 1/8, in the mean 9/64 a category: 9/32 of
-    # a variance of 1/4. Half of that is 9/16 of it.
+    # a variance of 1/4, or 9/8 of it. A quarter of that is 9/32.
     shrunk = of.neighbor_influence(same, units, list("aabb"), "ab", 2)
     received = of.received_influence(same, units, list("aabb"), "ab", 2, same.mean(axis=1))
-    assert (shrunk - received)[:2, 0] == pytest.approx(np.array([-1, 1]) / 8 * math.sqrt(7 / 16))
+    assert (shrunk - received)[:2, 0] == pytest.approx(np.array([-1, 1]) / 8 * math.sqrt(23 / 32))
 
 
 @FORMS
