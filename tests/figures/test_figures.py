@@ -11,6 +11,7 @@ import pytest
 from figure_checks import cut_off, drawn_texts, over_data, overlapping
 
 from utils.figures import __main__ as figures_main
+from utils.figures import plane
 from utils.figures import tasks as task_figures
 from utils.figures.projection import TaxonomyMap
 from utils.figures.style import FORMS, drawing, encoder_styles, panels, rendered
@@ -145,7 +146,8 @@ def test_all_are_written_in_every_form(sample_results, capsys):
         "contrast": ("heatmap", "average", "overlap"),
         "taxonomy": ("heatmap", "average", "purity_against_k", "tsne"),
     }
-    names = {f"safety_{task}_{kind}.{form}" for task, found in kinds.items() for kind in found for form in FORMS}
+    stems = {f"safety_{task}_{kind}" for task, found in kinds.items() for kind in found} | {plane.NAME}
+    names = {f"{stem}.{form}" for stem in stems for form in FORMS}
     assert {path.name for path in folder.iterdir()} == names
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000

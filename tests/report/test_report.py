@@ -112,6 +112,22 @@ def test_the_summary_has_every_encoder_and_task(page):
         assert {heading for heading, _ in row[2::2]} == {"rank"}
 
 
+def test_the_first_figure_is_the_plane_where_both_tasks_have_results(page, sample_results, sample_store, tmp_path):
+    tree, _ = page
+    described = "Average Categorical Purity and average triplet accuracy of each encoder, with 95 % intervals. "
+    for image in tree.xpath("//section[@id='findings']//figure/img"):
+        assert image.get("alt").startswith(described)
+        assert image.get("alt").endswith("The numbers are in the tables of Safety-Taxonomy and Safety-Challenging.")
+    every = tree.xpath("//figure/img[@class='on-light']")
+    assert every[0].get("alt").startswith(described), "nothing is before it"
+    assert [figure.get("alt").startswith(described) for figure in every].count(True) == 1
+    shutil.copytree(sample_results / "sample" / "safety_taxonomy", tmp_path / "sample" / "safety_taxonomy")
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
+    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
+    first = [image.get("alt") for image in tree.xpath("//figure/img")][:2]
+    assert all(alt.startswith("Categorical purity: the average of each encoder") for alt in first)
+
+
 def test_the_worst_items_are_the_worst(page):
     tree, folder = page
 
@@ -153,7 +169,7 @@ def test_it_stands_alone_and_names_its_origin(page):
     tree, folder = page
     assert not tree.xpath("//link[not(starts-with(@href, 'data:'))] | //script[@src] | //iframe | //object")
     assert all(src.startswith("data:image/svg+xml;base64,") for src in tree.xpath("//img/@src"))
-    assert all(alt for alt in tree.xpath("//img/@alt")) and len(tree.xpath("//img")) == 2 * 9
+    assert all(alt for alt in tree.xpath("//img/@alt")) and len(tree.xpath("//img")) == 2 * 10
     text = tree.text_content()
     for task in TASKS:
         doc = document(folder, task, "all-minilm-l6-v2")

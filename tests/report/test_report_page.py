@@ -214,11 +214,19 @@ def test_dark_and_light(opened, sample_page):
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         return ground, page.locator("img.on-dark:visible").count()
 
-    assert look() == ("rgb(27, 29, 34)", 9) and page.get_attribute("#theme", "aria-pressed") == "true"
+    assert look() == ("rgb(27, 29, 34)", 10) and page.get_attribute("#theme", "aria-pressed") == "true"
     page.click("#theme")
-    assert look() == ("rgb(255, 255, 255)", 0) and page.locator("img.on-light:visible").count() == 9
+    assert look() == ("rgb(255, 255, 255)", 0) and page.locator("img.on-light:visible").count() == 10
     broken = "[...document.images].filter((i) => i.complete && !i.naturalWidth && i.offsetParent).length"
     assert page.evaluate(broken) == 0
+
+
+def test_the_averages_and_the_first_figure_are_on_the_first_screen(opened, sample_page):
+    """Side by side, with the whole of both to be seen at once."""
+    page = opened(sample_page)
+    averages, figure = (page.locator(f"#findings {what}:visible").first.bounding_box() for what in ("table", "img"))
+    assert figure["y"] + figure["height"] < 900 and averages["y"] + averages["height"] < 900
+    assert averages["x"] + averages["width"] <= figure["x"] and figure["width"] > 350
 
 
 def test_a_wide_figure_does_not_shrink_to_a_phone(opened, page_of_many_sets):

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
+from utils.figures import plane
 from utils.figures.detection import roc_name
 from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLUMN
@@ -28,6 +29,10 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = 
     stem: the figure's name. results: those drawn, comparable. maps: of the taxonomy.
     """
     first = results[0]
+    if stem == plane.NAME:
+        said = [f"{plane.description_of(results)}.", f"{plane.data_of(results)}."]
+        drawn = [m for point in plane.points_of(results) for m in (point.purity, point.accuracy)]
+        return " ".join(said + [_bootstrap(first)] * any(m.low is not None for m in drawn))
     about = TASKS[first.task]
     kind = stem.removeprefix(f"{about.name}_")
     if about is DETECTION:
@@ -53,10 +58,13 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = 
             f"{', '.join(data)}.",
         ]
         if interval and "{interval}" in text:
-            resamples = f"{first.settings['bootstrap']:,} resamples {about.resampled}"
-            said.append(f"Intervals: bootstrap of {resamples}.")
+            said.append(_bootstrap(first))
     said[0] = f"{about.title}. {said[0][0].upper()}{said[0][1:]}."
     return " ".join(said)
+
+
+def _bootstrap(result: Result) -> str:
+    return f"Intervals: bootstrap of {result.settings['bootstrap']:,} resamples {TASKS[result.task].resampled}."
 
 
 def _settings(results: Sequence[Result], kind: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
 from utils.figures.captions import caption, latex_figure
+from utils.figures.plane import plane_of
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.figures.style import PAGE, SCREEN, Style, drawing, save
 from utils.figures.tasks import figures_of
@@ -58,8 +59,8 @@ def draw_all(
     captions: dict[Path, str] = {}  # of a paper, by the figure's path without suffix
 
     def keep(results: Sequence[Result], figures: dict, maps: Sequence[TaxonomyMap] = ()) -> None:
-        folder = out / results[0].dataset_name / "figures" / ("" if style is SCREEN else style.name)
         for stem, figure in figures.items():
+            folder = out / results[0].dataset_name / "figures" / ("" if style is SCREEN else style.name)
             # The suffix is needed because an encoder's name may contain a dot.
             written.extend(save(figure, folder / f"{stem}.png", titles, style))
             if style.width is not None:
@@ -73,6 +74,9 @@ def draw_all(
     for results, maps in found:
         with drawing(style=style):
             keep(results, figures_of(results, [rows_of(result) for result in results], maps, style, labels), maps)
+    both = [result for results, _ in found for result in results]
+    with drawing(style=style):
+        keep(both, plane_of(both, style, labels))
     try:
         files = find_results([out], dataset, DETECTION.name, encoders)
     except InputError as error:

@@ -80,6 +80,7 @@ def drawn(figures: Callable[[], dict], caption: Callable[[str], str], wide: bool
         with drawing(dark=theme == "dark"):
             for stem, figure in figures().items():
                 encoded = base64.b64encode(rendered(figure, "svg")).decode()
-                known = {"caption": caption(stem), "in_tables": not stem.endswith("curve"), "wide": wide}
+                where = "" if stem.endswith("curve") else "this section"
+                known = {"caption": caption(stem), "in_tables": where, "wide": wide}
                 found.setdefault(stem, known)[theme] = f"data:image/svg+xml;base64,{encoded}"
     return list(found.values())

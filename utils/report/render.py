@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.figures.plane import MOST_LABELLED, description_of, plane_of, points_of
 from utils.files import write_whole
 from utils.report.markdown import render_markdown
-from utils.report.parts import Section
+from utils.report.parts import Section, drawn
 from utils.report.provenance import provenance_of
 from utils.report.tables import summary_table
 from utils.results.ranked import WHY
-from utils.schema import CONTROLS
+from utils.schema import CONTROLS, Result
 from utils.tables import INTERVAL
-from utils.tasks import DETECTION, TAXONOMY
+from utils.tasks import CHALLENGING, DETECTION, TAXONOMY
 
 PAGE = Path(__file__).with_name("template")
 
@@ -38,6 +39,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
     results = [result for section in sections for result in section.results]
     labels = {result.encoder.name: result.encoder.label for result in results}
+    plane = _plane(results)
     map_data = next((section.map for section in sections if section.map), None)
     plotly = ""
     if map_data is not None:
@@ -50,7 +52,8 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         labels=[label for encoder, label in labels.items() if encoder not in CONTROLS] or list(labels.values()),
         created=max(result.created for result in results)[:10],
         summary=summary_table(sections),
-        first_figure=_first_figure(sections),
+        plane=plane,
+        first_figure=None if plane else _first_figure(sections),
         sections=sections,
         interval=INTERVAL,
         why_no_rank=WHY if any(section.comparison and section.comparison.unranked for section in sections) else "",
@@ -66,7 +69,19 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
 
 
+def _plane(results: Sequence[Result]) -> dict | None:
+    """The plane of purity and triplet accuracy, with a row to itself if a legend names many encoders; None without."""
+    points = points_of(results)
+    if not points:
+        return None
+    labels = list(dict.fromkeys(result.encoder.label for result in results))
+    [figure] = drawn(
+        lambda: plane_of(results, labels=labels), lambda stem: description_of(results), len(points) > MOST_LABELLED
+    )
+    return {**figure, "in_tables": f"{TAXONOMY.title} and {CHALLENGING.title}"}
+
+
 def _first_figure(sections: Sequence[Section]) -> dict | None:
-    """The figure beside the averages: those of Safety-Taxonomy, or else of the first task; None without one."""
+    """The figure of averages where there is no plane: Safety-Taxonomy's, or else the first task's; None without one."""
     found = [(s.about is TAXONOMY, f) for s in sections for f in s.figures if "average of each encoder" in f["caption"]]
     return max(found, key=lambda one: one[0])[1] if found else None

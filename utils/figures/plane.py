@@ -1,0 +1,208 @@
+"""The plane of purity and triplet accuracy, with what knowing nothing and word overlap get."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utils.figures.placement import Label, put_labels
+from utils.figures.style import (
+    COLUMN,
+    SCREEN,
+    TEXT,
+    Style,
+    encoder_styles,
+    fitted,
+    in_widths,
+    ink,
+    legend,
+    name,
+    panels,
+)
+from utils.results.likeness import shown_settings
+from utils.schema import EncoderInfo, Metric, Result
+from utils.tasks import CHALLENGING, TAXONOMY
+
+NAME = "purity_and_triplet_accuracy"
+# What the controls show, by their names.
+CONTROLS = {"random": "knows nothing", "tfidf": "word overlap"}
+# More encoders than these have a legend.
+MOST_LABELLED = 12
+IDEAL = (1.0, 1.0)
+LABEL_LETTERS, LEGEND_LETTERS, LEGEND_ROWS = 24, 36, 31
+
+
+@dataclass(frozen=True)
+class Point:
+    """An encoder's averages: of Categorical Purity, and of the triplet accuracy of Safety-Challenging."""
+
+    encoder: EncoderInfo
+    purity: Metric
+    accuracy: Metric
+
+    @property
+    def at(self) -> tuple[float, float]:
+        return self.purity.value, self.accuracy.value
+
+    @property
+    def reach(self) -> tuple[float, float, float, float]:
+        """Where its intervals end, or itself without any: left, lower, right, upper."""
+        (left, right), (lower, upper) = (
+            (m.value, m.value) if m.low is None else (m.low, m.high) for m in (self.purity, self.accuracy)
+        )
+        return left, lower, right, upper
+
+
+def points_of(results: Sequence[Result]) -> list[Point]:
+    """The points of the encoders that have both averages, in the order of their results of Safety-Taxonomy.
+
+    results: of any tasks, those of one task comparable. Two belong together if they are of one dataset and of the same
+    vectors; names may differ, as they are made unique among the results of each task.
+    """
+    taxonomy, challenging = _of_both(results)
+    points = []
+    for result in taxonomy:
+        encoder = result.encoder
+        same = [r for r in challenging if r.encoder.fingerprint == encoder.fingerprint]
+        twin = next((r for r in same if r.encoder.name == encoder.name), same[0] if same else None)
+        purity = result.metric(TAXONOMY.headline, "average")
+        accuracy = None if twin is None else twin.metric("triplet_accuracy", "average")
+        if purity is not None and accuracy is not None:
+            points.append(Point(encoder, purity, accuracy))
+    return points
+
+
+def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """Those of Safety-Taxonomy, and those of Safety-Challenging on the same dataset."""
+    taxonomy = [r for r in results if r.task == TAXONOMY.name]
+    datasets = {r.dataset_name for r in taxonomy}
+    return taxonomy, [r for r in results if r.task == CHALLENGING.name and r.dataset_name in datasets]
+
+
+def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
+    """The plane by its name, made inside `drawing`; empty if no encoder has both averages.
+
+    results: as for points_of. labels: as for plane.
+    """
+    points = points_of(results)
+    if not points:
+        return {}
+    title = f"{TAXONOMY.title} and {CHALLENGING.title} ({data_of(results)})"
+    return {NAME: plane(points, title, style=style, labels=labels)}
+
+
+def data_of(results: Sequence[Result]) -> str:
+    """What the plane's numbers are computed from. results: as for points_of, at least one of each task."""
+    (taxonomy, *_), (challenging, *_) = _of_both(results)
+    sizes = f"{taxonomy.dataset_items} prompts and {challenging.dataset_items} pairs"
+    return f"{sizes}, data: {taxonomy.dataset_name}, {shown_settings([taxonomy])}"
+
+
+def description_of(results: Sequence[Result]) -> str:
+    """What the plane shows, in sentences, the last without its point. results: those that plane_of drew."""
+    points = points_of(results)
+    interval = ", with 95 % intervals" if any(point.reach != 2 * point.at for point in points) else ""
+    found = [(point.encoder.label, CONTROLS.get(point.encoder.name)) for point in points]
+    controls = ", ".join(f"{label} ({shows})" for label, shows in found if shows)
+    return (
+        f"Average Categorical Purity and average triplet accuracy of each encoder{interval}. Higher is better, the "
+        f"star is the ideal, dotted lines are chance{f'. Controls: {controls}' if controls else ''}"
+    )
+
+
+@in_widths(COLUMN, TEXT)
+def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
+    """Each encoder by its purity and its triplet accuracy, with 95 % intervals, chance, and the ideal corner.
+
+    Encoders have labels beside their points. Where there is no room for all of these, a legend has the encoders, then
+    the controls and then the corner too.
+    points: at least one. labels: of all encoders that figures show, so that each has its look in all of them.
+    """
+    ideal = len(points)
+    controls = [at for at, point in enumerate(points) if point.encoder.name in CONTROLS]
+    for beside in ([range(ideal + 1)] if ideal <= MOST_LABELLED else []) + [[*controls, ideal], [ideal]]:
+        figure = _drawn(points, beside, title, style, labels)
+        if any(_labelled(figure, points, beside, style, over_chance) for over_chance in (False, True)):
+            return figure
+    return _drawn(points, [], title, style, labels)
+
+
+def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: Style, labels: Sequence[str]):
+    """The plane, with a legend of the points that are to have no label. beside: the indexes of those with one."""
+    figure, [axes] = panels(1, 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    screen = style.width is None
+    looks = encoder_styles(labels or [point.encoder.label for point in points], style)
+    bare = {"linestyle": "", "clip_on": False}
+    marks = []
+    for point in points:
+        x, y = point.at
+        left, lower, right, upper = point.reach
+        look = {**looks[point.encoder.label], **bare, "elinewidth": 1.3 if screen else 0.9}
+        bars = {"xerr": [[x - left], [right - x]]} if left < right else {}
+        bars |= {"yerr": [[y - lower], [upper - y]]} if lower < upper else {}
+        marks.append(axes.errorbar(x, y, **bars, **look).lines[0])
+    marks += axes.plot(*IDEAL, color=ink(), marker="*", markersize=11 if screen else 8, **bare)
+    thin = {"color": ink(), "linewidth": 0.8 if screen else 0.6, "linestyle": (0, (1, 3)), "zorder": 0}
+    axes.axvline(points[0].purity.chance, **thin)
+    axes.axhline(points[0].accuracy.chance, **thin)
+    reaches = np.array([point.reach for point in points])
+    low, high = np.minimum(0, reaches[:, :2].min(axis=0)), np.maximum(1, reaches[:, 2:].max(axis=0))
+    ticks = np.linspace(0, 1, 6)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=ticks, yticks=ticks)
+    axes.set_xlabel("Categorical Purity (Safety-Taxonomy), higher is better")
+    axes.set_ylabel("triplet accuracy (Safety-Challenging), higher is better")
+    keyed = [at for at in range(len(marks)) if at not in beside]
+    if keyed:
+        names = [_names(points, LEGEND_LETTERS, style)[at] for at in keyed]
+        columns = {"ncols": -(-sum(text.count("\n") + 1 for text in names) // LEGEND_ROWS)} if screen else {}
+        legend(figure, [marks[at] for at in keyed], names, "outside right upper", style, **columns)
+    return fitted(figure, title, 4, 4, style, 1.9)
+
+
+def _names(points: Sequence[Point], letters: int, style: Style) -> list[str]:
+    """The points' names in lines of at most so many letters, a control's with what it shows; the corner's is last."""
+    style = replace(style, letters=min(style.letters, letters))
+    shown = [(name(point.encoder.label, style), CONTROLS.get(point.encoder.name)) for point in points]
+    return ["\n".join(filter(None, lines)) for lines in shown] + ["ideal"]
+
+
+def _labelled(figure, points: Sequence[Point], beside: Collection[int], style: Style, over_chance: bool) -> bool:
+    """Adds labels beside the points of these indexes, and of chance if there is room; returns whether there was.
+
+    over_chance: whether labels may hide a part of the lines of chance.
+    """
+    [axes] = figure.axes
+    (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
+    marks = [*(point.at for point in points), IDEAL]
+    reaches = [*(point.reach for point in points), 2 * IDEAL]
+    chance_x, chance_y = points[0].purity.chance, points[0].accuracy.chance
+    lines = [] if over_chance else [(chance_x, low_y, chance_x, high_y), (low_x, chance_y, high_x, chance_y)]
+    for (x, y), (left, lower, right, upper) in zip(marks, reaches, strict=True):
+        lines += [(left, y, right, y), (x, lower, x, upper)]
+    ground = {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}
+    look = {"fontsize": style.small, "bbox": ground}
+    names = _names(points, LABEL_LETTERS, style)
+    labels = [Label(names[at], _places(marks[at], reaches[at]), look, at) for at in beside]
+    along = np.linspace(0.97, 0.03, 20)
+    sides = (1, -1)
+    labels += [
+        Label("chance", [((chance_x, y), (side, 0)) for y in along for side in sides], look, may_miss=True),
+        Label("chance", [((x, chance_y), (-1, side)) for x in along for side in sides], look, may_miss=True),
+    ]
+    return put_labels(axes, labels, np.array(marks), np.array(lines))
+
+
+def _places(mark: tuple[float, float], reach: Sequence[float]) -> list:
+    """The places of a label beside a mark: between its bars, else at an end of one."""
+    x, y = mark
+    left, lower, right, upper = reach
+    beside = []
+    for slide in (0, 0.5, -0.5, 1, -1):
+        beside += [
+            ((right, y), (1, slide)),
+            ((left, y), (-1, slide)),
+            ((x, upper), (slide, 1)),
+            ((x, lower), (slide, -1)),
+        ]
+    return [(mark, (side, up)) for up in (1, -1) for side in (1, -1)] + beside
