@@ -133,7 +133,8 @@ def test_without_intervals_there_are_no_bars(results):
 def test_a_point_needs_both_averages_of_the_same_vectors_on_the_same_data(results):
     challenging, taxonomy = results[:2], results[2:]
     assert [point.encoder.name for point in points_of(results)] == ["all-minilm-l6-v2", "tfidf"]
-    without = replace(challenging[0], metrics=tuple(m for m in challenging[0].metrics if m.metric != "triplet_accuracy"))
+    others = [m for m in challenging[0].metrics if m.metric != "triplet_accuracy"]
+    without = replace(challenging[0], metrics=tuple(others))
     of_other_vectors = replace(challenging[0], encoder=replace(challenging[0].encoder, fingerprint="another"))
     for first in (without, of_other_vectors):
         assert [point.encoder.name for point in points_of([first, challenging[1], *taxonomy])] == ["tfidf"]
