@@ -72,15 +72,15 @@ class _Strata:
         return np.where(known, np.sqrt(variances), np.nan), freedom
 
     def deviations(self, influence: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-        """How far resampled means are from the mean itself: (resamples, G + 2)."""
+        """How far resampled means are from the mean itself: (G + 2, resamples)."""
         moved = (influence @ self.weights).astype(np.float32)
-        found = np.zeros((resamples, moved.shape[1]))
+        found = np.zeros((moved.shape[1], resamples))
         for position, (members, size) in enumerate(zip(self.members, self.sizes, strict=True)):
             if size > 1:
                 columns = np.flatnonzero(moved[members].any(axis=0))
                 centred = moved[np.ix_(members, columns)]
                 centred = (centred - centred.mean(axis=0)) * np.sqrt(size / (size - 1))
-                found[:, columns] += _resampled_sums(centred, resamples, seed, position)
+                found[columns] += _resampled_sums(centred, resamples, seed, position).T
         return found
 
 
@@ -132,7 +132,7 @@ def bootstrap_intervals(
             reach = (1 - tail ** (1 / len(chosen))) * (bounds[1] - bounds[0])
             low, high = (mean - reach, mean) if chosen[0] == bounds[1] else (mean, mean + reach)
         else:
-            low, high = mean + np.quantile(deviations[:, column], [shares[column], 1 - shares[column]])
+            low, high = mean + np.quantile(deviations[column], [shares[column], 1 - shares[column]])
             if bounds is not None:
                 low, high = max(low, bounds[0]), min(high, bounds[1])
         intervals[name] = float(low), float(high)
@@ -144,7 +144,7 @@ def _resampled_sums(values: np.ndarray, resamples: int, seed: int, stratum: int)
     n = len(values)
     rows = max(1, _CHUNK // n)
     # The chunks of many items would replace each other in the cache before they are used again.
-    counted = _kept_counts if rows >= resamples else _resample_counts
+    counted = _kept_counts if 4 * rows >= resamples else _resample_counts
     parts = []
     for chunk, start in enumerate(range(0, resamples, rows)):
         counts = counted(n, min(rows, resamples - start), seed, stratum, chunk)
