@@ -39,8 +39,18 @@ NUMBERS = {
     "safety_taxonomy": ("taxonomy", "categorical_purity"),
 }
 # The evaluation as all.sh runs it, with made-up texts instead of BeaverTails, and a line on whether torch was imported.
+# NO_INFLUENCE leaves out what is computed for the intervals and tests only, beside the resamples.
 EVALUATION = """
 import importlib, json, os, sys
+if "NO_INFLUENCE" in os.environ:
+    import numpy as np
+    from utils.metrics import embedding, influence
+    from utils.results import normalization
+    for name in ("neighbor_influence", "silhouette_influence", "average_similarity_influence"):
+        setattr(influence, name, lambda *arguments: np.zeros((0, 0)))
+    normalization._influence = lambda *arguments: None
+    scores = embedding.triplet_scores
+    embedding.triplet_scores = lambda *arguments: scores(*arguments[:4], [])
 from utils.embed import average_similarity
 from utils.evaluation.run import evaluate_all
 texts = json.load(open(os.environ["UNRELATED"]))
@@ -146,12 +156,14 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         naive.run([python, "benchmarks/naive.py", step.__name__, str(folder)])
         by_step[step.__name__] = naive.seconds - before
 
-    def ours(out: str, *more: str, cache: str = "cache", tasks: Sequence[str] = TASKS) -> tuple[Cost, bool]:
+    def ours(
+        out: str, *more: str, cache: str = "cache", tasks: Sequence[str] = TASKS, **environment: str
+    ) -> tuple[Cost, bool]:
         cost = Cost()
         command = [python, "-c", EVALUATION, ",".join(tasks), "--data", data, "--quiet", "--device", "cpu"]
         command += ["--baseline", "auto", "--out", str(folder / out), *more]
         places = {"UNRELATED": str(folder / "unrelated.json"), "SAFE_EMBED_CACHE_DIR": str(folder / cache)}
-        return cost, cost.run(command, **places).splitlines()[-1] == "True"
+        return cost, cost.run(command, **places, **environment).splitlines()[-1] == "True"
 
     fresh, _ = ours("results")
     again, torch = ours("results")
@@ -182,7 +194,9 @@ def measure(folder: Path, data: str, repeats: int) -> None:
 
     # A different seed finds no stored scores. The least of three, as the difference is small.
     with_intervals = min(ours("with", "--seed", str(i))[0].seconds for i in (1, 2, 3))
-    without = min(ours("without", "--seed", str(i), "--bootstrap", "0")[0].seconds for i in (1, 2, 3))
+    without = min(
+        ours("without", "--seed", str(i), "--bootstrap", "0", NO_INFLUENCE="yes")[0].seconds for i in (1, 2, 3)
+    )
     intervals = with_intervals - without
     compared = Cost()
     compared.run([python, "-m", "utils.compare", "--out", str(folder / "results"), "--data", data])
