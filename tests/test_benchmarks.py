@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from benchmarks import intervals
 from utils.config import ROOT
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
@@ -16,6 +17,7 @@ MISSING = {
     "corpus": ([], "Ray, one of the three that are measured, is missing: pip install -r requirements-ray.txt"),
     "detection": ([], "Safety_Detection.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "gpu_encode": ([], "--device cuda: this machine has 0 CUDA GPUs; --device cpu --tiny tries the script"),
+    "intervals": (["--draws", "many"], "--draws many: give a whole number of at least 2"),
     "killed_runs": ([], "Safety_Contrast.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "latency": (["--texts", "many"], "--texts many: give a whole number of at least 1"),
     "naive": (["pairs", "nowhere"], "average_similarity.json: no such file; benchmarks/tasks.py runs all steps"),
@@ -80,6 +82,7 @@ def test_help_and_what_is_missing(bare, script):
     [
         ("contrast_set", ["--seconds", "0"], "--seconds 0: give a number above 0"),
         ("corpus", ["--rows", "x"], "--rows x: give a whole number"),
+        ("intervals", ["--worlds", "1,4"], "--worlds 1,4: there are 3 worlds; name them as in 1,3"),
         ("killed_runs", ["--kills", "0"], "--kills 0: give a whole number"),
         ("latency", ["--busy", "0,x"], "--busy x: give a whole number of at least 0"),
         ("naive", ["nothing", "here"], "give a step and a folder (see --help)"),
@@ -93,3 +96,10 @@ def test_bad_usage_is_one_line(bare, script, arguments, message):
     tried = started(bare, script, "file", *arguments)
     said, error = tried.communicate()
     assert (tried.returncode, said) == (2, "") and error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_each_score_of_a_made_up_world_has_its_row(capsys):
+    intervals.report([intervals.one_draw((1, seed)) for seed in range(2)])
+    rows = capsys.readouterr().out.splitlines()
+    scores = {row[:33].strip() for row in rows if row.startswith(("pairs,", "edits,", "categorical", "silhouette"))}
+    assert len(scores) == 14 and {"edits, guarded purity", "categorical purity@20", "silhouette"} <= scores
