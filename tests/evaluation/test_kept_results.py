@@ -28,9 +28,9 @@ def scored():
     calls = []
 
     def run(task, *flags, out):
-        def score(dataset, vectors, average, settings):
+        def score(dataset, vectors, *others):
             calls.append(next(iter(vectors.values())).shape[1])
-            return task.score(dataset, vectors, average, settings)
+            return task.score(dataset, vectors, *others)
 
         common = ["--quiet", "--bootstrap", "1000", "--baseline", "own", "--out", str(out)]
         flags = [*common, *([] if "--data" in flags else ["--data", "sample"]), *flags]

@@ -408,10 +408,11 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(tmp_path):
         doc = document(tmp_path, task)
         assert list(doc) == [
             "schema", "task", "created", "seconds", "encoder", "dataset", "settings", "embedding", "metrics",
-            "environment", *(["average_similarities"] if task.uses_baseline else []), "items",
+            "environment", *(["average_similarities"] if task.uses_baseline else []), "items", "influence",
         ]  # fmt: skip
-        content = (tmp_path / "results" / "sample" / task.name / "tfidf.items.csv").read_bytes()
-        assert doc["items"] == {"sha256": sha256(content).hexdigest()}
+        for name in ("influence.safetensors", "items.csv"):
+            content = (tmp_path / "results" / "sample" / task.name / f"tfidf.{name}").read_bytes()
+            assert doc[name.partition(".")[0]] == {"sha256": sha256(content).hexdigest()}
         if task.uses_baseline:
             assert doc["average_similarities"] == {"own": doc["settings"]["baseline"]["value"]}
         assert list(doc["encoder"]) == [
