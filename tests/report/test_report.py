@@ -48,7 +48,10 @@ def by_group(doc, metric):
 
 
 def shown(m):
-    return f"{m['value']:.3f} ±{(m['high'] - m['low']) / 2:.3f}"
+    below, above = m["value"] - m["low"], m["high"] - m["value"]
+    if abs(above - below) > max(0.1 * (above + below), 0.001):
+        return f"{m['value']:z.3f} [{m['low']:z.3f}, {m['high']:z.3f}]"
+    return f"{m['value']:z.3f} ±{(above + below) / 2:.3f}"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -65,7 +68,7 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
     compared = {
         row["group"].replace("_", " "): row
         for row in csv.DictReader(capsys.readouterr().out.splitlines())
-        if row["encoder"] == "all-minilm-l6-v2"
+        if (row["encoder"], row["metric"]) == ("all-minilm-l6-v2", metric)
     }
     groups = [group for group in ours if not group.startswith("overlap")]
     heading = next(h for h in rows[0] if h in ("type", "category"))
@@ -74,9 +77,11 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
         group = row[heading]
         assert (row["MiniLM-L6"], row["TF-IDF"]) == (shown(ours[group]), shown(floor[group]))
         assert row["n"] == str(ours[group]["n"])
-        assert row["difference"] == f"{float(compared[group]['difference']):+.3f}"
-        assert float(row["difference"]) == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=0.0006)
-        p, printed = float(compared[group]["p_holm"]), row["p"].removeprefix("≤")
+        difference, low, high = (float(compared[group][f"difference{end}"]) for end in ("", "_low", "_high"))
+        assert float(row["difference"].split(" ±")[0]) == pytest.approx(difference, abs=0.000501)
+        assert float(row["difference"].split(" ±")[1]) == pytest.approx((high - low) / 2, abs=0.000501)
+        assert difference == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=1e-9)
+        p, printed = float(compared[group]["p_holm"]), row["p"]
         assert p < 0.001 if printed == "<0.001" else float(printed) == pytest.approx(p, abs=0.000501)
 
 
@@ -104,12 +109,14 @@ def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_sto
 
 def test_the_summary_has_every_encoder_and_task(page):
     tree, folder = page
-    rows = table(tree, "Averages over types or categories, with half the width of their 95 % intervals")
+    rows = table(tree, "Averages over types or categories, with their 95 % intervals")
     assert [row[0] for row in rows] == [("encoder", label) for label in ("MiniLM-L6", "TF-IDF", "Random")]
     for row, encoder in zip(rows, ("all-minilm-l6-v2", *CONTROLS), strict=True):
         scores = [by_group(document(folder, task, encoder), tasks.TASKS[task].headline)["average"] for task in TASKS]
-        assert [text for _, text in row[1::2]] == [shown(m) for m in scores]
-        assert {heading for heading, _ in row[2::2]} == {"rank"}
+        guarded = by_group(document(folder, "safety_contrast", encoder), "guarded_purity")["average"]
+        cells = [(heading, text) for heading, text in row[1:] if heading not in ("rank", "guarded purity ↑")]
+        assert [text for _, text in cells] == [shown(m) for m in scores]
+        assert dict(row)["guarded purity ↑"] == shown(guarded) and len(row) == 1 + 2 * 3 + 1
 
 
 def test_the_first_figure_is_the_plane_where_both_tasks_have_results(page, sample_results, sample_store, tmp_path):
