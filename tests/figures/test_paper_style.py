@@ -121,7 +121,7 @@ def test_a_caption_says_what_a_title_said(sample_results):
     _, results, _ = read(sample_results, "safety_contrast")
     items = results[0].dataset_items
     assert caption("safety_contrast_average", results) == (
-        "Safety-Contrast. Boundary similarity: the average of each encoder with its 95 % interval, best first. Lower "
+        "Safety-Contrast. Boundary similarity: the average of each encoder with its 95 % interval, lowest first. Lower "
         f"is better. {items} items, data: sample, average similarity measured on the evaluated set itself. Intervals: "
         "bootstrap of 1,000 resamples within type or category."
     )
