@@ -456,7 +456,7 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
     flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
     flags += ["--bootstrap", "1000"]
     assert evaluation_run.evaluate_all((CHALLENGING, TAXONOMY), "paper", flags, show_data=False) == 0
-    assert loaded == [name] and "sha256" not in capsys.readouterr().err
+    assert loaded == [name, "random"] and "sha256" not in capsys.readouterr().err
     rows = cells(capsys, name, "--out", tmp_path)
     assert len(rows) == 24
     for row in rows:
