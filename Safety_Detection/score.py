@@ -275,14 +275,7 @@ def _opened(path: Path) -> BinaryIO:
 def _written(path: Path | None):
     """A stream of text: standard output, or a file that appears when everything is written."""
     if path is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            sys.stdout = None  # otherwise writing the rest is tried again at exit
-            raise InputError(f"standard output: can't be written ({error.strerror}); free some space") from None
+        yield sys.stdout
         return
     try:
         with replacing(path, "x", encoding="utf-8", newline="") as stream:

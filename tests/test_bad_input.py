@@ -1,5 +1,6 @@
 """A person's mistake gets one line that names it, status 2, and nothing written."""
 
+import errno
 import os
 import re
 import signal
@@ -187,6 +188,38 @@ def test_ctrl_c_ends_with_130_and_no_half_written_file(tmp_path):
     again = subprocess.run([sys.executable, *command], cwd=config.ROOT, env=environment, capture_output=True)
     assert again.returncode == 0
     assert b"embedding" in again.stderr and b"text/s" not in again.stderr, "no bar where there is no terminal"
+
+
+FULL = "error: standard output or a file: can't be written (No space left on device); free some space\n"
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "error"),
+    [
+        ("| true", 141, ""),  # as a shell has it of a program that SIGPIPE ended
+        (">/dev/full", 2, FULL),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">/dev/full 2>&-", 2, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_standard_streams_that_are_closed_or_full_end_in_no_traceback(streams, status, error):
+    # bash ends with the status of the command, whatever reads its output. The table is longer than Python's buffer, so
+    # that part of it fails while it is printed, not at exit.
+    command = f'"{sys.executable}" -m utils.encoders {streams}; exit ${{PIPESTATUS[0]}}'
+    run = subprocess.run(["bash", "-c", command], cwd=config.ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (status, error)
+
+
+def test_an_error_of_writing_that_names_a_file_is_one_line_and_other_errors_are_not_hidden(capsys):
+    def fails_with(error):
+        raise error
+
+    assert cli.run(lambda: fails_with(OSError(errno.ENOSPC, "No space left on device", "/a/b\n"))) == 2
+    assert capsys.readouterr().err == "error: /a/b\\n: can't be written (No space left on device); free some space\n"
+    with pytest.raises(OSError, match="of a fault of ours"):
+        cli.run(lambda: fails_with(OSError(errno.EBADF, "of a fault of ours")))
 
 
 @pytest.mark.parametrize("package", ["Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy"])

@@ -1,11 +1,15 @@
 """What the command lines share: flags, checked numbers, and how a run ends."""
 
 import argparse
+import contextlib
 import errno
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
 
 from utils import config
 from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
@@ -15,6 +19,12 @@ THREADS = "threads of the processor (default 1 for a single text, for several wh
 OF_A_PATH = {
     errno.ENAMETOOLONG: "the name is too long for a file; give a shorter one",
     errno.EACCES: "you may not read or enter it; change its permissions or name something else",
+}
+# Errors of writing, which name no path where the file or the stream is open.
+OF_AN_OUTPUT = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space of your quota",
+    errno.EIO: "see whether the disk or the terminal is still there",
 }
 # In characters, of a flag's value; a path can't be longer on Linux. Instructions and lists of ids may be.
 LONGEST_VALUE, TEXTS = 4096, ("prompt", "remove")
@@ -147,9 +157,41 @@ def finite(text: str, where: str) -> float:
 
 
 def run(work: Callable[[], int | None]) -> int:
-    """The exit status of `work`: 2 after a user's mistake, reported in one line, and 130 after Ctrl-C."""
+    """The exit status of `work`: 2 after a user's mistake, reported in one line, and 130 after Ctrl-C.
+
+    A standard stream that is closed is as good as /dev/null. If what reads standard output goes away, as `head` does,
+    the status is 141, as a shell has it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order each gets its own number, so that no file of results gets it
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _status(work)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno not in OF_AN_OUTPUT:
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            _silence(stream)
+        if isinstance(error, BrokenPipeError):
+            return 141
+        where = "standard output or a file" if error.filename is None else escaped(str(error.filename))
+        return _mistake(f"{where}: can't be written ({error.strerror}); {OF_AN_OUTPUT[error.errno]}")
+
+
+def _silence(stream: IO) -> None:
+    """Sends what can't be written to /dev/null. Otherwise Python tries again at exit, and reports that it can't."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _status(work: Callable[[], int | None]) -> int:
     try:
         config.load_environment()
         return work() or 0
@@ -162,9 +204,6 @@ def run(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is stored", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 141
 
 
 def note(sentence: object) -> None:
@@ -180,6 +219,7 @@ def show(text: str) -> None:
 def _mistake(message: str) -> int:
     """Reports a user's mistake in one line, and returns the exit status."""
     line = one_line(message)
-    print(f"error: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit status says it too
+        print(f"error: {line}", file=sys.stderr)
     config.leave_error(line)
     return 2
