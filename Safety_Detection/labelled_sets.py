@@ -22,7 +22,8 @@ from utils.schema import Dataset, InputError
 
 FOLDS = 5
 JOINED = ": near-duplicates join its"
-# The sets that `--data paper` needs.
+# The names that stand for all published sets, and the sets that the second one needs.
+ALL = ("auto", "paper")
 REQUIRED = ("do_not_answer", "xstest", "openai_moderation")
 
 
@@ -80,7 +81,8 @@ def load(data: str, limit: int | None = None, label: int | None = None) -> tuple
     """The dataset that `data` names, and how the first of its sets was found.
 
     data: auto (all published sets that are available, or else the sample), paper (the same, but REQUIRED ones must be
-    there), sample, or names of sets, families, classes (`unsafe`, `safe`), auto and files, separated by commas.
+    there), sample, or several of these and names of sets, families, classes (`unsafe`, `safe`) and files, with commas
+    between.
     limit: the largest number of rows; whole groups are drawn from each set in turn.
     label: of all rows of a file without the column, 1 for unsafe, 0 for safe.
     Raises InputError if a set is unavailable, can't be read or has too few groups for the folds.
@@ -98,24 +100,23 @@ def _chosen(data: str, label: int | None) -> tuple[str, list[LabelledSet], list[
     """The dataset's name, its sets, and notes on those that are unavailable."""
     if data == "sample":
         return data, sets_of_file(_sample_path(), "sample", "as asked"), []
-    if data in ("auto", "paper"):
+    if data in ALL:
         sets, notes = available(PUBLISHED, REQUIRED if data == "paper" else ())
         sets = sets or sets_of_file(_sample_path(), "sample", "because no published set is available")
         return sets[0].found.name, sets, notes
-    parts = [data] if config.callers_path(data).is_file() else [part.strip() for part in data.split(",")]
-    parts = list(filter(None, parts))
+    parts = sources.parts_of(data)
     if not parts:
         raise InputError(f"--data {data}: names no set; {_choices()}")
     _refuse_twice(data, parts)
     names, sets, notes = [], [], []
     for part in parts:
         several = [
-            name for name, one in SET_CARDS.items() if part in ("auto", one.family, one.kind) and name in PUBLISHED
+            name for name, one in SET_CARDS.items() if part in (*ALL, one.family, one.kind) and name in PUBLISHED
         ]
         if part in PUBLISHED:
             found = [PUBLISHED[part]()]
         elif several:
-            found, missing = available(several)
+            found, missing = available(several, REQUIRED if part == "paper" else ())
             if not found:
                 raise InputError(
                     f"--data {data}: no set of '{part}' is available: {missing[0].removeprefix('without ')}"
@@ -165,6 +166,8 @@ def _sample_path() -> Path:
 
 
 def _given(data: str, label: int | None) -> list[LabelledSet]:
+    if data == "sample":
+        return sets_of_file(_sample_path(), "sample", "as asked")
     path = config.callers_path(data)
     if not path.exists():
         raise InputError(f"--data {data}: no such file, nor a set, family or class of that name; {_choices()}")

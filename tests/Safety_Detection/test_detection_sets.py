@@ -258,9 +258,12 @@ def test_half_a_character_is_refused(tmp_path, column):
 def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
     sample = str(config.ROOT / "Safety_Detection" / "sample.csv")
     mine = table(tmp_path, rows_of(5, 7))
-    assert [labelled_sets.load(data)[0].name for data in (sample, f"{sample},{mine}", f"{mine},{sample}")] == [
-        "sample", "sample+mine", "mine+sample",
-    ]  # fmt: skip
+    names = {"sample": "sample", sample: "sample"}
+    names |= {f"sample,{mine}": "sample+mine", f"{sample},{mine}": "sample+mine", f"{mine},sample": "mine+sample"}
+    for data, name in names.items():
+        dataset, found = labelled_sets.load(data)
+        assert dataset.name == found.name == sources.joined_name(data) == name
+        assert {"edits", "twins"} == set(dataset.group_order) - {"mine"}
     with pytest.raises(InputError, match="'others' is the name of another dataset"):
         labelled_sets.load(table(tmp_path, rows_of(5, 7), "others.csv"))
 
@@ -361,6 +364,7 @@ SAFE_ONLY = ["llmzoo", "phtest", "alpaca_eval", "arena_hard"]
         ("multilingual,safe,multijail,unsafe", ["multijail", "llmzoo", *SAFE_ONLY[1:], *UNSAFE_ONLY[:-1]]),
         (",xstest,,", ["xstest"]),
         ("auto,xstest", list(SET_CARDS)),
+        ("paper,xstest", list(SET_CARDS)),
     ],
 )
 def test_data_takes_names_families_and_classes_in_any_mix(data, expected, stand_ins):

@@ -154,6 +154,15 @@ def dataset_name(data: str) -> str:
 
 def joined_name(data: str) -> str:
     """The name of the folder of results of detection on `data`: sets and files with commas between, or one of them."""
-    parts = [data] if config.callers_path(data).is_file() else data.split(",")
-    paths = [config.callers_path(part.strip()) for part in parts]
+    paths = [config.callers_path(part) for part in parts_of(data)]
     return "+".join(dict.fromkeys(dataset_stem(path) if path.is_file() else path.name for path in paths))
+
+
+def parts_of(data: str) -> list[str]:
+    """The sets and files that `data` names, with commas between. A file's own name may have commas."""
+    return [data] if config.callers_path(data).is_file() else list(filter(None, map(str.strip, data.split(","))))
+
+
+def given_files(data: str) -> list[Path]:
+    """The files among the parts of `data`."""
+    return [path for path in map(config.callers_path, parts_of(data)) if path.is_file()]
