@@ -12,9 +12,10 @@ keyword arguments of a task are flags of its evaluation: `data` (paper unless gi
 A result's main score is the task's headline; `low` and `high` are of its 95 % interval, and `better` is the direction.
 SafetyContrast has `guarded_purity` beside it, which an encoder that knows nothing can't win.
 `metrics` lists all numbers with their intervals, as a result file does. MTEB keeps results by task, whose name has the
-arguments, but not a file's content: after changing a file of your own, pass overwrite_strategy="always".
+arguments, and a digest of the files of your own: two files never share a result, nor do two versions of one.
 """
 
+import hashlib
 import re
 
 from datasets import Dataset, DatasetDict
@@ -28,6 +29,7 @@ from Safety_Detection.evaluate import TASK as DETECTION
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
 from utils.data import catalogue
+from utils.data.sources import given_files
 from utils.embed.embedder import Embedder
 from utils.encoders.mteb_encoder import OF_WRAPPER, MTEBEncoder
 from utils.evaluation.run import result_of
@@ -85,6 +87,9 @@ class SafetyTask(AbsTask):
         named = flags if seed == 42 else {**flags, "seed": seed}
         if named:
             said = ",".join(f"{name}={named[name]}" for name in sorted(named))
+            digests = "".join(map(sha256_of, given_files(self.settings.data)))
+            if digests:
+                said += f",sha256={hashlib.sha256(digests.encode()).hexdigest()[:16]}"
             name = re.sub(r"[^\w=,.-]+", "_", f"{self.metadata.name}-{said}", flags=re.ASCII)
             self.metadata = self.metadata.model_copy(update={"name": name})
 

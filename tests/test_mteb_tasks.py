@@ -21,7 +21,7 @@ import mteb
 from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
-from integrations.mteb_tasks import TASKS, SafetyChallenging, SafetyContrast, SafetyTaxonomy
+from integrations.mteb_tasks import TASKS, SafetyChallenging, SafetyContrast, SafetyDetection, SafetyTaxonomy
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*prompts:UserWarning", "ignore:The (fill_missing|`get_sentence):Warning"
@@ -117,6 +117,27 @@ def test_mteb_keeps_results_of_different_arguments_apart(tiny, tmp_path):
     assert task.metadata.name == "SafetyTaxonomy-bootstrap=1000,data=sample,top_k=3"
     assert SafetyTaxonomy().metadata.name == "SafetyTaxonomy"
     assert SafetyTaxonomy(seed=1, data="/a b/c.csv").metadata.name == "SafetyTaxonomy-data=_a_b_c.csv,seed=1"
+
+
+def test_mteb_keeps_results_of_different_files_apart(tmp_path, monkeypatch):
+    """Their names become one where MTEB makes a file's name of them; a digest of what is in them keeps them apart."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for number, name in enumerate(("数据.csv", "资料.csv", "a/b.csv", "a_b.csv")):
+        (tmp_path / name).write_text(f"id,prompt\n1,{number}\n")
+
+    def name(*files, task=SafetyTaxonomy):
+        return task(data=",".join(files)).metadata.name
+
+    assert len({name("数据.csv"), name("资料.csv"), name("a/b.csv"), name("a_b.csv")}) == 4
+    first = name("a_b.csv")
+    # sha256 of the file's digest in hexadecimal, by coreutils: printf 'id,prompt\n1,3\n' | sha256sum | cut -c-64 |
+    # tr -d '\n' | sha256sum | cut -c-16
+    assert first == "SafetyTaxonomy-data=a_b.csv,sha256=a6996850e5bc3452"
+    (tmp_path / "a_b.csv").write_text("id,prompt\n1,4\n")
+    assert name("a_b.csv") not in (first, name("数据.csv"))
+    several = {name("xstest", "数据.csv", task=SafetyDetection), name("xstest", "资料.csv", task=SafetyDetection)}
+    assert len(several) == 2
 
 
 def test_predictions_are_the_scores_of_the_items(tiny, tmp_path):
