@@ -9,6 +9,7 @@ from Safety_Detection.published_sets import PUBLISHED
 from utils.data import sources
 from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
 from utils.data.reading import has_text, read_columns
+from utils.data.text import composed
 from utils.files import sha256_of
 from utils.schema import DataFile, InputError
 from utils.transfer.results import OTHERS
@@ -56,7 +57,7 @@ def sets_of_file(path: Path, name: str, how: str, label: int | None = None) -> l
     labels = [parsed_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
-        return list(map(str.strip, columns[title])) if title in columns else [missing] * len(ids)
+        return [composed(text.strip()) for text in columns[title]] if title in columns else [missing] * len(ids)
 
     names = [group or None for group in column("group", "")]
     sets, types, families = column("set", name), column("type", ""), column("family", "")

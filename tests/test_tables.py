@@ -1,5 +1,7 @@
 """Numbers as the tables print them."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from utils import tables
 from utils.compare.paired import Cell, Comparison
 from utils.compare.rendered import rendered
+from utils.data.catalogue import group_title
 from utils.schema import Difference, Metric
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import Compared
@@ -79,6 +82,19 @@ def test_equal_detectors_print_no_signed_zero():
     assert re.split(" {2,}", transfer_tables.differences_table([of]).splitlines()[-1]) == [
         "a -> a", "0.000 ±0.001", "0.900", "1.000"
     ]  # fmt: skip
+
+
+def test_csv_reads_back_as_it_was_and_holds_no_formula():
+    rows = [["=1+1", "+1", "-x", "@a", "\tb", "a=b", "", None, -0.5, 3, 'x, "y"\nz']]
+    written = tables.csv_text([f"column {j}" for j in range(11)], rows)
+    heading, *read = csv.reader(io.StringIO(written, newline=""))
+    assert len(heading) == 11
+    assert read == [["'=1+1", "'+1", "'-x", "'@a", "'\tb", "a=b", "", "", "-0.5", "3", 'x, "y"\nz']]
+
+
+def test_a_name_of_the_users_keeps_its_underscores():
+    assert group_title("figurative_language") == "figurative language"
+    assert group_title("self_harm") == "self_harm"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Lays out columns as text, for a terminal of 80 columns or in Markdown and LaTeX."""
 
+import csv
+import io
 import re
 from collections.abc import Collection, Sequence
 
@@ -11,6 +13,8 @@ from utils.schema import Difference, Metric, escaped, shown
 WIDTH = 80
 # An interval is shown as ± up to this difference of its two sides, as a share of its width.
 ASYMMETRY = 0.1
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 INTERVAL = "± half the width of the 95 % interval, or [its ends] where it is not symmetric"
 
 
@@ -42,6 +46,18 @@ def with_reach(difference: Difference | None) -> str:
 def markdown_text(text: str) -> str:
     """A cell's text, escaped so that Markdown shows it as it is: no bar ends the cell, and no tag begins."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def csv_text(heading: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A table as CSV, None as an empty cell, without a line end at its end.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, by OWASP's advice on CSV injection.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heading)
+    writer.writerows([[f"'{c}" if isinstance(c, str) and c.startswith(_FORMULA) else c for c in row] for row in rows])
+    return text.getvalue().rstrip("\n")
 
 
 LATEX_PREAMBLE = "% needs \\usepackage{booktabs} in the preamble"

@@ -230,6 +230,12 @@ def test_own_categories_are_taken_as_they_are_and_known_ones_get_their_short_nam
     assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, known))[0].group_order == ("Adult Content", "Hate Speech")
 
 
+def test_an_accented_category_is_one_in_both_forms_of_unicode(tmp_path):
+    text = GOOD.replace("1,a", "1,caf\u00e9").replace("2,a", "2,cafe\u0301")
+    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
+    assert dataset.groups == ("caf\u00e9", "caf\u00e9", "b", "b") and dataset.notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -237,6 +243,7 @@ def test_own_categories_are_taken_as_they_are_and_known_ones_get_their_short_nam
         ("id,types_of_harm,question\n", "no rows"),
         (GOOD.replace("question", "text"), r"no column 'question' \(found: id, types_of_harm, text\).*README"),
         (GOOD.replace(",", ";"), r"no column 'id' \(found: id;types_of_harm;question\); save it with commas"),
+        ("sep=,\n" + GOOD, r"no column 'id' \(found: sep=, \); remove its first line, which only Excel reads"),
         (GOOD.replace("first", "   "), r"row 1 \(id 1\): no text in 'question'; give each one, or leave the row out"),
         (GOOD.replace("first", "").replace("third", ""), r"no text in 'question', as in 1 other rows; give each one"),
         (GOOD.replace("3,b", "3, "), r"row 3 \(id 3\): no text in 'types_of_harm'"),

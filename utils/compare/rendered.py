@@ -1,12 +1,11 @@
 """Shows a comparison as text, Markdown, LaTeX or CSV."""
 
-import csv
-import io
 import textwrap
 from collections.abc import Sequence
 
 from utils import tables
 from utils.compare.paired import ALPHA, Cell, Comparison
+from utils.data.catalogue import group_title
 from utils.results.ranked import WHY
 from utils.schema import SUMMARIES, Difference, Metric, shown
 from utils.tables import p_text
@@ -59,7 +58,7 @@ def _latex(comparison: Comparison) -> str:
     if comparison.note:
         captions = [f"{caption} {comparison.note[0].upper()}{comparison.note[1:]}." for caption in captions]
     groups, ranked_names = _groups(comparison), comparison.ranks or comparison.labels
-    rows = [group if about is DETECTION else group.replace("_", " ") for group in groups]
+    rows = list(map(group_title, groups))
     best = [_best([c.metric for c in comparison.cells if c.group == group and c.encoder in ranked_names])
             for group in groups]  # fmt: skip
     columns = []
@@ -183,23 +182,22 @@ def _cells_of(comparison: Comparison, name: str) -> dict[str, Cell]:
 
 
 def _csv(comparison: Comparison) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["task", "dataset", "metric", "group", "encoder", "n", "value", "low", "high", "reference", "difference",
-         "difference_low", "difference_high", "effect_size", "p", "p_holm", "rank", "no_rank"]
-    )  # fmt: skip
+    heading = [
+        "task", "dataset", "metric", "group", "encoder", "n", "value", "low", "high", "reference", "difference",
+        "difference_low", "difference_high", "effect_size", "p", "p_holm", "rank", "no_rank",
+    ]  # fmt: skip
+    rows = []
     for cell in comparison.cells:
         ranked = cell.group == comparison.ranked_by
         rank = comparison.ranks.get(cell.encoder) if ranked else None
         why = comparison.unranked.get(cell.encoder) if ranked else None
         of = cell.difference or Difference(None)
-        writer.writerow(
+        rows.append(
             [comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, cell.metric.n,
              cell.metric.value, cell.metric.low, cell.metric.high, comparison.reference, of.value, of.low, of.high,
              cell.effect_size, of.p, cell.p, rank, why]
         )  # fmt: skip
-    return text.getvalue().rstrip("\n")
+    return tables.csv_text(heading, rows)
 
 
 def _interval(metric: Metric) -> str:

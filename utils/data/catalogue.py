@@ -74,6 +74,13 @@ CHALLENGING_TYPES = (
     "privacy_publicity",
     "privacy_fictionality",
 )
+
+
+def group_title(group: str) -> str:
+    """A type's or category's name in tables and figures: a type of the paper with spaces, any other name as it is."""
+    return group.replace("_", " ") if group in CHALLENGING_TYPES else group
+
+
 # The names in Do-Not-Answer's `types_of_harm`, and the paper's short ones, in the order of the paper's table.
 CATEGORIES = {
     "Adult Content": "Adult Content",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from utils.data.catalogue import Format
 from utils.data.reading import has_text, read_columns
 from utils.data.sources import Found, find, lookup
+from utils.data.text import composed
 from utils.schema import DataFile, Dataset, InputError, Result, shown
 
 
@@ -43,7 +44,7 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         repeated = shown(columns["id"][twice[0]])
         raise InputError(f"{file}: id {repeated} occurs twice (row {twice[0] + 1}); make ids unique")
 
-    groups = _shown_groups(fmt, columns[fmt.group_column], file)
+    groups = _shown_groups(fmt, [composed(name) for name in columns[fmt.group_column]], file)
     repeated = repeated_at(columns[fmt.text_columns[0]])
     if repeated:
         notes.append(f"{len(repeated)} of {n} rows repeat an earlier '{fmt.text_columns[0]}'; they are kept")

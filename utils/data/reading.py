@@ -280,7 +280,9 @@ def require_columns(found: Sequence[str], columns: Sequence[str], name: str, rem
     for column in columns:
         if column not in found:
             names = ", ".join(map(shown, found[:8])) or "none"
-            if len(found) == 1 and any(mark in found[0] for mark in ";\t"):
+            if found and found[0].lower().startswith("sep="):
+                remedy = "remove its first line, which only Excel reads, and keep commas between the columns"
+            elif len(found) == 1 and any(mark in found[0] for mark in ";\t"):
                 remedy = "save it with commas between the columns"
             raise InputError(f"{name}: no column '{column}' (found: {names}); {remedy}")
         if list(found).count(column) > 1:

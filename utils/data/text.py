@@ -8,6 +8,11 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's form NFC: an accented letter is one character or two, by the program that wrote it."""
+    return unicodedata.normalize("NFC", name)
+
+
 def plain(text: str) -> str:
     """The text in Unicode's NFKC form, without format and control characters, except line breaks and tabs.
 

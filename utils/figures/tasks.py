@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.data.catalogue import CATEGORIES
+from utils.data.catalogue import CATEGORIES, group_title
 from utils.figures.projection import TaxonomyMap
 from utils.figures.style import (
     COLUMN,
@@ -79,7 +79,7 @@ def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = S
 
 def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: str, style: Style, turned: bool):
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
-    columns = [name(group.replace("_", " "), style) for group in groups]
+    columns = [name(group_title(group), style) for group in groups]
     rows = [name(r.encoder.label, style) for r in results]
     figure, axes = _axes()
     if turned:

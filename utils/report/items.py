@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from utils.data.catalogue import group_title
 from utils.figures.tasks import category_styles
 from utils.report.findings import leader
 from utils.report.gather import Evidence
@@ -42,7 +43,7 @@ def _worst_pairs(evidence: Evidence, result: Result, rows: list[dict], prompt: C
     body = [
         [
             Cell(row["id"], row["id"]),
-            Cell(row["type"].replace("_", " "), row["type"]),
+            Cell(group_title(row["type"]), row["type"]),
             _number_cell(row["normalized_similarity"]),
             _number_cell(row["triplet_accuracy"]),
             prompt(row["id"], "unsafe_prompt"),

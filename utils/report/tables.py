@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from utils.compare.paired import Comparison
+from utils.data.catalogue import group_title
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report.gather import Evidence, beside_headline
 from utils.report.parts import Cell, Section, Table
@@ -80,7 +81,7 @@ def _group_table(evidence: Evidence, metric: str, comparison: Comparison | None)
     headers += [(extra, True) for extra in extras]
     body, foot = [], []
     for at, m in enumerate(rows):
-        row = [Cell(m.group.replace("_", " "), m.group), Cell(str(m.n), m.n)]
+        row = [Cell(group_title(m.group), m.group), Cell(str(m.n), m.n)]
         for result in evidence.results:
             row.append(metric_cell(result.metric(metric, m.group)))
             if comparison is not None and result.encoder.name != comparison.reference:

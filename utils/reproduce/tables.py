@@ -1,11 +1,10 @@
 """The comparison with the paper, and what can run on this machine, as text."""
 
-import csv
-import io
 import textwrap
 from collections.abc import Sequence
 
 from utils import tables
+from utils.data.catalogue import group_title
 from utils.encoders.registry import known_encoders
 from utils.reproduce import machine
 from utils.reproduce.cells import TABLES, VERDICTS, Reproduction
@@ -123,7 +122,7 @@ def _latex(reproductions: Sequence[Reproduction]) -> str:
     for task, metric in TABLES:
         for start in range(0, len(reproductions), BESIDE):
             several = reproductions[start : start + BESIDE]
-            columns = [(TASKS[task].rows, [cell.group.replace("_", " ") for cell in several[0].of(metric)])]
+            columns = [(TASKS[task].rows, [group_title(cell.group) for cell in several[0].of(metric)])]
             for one in several:
                 ours = [f"{tables.with_interval(cell.ours)}{MARKS[cell.verdict]}" for cell in one.of(metric)]
                 columns += [("ours", ours), ("paper", [tables.number(cell.paper) for cell in one.of(metric)])]
@@ -151,15 +150,11 @@ def _latex(reproductions: Sequence[Reproduction]) -> str:
 
 
 def _csv(reproductions: Sequence[Reproduction]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["encoder", "task", "metric", "group", "ours", "low", "high", "paper", "difference", "rounding", "verdict"]
-    )
-    for one in reproductions:
-        for cell in one.cells:
-            writer.writerow(
-                [one.name, cell.task, cell.metric, cell.group, cell.ours.value, cell.ours.low, cell.ours.high,
-                 cell.paper, cell.difference, cell.rounding, cell.verdict]
-            )  # fmt: skip
-    return text.getvalue().rstrip("\n")
+    return tables.csv_text(
+        ["encoder", "task", "metric", "group", "ours", "low", "high", "paper", "difference", "rounding", "verdict"],
+        [
+            [one.name, cell.task, cell.metric, cell.group, cell.ours.value, cell.ours.low, cell.ours.high, cell.paper,
+             cell.difference, cell.rounding, cell.verdict]
+            for one in reproductions for cell in one.cells
+        ],
+    )  # fmt: skip
