@@ -5,9 +5,12 @@ import importlib.util
 import ipaddress
 import logging
 import math
+import os
+import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 TOKEN = "SAFE_EMBED_SERVE_TOKEN"
+# Two threads that both find room for a line may find it gone.
+_WRITING = threading.Lock()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -183,10 +188,17 @@ def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str]
 
 
 def note(line: str) -> None:
-    """Writes a line with the time to standard error. If it can't be written, answers go on."""
-    with contextlib.suppress(OSError):
-        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        print(f"{now} {one_line(line)}", file=sys.stderr, flush=True)
+    """Writes a line with the time to standard error. It is lost if that can't be written, or not without waiting.
+
+    A pipe that nobody reads is full some day, and who writes to it then would wait for ever, answers and signals too.
+    """
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    content = f"{now} {one_line(line)}".encode(errors="replace")[: select.PIPE_BUF - 1] + b"\n"
+    with _WRITING, contextlib.suppress(OSError, ValueError, AttributeError):  # no space left, no reader, or closed
+        descriptor = sys.stderr.fileno()
+        # As many bytes as PIPE_BUF go into a pipe at once when it is ready for any.
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, content)
 
 
 if __name__ == "__main__":
