@@ -77,6 +77,8 @@ def asked(body: bytes, limits: Limits) -> Asked:
         raise Refusal(400, "input: is missing; give a text or a list of texts", "input", "missing_required_parameter")
     if not isinstance(given, str | list) or not given:
         raise Refusal(400, "input: is not a text or a list of texts, or is empty", "input")
+    if isinstance(given, list) and any(isinstance(one, dict) for one in given):
+        given = "\n".join(_part(one, f"input[{i}]") for i, one in enumerate(given))
     texts = [given] if isinstance(given, str) else given
     if len(texts) > limits.inputs:
         raise Refusal(400, f"input: has {len(texts)} texts, at most {limits.inputs} are taken", "input", "too_many")
@@ -84,11 +86,21 @@ def asked(body: bytes, limits: Limits) -> Asked:
     return Asked(tuple(_text(*each, limits) for each in zip(texts, names, strict=True)), names, nearest)
 
 
+def _part(given: object, name: str) -> str:
+    """The text of a content part. All parts of an input are one text, and have one result, as OpenAI's have."""
+    if not isinstance(given, dict):
+        raise Refusal(400, f"{name}: is no content part, as others are; give texts only or parts only", name)
+    kind, text = given.get("type"), given.get("text")
+    if kind == "image_url":
+        raise Refusal(400, f"{name}: is an image, and only texts can be scored; leave it out", name)
+    if kind != "text":
+        raise Refusal(400, f"{name}.type: is not 'text', the only type that is taken", f"{name}.type")
+    if not isinstance(text, str):
+        raise Refusal(400, f"{name}.text: is not a text ({type(text).__name__})", f"{name}.text")
+    return text
+
+
 def _text(given: object, name: str, limits: Limits) -> str:
-    if isinstance(given, dict):
-        if given.get("type") != "text":
-            raise Refusal(400, f"{name}: is not of type 'text', the only one that is taken", name)
-        given, name = given.get("text"), f"{name}.text"
     if not isinstance(given, str):
         raise Refusal(400, f"{name}: is not a text ({type(given).__name__})", name)
     if len(given) > limits.characters:

@@ -251,8 +251,14 @@ def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, mo
         ({"input": ["secret", "\ud800"]}, "input[1]", "input[1]: holds half a character"),
         ({"input": "secret!!!"}, "input", "input: has 9 characters, at most 8 are taken"),
         ({"input": ["secret"] * 4}, "input", "input: has 4 texts, at most 3 are taken"),
-        ({"input": [{"type": "image_url"}]}, "input[0]", "input[0]: is not of type 'text'"),
+        ({"input": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "secret"}}]}, "input[1]",
+         "input[1]: is an image, and only texts can be scored; leave it out"),
+        ({"input": [{"type": "secret"}]}, "input[0].type", "input[0].type: is not 'text', the only type that is taken"),
         ({"input": [{"type": "text"}]}, "input[0].text", "input[0].text: is not a text (NoneType)"),
+        ({"input": [{"type": "text", "text": "a"}, "secret"]}, "input[1]", "input[1]: is no content part, as others"),
+        ({"input": ["secret", {"type": "text", "text": "a"}]}, "input[0]", "input[0]: is no content part, as others"),
+        ({"input": [{"type": "text", "text": "1234"}] * 2}, "input", "input: has 9 characters, at most 8 are taken"),
+        ({"input": [{"type": "text", "text": " "}] * 2}, "input", "input: has no text"),
         ({"input": "secret", "model": 1}, "model", "model: is not a text"),
         *(({"input": "secret", "nearest": n}, "nearest", "nearest: is not a whole number from 0 to 100")
           for n in (-1, 101, 1.5, "1", True)),
@@ -269,12 +275,14 @@ def test_a_body_that_is_wrong_names_the_field_and_no_text(body, param, message):
 
 def test_a_body_that_is_right():
     limits = Limits(inputs=3, characters=8)
-    many = moderations.asked(
-        json.dumps({"input": [" a\n", {"type": "text", "text": "b"}], "model": "x"}).encode(), limits
-    )
+    many = moderations.asked(json.dumps({"input": [" a\n", "b"], "model": "x"}).encode(), limits)
     assert many == moderations.Asked(("a", "b"), ("input[0]", "input[1]"), 0)
     one = moderations.asked(b'{"input": "a 12345!", "nearest": 100, "model": null}', limits)
     assert one == moderations.Asked(("a 12345!",), ("input",), 100)
+    # Four parts of one input, of which one is empty, though at most three texts are taken.
+    parts = [{"type": "text", "text": text} for text in (" a", "b ", "", "c")]
+    whole = moderations.asked(json.dumps({"input": parts}).encode(), limits)
+    assert whole == moderations.Asked(("a\nb \n\nc",), ("input",), 0)
 
 
 def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
@@ -500,7 +508,9 @@ def test_the_openai_client(encoder):
         assert [one.categories.unsafe for one in answer.results] == [True, False]
         assert answer.results[0].category_scores.unsafe == pytest.approx(0.7310585)
         assert answer.results[0].category_applied_input_types.unsafe == ["text"]
-        answer = client.moderations.create(input=[{"type": "text", "text": "0.6 of a"}], extra_body={"nearest": 1})
+        parts = [{"type": "text", "text": "0.6 of a"}, {"type": "text", "text": "0 of b"}]
+        answer = client.moderations.create(input=parts, extra_body={"nearest": 1})
+        assert len(answer.results) == 1, "of one input"
         assert answer.results[0].score == pytest.approx(6) and answer.results[0].nearest[0]["id"] == "a:2"
         with pytest.raises(openai.UnprocessableEntityError, match=r"input\[1\]: can't be embedded") as found:
             client.moderations.create(input=["0.6 of a", "unreadable"])
