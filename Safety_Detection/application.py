@@ -53,10 +53,10 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
 
     batcher.seen = seen
 
-    async def found(request: Asked) -> dict:
+    async def found(request: Request, asks: Asked) -> dict:
         try:
-            future = asyncio.wrap_future(batcher.submit(request.texts, request.names, request.nearest))
-            return answer(request, await future, model, kind, threshold)
+            future = asyncio.wrap_future(batcher.submit(asks.texts, asks.names, asks.nearest))
+            return answer(asks, await _while_connected(request, future), model, kind, threshold)
         except Full:
             raise Refusal(503, "too many texts wait; try again", code="overloaded", retry=True) from None
         except InputError as error:
@@ -77,7 +77,7 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
                 asks = asked(await _body(request, limits.body), limits)
                 late = Refusal(504, f"not scored in {limits.seconds:g} s; try again with fewer texts", code="timeout")
                 texts = len(asks.texts)
-                response = JSONResponse(await found(asks))
+                response = JSONResponse(await found(request, asks))
         except TimeoutError:
             response = _refused(late)
         except Refusal as refusal:
@@ -93,18 +93,18 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
         note(f"POST /v1/moderations {response.status_code}, {texts} texts, {seconds * 1000:.0f} ms")
         return response
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         try:
             if time.monotonic() - batcher.answered > FRESH:
                 async with asyncio.timeout(limits.seconds):
-                    await asyncio.wrap_future(batcher.check())
+                    await asyncio.wrap_future(batcher.check(limits.seconds))
         except Exception as error:  # also TimeoutError
             note(f"the encoder does not answer ({type(error).__name__})")
             return _refused(Refusal(503, "the encoder does not answer", code="unavailable"))
         return JSONResponse({"status": "ok", "model": model})
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics(request: Request) -> Response:
         try:
             require_token(request.headers.get("authorization"), token)
@@ -134,3 +134,16 @@ async def _body(request: Request, most: int) -> bytes:
     except ClientDisconnect:
         raise Refusal(400, "the body was cut off") from None
     return bytes(body)
+
+
+async def _while_connected(request: Request, future: asyncio.Future) -> object:
+    """What the future gives. Cancels it if that is no longer awaited, and raises Refusal if the client has gone."""
+    gone = asyncio.ensure_future(request.receive())  # after a whole body, nothing else comes
+    try:
+        await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise Refusal(499, "the client has gone")
+        return future.result()
+    finally:
+        gone.cancel()
+        future.cancel()

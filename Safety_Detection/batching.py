@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from Safety_Detection.guard import Guard, Unscored, Verdict
+from utils.schema import InputError
 
 
 class Full(Exception):
@@ -47,7 +48,8 @@ class Batcher:
     ) -> None:
         self.most, self.wait, self.room, self.seen = most, wait, room, seen
         self.waiting = 0
-        self.answered = -math.inf  # when the encoder last did
+        self.answered = -math.inf  # when the encoder last did; never if it failed since
+        self._began: float | None = None  # of the batch under way
         self._requests: deque[_Request] = deque()
         self._checks: list[Future] = []
         self._open = True
@@ -58,7 +60,7 @@ class Batcher:
         self.guard: Guard = loaded.result()
 
     def submit(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> Future:
-        """A future of what `Guard.score_each` returns for the texts. If it is cancelled, no more of them are scored.
+        """A future of what `Guard.score_each` returns for the texts. If it is cancelled, those that wait are dropped.
 
         Its exception is an InputError if the encoder accepts no text any more. Other verdicts of the same batch may be
         the reason that more prompts are nearest than were asked for, or that any are. Raises Full.
@@ -70,14 +72,29 @@ class Batcher:
             self._requests.append(request)
             self.waiting += len(texts)
             self._change.notify()
+        request.future.add_done_callback(lambda future: self._drop(request))
         return request.future
 
-    def check(self) -> Future:
-        """A future of what `Guard.check` returns, called before the next batch."""
+    def _drop(self, request: _Request) -> None:
+        with self._change:
+            if request.taken < len(request.texts):  # it was cancelled, or failed in an earlier batch
+                self._requests.remove(request)
+                self.waiting -= len(request.texts) - request.taken
+
+    def check(self, longest: float) -> Future:
+        """A future of what `Guard.check` returns.
+
+        A batch under way is not waited for. Its encoder is taken to work if it did before, for `longest` seconds.
+        """
         future: Future = Future()
         with self._change:
-            self._checks.append(future)
-            self._change.notify()
+            if self._began is None:
+                self._checks.append(future)
+                self._change.notify()
+            elif self.answered == -math.inf or time.monotonic() - self._began > longest:
+                future.set_exception(InputError("the encoder does not answer"))
+            else:
+                future.set_result(None)
         return future
 
     def close(self, seconds: float | None = None) -> None:
@@ -93,6 +110,7 @@ class Batcher:
         except BaseException as error:
             loaded.set_exception(error)
             return
+        self.answered = time.monotonic()  # a guard that is loaded has been tried
         loaded.set_result(guard)
         while (work := self._next()) is not None:
             checks, parts = work
@@ -105,6 +123,7 @@ class Batcher:
     def _next(self) -> tuple[list[Future], list[tuple[_Request, slice]]] | None:
         """The checks that are asked for and the texts of the next batch; None when all is done."""
         with self._change:
+            self._began = None
             self._change.wait_for(lambda: self._requests or self._checks or not self._open)
             if self._requests:
                 longest = max(0, self._requests[0].arrived + self.wait - time.monotonic())
@@ -122,6 +141,7 @@ class Batcher:
                 self.waiting -= size
                 if size == left:
                     self._requests.popleft()
+            self._began = time.monotonic() if parts else None
             return (checks, parts) if parts or checks or self._requests or self._open else None
 
     def _score(self, guard: Guard, parts: list[tuple[_Request, slice]]) -> None:

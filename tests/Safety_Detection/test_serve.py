@@ -38,6 +38,7 @@ from utils.schema import InputError
 EXTRA = all(importlib.util.find_spec(name) for name in serve.PACKAGES)
 needs_extra = pytest.mark.skipif(not EXTRA, reason="FastAPI, an extra, is not installed")
 SECONDS = 20  # after which a test that hangs fails
+HEADING = b"POST /v1/moderations HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
 def vector(text):
@@ -118,6 +119,13 @@ def busy(batcher, encoder):
     return future
 
 
+def until(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_what_waits_is_embedded_together_and_no_batch_is_larger_than_the_most(encoder):
     with batching(most=4) as batcher:
         first = busy(batcher, encoder)
@@ -161,7 +169,7 @@ def test_what_is_given_up_is_not_scored(encoder):
     with batching(most=2) as batcher:
         first = busy(batcher, encoder)
         given_up, kept = submitted(batcher, "0.1 a", "0.2 b", "0.3 c"), submitted(batcher, "0.5 e")
-        assert given_up.cancel()
+        assert given_up.cancel() and batcher.waiting == 1, "its room is free at once"
         encoder.gate.set()
         assert scores(first) == [0] and scores(kept) == [5] and batcher.waiting == 0
     assert encoder.batches == [["0 first"], ["0.5 e"]]
@@ -191,9 +199,9 @@ def test_an_encoder_that_is_gone_fails_the_batch_and_may_come_back(encoder):
         assert batcher.answered == -math.inf and batcher.waiting == 0
         assert ["0.3 c"] not in encoder.batches and ["0.3 c", "0.5 e"] not in encoder.batches
         with pytest.raises(InputError):
-            batcher.check().result(SECONDS)
+            batcher.check(SECONDS).result(SECONDS)
         encoder.gone = False
-        assert batcher.check().result(SECONDS) is None and time.monotonic() - batcher.answered < SECONDS
+        assert batcher.check(SECONDS).result(SECONDS) is None and time.monotonic() - batcher.answered < SECONDS
         assert scores(submitted(batcher, "0.6 f")) == [6]
 
 
@@ -446,7 +454,7 @@ def request(server, method="POST", path="/v1/moderations", body=None, headers=No
         answer = connection.getresponse()
         text = answer.read()
     kind = answer.headers.get("Content-Type", "")
-    return answer.status, answer.headers, json.loads(text) if kind == "application/json" else text.decode()
+    return answer.status, answer.headers, json.loads(text) if text and kind == "application/json" else text.decode()
 
 
 @needs_extra
@@ -564,7 +572,7 @@ def test_what_takes_too_long_is_given_up(encoder):
         encoder.gate.set()
         assert request(server, body={"input": "0.3 c"})[0] == 200
         with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as slow:
-            slow.sendall(b"POST /v1/moderations HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            slow.sendall(HEADING % 50 + b"{")
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert encoder.batches == [["0.1 a"], ["0.3 c"]]
 
@@ -618,6 +626,45 @@ def test_health_is_that_of_the_encoder(encoder):
         encoder.gone = False
         assert request(server, "GET", "/health")[0] == 200
         assert request(server, body={"input": "0.6 a"})[0] == 200
+
+
+@needs_extra
+def test_health_is_told_at_once_while_a_batch_is_computed(encoder, monkeypatch):
+    monkeypatch.setattr("Safety_Detection.application.FRESH", -1.0)  # so that the encoder is always asked
+    with served(Limits(seconds=2)) as server:
+        assert [request(server, method, "/health")[0] for method in ("HEAD", "GET")] == [200, 200]
+        first = busy(server.batcher, encoder)
+        start = time.monotonic()
+        assert request(server, "GET", "/health")[0] == 200 and time.monotonic() - start < 1
+        while time.monotonic() - start < 2:  # seconds, after which its requests are given up
+            time.sleep(0.05)
+        assert request(server, "GET", "/health")[0] == 503
+        encoder.gate.set()
+        assert scores(first) == [0] and request(server, "GET", "/health")[0] == 200
+        # A batch after a failure says nothing yet.
+        encoder.gone = True
+        assert request(server, body={"input": "0.6 a"})[0] == 503
+        busy(server.batcher, encoder)
+        assert request(server, "GET", "/health")[0] == 503
+        encoder.gate.set()
+
+
+@needs_extra
+def test_texts_of_clients_that_have_gone_are_dropped(encoder):
+    with served(most=2) as server:
+        first = busy(server.batcher, encoder)
+        for _ in range(2):
+            body = json.dumps({"input": ["0.1 a", "0.2 b", "0.3 c"]}).encode()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as client:
+                client.sendall(HEADING % len(body) + body)
+                until(lambda: server.batcher.waiting == 3)
+            until(lambda: server.batcher.waiting == 0)
+        encoder.gate.set()
+        assert scores(first) == [0] and request(server, body={"input": "0.5 e"})[0] == 200
+    assert encoder.batches == [["0 first"], ["0.5 e"]]
+    assert [line.rpartition(",")[0] for line in server.lines] == [
+        "POST /v1/moderations 499, 3 texts", "POST /v1/moderations 499, 3 texts", "POST /v1/moderations 200, 1 texts",
+    ]  # fmt: skip
 
 
 @needs_extra
