@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from Safety_Detection.batching import Batcher, Full
 from Safety_Detection.guard import Unscored
+from Safety_Detection.hosts import Hosts
 from Safety_Detection.moderations import Asked, Limits, Refusal, answer, asked, require_token
 from utils.schema import InputError
 
@@ -21,15 +22,20 @@ TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 FRESH = 10.0
 
 
-def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object]) -> FastAPI:
+def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object], hosts: Hosts) -> FastAPI:
     """The application, which submits texts to `batcher`.
 
     token: what a request must send, '' for nothing. note: called with each line of the log, none of which holds a text.
     """
+
+    async def require_host(request: Request) -> None:
+        hosts.require(request.headers.get("host"), request.headers.get("origin"))
+
     detector, threshold = batcher.guard.detector, batcher.guard.threshold
     kind = detector.detector.kind
     model = f"{kind}-{detector.spec.name}@{detector.about['card_sha256'][:12]}"
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    guarded = [Depends(require_host)]
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, dependencies=guarded)
     registry = CollectorRegistry()
     requests = Counter("safe_embed_requests", "Moderation requests.", ["status"], registry=registry)
     latency = Histogram("safe_embed_request_seconds", "Time to an answer.", buckets=SECONDS, registry=registry)
@@ -99,18 +105,19 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
             if time.monotonic() - batcher.answered > FRESH:
                 async with asyncio.timeout(limits.seconds):
                     await asyncio.wrap_future(batcher.check(limits.seconds))
-        except Exception as error:  # also TimeoutError
-            note(f"the encoder does not answer ({type(error).__name__})")
-            return _refused(Refusal(503, "the encoder does not answer", code="unavailable"))
+        except Exception:  # also TimeoutError
+            raise Refusal(503, "the encoder does not answer", code="unavailable") from None
         return JSONResponse({"status": "ok", "model": model})
 
     @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics(request: Request) -> Response:
-        try:
-            require_token(request.headers.get("authorization"), token)
-        except Refusal as refusal:
-            return _refused(refusal)
+        require_token(request.headers.get("authorization"), token)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        note(f"{request.method} {request.scope['route'].path} {refusal.status}, {refusal}")
+        return _refused(refusal)
 
     @app.exception_handler(HTTPException)
     async def elsewhere(request: Request, error: HTTPException) -> Response:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import ipaddress
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from Safety_Detection import saved
 from Safety_Detection.batching import Batcher
 from Safety_Detection.calibration import checked_base_rate
+from Safety_Detection.hosts import Hosts, is_loopback
 from Safety_Detection.moderations import Limits
 from utils import cli, config
 from utils.schema import InputError, one_line
@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--threads", metavar="N", help=cli.THREADS)
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
+    flags.add_argument(
+        "--allow-host", metavar="NAMES", help="other names by which clients call it, separated by commas; * for any"
+    )
     flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
     for name, default, what in (
         ("max-batch", 256, "texts embedded together at most"),
@@ -80,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads = cli.threads(arguments)
         base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
         token = token_for(arguments.host, arguments.no_token)
+        more = [name.strip() for name in (arguments.allow_host or "").split(",") if name.strip()]
+        hosts = Hosts(arguments.host, more)
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             raise InputError(
@@ -97,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 wait,
                 room,
             )
-            server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note)
+            server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note, hosts)
             listen(bound)
             try:
                 server.run(sockets=[bound])
@@ -129,14 +134,6 @@ def token_for(host: str, without: bool) -> str:
     return token
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address. A name other than localhost counts as one that others reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def bound_to(host: str, port: int) -> socket.socket:
     """A socket bound to an address, which does not listen yet. Raises InputError if it can't be had."""
     try:
@@ -162,7 +159,9 @@ def listen(bound: socket.socket) -> None:
     print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
 
 
-def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object]) -> "uvicorn.Server":
+def server_of(
+    batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object], hosts: Hosts
+) -> "uvicorn.Server":
     """A server that answers requests until the process is told to stop, then finishes what is under way."""
     import uvicorn
 
@@ -174,7 +173,7 @@ def server_of(batcher: Batcher, limits: Limits, token: str, note: Callable[[str]
     logger.propagate = False
     return uvicorn.Server(
         uvicorn.Config(
-            application(batcher, limits, token, note),
+            application(batcher, limits, token, note, hosts),
             log_config=None,
             access_log=False,
             server_header=False,

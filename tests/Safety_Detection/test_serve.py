@@ -29,6 +29,7 @@ from Safety_Detection.bank import Bank
 from Safety_Detection.batching import Batcher, Full
 from Safety_Detection.detectors import Detector
 from Safety_Detection.guard import Guard, Unscored
+from Safety_Detection.hosts import Hosts, is_loopback
 from Safety_Detection.moderations import Limits, Refusal
 from utils import config
 from utils.encoders import loading, registry
@@ -345,6 +346,42 @@ def test_the_token(header, allowed):
     assert allowed or found.value.status == 401
 
 
+@pytest.mark.parametrize(
+    ("bound", "more", "host", "origin", "status"),
+    [
+        ("127.0.0.1", [], "127.0.0.1:8000", None, None),
+        ("127.0.0.1", [], "LocalHost", "http://127.0.0.1:3000", None),
+        ("127.0.0.1", [], "[::1]:8000", None, None),
+        ("127.0.0.1", [], None, None, None),  # of HTTP/1.0, which no browser speaks
+        ("127.0.0.1", [], "", None, 421),
+        ("127.0.0.1", [], "evil.example:8000", None, 421),
+        ("127.0.0.1", [], "localhost.evil.example", None, 421),
+        ("127.0.0.1", [], "192.168.0.7:8000", None, 421),
+        ("127.0.0.1", [], "[::1", None, 421),
+        ("127.0.0.1", [], "localhost:8000", "http://evil.example", 403),
+        ("127.0.0.1", [], "localhost:8000", "null", 403),
+        ("127.0.0.1", [], None, "", 403),
+        ("127.0.0.1", ["Guard.example"], "guard.example", "https://guard.example", None),
+        ("127.0.0.1", ["guard.example"], "a.guard.example", None, 421),
+        ("127.0.0.1", ["::5"], "[::5]:80", None, None),
+        ("127.0.0.1", ["*"], "evil.example", "null", None),
+        ("Guard.example", [], "guard.example:80", None, None),
+        ("192.168.0.7", [], "192.168.0.7:8000", "http://192.168.0.7:8000", None),
+        ("192.168.0.7", [], "192.168.0.8:8000", None, 421),
+        # A page's own name can point at any address; an address can't.
+        ("0.0.0.0", [], "192.168.0.7:8000", None, None),
+        ("::", [], "[fd00::7]:8000", "http://[fd00::7]:8000", None),
+        ("0.0.0.0", [], "evil.example", "http://evil.example", 421),
+        ("0.0.0.0", [], "192.168.0.7:8000", "http://203.0.113.5", 403),
+        ("0.0.0.0", [], "192.168.0.7:8000", "http://192.168.0.7:3000", 403),
+    ],
+)
+def test_only_names_of_the_server_are_answered(bound, more, host, origin, status):
+    with contextlib.nullcontext() if status is None else pytest.raises(Refusal, match="--allow-host NAME") as found:
+        Hosts(bound, more).require(host, origin)
+    assert status is None or found.value.status == status
+
+
 # The command line, without the extra.
 
 
@@ -354,7 +391,7 @@ def test_the_token(header, allowed):
      ("192.168.0.7", False), ("example.org", False), ("", False)],
 )  # fmt: skip
 def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, loopback):
-    assert serve.is_loopback(host) is loopback
+    assert is_loopback(host) is loopback
     if loopback:
         assert serve.token_for(host, False) == ""
     else:
@@ -378,6 +415,10 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
         (["--threshold", "high"], "--threshold high: give a number"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
         (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
+        (
+            ["--allow-host", "a.example,https://b"],
+            "--allow-host https://b: is no name; leave out http://, the port and",
+        ),
         (["--threads", "all"], "--threads all: give a whole number of at least 1"),
         (["--base-rate", "1"], "--base-rate 1: give a share above 0 and below 1"),
         (["--detector", "nothing"], "--detector {cwd}/nothing: detector.json can't be read (No such file"),
@@ -428,11 +469,12 @@ def test_without_the_extra_it_is_named(capsys, monkeypatch):
 
 
 @contextlib.contextmanager
-def served(limits=None, token="", **how):
+def served(limits=None, token="", hosts=None, **how):
     """A server in a thread: its port, its batcher, and the lines that it logs."""
     lines = []
     with batching(**how) as batcher, serve.bound_to("127.0.0.1", 0) as bound:
-        server = serve.server_of(batcher, limits or Limits(seconds=SECONDS), token, lines.append)
+        limits = limits or Limits(seconds=SECONDS)
+        server = serve.server_of(batcher, limits, token, lines.append, hosts or Hosts("127.0.0.1"))
         bound.listen(64)
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
@@ -541,6 +583,19 @@ def test_only_health_is_told_to_those_without_the_token(encoder):
         assert request(server, "GET", "/metrics", headers=right)[0] == 200
         assert request(server, body={"input": "0.6 of a"}, headers=right)[0] == 200
     assert encoder.batches == [["0.6 of a"]]
+
+
+@needs_extra
+def test_pages_of_others_get_nothing(encoder):
+    with served() as server:
+        asks = ("POST", "/v1/moderations"), ("GET", "/health"), ("HEAD", "/health"), ("GET", "/metrics")
+        for headers, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
+            body = {"input": "0.1 a"}
+            assert [request(server, *ask, body, headers)[0] for ask in asks] == [status] * 4
+        _, _, document = request(server, body=body, headers=headers)
+        assert document["error"]["message"].startswith("pages of this Origin may not ask; start the server with")
+    assert encoder.batches == []
+    assert server.lines[0].startswith("POST /v1/moderations 421, ") and "evil" not in "".join(server.lines)
 
 
 @needs_extra
@@ -674,7 +729,7 @@ def test_no_text_is_logged(encoder, capfd):
                      {"secret": 1}, b"secret", {"input": "bug"}):  # fmt: skip
             request(server, path="/v1/moderations?secret", body=body)
         request(server, "GET", "/secret")
-        for content in (b"secret\r\n\r\n", b"POST /v1/moderations HTTP/1.1\r\nHost: x\r\nsecret\r\n\r\n"):
+        for content in (b"secret\r\n\r\n", b"POST /v1/moderations HTTP/1.1\r\nHost: localhost\r\nsecret\r\n\r\n"):
             with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as raw:
                 raw.sendall(content)
                 assert b"400" in raw.recv(1000)
