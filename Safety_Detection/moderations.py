@@ -19,12 +19,19 @@ NAMED = 10
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may have: texts, characters of each, bytes of the body, and seconds until it is answered."""
+    """What clients may have.
+
+    Of a request: texts, characters of each, bytes of the body, and seconds until it is answered. Of connections: how
+    many at once, seconds for a heading or for reading an answer, and seconds between requests.
+    """
 
     inputs: int = 256
     characters: int = 32768
     body: int = 2**20
     seconds: float = 30.0
+    connections: int = 2048
+    heading: float = 10.0
+    keep_alive: int = 5
 
 
 class Refusal(Exception):

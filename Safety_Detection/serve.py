@@ -1,6 +1,7 @@
 """Serves a saved detector over HTTP, in the format of OpenAI's moderation endpoint."""
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import math
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("max-characters", most.characters, "characters of a text at most"),
         ("max-body", most.body, "bytes of a request at most"),
         ("timeout", f"{most.seconds:g}", "seconds until a request gets 504"),
+        ("keep-alive", most.keep_alive, "seconds that a connection waits for another request"),
+        ("max-connections", most.connections, "connections at most; a further one ends one that sends nothing"),
     ):
         flags.add_argument(f"--{name}", metavar="N", default=str(default), help=f"{what} (default {default})")
     flags.add_argument("--quiet", action="store_true", help="no log of requests")
@@ -73,7 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return cli.whole_number(getattr(arguments, name.replace("-", "_")), f"--{name}", least)
 
         batch, wait, room = number("max-batch"), number("max-wait-ms", 0) / 1000, number("queue")
-        limits = Limits(number("max-inputs"), number("max-characters"), number("max-body"), number("timeout"))
+        limits = Limits(
+            number("max-inputs"),
+            number("max-characters"),
+            number("max-body"),
+            number("timeout"),
+            number("max-connections"),
+            keep_alive=number("keep-alive"),
+        )
         if limits.inputs > room:
             raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
         port = number("port", 0)
@@ -166,11 +176,15 @@ def server_of(
     import uvicorn
 
     from Safety_Detection.application import application
+    from Safety_Detection.connections import Connection, Crowd, that_fit
 
-    # What uvicorn logs of an exception may hold a text.
-    logger = logging.getLogger("uvicorn")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    # What is logged of an exception may hold a text. asyncio's first line says only what it could not do.
+    for name, handler in (("uvicorn", logging.NullHandler()), ("asyncio", _FirstLine(note))):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+    most, at_a_time = that_fit(limits.connections)
+    if most < limits.connections:
+        print(f"only {most} connections fit; raise the limit of open files (ulimit -n)", file=sys.stderr, flush=True)
     return uvicorn.Server(
         uvicorn.Config(
             application(batcher, limits, token, note, hosts),
@@ -178,12 +192,23 @@ def server_of(
             access_log=False,
             server_header=False,
             loop="asyncio",
-            http="h11",
+            http=functools.partial(Connection, crowd=Crowd(most, limits.heading)),
             ws="none",
             lifespan="off",
+            backlog=at_a_time,
+            timeout_keep_alive=limits.keep_alive,
             timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
         )
     )
+
+
+class _FirstLine(logging.Handler):
+    def __init__(self, note: Callable[[str], object]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record.getMessage().partition("\n")[0])
 
 
 def note(line: str) -> None:

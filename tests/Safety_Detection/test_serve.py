@@ -1,12 +1,17 @@
 """A detector that is served: texts that come together are one batch, and each request gets its own answer."""
 
+import asyncio
 import contextlib
+import fcntl
+import functools
 import http.client
 import importlib.util
 import io
 import json
+import logging
 import math
 import os
+import resource
 import select
 import signal
 import socket
@@ -433,6 +438,21 @@ def test_bad_flags_are_one_line(tmp_path, capsys, monkeypatch, flags, message):
     assert said.startswith(f"error: {message.replace('{cwd}', str(tmp_path))}") and said.count("\n") == 1
 
 
+def test_limits_and_names_are_those_of_the_flags(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(serve, "Batcher", lambda *_: SimpleNamespace(close=lambda seconds: None))
+    servers = []
+    monkeypatch.setattr(
+        serve, "server_of", lambda *given: servers.append(given) or SimpleNamespace(run=lambda sockets: None)
+    )
+    flags = "--max-inputs 1 --max-characters 2 --max-body 3 --timeout 4 --max-connections 5 --keep-alive 6"
+    assert serve.main([*f"--detector d --port 0 {flags} --allow-host a.example,b.example".split()]) == 0
+    [(_, limits, _, _, hosts)] = servers
+    assert limits == Limits(inputs=1, characters=2, body=3, seconds=4, connections=5, keep_alive=6)
+    assert [hosts.require(name, None) for name in ("a.example", "b.example", "localhost")] == [None] * 3
+
+
 def test_an_address_that_is_taken_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -469,22 +489,30 @@ def test_without_the_extra_it_is_named(capsys, monkeypatch):
 
 
 @contextlib.contextmanager
-def served(limits=None, token="", hosts=None, **how):
-    """A server in a thread: its port, its batcher, and the lines that it logs."""
-    lines = []
-    with batching(**how) as batcher, serve.bound_to("127.0.0.1", 0) as bound:
-        limits = limits or Limits(seconds=SECONDS)
-        server = serve.server_of(batcher, limits, token, lines.append, hosts or Hosts("127.0.0.1"))
+def running(server):
+    """The port on loopback of a server in a thread."""
+    with serve.bound_to("127.0.0.1", 0) as bound:
         bound.listen(64)
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         try:
-            yield SimpleNamespace(port=port, batcher=batcher, lines=lines)
+            yield port
         finally:
             server.should_exit = True
             thread.join(SECONDS)
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def served(limits=None, token="", hosts=None, **how):
+    """A server in a thread: its port, its batcher, and the lines that it logs."""
+    lines, limits, hosts = [], limits or Limits(seconds=SECONDS), hosts or Hosts("127.0.0.1")
+    with (
+        batching(**how) as batcher,
+        running(serve.server_of(batcher, limits, token, lines.append, hosts)) as port,
+    ):
+        yield SimpleNamespace(port=port, batcher=batcher, lines=lines)
 
 
 def request(server, method="POST", path="/v1/moderations", body=None, headers=None):
@@ -766,34 +794,218 @@ def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch):
             serve.note("a line")
 
 
-def run_server(folder):
-    """Runs the command with an encoder that says when it begins, and takes two seconds."""
+# Clients that keep the server waiting.
+
+GET, HALF = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\nHost: local"
+SLOW = b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+
+
+@contextlib.contextmanager
+def crowded(most=20):
+    """A server of connections that have 0.3 s, whose application answers /slow when the gate is set, else at once."""
+    import uvicorn
+
+    from Safety_Detection.connections import Connection, Crowd
+
+    gate = threading.Event()
+
+    async def answer(scope, receive, send):
+        if scope["path"] == "/slow":
+            while (await receive()).get("more_body"):
+                pass
+            while not gate.is_set():
+                await asyncio.sleep(0.01)
+        body = b"x" * 2**24 if scope["path"] == "/large" else b"ok"  # more than the sockets hold
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    protocol = functools.partial(Connection, crowd=Crowd(most, 0.3))
+    settings = {"http": protocol, "ws": "none", "lifespan": "off", "log_config": None, "timeout_keep_alive": SECONDS}
+    server = uvicorn.Server(uvicorn.Config(answer, **settings))
+    with running(server) as port, contextlib.ExitStack() as clients:
+
+        def client(content=b""):
+            made = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
+            made.sendall(content)
+            until(lambda: made.getsockname()[1] in open_ports())
+            return made
+
+        def open_ports():
+            return {one.client[1] for one in list(server.server_state.connections)}
+
+        yield SimpleNamespace(client=client, open_ports=open_ports, gate=gate)
+        gate.set()
+
+
+@needs_extra
+def test_a_connection_waits_for_another_request_as_long_as_the_flag_says(encoder):
+    with (
+        served(Limits(keep_alive=1)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=4) as client,  # the default is 5
+    ):
+        client.sendall(GET % b"health")
+        while client.recv(10_000):
+            pass
+
+
+def is_answered(client):
+    content = b" "
+    while not content.endswith(b"ok") and (part := client.recv(10_000)):
+        content += part
+    return content.endswith(b"ok")
+
+
+def is_ended(client):
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@needs_extra
+def test_a_client_that_keeps_the_server_waiting_loses_its_connection():
+    with crowded() as server:
+        polite, uploading = server.client(GET % b""), server.client(SLOW + b"1")
+        assert is_answered(polite)
+        dripped = {
+            "nothing": server.client(),
+            "half a heading": server.client(HALF),
+            "a heading byte by byte": server.client(HALF),
+            "half a heading after an answer": server.client(GET % b"" + HALF),
+            "a body after its answer": server.client(SLOW.replace(b"/slow", b"/").replace(b" 2", b" 9999")),
+            "does not read": server.client(GET % b"large"),
+        }
+        names, start = {client.getsockname()[1]: name for name, client in dripped.items()}, time.monotonic()
+        while left := {names[port] for port in server.open_ports() & names.keys()}:
+            assert time.monotonic() - start < 3, left
+            for name in left & {"a heading byte by byte", "half a heading after an answer", "a body after its answer"}:
+                with contextlib.suppress(OSError):
+                    dripped[name].sendall(b"x")
+            time.sleep(0.05)
+        # A body has the application's time, and what comes between requests uvicorn's.
+        polite.sendall(GET % b"")
+        assert is_answered(polite)
+        server.gate.set()
+        uploading.sendall(b"2")
+        assert is_answered(uploading)
+
+
+@needs_extra
+def test_when_there_are_too_many_connections_the_one_ends_that_was_longest_waited_for():
+    with crowded(most=3) as server:
+        heading, body, idle = server.client(HALF), server.client(SLOW + b"1"), server.client(GET % b"")
+        assert is_answered(idle)
+        asking = [server.client(SLOW + b"12") for _ in range(2)]
+        assert is_ended(heading) and is_ended(body)
+        idle.sendall(GET % b"")
+        assert is_answered(idle)
+        asking.append(server.client(SLOW + b"12"))
+        assert is_ended(idle)
+        with contextlib.closing(socket.create_connection(asking[0].getpeername(), timeout=SECONDS)) as further:
+            assert is_ended(further), "the others are being answered"
+        server.gate.set()
+        assert all(map(is_answered, asking))
+
+
+@needs_extra
+@pytest.mark.parametrize(
+    ("limits", "expected", "raised"),
+    [
+        # 20 files are open and 16 are spare. Of 28 others one at a time, so 4 of which are not counted yet.
+        ((64, 64), (24, 1), None),
+        # 988 // 16 = 61 at a time; 988 - 4 * 61.
+        ((1024, 1024), (744, 61), None),
+        ((30, 30), (1, 1), None),
+        # 36 + 2048 + 4 * 128 are wanted.
+        ((1024, 4096), (2048, 128), 2596),
+        ((1024, 2000), (1476, 122), 2000),
+        ((256, resource.RLIM_INFINITY), (2048, 128), 2596),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (2048, 128), None),
+    ],
+)
+def test_connections_fit_the_files_that_may_be_open(monkeypatch, limits, expected, raised):
+    from Safety_Detection.connections import that_fit
+
+    now = []
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter(range(20)))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, found: now.append(found))
+    assert that_fit(2048) == expected
+    assert now == ([] if raised is None else [(raised, limits[1])])
+
+
+@needs_extra
+def test_what_the_event_loop_logs_is_one_line_without_a_traceback(encoder):
+    with served() as server:
+        try:
+            raise OSError("secret")
+        except OSError:
+            logging.getLogger("asyncio").exception("socket.accept() out of system resource\nsecret")
+    assert server.lines == ["socket.accept() out of system resource"]
+
+
+# The command in a process of its own.
+
+
+def run_server(folder, seconds):
+    """Runs the command with an encoder that takes so many seconds, and if that is any, says when it begins."""
 
     class Slow(Encoder):
         def encode(self, texts):
-            if texts != [saved.PROBE]:
+            if seconds and texts != [saved.PROBE]:
                 print("encoding", file=sys.stderr, flush=True)
-                time.sleep(2)
+                time.sleep(seconds)
             return super().encode(texts)
 
     loading.load = lambda spec: Slow()
     sys.exit(serve.main(["--detector", folder, "--port", "0"]))
 
 
-@needs_extra
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_what_is_under_way_finish(tmp_path, encoder, how):
-    saved.save(detector_of(), tmp_path / "detector")
+@contextlib.contextmanager
+def started(folder, seconds=0, files=None):
+    """The process of a server and its port. files: how many it may have open."""
+    saved.save(detector_of(), folder / "detector")
     here = Path(__file__).parent
     path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
-    command = [sys.executable, "-c", f"import test_serve; test_serve.run_server({str(tmp_path / 'detector')!r})"]
+    code = f"import test_serve; test_serve.run_server({str(folder / 'detector')!r}, {seconds})"
+    if files:
+        code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); {code}"
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
         timer = threading.Timer(3 * SECONDS, process.kill)
         timer.start()
-        said = next(line for line in process.stderr if line.startswith("serving"))
-        server = SimpleNamespace(port=int(said.rpartition(":")[2].removesuffix("/v1\n")))
+        said = []
+        while not (said and said[-1].startswith("serving")):
+            said.append(next(process.stderr))
+        yield process, SimpleNamespace(port=int(said[-1].rpartition(":")[2].removesuffix("/v1\n")), said=said)
+        timer.cancel()
+
+
+@needs_extra
+def test_a_server_answers_and_ends_whatever_its_clients_do_and_though_nobody_reads_its_log(tmp_path, encoder):
+    with started(tmp_path, files=64) as (process, server), contextlib.ExitStack() as clients:
+        assert "connections fit; raise the limit of open files (ulimit -n)" in server.said[-2]
+        address = "127.0.0.1", server.port
+        for _ in range(80):
+            clients.enter_context(socket.create_connection(address, timeout=SECONDS)).sendall(HALF)
+        # A line has about 70 bytes.
+        small = getattr(fcntl, "F_SETPIPE_SZ", None)
+        if small is not None:
+            fcntl.fcntl(process.stderr, small, 4096)
+        for _ in range(1500 if small is None else 150):
+            assert request(server, body={"input": "0.6 a"})[0] == 200
+        clients.enter_context(socket.create_connection(address, timeout=SECONDS)).sendall(HEADING % 50 + b"{")
+        assert request(server, "GET", "/health")[0] == 200  # so the body is waited for
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(2 + SECONDS / 4) == 0, "the rest of a body has 2 s"
+        assert "Traceback" not in process.stderr.read()
+
+
+@needs_extra
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_is_under_way_finish(tmp_path, encoder, how):
+    with started(tmp_path, seconds=2) as (process, server):
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(request, server, body={"input": "0.6 secret"})
             assert next(process.stderr) == "encoding\n"
@@ -805,5 +1017,4 @@ def test_a_signal_lets_what_is_under_way_finish(tmp_path, encoder, how):
             status, _, document = asked.result(SECONDS)
         assert status == 200 and document["results"][0]["flagged"]
         rest = process.stderr.read()
-        timer.cancel()
     assert process.returncode == 0 and "Traceback" not in rest and "secret" not in rest
