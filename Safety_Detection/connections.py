@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import resource
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds that the rest of a body has when the server ends.
 ENDING = 2.0
-# Connections accepted at a time at most, and files left for other things.
-AT_A_TIME, SPARE = 128, 16
+# Connections that may wait to be accepted, that are accepted at a time at most, and files left for other things.
+QUEUE, AT_A_TIME, SPARE = 2048, 128, 16
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,19 @@ class Connection(H11Protocol):
             self._crowd.waited_for.pop(self, None)
         else:
             self._crowd.waited_for.setdefault(self)
+
+
+class Server(uvicorn.Server):
+    """A server for which connections wait that it has not accepted yet.
+
+    uvicorn and asyncio have one number for how many may wait and how many are accepted at a time. Clients whose
+    connection may not wait try again after a second or more.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(QUEUE)
 
 
 def _stopped(timer: asyncio.TimerHandle | None) -> None:

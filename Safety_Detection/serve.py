@@ -176,7 +176,7 @@ def server_of(
     import uvicorn
 
     from Safety_Detection.application import application
-    from Safety_Detection.connections import Connection, Crowd, that_fit
+    from Safety_Detection.connections import Connection, Crowd, Server, that_fit
 
     # What is logged of an exception may hold a text. asyncio's first line says only what it could not do.
     for name, handler in (("uvicorn", logging.NullHandler()), ("asyncio", _FirstLine(note))):
@@ -185,7 +185,7 @@ def server_of(
     most, at_a_time = that_fit(limits.connections)
     if most < limits.connections:
         print(f"only {most} connections fit; raise the limit of open files (ulimit -n)", file=sys.stderr, flush=True)
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             application(batcher, limits, token, note, hosts),
             log_config=None,

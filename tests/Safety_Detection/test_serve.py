@@ -935,6 +935,27 @@ def test_connections_fit_the_files_that_may_be_open(monkeypatch, limits, expecte
 
 
 @needs_extra
+def test_more_connections_may_wait_than_are_accepted_at_a_time(monkeypatch):
+    import uvicorn
+
+    from Safety_Detection.connections import Server
+
+    numbers = []
+    monkeypatch.setattr(socket.socket, "listen", lambda sock, number: numbers.append(number))
+
+    async def start(sock):
+        server = Server(uvicorn.Config(lambda: None, lifespan="off", log_config=None, backlog=3))
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup([sock])
+        await server.shutdown([sock])
+
+    with serve.bound_to("127.0.0.1", 0) as bound:
+        asyncio.run(start(bound))
+    assert numbers == [3, 2048]
+
+
+@needs_extra
 def test_what_the_event_loop_logs_is_one_line_without_a_traceback(encoder):
     with served() as server:
         try:
