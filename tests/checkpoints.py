@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import sentence_transformers
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
     BertModel,
     MPNetConfig,
     MPNetModel,
@@ -32,8 +35,8 @@ def letter_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", model_max_length=64, **names)
 
 
-def bert(folder: Path, seed: int = 0) -> Path:
-    """A BERT of 16 dimensions and two layers, in the transformers format."""
+def bert(folder: Path, seed: int = 0, architecture: type = BertModel) -> Path:
+    """A BERT of 16 dimensions and two layers, in the transformers format. architecture: with a head, or without."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=5 + 2 * len(LETTERS),
@@ -43,8 +46,16 @@ def bert(folder: Path, seed: int = 0) -> Path:
         intermediate_size=32,
         max_position_embeddings=64,
     )
-    BertModel(config).save_pretrained(folder)
+    architecture(config).save_pretrained(folder)
     letter_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def other_type(folder: Path, kind: str) -> Path:
+    """A BERT as the class `kind` of sentence-transformers saves it, such as SparseEncoder."""
+    architecture = BertForSequenceClassification if kind == "CrossEncoder" else BertForMaskedLM
+    plain = bert(folder.with_name(f"plain-{folder.name}"), architecture=architecture)
+    getattr(sentence_transformers, kind)(str(plain)).save_pretrained(str(folder), create_model_card=False)
     return folder
 
 

@@ -10,6 +10,16 @@ from utils.schema import InputError
 
 # Weights that would have to be unpickled, or that are not used here.
 UNREAD_WEIGHTS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".ot")
+# Endings of architectures that were trained to choose a label or an answer, such as cross-encoders, and have no vector.
+DECIDES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
+# Packages of sentence-transformers with the modules of models that are no sentence encoders, and those models' type.
+OTHER_TYPES = {
+    "sparse_encoder": "SparseEncoder",
+    "cross_encoder": "CrossEncoder",
+    "multi_vector_encoder": "MultiVectorEncoder",
+}
+# What sentence-transformers writes beside modules.json: the modules' folders and their settings.
+BESIDE_MODULES = ("[0-9]_[A-Z]*", "sentence_*_config.json", "config_sentence_transformers.json")
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -67,8 +77,10 @@ def digest(folder: Path, own_code: bool = False) -> str:
         raise InputError(
             f"--model {folder}: the folder has neither modules.json nor config.json; give a model's folder"
         )
+    bases = _adapter_bases(folder)
+    refuse_other_models(folder, str(folder))
     content = hashlib.sha256()
-    for place, part in (("", folder), *(("base/", base) for base in _adapter_bases(folder))):
+    for place, part in (("", folder), *(("base/", base) for base in bases)):
         refuse_pickled_weights(part, str(part))
         for path in files_of(part):
             inside = path.relative_to(part)
@@ -133,3 +145,41 @@ def refuse_pickled_weights(folder: Path, shown: str) -> None:
             raise InputError(
                 f"--model {shown}: {path.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
             )
+
+
+def refuse_other_models(folder: Path, shown: str) -> None:
+    """Raises InputError if a folder holds no sentence encoder, or not the whole of one.
+
+    sentence-transformers would take the mean of the tokens' vectors of any model, and only log it.
+    """
+    listing = folder / "modules.json"
+    whole, wanted = listing.is_file(), "SentenceTransformer"
+    kind = _entries(folder / "config_sentence_transformers.json").get("model_type", wanted)
+    if kind == wanted and whole:
+        types = [str(module.get("type")) for module in json.loads(listing.read_text(encoding="utf-8"))]
+        parts = ".".join(types).split(".")
+        kind = next((OTHER_TYPES[part] for part in parts if part in OTHER_TYPES), wanted)
+    elif kind == wanted:
+        architectures = _entries(folder / "config.json").get("architectures")
+        names = architectures if isinstance(architectures, list) else []
+        kind = next((name for name in names if str(name).endswith(DECIDES)), wanted)
+    if kind != wanted:
+        raise InputError(
+            f"--model {shown}: is a model of type {kind}, which does not give a text one dense vector; give a "
+            f"{wanted} model"
+        )
+    beside = [] if whole else sorted(path.name for pattern in BESIDE_MODULES for path in folder.glob(pattern))
+    if beside:
+        raise InputError(
+            f"--model {shown}: has {beside[0]} but no modules.json, which says how vectors are made of the tokens'; "
+            "copy or download the whole model again"
+        )
+
+
+def _entries(path: Path) -> dict:
+    """The entries of a JSON file, none if it is not there or can't be read: what loads the model names the fault."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

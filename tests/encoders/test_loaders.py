@@ -388,6 +388,12 @@ def test_a_tokenizer_without_any_special_token_is_one_line(tmp_path):
         load(resolve(str(folder)))
 
 
+def test_a_hub_checkpoint_of_another_type_is_refused(tmp_path):
+    splade = checkpoints.other_type(tmp_path / "splade", "SparseEncoder")
+    with pytest.raises(InputError, match=r"^--model sentence-bert-all: is a model of type SparseEncoder,"):
+        load(registered("sentence-bert-all", splade))
+
+
 def test_a_module_that_is_not_whole_is_one_line(tmp_path):
     folder = checkpoints.sentence_bert(tmp_path / "tiny")
     (folder / "1_Pooling" / "config.json").unlink()

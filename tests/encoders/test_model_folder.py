@@ -1,6 +1,7 @@
 """What a local model's fingerprint covers, and which folders are refused."""
 
 import json
+import re
 import shutil
 
 import checkpoints
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
 
 from utils.encoders.loading import load
 from utils.encoders.registry import resolve
@@ -147,3 +148,46 @@ def test_an_adapter_whose_base_is_not_on_this_machine_is_refused(tmp_path, base)
 def test_a_folder_named_as_a_registered_encoder_is_refused(folder, name):
     with pytest.raises(InputError, match=f"'{name.lower()}' is a registered encoder's name.*; rename the folder"):
         resolve(str(folder.rename(folder.with_name(name))))
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder", "MultiVectorEncoder"])
+@pytest.mark.parametrize("named", [True, False])
+def test_another_model_of_sentence_transformers_is_refused(tmp_path, kind, named):
+    """Its tokens' mean would be taken. Without the type that newer versions write, its modules tell what it is."""
+    other = checkpoints.other_type(tmp_path / "other", kind)
+    if not named:
+        (other / "config_sentence_transformers.json").unlink()
+        package = re.sub("(?<=.)(?=[A-Z])", "_", kind).lower()
+        modules = json.loads((other / "modules.json").read_text())
+        modules[-1]["type"] = f"sentence_transformers.{package}.modules.Any"
+        (other / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match=f"other: is a model of type {kind}, which does not give a text one dense"):
+        resolve(str(other))
+
+
+def test_a_classifier_is_refused_unless_its_modules_make_it_a_sentence_encoder(tmp_path):
+    with pytest.raises(InputError, match="is a model of type BertForSequenceClassification, which does not give"):
+        resolve(str(checkpoints.bert(tmp_path / "classifier", architecture=BertForSequenceClassification)))
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    before = load(resolve(str(folder))).encode(["bread"])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForSequenceClassification"]}))
+    assert (load(resolve(str(folder))).encode(["bread"]) == before).all()
+
+
+@pytest.mark.parametrize(
+    "left", ["1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
+)
+def test_a_sentence_encoder_without_its_list_of_modules_is_refused(folder, left):
+    """Its pooling would be taken to be the mean, whatever it is."""
+    (folder / "config_sentence_transformers.json").write_text("{}")
+    content = (folder / left).read_text()
+    for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "1_Pooling")
+    resolve(str(folder))
+    (folder / left).parent.mkdir(exist_ok=True)
+    (folder / left).write_text(content)
+    name = left.partition("/")[0]
+    with pytest.raises(InputError, match=f"tiny-bert: has {name} but no modules.json.*copy or download the whole"):
+        resolve(str(folder))

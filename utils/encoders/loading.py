@@ -29,6 +29,8 @@ def load(
         folders = [hub.snapshot(part, spec.options.trust_remote_code, spec.layout) for part in spec.checkpoints]
     if spec.loader in ("sentence-transformers", "mteb") and spec.checkpoints and spec.checkpoints[0].location is None:
         model_folder.refuse_adapter(folders[0], spec.name)
+    if spec.loader == "sentence-transformers":
+        model_folder.refuse_other_models(folders[0], spec.name)
     if spec.loader == "mteb":
         return mteb_encoder.load(spec, choose_devices(spec.options.device))
     loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
