@@ -99,7 +99,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
             f"--model {checkpoint.source}: is cached only in part, without '{missing}', and the Hugging Face hub "
             f"can't be reached; {_remedy()}"
         )
-    model_folder.refuse_pickled_weights(folder, checkpoint.source)
+    model_folder.refuse_unusable_weights(folder, checkpoint.source)
     return folder
 
 

@@ -10,6 +10,10 @@ from utils.schema import InputError
 
 # Weights that would have to be unpickled, or that are not used here.
 UNREAD_WEIGHTS = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".ot")
+# What Git leaves in the place of a large file that was not fetched, in fewer than 200 bytes. Files of other kinds that
+# are not read, such as ONNX weights, may be left so.
+LFS_POINTER, LONGEST_POINTER = b"version https://git-lfs.github.com/spec/", 200
+READ_FILES = (".safetensors", ".json", ".model", ".txt")
 # Endings of architectures that were trained to choose a label or an answer, such as cross-encoders, and have no vector.
 DECIDES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 # Packages of sentence-transformers with the modules of models that are no sentence encoders, and those models' type.
@@ -81,7 +85,7 @@ def digest(folder: Path, own_code: bool = False) -> str:
     refuse_other_models(folder, str(folder))
     content = hashlib.sha256()
     for place, part in (("", folder), *(("base/", base) for base in bases)):
-        refuse_pickled_weights(part, str(part))
+        refuse_unusable_weights(part, str(part))
         for path in files_of(part):
             inside = path.relative_to(part)
             hidden = any(name.startswith(".") for name in inside.parts)
@@ -134,17 +138,33 @@ def _is_unread(path: Path) -> bool:
     return path.suffix in UNREAD_WEIGHTS and not path.name.startswith("openvino_")
 
 
-def refuse_pickled_weights(folder: Path, shown: str) -> None:
-    """Raises InputError if a module of the checkpoint has weights in a format that would have to be unpickled."""
+def refuse_unusable_weights(folder: Path, shown: str) -> None:
+    """Raises InputError if a file was not fetched, if there are no safetensors weights, or if a module has none."""
     remedy = "convert it to safetensors, or name a --revision that has them"
     files = files_of(folder)
+    for path in files:
+        if path.suffix in READ_FILES and _is_pointer(path):
+            raise InputError(
+                f"--model {shown}: {path.relative_to(folder)} is a pointer of Git LFS and not the file itself; run git "
+                "lfs pull in the model's folder"
+            )
     if not any(path.suffix == ".safetensors" for path in files):
+        there = {path.suffix for path in files if _is_unread(path) or path.suffix == ".onnx"}
+        if there == {".onnx"}:
+            raise InputError(f"--model {shown}: has ONNX weights only; download its safetensors weights, too")
         raise InputError(f"--model {shown}: no safetensors weights, and pickled ones are not loaded; {remedy}")
     for path in files:
         if path.suffix == ".bin" and _is_unread(path) and not any(path.parent.glob("*.safetensors")):
             raise InputError(
                 f"--model {shown}: {path.relative_to(folder)} is pickled and has no safetensors beside it; {remedy}"
             )
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        return path.stat().st_size < LONGEST_POINTER and path.read_bytes().startswith(LFS_POINTER)
+    except OSError:  # it is named where it is read
+        return False
 
 
 def refuse_other_models(folder: Path, shown: str) -> None:

@@ -191,3 +191,22 @@ def test_a_sentence_encoder_without_its_list_of_modules_is_refused(folder, left)
     name = left.partition("/")[0]
     with pytest.raises(InputError, match=f"tiny-bert: has {name} but no modules.json.*copy or download the whole"):
         resolve(str(folder))
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 90868376\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "2_Dense/model.safetensors"])
+def test_a_file_that_git_has_not_fetched_is_named(folder, name):
+    (folder / "model.onnx").write_text(POINTER)  # not read
+    resolve(str(folder))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(POINTER)
+    with pytest.raises(InputError, match=f"{name} is a pointer of Git LFS and not the file itself; run git lfs pull"):
+        resolve(str(folder))
+
+
+def test_a_folder_with_onnx_weights_only_is_not_told_to_convert_them(folder):
+    (folder / "model.safetensors").rename(folder / "model.onnx")
+    with pytest.raises(InputError, match="has ONNX weights only; download its safetensors weights, too"):
+        resolve(str(folder))
