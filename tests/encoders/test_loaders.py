@@ -14,7 +14,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from test_encoders import mean_pooled
-from transformers import AutoModel, AutoTokenizer, LlamaModel, MistralModel, T5EncoderModel
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertModel,
+    LlamaModel,
+    MistralModel,
+    T5EncoderModel,
+)
 
 from utils import config
 from utils.embed.embedder import Embedder
@@ -277,6 +285,23 @@ def test_a_dense_module_whose_weights_have_other_names_is_refused(tmp_path):
         load(resolve(str(folder)))
 
 
+@pytest.mark.parametrize("architecture", [BertModel, BertForMaskedLM])
+def test_weights_that_the_configuration_leaves_unused_are_refused(tmp_path, architecture):
+    """One layer of two would be run. A head for predicting words has 5 weights, which no encoder uses."""
+    folder = checkpoints.bert(tmp_path / "tiny", architecture=architecture)
+    load(resolve(str(folder)))
+    edited(folder, "config.json", num_hidden_layers=1)
+    with pytest.raises(InputError, match=r"leaves weights of the checkpoint unused: 16 \((bert\.)?encoder\.layer\.1\."):
+        load(resolve(str(folder)))
+
+
+def test_an_adapter_of_which_a_part_is_left_unused_is_refused(tmp_path):
+    adapter = checkpoints.adapter(tmp_path / "adapter", checkpoints.bert(tmp_path / "base"))
+    edited(adapter, "adapter_config.json", target_modules=["query"])
+    with pytest.raises(InputError, match=r"checkpoint unused: 4 \(.*attention\.self\.value\.lora_A"):  # of two layers
+        load(resolve(str(adapter)))
+
+
 def test_a_pooler_may_be_missing_where_it_is_not_used(tmp_path):
     folder = checkpoints.sentence_bert(tmp_path / "tiny")
     expected = load(resolve(str(folder))).encode(TEXTS)
@@ -311,6 +336,18 @@ def test_llm2vec_refuses_what_its_parts_lack(tmp_path, recwarn, part, rename, mi
     with pytest.raises(InputError, match=rf"^--model llm2vec-mistral: .*lacks weights of the model: \d+ \(.*{missing}"):
         load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
     assert not [warning for warning in recwarn if "missing adapter keys" in str(warning.message)], "told once"
+
+
+@pytest.mark.parametrize("part", ["base", "mntp", "adapter"])
+def test_llm2vec_refuses_what_its_parts_would_leave_unused(tmp_path, part):
+    folders = decoders.llm2vec(tmp_path, "mistral")
+    shown = r"layers\.1\." if part == "base" else r"layers\.0\.mlp\.down_proj\.lora_A"
+    if part == "base":
+        edited(folders[part], "config.json", num_hidden_layers=1)
+    else:
+        edited(folders[part], "adapter_config.json", target_modules=["q_proj"])
+    with pytest.raises(InputError, match=rf"leaves weights of the checkpoint unused: \d+ \(.*{shown}"):
+        load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
 
 
 def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.encoders.made_up_weights import refuse_made_up, refuse_unfound, weights_found
+from utils.encoders.checkpoint_weights import refuse_other_weights, refuse_unfound, weights_found
 from utils.schema import EncoderSpec, InputError
 
 # Padded tokens in a batch. A CPU needs matrices of a few hundred rows, a GPU of thousands; the number for a GPU is
@@ -167,13 +167,13 @@ class LLM2VecEncoder:
             local_files_only=True,
             output_loading_info=True,
         )
-        refuse_made_up(spec.name, found["missing_keys"], found["unexpected_keys"])
+        refuse_other_weights(spec.name, model, found["missing_keys"], found["unexpected_keys"])
         model.config.is_causal = False
 
         def adapted(model, folder: Path):
             model = PeftModel.from_pretrained(model, folder)
             found = model.load_adapter(folder, "default")  # loaded again to learn which weights it has
-            refuse_made_up(spec.name, found.missing_keys, found.unexpected_keys)
+            refuse_other_weights(spec.name, model, found.missing_keys, found.unexpected_keys)
             return model
 
         return adapted(adapted(model, mntp).merge_and_unload(), adapter).to(device).eval(), tokenizer

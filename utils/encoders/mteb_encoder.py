@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from utils import hub
+from utils.encoders.checkpoint_weights import refuse_unfound, weights_found
 from utils.encoders.loaders import (
     TOKEN_BUDGET,
     SentenceTransformerEncoder,
@@ -29,7 +30,6 @@ from utils.encoders.loaders import (
     settle_vector_math,
     settled_limit,
 )
-from utils.encoders.made_up_weights import refuse_unfound, weights_found
 from utils.schema import Checkpoint, EncoderSpec, InputError
 
 # The beginning of what is in the place of a prompt that only the wrapper knows.
