@@ -350,6 +350,38 @@ def test_llm2vec_refuses_what_its_parts_would_leave_unused(tmp_path, part):
         load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("sentence_bert_config.json", {"max_seq_length": -1}, "max_seq_length is -1 .* above the 2 that are added"),
+        ("sentence_bert_config.json", {"max_seq_length": 2}, "max_seq_length is 2 "),
+        ("sentence_bert_config.json", {"max_seq_length": 63.5}, r"max_seq_length is 63\.5 "),
+        ("sentence_bert_config.json", {"max_seq_length": "64"}, "max_seq_length is '64' "),
+        (
+            "1_Pooling/config.json",
+            {"word_embedding_dimension": 32},
+            "is 32 by the settings of its module Pooling, and 16",
+        ),
+    ],
+)
+def test_a_setting_that_contradicts_the_model_is_one_line(tmp_path, file, change, message):
+    folder = edited(checkpoints.sentence_bert(tmp_path / "tiny"), file, **change)
+    with pytest.raises(InputError, match=f"^--model tiny: .*{message}"):
+        load(resolve(str(folder)))
+
+
+def test_modules_that_do_not_fit_each_other_are_one_line(tmp_path):
+    folder = checkpoints.sentence_t5(tmp_path / "t5")  # a mean of 16 numbers, which a dense layer makes 12
+    edited(folder, "2_Dense/config.json", in_features=8)
+    save_file({"linear.weight": torch.ones(12, 8)}, folder / "2_Dense" / "model.safetensors")
+    with pytest.raises(InputError, match=r"^--model t5: can't be loaded \(mat1 and mat2 .*1x16 and 8x12"):
+        load(resolve(str(folder)))
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    (folder / "modules.json").write_text(json.dumps(json.loads((folder / "modules.json").read_text())[:1]))
+    with pytest.raises(InputError, match=r"its modules give a text no vector \(no 'sentence_embedding'"):
+        load(resolve(str(folder)))
+
+
 def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tmp_path):
     """In the files of model2vec: no config.json, the only module in the folder itself, nothing is ever cut off."""
     tokenizer, folder = checkpoints.letter_tokenizer(), tmp_path / "static"

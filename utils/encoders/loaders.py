@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.encoders import sentence_model
 from utils.encoders.checkpoint_weights import refuse_other_weights, refuse_unfound, weights_found
 from utils.schema import EncoderSpec, InputError
 
 # Padded tokens in a batch. A CPU needs matrices of a few hundred rows, a GPU of thousands; the number for a GPU is
 # calculated, not measured yet (benchmarks/README.md). A batch that does not fit is halved until it does.
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
-# Libraries use 1e30 or infinity for a model that reads texts of any length.
-UNBOUNDED = 10**9
 
 
 def choose_devices(requested: str) -> list[str]:
@@ -57,13 +56,7 @@ class SentenceTransformerEncoder:
         settle_vector_math()
         self.device, self.name = ", ".join(devices), spec.name
         self.prompt = spec.prompt
-        self.model = loaded(spec, lambda: self._build(folder, spec, devices[0]))
-        # A checkpoint's own default prompt must not be added if the spec has none.
-        self.model.default_prompt_name = None
-        self.model.eval()
-        self.dimension = self.model.get_embedding_dimension() or spec.dimension
-        self.max_tokens = settled_limit(self.model)
-        _settle_padding(self.model, spec.name)
+        loaded(spec, lambda: self._settle(self._build(folder, spec, devices[0])))
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
         self._parts = len(devices)
         self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None
@@ -93,6 +86,14 @@ class SentenceTransformerEncoder:
                 )
         refuse_unfound(spec.name, model, found)
         return model
+
+    def _settle(self, model) -> None:
+        # A checkpoint's own default prompt must not be added if the spec has none.
+        model.default_prompt_name = None
+        self.model = model.eval()
+        self.max_tokens = sentence_model.settled_limit(model, self.name)
+        sentence_model.settle_padding(model, self.name)
+        self.dimension = sentence_model.settled_dimension(model, self.name, self.prompt)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """The number of tokens of each text before truncation, prompt included: int (n,)."""
@@ -241,6 +242,8 @@ def _built(spec: EncoderSpec, build: Callable):
     if spec.backend != "torch":
         try:
             return build()
+        except InputError:
+            raise
         except Exception as error:  # any error of the export or of the packages it needs
             reason = _in_one_line(error)
             if importlib.util.find_spec("optimum") is None:
@@ -263,39 +266,6 @@ def _built(spec: EncoderSpec, build: Callable):
                 "--device or a smaller encoder"
             ) from None
         raise InputError(f"--model {spec.name}: can't be loaded ({_in_one_line(error)})") from None
-
-
-def settled_limit(model) -> int | None:
-    """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
-
-    A limit beyond the positions that the model has learned is lowered to them.
-    """
-    from torch.nn import Embedding
-
-    limit = model.max_seq_length
-    for name, table in model[0].named_modules():
-        if isinstance(table, Embedding) and name.rpartition(".")[2] in (
-            "position_embeddings",
-            "wpe",
-            "embed_positions",
-        ):
-            first = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
-            if limit is None or limit > table.num_embeddings - first:
-                model.max_seq_length = limit = table.num_embeddings - first
-    return limit if limit is not None and limit < UNBOUNDED else None
-
-
-def _settle_padding(model, name: str) -> None:
-    """Adds a padding token to a tokenizer that has none. The attention mask hides it from the model."""
-    tokenizer = model.tokenizer
-    if getattr(tokenizer, "pad_token", "") is None:
-        padding = getattr(model[0].config, "pad_token_id", None)
-        known = None if padding is None else tokenizer.convert_ids_to_tokens(padding)
-        tokenizer.pad_token = known or tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
-        if tokenizer.pad_token is None:
-            raise InputError(
-                f"--model {name}: its tokenizer has no padding token; add pad_token to tokenizer_config.json"
-            )
 
 
 def in_memory(compute: Callable[[], np.ndarray]) -> np.ndarray:

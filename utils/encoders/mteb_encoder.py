@@ -28,8 +28,8 @@ from utils.encoders.loaders import (
     loaded,
     quiet_libraries,
     settle_vector_math,
-    settled_limit,
 )
+from utils.encoders.sentence_model import settled_limit
 from utils.schema import Checkpoint, EncoderSpec, InputError
 
 # The beginning of what is in the place of a prompt that only the wrapper knows.
@@ -153,7 +153,7 @@ class MTEBEncoder(SentenceTransformerEncoder):
         self.wrapper, self.device, self.name = wrapper, device, spec.name
         self.prompt = "" if spec.prompt.startswith(OF_WRAPPER) else spec.prompt
         self.model = inner if counts else None
-        self.dimension, self.max_tokens = spec.dimension, settled_limit(inner) if counts else None
+        self.dimension, self.max_tokens = spec.dimension, settled_limit(inner, spec.name) if counts else None
         self.token_budget = TOKEN_BUDGET.get(device.split(":")[0], TOKEN_BUDGET["cpu"])
         self._asked = {"task_metadata": task or symmetric_task(), "hf_split": split, "hf_subset": "default"}
         self._options = {"show_progress_bar": False, **options}

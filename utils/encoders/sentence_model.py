@@ -1,0 +1,69 @@
+"""Settles a sentence-transformers model that has been loaded, and refuses one whose parts contradict each other."""
+
+from utils.schema import InputError
+
+# Libraries use 1e30 or infinity for a model that reads texts of any length.
+UNBOUNDED = 10**9
+
+
+def settled_limit(model, name: str) -> int | None:
+    """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
+
+    A limit beyond the positions that the model has learned is lowered to them. Raises InputError for a limit that
+    leaves nothing of a text.
+    """
+    from torch.nn import Embedding
+
+    limit = model.max_seq_length
+    special = model.tokenizer.num_special_tokens_to_add() if callable(model.tokenizer) else 0
+    whole = isinstance(limit, int) or (isinstance(limit, float) and limit >= UNBOUNDED)
+    if limit is not None and not (whole and limit > special):
+        raise InputError(
+            f"--model {name}: max_seq_length is {limit!r} (sentence_bert_config.json, or model_max_length in "
+            f"tokenizer_config.json); give a whole number of tokens above the {special} that are added to a text"
+        )
+    for part, table in model[0].named_modules():
+        if isinstance(table, Embedding) and part.rpartition(".")[2] in (
+            "position_embeddings",
+            "wpe",
+            "embed_positions",
+        ):
+            first = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+            if limit is None or limit > table.num_embeddings - first:
+                model.max_seq_length = limit = table.num_embeddings - first
+    return limit if limit is not None and limit < UNBOUNDED else None
+
+
+def settle_padding(model, name: str) -> None:
+    """Adds a padding token to a tokenizer that has none. The attention mask hides it from the model."""
+    tokenizer = model.tokenizer
+    if getattr(tokenizer, "pad_token", "") is None:
+        padding = getattr(model[0].config, "pad_token_id", None)
+        known = None if padding is None else tokenizer.convert_ids_to_tokens(padding)
+        tokenizer.pad_token = known or tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise InputError(
+                f"--model {name}: its tokenizer has no padding token; add pad_token to tokenizer_config.json"
+            )
+
+
+def settled_dimension(model, name: str, prompt: str) -> int:
+    """The length of a sentence-transformers model's vectors, of which one is computed, so that bad modules are found.
+
+    Raises InputError if a text gets no vector, or one of another length than the modules' settings say.
+    """
+    try:
+        [vector] = model.encode(["a"], prompt=prompt, show_progress_bar=False)
+    except KeyError as missing:
+        raise InputError(
+            f"--model {name}: its modules give a text no vector (no {missing}); put back the modules.json that it was "
+            "saved with"
+        ) from None
+    said = model.get_embedding_dimension()
+    if said not in (None, len(vector)):
+        speaks = [type(module).__name__ for module in model if hasattr(module, "get_embedding_dimension")]
+        raise InputError(
+            f"--model {name}: the dimension is {said} by the settings of its module {speaks[-1]}, and {len(vector)} by "
+            "its weights; correct that module's config.json"
+        )
+    return len(vector)
