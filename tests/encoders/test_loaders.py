@@ -350,6 +350,59 @@ def test_llm2vec_refuses_what_its_parts_would_leave_unused(tmp_path, part):
         load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
 
 
+def without_words(folder):
+    """The folder without its vocabulary, for which the library makes a tokenizer of the five special tokens."""
+    (folder / "tokenizer.json").unlink()
+    return edited(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer")
+
+
+@pytest.mark.parametrize("name", [None, "sentence-bert-all"])
+def test_a_tokenizer_without_its_words_is_refused(tmp_path, name):
+    folder = without_words(checkpoints.sentence_bert(tmp_path / "tiny"))  # 5 special tokens, 2 of each of 42 letters
+    with pytest.raises(InputError, match="knows 5 tokens, and the model has vectors for 89; put the model's own"):
+        load(resolve(str(folder)) if name is None else registered(name, folder))
+
+
+def with_token(folder, **added):
+    """The folder with a token more in its tokenizer, number 89, which is the first beyond the model's 89 vectors."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens("bake") if not added else tokenizer.add_special_tokens(added)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_token_beyond_the_models_vectors_is_refused_where_it_is_used(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    texts = ["no", "how do i cook bread"]
+    before = load(resolve(str(folder))).encode(texts)
+    encoder = load(resolve(str(with_token(folder))))
+    assert encoder.encode(texts) == pytest.approx(before, abs=1e-6)
+    with pytest.raises(InputError, match=r"^--model tiny: a text has a token .* for which the model has no vector"):
+        encoder.encode(["how do i bake bread"])
+    padded = with_token(checkpoints.sentence_bert(tmp_path / "padded"), pad_token="<pad>")
+    with pytest.raises(InputError, match="padded: its tokenizer knows 90 tokens, and the model has vectors for 89"):
+        load(resolve(str(padded)))
+
+
+def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path):
+    folder = checkpoints.sentence_bert(tmp_path / "tiny")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["##bake"] = 89
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="knows 90 tokens, and the model has vectors for 89"):
+        load(resolve(str(folder)))
+
+
+def test_a_table_of_vectors_may_be_rounded_up(tmp_path):
+    folder = edited(checkpoints.sentence_bert(tmp_path / "tiny"), "config.json", vocab_size=128)
+    weights = load_file(folder / "model.safetensors")
+    before = load(resolve(str(checkpoints.sentence_bert(tmp_path / "plain")))).encode(TEXTS)
+    words = weights["embeddings.word_embeddings.weight"]
+    weights["embeddings.word_embeddings.weight"] = torch.cat([words, torch.zeros(39, 16)])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(before, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [

@@ -85,6 +85,7 @@ class SentenceTransformerEncoder:
                     str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code
                 )
         refuse_unfound(spec.name, model, found)
+        sentence_model.refuse_other_vocabularies(spec.name, model)
         return model
 
     def _settle(self, model) -> None:
@@ -116,9 +117,17 @@ class SentenceTransformerEncoder:
         """One batch of texts to a float32 array (n, d)."""
         size = -(-len(texts) // self._parts)
         pool = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
-        return in_memory(
-            lambda: self.model.encode(list(texts), prompt=self.prompt, batch_size=size, show_progress_bar=False, **pool)
-        )
+        try:
+            return in_memory(
+                lambda: self.model.encode(
+                    list(texts), prompt=self.prompt, batch_size=size, show_progress_bar=False, **pool
+                )
+            )
+        except IndexError:
+            raise InputError(
+                f"--model {self.name}: a text has a token that was added to the tokenizer and for which the model has "
+                "no vector; put the model's own tokenizer.json beside its weights, or leave that text out"
+            ) from None
 
     def close(self) -> None:
         """Ends the processes of several devices."""
@@ -169,6 +178,7 @@ class LLM2VecEncoder:
             output_loading_info=True,
         )
         refuse_other_weights(spec.name, model, found["missing_keys"], found["unexpected_keys"])
+        sentence_model.refuse_other_vocabulary(spec.name, tokenizer, model)
         model.config.is_causal = False
 
         def adapted(model, folder: Path):

@@ -29,7 +29,7 @@ from utils.encoders.loaders import (
     quiet_libraries,
     settle_vector_math,
 )
-from utils.encoders.sentence_model import settled_limit
+from utils.encoders.sentence_model import refuse_other_vocabularies, settled_limit
 from utils.schema import Checkpoint, EncoderSpec, InputError
 
 # The beginning of what is in the place of a prompt that only the wrapper knows.
@@ -204,4 +204,5 @@ def load(spec: EncoderSpec, devices: list[str]) -> MTEBEncoder:
         encoder = loaded(spec, lambda: MTEBEncoder(_meta(spec.name).load_model(device=devices[0]), spec, devices[0]))
     if encoder.model is not None:
         refuse_unfound(spec.name, encoder.model, found)
+        refuse_other_vocabularies(spec.name, encoder.model)
     return encoder

@@ -47,6 +47,37 @@ def settle_padding(model, name: str) -> None:
             )
 
 
+def refuse_other_vocabularies(name: str, model) -> None:
+    """Raises InputError if a module's tokenizer is not the one of its token vectors.
+
+    Without its files, the libraries make a tokenizer that knows the special tokens only, and takes all words for one.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    for module in model.modules():
+        tokenizer = getattr(module, "tokenizer", None)
+        if isinstance(tokenizer, PreTrainedTokenizerBase) and hasattr(module, "auto_model"):
+            refuse_other_vocabulary(name, tokenizer, module.auto_model)
+
+
+def refuse_other_vocabulary(name: str, tokenizer, model) -> None:
+    """Raises InputError if a tokenizer has far fewer tokens than a transformers model has token vectors, or more.
+
+    Tables of vectors are often rounded up. Tokens that were added to the vocabulary may be beyond them, as in some
+    checkpoints of Qwen3 and Gemma 3, unless they are used for padding: hardly any text has one.
+    """
+    try:
+        vectors = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError):  # a model of another kind, such as one that reads characters
+        return
+    known, padding = max(tokenizer.vocab_size, len(tokenizer)), tokenizer.pad_token_id or 0
+    if known < vectors / 2 or max(tokenizer.vocab_size - 1, padding) >= vectors:
+        raise InputError(
+            f"--model {name}: its tokenizer knows {known} tokens, and the model has vectors for {vectors}; put the "
+            "model's own tokenizer.json (or its vocabulary) beside its weights"
+        )
+
+
 def settled_dimension(model, name: str, prompt: str) -> int:
     """The length of a sentence-transformers model's vectors, of which one is computed, so that bad modules are found.
 
