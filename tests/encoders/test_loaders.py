@@ -403,6 +403,46 @@ def test_a_table_of_vectors_may_be_rounded_up(tmp_path):
     assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(before, abs=1e-6)
 
 
+def noted(folder):
+    """The vectors of the texts, and what is noted of the folder's encoder."""
+    notes = []
+    matrix = Embedder(resolve(str(folder)), note=notes.append).embed(TEXTS, list("abc")).matrix
+    assert notes[0].startswith("loading") and notes[-1].startswith("embedding 3 distinct texts")
+    return matrix, notes[1:-1]
+
+
+@pytest.mark.parametrize("architecture", [BertModel, BertForMaskedLM])
+def test_a_plain_checkpoint_is_mean_pooled_and_that_is_noted(tmp_path, architecture):
+    matrix, notes = noted(checkpoints.bert(tmp_path / "plain", architecture=architecture))
+    assert matrix == pytest.approx(mean_pooled(tmp_path / "plain", TEXTS), abs=1e-5)
+    assert notes == ["plain has no modules.json, so a text's vector is taken to be the mean of its tokens'"]
+    assert noted(checkpoints.sentence_bert(tmp_path / "whole"))[1] == []
+
+
+def test_the_last_token_of_a_decoder_is_noted(tmp_path):
+    folder = decoders.llm2vec(tmp_path, "mistral")["base"]
+    _, [note] = noted(edited(folder, "config.json", architectures=["MistralForCausalLM"]))
+    assert note.endswith("has no modules.json, so a text's vector is taken to be the last token's")
+
+
+@pytest.mark.parametrize("route", ["query", "document"])
+def test_the_route_that_texts_take_is_noted(tmp_path, route):
+    matrix, notes = noted(checkpoints.routed(tmp_path / "tiny", route))
+    assert matrix == pytest.approx(mean_pooled(tmp_path / f"{route}-tiny", TEXTS), abs=1e-5)
+    assert notes == [f"tiny has several routes (query, document); every text takes {route}"]
+
+
+def test_a_model_made_for_dot_products_is_noted(tmp_path):
+    """Of vectors of length 1, the dot product is the cosine similarity."""
+    told = {}
+    for kind in ("sentence_bert", "sentence_mpnet"):
+        folder = getattr(checkpoints, kind)(tmp_path / kind)
+        (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": "dot"}))
+        told[kind] = noted(folder)[1]
+    text = "sentence_bert was made for dot products, and is compared by cosine similarity here"
+    assert told == {"sentence_bert": [text], "sentence_mpnet": []}
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [

@@ -51,7 +51,7 @@ class Worker(ShardWriter):
         Ray restarts a shard whenever its worker dies, so each attempt is recorded in the folder, and after ATTEMPTS of
         them the shard fails. A user's mistake is returned as a value, so that it is reported in one line.
         """
-        done = {"shard": [], "status": [], "message": [], "info": []}
+        done = {"shard": [], "status": [], "message": [], "made": []}
         for shard in batch["item"].tolist():
             status, message, info = 0, "", None
             begun = self.job.output / f".part-{shard:05}.begun"
@@ -63,7 +63,7 @@ class Worker(ShardWriter):
                 status, message = 2, str(error)
             except Unfinished as error:
                 status, message = 3, str(error)
-            row = (shard, status, message, "" if info is None else json.dumps(vars(info)))
+            row = (shard, status, message, "" if info is None else json.dumps([vars(info), self.notes()]))
             for column, cell in zip(done.values(), row, strict=True):
                 column.append(cell)
         return done
@@ -101,8 +101,8 @@ def check(spec: EncoderSpec, cluster: Cluster) -> None:
         )
 
 
-def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
-    """Makes shards with Ray Data, and yields the number of each and the encoder's properties.
+def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
+    """Makes shards with Ray Data, and yields of each what an Executor does.
 
     The shards' numbers go to a pool of workers that hold the model and write the files. Ray's own output is hidden.
     """
@@ -110,7 +110,7 @@ def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple
         yield from _made(job, missing, cluster)
 
 
-def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo]]:
+def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
     config.set_library_defaults(RAY_USAGE_STATS_ENABLED="0")
     if cluster.address is None:
         # Despite its name, this is a cluster of this machine only, which listens on the loopback interface only.
@@ -135,10 +135,11 @@ def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[
             .iter_batches(batch_size=None, prefetch_batches=0)
         )
         for batch in made:
-            for shard, status, message, info in zip(*(column.tolist() for column in batch.values()), strict=True):
+            for shard, status, message, written in zip(*(column.tolist() for column in batch.values()), strict=True):
                 if status:
                     raise (InputError if status == 2 else Unfinished)(message)
-                yield shard, EncoderInfo(**json.loads(info))
+                info, notes = json.loads(written)
+                yield shard, EncoderInfo(**info), notes
     except UserCodeException:
         raise
     except (RayError, ExecutionTimeoutError) as error:

@@ -109,10 +109,16 @@ class Embedder:
         encoder = self._loaded()
         return encoder.token_counts, encoder.max_tokens
 
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the encoder's checkpoint, in sentences; none before it is loaded."""
+        return getattr(self._encoder, "notes", ())
+
     def _loaded(self):
         if self._encoder is None:
             self.note(f"loading {self.spec.name}")
             self._encoder = loading.load(self.spec)
+            for sentence in self.notes():
+                self.note(sentence)
         return self._encoder
 
     def _info(self) -> EncoderInfo:

@@ -93,21 +93,25 @@ class ShardWriter:
         _write(job.shard_path(shard), content.getvalue())
         return embedded.info
 
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the encoder's checkpoint, in sentences; none before a shard is written."""
+        return () if self._embedder is None else self._embedder.notes()
+
     def close(self) -> None:
         if self._embedder is not None:
             self._embedder.close()
 
 
-# Makes the given shards, and yields the number of each.
-Executor = Callable[[Job, Sequence[int]], Iterator[tuple[int, EncoderInfo]]]
+# Makes the given shards, and yields the number of each, the encoder's properties and what was assumed of it.
+Executor = Callable[[Job, Sequence[int]], Iterator[tuple[int, EncoderInfo, Sequence[str]]]]
 
 
-def in_process(job: Job, missing: Sequence[int]) -> Iterator[tuple[int, EncoderInfo]]:
-    """Makes shards one after another, and yields the number of each and the encoder's properties."""
+def in_process(job: Job, missing: Sequence[int]) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
+    """Makes shards one after another, and yields of each what an Executor does."""
     writer = ShardWriter(job)
     try:
         for shard in missing:
-            yield shard, writer.write(shard)
+            yield shard, writer.write(shard), writer.notes()
     finally:
         writer.close()
 
@@ -156,7 +160,8 @@ def embed_corpus(
         note(f"{rows} rows, shards of {shard_rows}: {job.shards - len(missing)} of {job.shards} finished")
         if missing:
             note(f"loading {spec.name}")
-            _embed(job, missing, executor, show_progress)
+            for sentence in _embed(job, missing, executor, show_progress):
+                note(sentence)
         changed = path.stat()
         if (changed.st_size, changed.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
             raise InputError(f"--input {path.name}: changed while it was embedded; start again with a new --output")
@@ -167,19 +172,22 @@ def embed_corpus(
     return f"embedded {rows - reused} rows with {spec.name}, reused {reused}: {shards} in {shown_path(output)}"
 
 
-def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool) -> None:
+def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool) -> Sequence[str]:
+    """Makes the shards, and returns what was assumed of the encoder's checkpoint, in sentences."""
     from tqdm import tqdm
 
-    rows = job.rows(missing)
+    rows, told = job.rows(missing), ()
     with (
         os.fdopen(os.dup(2), "w") as terminal,  # an executor may silence standard error
         tqdm(total=rows, unit="row", disable=not show_progress, leave=False, file=terminal) as bar,
         contextlib.closing(executor(job, missing)) as made,
     ):
-        for n, (shard, info) in enumerate(made):
+        for n, (shard, info, notes) in enumerate(made):
             if n == 0:
                 _write_manifest(job, encoder=vars(info), done=None)
+            told = notes
             bar.update(job.rows([shard]))
+    return told
 
 
 def _finish(job: Job) -> int:

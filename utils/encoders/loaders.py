@@ -3,7 +3,7 @@
 Each has `device`, `dimension` (length of a vector), `max_tokens` (what it reads of a text at most, None if unbounded),
 `token_budget` (padded tokens of a batch), `max_batch` (texts of a batch), `concurrency` (batches at once),
 `token_counts(texts)`, `encode(texts)`, `plan(token_counts)` and `close()`. `encode` raises MemoryError where a batch
-does not fit the device.
+does not fit the device. One may have `notes`, sentences on what was assumed of its checkpoint.
 """
 
 import importlib.util
@@ -57,6 +57,7 @@ class SentenceTransformerEncoder:
         self.device, self.name = ", ".join(devices), spec.name
         self.prompt = spec.prompt
         loaded(spec, lambda: self._settle(self._build(folder, spec, devices[0])))
+        self.notes = () if spec.recipe else tuple(sentence_model.assumptions(self.model, spec.name, folder))
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]] * len(devices)
         self._parts = len(devices)
         self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None

@@ -1,5 +1,8 @@
 """Settles a sentence-transformers model that has been loaded, and refuses one whose parts contradict each other."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from utils.schema import InputError
 
 # Libraries use 1e30 or infinity for a model that reads texts of any length.
@@ -98,3 +101,20 @@ def settled_dimension(model, name: str, prompt: str) -> int:
             "its weights; correct that module's config.json"
         )
     return len(vector)
+
+
+def assumptions(model, name: str, folder: Path) -> Iterator[str]:
+    """Sentences on what is assumed of a sentence-transformers model, or what differs from its authors' use of it."""
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    if not (folder / "modules.json").is_file():
+        pooling = [module.pooling_mode for module in model if isinstance(module, Pooling)]
+        how = "the last token's" if "lasttoken" in pooling else "the mean of its tokens'" if pooling else "its output"
+        yield f"{name} has no modules.json, so a text's vector is taken to be {how}"
+    for module in model:
+        if isinstance(module, Router):
+            routes = ", ".join(module.sub_modules)
+            yield f"{name} has several routes ({routes}); every text takes {module._resolve_route(modality='text')}"
+    if model.similarity_fn_name == "dot" and not isinstance(model[-1], Normalize):
+        yield f"{name} was made for dot products, and is compared by cosine similarity here"
