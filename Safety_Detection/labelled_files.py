@@ -8,8 +8,8 @@ from Safety_Detection.labelled_set import README, LabelledSet, parsed_label
 from Safety_Detection.published_sets import PUBLISHED
 from utils.data import sources
 from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
-from utils.data.reading import has_text, read_columns
-from utils.data.text import composed
+from utils.data.reading import read_columns
+from utils.data.text import composed, has_text
 from utils.files import sha256_of
 from utils.schema import DataFile, InputError
 from utils.transfer.results import OTHERS

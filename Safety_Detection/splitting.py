@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from Safety_Detection.guard import Unscored, Verdict
-from utils.data.reading import has_text
+from utils.data.text import has_text
 
 SPLITS = ("sentences", "windows")
 # Line breaks, white space after a full stop and the like (a closing quote or bracket may be between), and the end of a

@@ -238,9 +238,9 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     guard = load_detector(folder)
     assert guard.detector.normalize == normalize
     World.asked.clear()
-    texts = [f"b\u200bad thing {i}" for i in range(40)]
+    texts = [f"b\u3164ad thing {i}" for i in range(40)]
     found = guard.score(texts)
-    assert World.asked == ([text.replace("\u200b", "") for text in texts] if normalize else texts)
+    assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from utils.data.catalogue import Format
-from utils.data.reading import has_text, read_columns
+from utils.data.reading import read_columns
 from utils.data.sources import Found, find, lookup
-from utils.data.text import composed
+from utils.data.text import composed, has_text
 from utils.schema import DataFile, Dataset, InputError, Result, shown
 
 

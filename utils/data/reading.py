@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import unicodedata
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from utils.data.text import has_text
 from utils.schema import InputError, shown
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".parquet": "parquet"}
@@ -24,8 +24,6 @@ LONGEST = 2**24
 # The number of JSON rows whose keys give the columns of the file.
 ROWS_LOOKED_AT = 100
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Control and format characters (zero-width ones among them), separators, and combining marks.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +248,6 @@ def _csv_fault(message: str) -> str:
     if "new-line" in message:
         return "has a carriage return inside a line (end lines with LF or CRLF)"
     return f"is not valid CSV ({message})"
-
-
-def has_text(text: str) -> bool:
-    """Whether a text has a visible character. White space, zero-width and control characters are not visible."""
-    return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
 
 
 def problem(row: Row, column: str, whole_numbers: bool = False) -> str:

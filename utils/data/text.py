@@ -1,6 +1,17 @@
-"""When two texts count as the same, and a text without what can't be seen in it."""
+"""What can be seen in a text, and when two texts count as the same."""
 
+import re
 import unicodedata
+
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 17.0), which unicodedata lacks, and characters
+# that are blank by their names: those of braille, of a musical note, of Khitan and of Egyptian.
+_SHOWS_NOTHING = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\u2800\U0001d159\U00016fe4\U00013441\U00013442]"
+)
+HIDDEN = ("Cc", "Cf")  # control and format characters
+_INVISIBLE = {*HIDDEN, "Cs", "Zs", "Zl", "Zp", "Mn"}  # also separators and combining marks
 
 
 def normalized(text: str) -> str:
@@ -14,15 +25,33 @@ def composed(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text in Unicode's NFKC form, without format and control characters, except line breaks and tabs.
+    """The text in Unicode's NFKC form, without characters that show nothing, except line breaks and tabs.
 
-    Among the characters taken out are zero-width ones, soft hyphens and marks of writing direction; full-width and
-    other compatibility forms of letters become the letters. Letters of other alphabets that look alike stay.
+    These are control and format characters, all that Unicode says may be ignored when a text is shown (zero-width
+    characters, soft hyphens, marks of writing direction, fillers of Hangul, selectors of variants) and blank letters.
+    So an emoji that is joined of several becomes those, and a Persian or Indic word loses its joiners: a detector reads
+    all texts like this, those that it is fitted on too. Full-width and other compatibility forms of letters become the
+    letters. Letters of other alphabets that look
+    alike stay.
     """
     if text.isascii() and text.isprintable():
         return text
-    kept = (c for c in unicodedata.normalize("NFKC", text) if c in "\n\t\r" or unicodedata.category(c) not in HIDDEN)
-    return "".join(kept)
+    shown = _SHOWS_NOTHING.sub("", text)
+    kept = "".join(letter for letter in shown if letter in "\n\t\r" or unicodedata.category(letter) not in HIDDEN)
+    return unicodedata.normalize("NFKC", kept)
 
 
-HIDDEN = ("Cc", "Cf")
+def has_text(text: str) -> bool:
+    """Whether a text has a visible character. White space, what `plain` removes and combining marks are not visible."""
+    return any(unicodedata.category(letter) not in _INVISIBLE and not _SHOWS_NOTHING.match(letter) for letter in text)
+
+
+def text_fault(value: object) -> str:
+    """Why a value is not a text that can be embedded; '' if it is."""
+    if not isinstance(value, str):
+        return f"is not a text ({type(value).__name__})"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds half a character"
+    return "" if has_text(value) else "has no text"
