@@ -12,6 +12,10 @@ _SHOWS_NOTHING = re.compile(
 )
 HIDDEN = ("Cc", "Cf")  # control and format characters
 _INVISIBLE = {*HIDDEN, "Cs", "Zs", "Zl", "Zp", "Mn"}  # also separators and combining marks
+# Marks of half-width Japanese, which are letters, and combining marks in NFKC.
+_HALF_WIDTH_MARKS = "\uff9e\uff9f"
+# NFKC takes the square of a run of marks. No language has so many (Stream-Safe Text Format, Unicode Annex 15).
+MOST_MARKS = 30
 
 
 def normalized(text: str) -> str:
@@ -31,14 +35,20 @@ def plain(text: str) -> str:
     characters, soft hyphens, marks of writing direction, fillers of Hangul, selectors of variants) and blank letters.
     So an emoji that is joined of several becomes those, and a Persian or Indic word loses its joiners: a detector reads
     all texts like this, those that it is fitted on too. Full-width and other compatibility forms of letters become the
-    letters. Letters of other alphabets that look
+    letters. Of more than MOST_MARKS combining marks in a row the rest is left out. Letters of other alphabets that look
     alike stay.
     """
     if text.isascii() and text.isprintable():
         return text
-    shown = _SHOWS_NOTHING.sub("", text)
-    kept = "".join(letter for letter in shown if letter in "\n\t\r" or unicodedata.category(letter) not in HIDDEN)
-    return unicodedata.normalize("NFKC", kept)
+    kept, marks = [], 0
+    for letter in _SHOWS_NOTHING.sub("", text):
+        kind = unicodedata.category(letter)
+        if kind in HIDDEN and letter not in "\n\t\r":
+            continue
+        marks = marks + 1 if kind[0] == "M" or letter in _HALF_WIDTH_MARKS else 0
+        if marks <= MOST_MARKS:
+            kept.append(letter)
+    return unicodedata.normalize("NFKC", "".join(kept))
 
 
 def has_text(text: str) -> bool:
