@@ -45,7 +45,7 @@ def checked_base_rate(given: str | float, where: str = "base_rate") -> float:
     """A share of unsafe prompts in (0, 1). Raises InputError, naming `where`, for anything else."""
     try:
         value = float(given)
-    except ValueError:
+    except (TypeError, ValueError):
         value = 0.0
     if not 0 < value < 1:
         raise InputError(f"{where} {given}: give a share above 0 and below 1, as 0.01 if 1 % of prompts are unsafe")

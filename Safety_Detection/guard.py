@@ -1,8 +1,10 @@
 """A saved detector for use from Python: texts in, and what is known of each out."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -10,9 +12,10 @@ from Safety_Detection.calibration import checked_base_rate
 from Safety_Detection.neighbors import similarities
 from Safety_Detection.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from Safety_Detection.threads import LIMIT
+from utils.data.text import text_fault
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
-from utils.schema import InputError
+from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
 
 WITHOUT_PROBABILITY = (
@@ -67,8 +70,8 @@ class Guard:
     encoder is neither loaded nor checked. base_rate: the share of unsafe prompts in what is scored, for which
     probabilities hold; that of the fit, one half, if None. threads: of the processor, at least 1; if None, one for a
     single text, and for several what torch and numpy choose. Vectors of an API are kept in the embedding store.
-    Raises InputError if the encoder gives other vectors than when the detector was fitted, or if a base rate is given
-    that is no share, or to a detector without probabilities.
+    Raises InputError if the encoder gives other vectors than when the detector was fitted, if a threshold or a number
+    of threads is none, or if a base rate is given that is no share, or to a detector without probabilities.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class Guard:
         self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
         if base_rate is not None and self.calibration is None:
             raise InputError(f"base_rate {base_rate}: the detector {WITHOUT_PROBABILITY}")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads {threads}: give a whole number of at least 1")
+        if threshold is not None and not (isinstance(threshold, Real) and math.isfinite(threshold)):
+            raise InputError(f"threshold {shown(threshold)}: give a number")
+        if threads is not None:
+            check_whole(threads, "threads", least=1)
         self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
         self._unstored = Embedder(detector.spec)
         if not of_vectors:
@@ -97,13 +102,18 @@ class Guard:
         paid = detector.spec.loader == "openai"
         self._embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self._unstored
 
-    def score(self, texts: Sequence[str], nearest: int = 0) -> list[Verdict]:
+    def score(self, texts: Iterable[str], nearest: int = 0) -> list[Verdict]:
         """What the detector says of each text.
 
         nearest: how many of the prompts trained on are named; above 0 also says what is unfamiliar.
-        Raises InputError, naming the position, for a text that can't be scored, as one without a known word.
+        Raises InputError, naming the position, for a text that can't be scored, as one without a visible character or
+        a known word, if `texts` is a single text, or if `nearest` is negative or more than was fitted on.
         """
-        if not len(texts):
+        texts = list_of_texts(texts)
+        check_whole(nearest, "nearest", least=0)
+        if nearest and nearest > len(self.detector.bank.ids):
+            raise InputError(f"nearest {nearest}: the detector was fitted on fewer prompts; give a smaller number")
+        if not texts:
             return []
         with self._limited(len(texts)):
             rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
@@ -115,7 +125,7 @@ class Guard:
     def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
         """What the detector says of each text, or why it can't be scored, which affects no other text.
 
-        names: of the texts, for errors. nearest: as in `score`.
+        texts: which hold a visible character each. names: of the texts, for errors. nearest: as in `score`.
         Raises InputError if the encoder accepts no text any more.
         """
         if not len(texts):
@@ -199,3 +209,20 @@ class Guard:
         """Ends the encoder's processes."""
         self._embedder.close()
         self._unstored.close()
+
+
+def list_of_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list. Raises InputError, naming the position, for one that can't be embedded."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise InputError(f"texts: is no list of texts ({type(texts).__name__}); give one, as [text]")
+    found = list(texts)
+    for position, text in enumerate(found, 1):
+        if fault := text_fault(text):
+            raise InputError(f"text {position}: {fault}; fix it or leave it out")
+    return found
+
+
+def check_whole(number: object, name: str, least: int) -> None:
+    """Raises InputError if an argument is not a whole number of at least `least`."""
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+        raise InputError(f"{name} {shown(number)}: give a whole number of at least {least}")

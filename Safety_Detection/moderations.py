@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from Safety_Detection.guard import Unscored, Verdict
-from utils.data.reading import has_text
+from utils.data.text import text_fault
 from utils.schema import shown
 
 FIELDS = ("input", "model", "nearest")
@@ -108,17 +108,11 @@ def _part(given: object, name: str) -> str:
 
 
 def _text(given: object, name: str, limits: Limits) -> str:
-    if not isinstance(given, str):
-        raise Refusal(400, f"{name}: is not a text ({type(given).__name__})", name)
-    if len(given) > limits.characters:
+    if isinstance(given, str) and len(given) > limits.characters:
         message = f"{name}: has {len(given)} characters, at most {limits.characters} are taken"
         raise Refusal(400, message, name, "string_above_max_length")
-    try:
-        given.encode()
-    except UnicodeEncodeError:
-        raise Refusal(400, f"{name}: holds half a character", name) from None
-    if not has_text(given):
-        raise Refusal(400, f"{name}: has no text", name)
+    if fault := text_fault(given):
+        raise Refusal(400, f"{name}: {fault}", name)
     return given.strip()
 
 

@@ -6,6 +6,7 @@ than they are.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from Safety_Detection.bank import Bank
 from Safety_Detection.detectors import Detector
 from Safety_Detection.guard import Guard
 from Safety_Detection.saved_detector import PROBE, SavedDetector
+from utils import cli
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
 from utils.files import write_bytes_whole, write_whole
-from utils.schema import EncoderOptions, EncoderSpec, InputError
+from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
 
 SCHEMA = 2
 # What is known of a fit, of all that a card holds.
@@ -200,7 +202,13 @@ def load_detector(
     model: the encoder's name or folder, if it is not under the name it was fitted by. threshold: the saved one if None.
     base_rate: the share of unsafe prompts in your traffic, in (0, 1), for which probabilities hold; one half if None.
     threads: of the processor, at least 1; if None, one for a single text, and for several what torch and numpy choose.
-    Raises InputError if a file of the folder is missing or changed, or if the encoder is a different one.
+    Raises InputError if a file of the folder is missing or changed, if the encoder is a different one, or if an
+    argument is none of what it may be.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(f"folder {shown(folder)}: is no path; give the folder that fit wrote")
+    if not isinstance(model, str | None):
+        raise InputError(f"model {shown(model)}: is no name; give that of an encoder, or its folder")
+    cli.checked_device(device, "device")
     detector = load(Path(folder), model, device, trust_remote_code, bank=True)
     return Guard(detector, threshold, base_rate=base_rate, threads=threads)

@@ -26,6 +26,7 @@ OF_AN_OUTPUT = {
     errno.EDQUOT: "free some space of your quota",
     errno.EIO: "see whether the disk or the terminal is still there",
 }
+DEVICE = re.compile("(cuda|mps|cpu)(:[0-9]+)?")
 # In characters, of a flag's value; a path can't be longer on Linux. Instructions and lists of ids may be.
 LONGEST_VALUE, TEXTS = 4096, ("prompt", "remove")
 
@@ -97,10 +98,14 @@ def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
     dtype, where = chosen(arguments, "dtype")
     if dtype not in DTYPES:
         raise InputError(f"{where} {shown(dtype)}: give one of {', '.join(DTYPES)}")
-    device, where = chosen(arguments, "device")
-    if device != "auto" and not all(re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", one.strip()) for one in device.split(",")):
+    return checked_device(*chosen(arguments, "device")), dtype
+
+
+def checked_device(device: str, where: str) -> str:
+    """The device. Raises InputError, naming `where`, for an unknown one."""
+    if device != "auto" and not all(DEVICE.fullmatch(one.strip()) for one in str(device).split(",")):
         raise InputError(f"{where} {shown(device)}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
-    return device, dtype
+    return device
 
 
 def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:

@@ -121,6 +121,37 @@ def test_a_detector_from_python(tmp_path, labelled):
     guard.close()
 
 
+def test_what_python_gives_is_checked_as_what_a_file_gives(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled)
+    guard = load_detector(folder)
+    for texts, nearest, message in (
+        ("a bad one", 0, r"texts: is no list of texts \(str\); give one"),
+        (None, 0, r"texts: is no list of texts \(NoneType\)"),
+        (["fine", ""], 0, "text 2: has no text"),
+        (["\u3164"], 0, "text 1: has no text"),
+        (["fine", "fine", None], 0, r"text 3: is not a text \(NoneType\)"),
+        (["\ud800"], 0, "text 1: holds half a character"),
+        (["fine"], -1, "nearest -1: give a whole number of at least 0"),
+        (["fine"], "2", "nearest 2: give a whole number"),
+        (["fine"], 111, "nearest 111: the detector was fitted on fewer prompts"),
+    ):
+        with pytest.raises(InputError, match=f"^{message}"):
+            guard.score(texts, nearest=nearest)
+    assert len(guard.score(iter(["a bad one"]), nearest=110)[0].nearest) == 110, "any iterable, and all prompts"
+    for name, value, message in (
+        ("threshold", float("nan"), "nan: give a number"),
+        ("threshold", "1", "1: give a number"),
+        ("threads", 0, "0: give a whole number of at least 1"),
+        ("threads", 1.5, "1.5: give a whole number of at least 1"),
+        ("base_rate", [0.1], r"\[0.1\]: give a share above 0"),
+        ("device", "gpu", "gpu: give auto, cuda, mps or cpu"),
+        ("model", 3, "3: is no name"),
+        ("folder", None, "None: is no path"),
+    ):
+        with pytest.raises(InputError, match=f"^{name} {message}"):
+            load_detector(**{"folder": folder, name: value})
+
+
 @pytest.fixture
 def threads_of_encoding(monkeypatch):
     """How many threads torch had each time that texts were embedded; by default it has 3 here."""
@@ -154,8 +185,6 @@ def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, t
     two.score(["a bad thing"])
     two.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
     assert threads_of_encoding[5:] == [2, 2]
-    with pytest.raises(InputError, match="threads 0: give a whole number of at least 1"):
-        load_detector(folder, threads=0)
 
 
 def test_callers_in_several_threads_leave_the_number_as_it_was():
