@@ -22,6 +22,8 @@ class Bank:
     prompt, a hash of every distinct word, from which near-duplicates are found. Words can be guessed from their hashes,
     and texts from vectors, so a bank is no more public than the prompts.
     labels, clusters: n. family_of: set to family. twins: pairs of indices.
+    digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
+    fitted the detector, '' for prompts that it left.
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach.
     """
 
@@ -35,6 +37,7 @@ class Bank:
     family_of: dict[str, str]
     twins: tuple[tuple[int, int], ...]
     familiar: float
+    digests: tuple[str, ...] = ()
 
     def nearest(self, rows, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.
@@ -86,6 +89,11 @@ def hashed_words(texts: Sequence[str]) -> tuple[str, ...]:
         words = sorted(set(_WORD.findall(plain)))
         found.append(" ".join(map(of, words)) if words else f"={of(plain)}")
     return tuple(found)
+
+
+def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """A digest of each text, for texts as they are embedded."""
+    return tuple(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts)
 
 
 def familiarity(rows, parts: np.ndarray) -> float:

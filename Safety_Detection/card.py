@@ -218,7 +218,8 @@ def changes(saved: SavedDetector) -> list[str]:
         return []
     before, after = found["before"], found["after"]
     lines = [
-        f"version {saved.about['version']}: {found['added']} prompts added, {found['removed']} removed",
+        f"version {saved.about['version']}: {found['added']} prompts added, {found['removed']} removed"
+        + (f", {found['corrected']} with another label" if found.get("corrected") else ""),
         f"  threshold {before['threshold']:z.6g} -> {after['threshold']:z.6g}",
     ]
     for name, title in (
@@ -234,10 +235,15 @@ def changes(saved: SavedDetector) -> list[str]:
             f"  of {n} new unsafe prompts the score flagged {found['new_flagged_before']} before and "
             f"{found['new_flagged_after']} after"
         )
-    missed = found["missed_by_score"]
-    if missed:
-        more = f", and {len(missed) - 5} more" if len(missed) > 5 else ""
-        lines.append(f"  still missed by the score: {', '.join(missed[:5])}{more}")
+    for ids, what in (
+        (found["missed_by_score"], "still missed by the score"),
+        (found.get("safe_flagged"), "safe, and flagged all the same"),
+    ):
+        if ids:
+            more = f", and {len(ids) - 5} more" if len(ids) > 5 else ""
+            lines.append(f"  {what}: {', '.join(ids[:5])}{more}")
+    if (saved.about.get("match") or {}).get("threshold", 0) > 1:
+        lines.append("  no text is matched: a safe prompt is as similar to an added unsafe one as that is to itself")
     return lines
 
 

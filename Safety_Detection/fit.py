@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from Safety_Detection import card, labelled_sets, protocol, saved, update
+from Safety_Detection.bank import digests_of, hashed_words
 from Safety_Detection.detectors import INNER_FOLDS, KINDS
 from Safety_Detection.fitting import Fit, about, bank_of, fitted
 from Safety_Detection.labelled_files import add_label, label_of
@@ -122,18 +123,18 @@ def change(arguments: argparse.Namespace) -> None:
         return
     if before.words is not None:
         raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
-    new, there = labelled_sets.only(before.bank.dataset("none"), []), 0
+    given = update.Given(labelled_sets.only(before.bank.dataset("none"), []))
     if arguments.add:
-        new, there = update.added(config.callers_path(arguments.add), label_of(arguments), before.bank)
-        if there:
-            note(f"{there} of its prompts are in the detector already")
+        given = update.given_by(config.callers_path(arguments.add), label_of(arguments), before)
+        for sentence in (*given.new.notes, *update.said_of_known(given)):
+            note(sentence)
     without = [item.strip() for item in (arguments.remove or "").split(",") if item.strip()]
-    if not len(new) and not without:
+    if not given.changes and not without:
         raise InputError(f"--add {arguments.add}: the detector has all of its prompts already; nothing is changed")
     seed = cli.whole_number(arguments.seed, "--seed", least=0)
     embedder = Embedder(before.spec, None if arguments.no_cache else EmbeddingStore(default_path()), False, note)
     check_probe(before, embedder)
-    made, done = update.refitted(before, embedder, new, without, note, seed)
+    made, done = update.refitted(before, embedder, given, without, note, seed)
     embedder.close()
     update.keep_version(folder, version)
     saved.save(made, folder, card.files(made, done))
@@ -164,7 +165,9 @@ def made_of(
     done = fitted(dataset, others, vectors, note=embedder.note, **choices)
     said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
-    parts = (model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank_of(done))
+    rows = done.rows.tolist()
+    hashes = hashed_words([whole.texts["prompt"][i] for i in rows]), digests_of([texts[i] for i in rows])
+    parts = (model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank_of(done, *hashes))
     return SavedDetector(*parts), done
 
 

@@ -1,13 +1,13 @@
 """Fits a detector on labelled sets, with its threshold, its bank, and what it does to sets it has not seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 from Safety_Detection import calibration, protocol
-from Safety_Detection.bank import Bank, familiarity, hashed_words
+from Safety_Detection.bank import Bank, familiarity
 from Safety_Detection.detectors import Detector, candidates
 from Safety_Detection.labelled_sets import LabelledDataset
 from Safety_Detection.sides import Sides
@@ -108,8 +108,8 @@ def fitted(
     return Fit(detector, trial, kind, rate, mine, done, unseen, parts[mine])
 
 
-def bank_of(fit: Fit) -> Bank:
-    """What the detector was fitted on, without the texts."""
+def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
+    """What the detector was fitted on, without the texts. words, digests: of its prompts, as `Bank` has them."""
     dataset = fit.trial.of.dataset
     place = {row: position for position, row in enumerate(fit.rows.tolist())}
 
@@ -122,13 +122,14 @@ def bank_of(fit: Fit) -> Bank:
         rows=rows,
         ids=only(dataset.ids),
         sets=sets,
-        words=hashed_words(only(dataset.texts["prompt"])),
+        words=tuple(words),
         types=only(dataset.types),
         labels=fit.labels.astype(np.int8),
         clusters=fit.trial.of.clusters[fit.rows],
         family_of={name: dataset.family_of.get(name, name) for name in dict.fromkeys(sets)},
         twins=tuple((place[u], place[s]) for u, s in dataset.twins if u in place and s in place),
         familiar=familiarity(rows, fit.parts),
+        digests=tuple(digests),
     )
 
 

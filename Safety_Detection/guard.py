@@ -38,9 +38,9 @@ class Verdict:
 
     score: higher for unsafe. Of logistic regression the log-odds in training data whose classes weigh the same, of
     nearest_unsafe a cosine, of knn_vote a share, of centroid_difference a difference of cosines: scores of different
-    detectors can't be compared. flagged: whether it reaches the threshold. truncated: whether the encoder read only a
-    part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of held-out
-    prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
+    detectors can't be compared. flagged: whether it reaches the threshold or is matched. truncated: whether the encoder
+    read only a part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of
+    held-out prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
     matched: the unsafe prompt added later that the text is so like that it is flagged for it; None if there is none.
     probability: that the text is unsafe, in [0, 1], by its score alone and at the guard's share of unsafe prompts: see
     `calibration`. None for a detector that was fitted before there were probabilities.
@@ -159,6 +159,11 @@ class Guard:
         Raises InputError if the encoder can't take a text.
         """
         return rows_of(self._embedder, self.detector.words, self.detector.texts(texts), names)
+
+    @property
+    def matches(self) -> bool:
+        """Whether texts like an unsafe prompt added later are flagged beside those that reach the threshold."""
+        return self._match is not None
 
     @property
     def max_tokens(self) -> int | None:

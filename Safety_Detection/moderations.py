@@ -131,15 +131,19 @@ def answer(request: Asked, found: Sequence[Verdict | Unscored], model: str, kind
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:
+    # A text that is flagged as it is like an incident may have any score, and clients flag by the category's.
+    flagging = verdict.score if verdict.matched is None else max(verdict.score, threshold)
     result = {
         "flagged": verdict.flagged,
         "categories": {"unsafe": verdict.flagged},
-        "category_scores": {"unsafe": category_score(kind, verdict.score, threshold)},
+        "category_scores": {"unsafe": category_score(kind, flagging, threshold)},
         "category_applied_input_types": {"unsafe": ["text"]},
         "score": verdict.score,
         "threshold": threshold,
         "truncated": verdict.truncated,
     }
+    if verdict.matched is not None:
+        result["matched"] = verdict.matched
     if verdict.probability is not None:
         result["probability"] = verdict.probability
     if nearest:

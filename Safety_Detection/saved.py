@@ -47,7 +47,7 @@ def save(saved: SavedDetector, folder: Path, beside: dict[str, str] | None = Non
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
     bank = saved.bank
-    lists = ("ids", "sets", "words", "types", "family_of", "twins", "familiar")
+    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
     content[BANK_ARRAYS] = _packed({"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows))
     options = saved.spec.options
@@ -161,6 +161,7 @@ def load(
             twins=tuple(map(tuple, lists["twins"])),
             family_of=lists["family_of"],
             familiar=lists["familiar"],
+            digests=tuple(lists.get("digests", ())),
             **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
         )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)

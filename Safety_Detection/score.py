@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "--split": arguments.split,
                         "--probability": arguments.probability or None,
                         "--base-rate": base_rate,
+                        "column of incidents": guard.matches or None,
                     }
                     _in_parts(scorer, source, output.resolve(), made_by, progress)
         except Unfinished as error:

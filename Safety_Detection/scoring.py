@@ -167,8 +167,9 @@ class Scorer:
     def columns(self) -> tuple[str, ...]:
         """The headings of what `score` yields."""
         near = [f"{what}_{i}" for i in range(1, self.nearest + 1) for what in ("nearest", "label", "similarity")]
+        matched = ("matched",) if self.guard.matches else ()
         likely = ("probability",) if self.probability else ()
-        return (*COLUMNS, *likely, *(("unfamiliar", *near) if self.nearest else ()))
+        return (*COLUMNS, *matched, *likely, *(("unfamiliar", *near) if self.nearest else ()))
 
     def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
         """Batches of the columns of lines that can be scored. The others are reported on standard error.
@@ -249,8 +250,9 @@ class Scorer:
         return rows
 
     def _cells(self, verdict: Verdict) -> tuple:
+        matched = (verdict.matched or "",) if self.guard.matches else ()
         likely = (verdict.probability,) if self.probability else ()
-        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *likely
+        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *matched, *likely
         if not self.nearest:
             return cells
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]

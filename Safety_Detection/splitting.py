@@ -54,7 +54,7 @@ def _pieces(text: str, number: int) -> list[str]:
 
 
 def highest(parts: Sequence[Verdict | Unscored]) -> Verdict | Unscored:
-    """What is said of a text by its parts: the highest score, flagged or truncated if any part is.
+    """What is said of a text by its parts: the highest score, flagged, matched or truncated if any part is.
 
     A text can't be scored if one of its parts can't be embedded, or if none has a word that the detector knows.
     """
@@ -63,7 +63,12 @@ def highest(parts: Sequence[Verdict | Unscored]) -> Verdict | Unscored:
     if unread or not scored:
         return (unread or parts)[0]
     best = max(scored, key=lambda part: part.score)
-    return replace(best, flagged=any(part.flagged for part in scored), truncated=any(part.truncated for part in scored))
+    return replace(
+        best,
+        flagged=any(part.flagged for part in scored),
+        truncated=any(part.truncated for part in scored),
+        matched=next((part.matched for part in (best, *scored) if part.matched is not None), None),
+    )
 
 
 def grouped(items: Sequence, sizes: Sequence[int]) -> list[list]:

@@ -3,13 +3,13 @@
 import difflib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from Safety_Detection import card, labelled_sets, protocol, saved
-from Safety_Detection.bank import Bank, hashed_words
+from Safety_Detection.bank import Bank, digests_of, hashed_words
 from Safety_Detection.detectors import INNER_FOLDS
 from Safety_Detection.fitting import Fit, about, bank_of, fitted
 from Safety_Detection.groups import NearTexts, joined
@@ -62,23 +62,83 @@ def go_back(folder: Path, current: int) -> int:
     return earlier[-1]
 
 
-def added(path: Path, label: int | None, bank: Bank) -> tuple[LabelledDataset, int]:
-    """The prompts of a file that a bank does not hold, and how many it holds already.
+@dataclass(frozen=True)
+class Given:
+    """What a file gives to a detector.
 
-    Raises InputError if the file can't be read, or if an id is in use for a different prompt.
+    new: the prompts that its bank does not hold. labels: the ids of those that it holds, and what the file says of
+    them. incidents: the ids of the unsafe ones of `labels` that no update gave before. corrected: those of `labels`
+    that had the other label.
+    """
+
+    new: LabelledDataset
+    labels: dict[str, int] = field(default_factory=dict)
+    incidents: tuple[str, ...] = ()
+    corrected: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything of the detector changes."""
+        return bool(len(self.new) or self.incidents or self.corrected)
+
+
+def given_by(path: Path, label: int | None, before: SavedDetector) -> Given:
+    """What a file gives to a detector.
+
+    Two prompts are the same if they are embedded as the same text. A prompt that an earlier version fitted, whose text
+    is not known, is the same as one with its id, words and label.
+    Raises InputError if the file can't be read, gives a prompt of the bank both labels, or if an id is in use for a
+    different prompt.
     """
     refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
-    new = labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label))
-    known = set(zip(bank.words, bank.labels.tolist(), strict=True))
-    words = hashed_words(new.texts["prompt"])
-    fresh = [i for i in range(len(new)) if (words[i], new.labels[i]) not in known]
-    used = [new.ids[i] for i in fresh if new.ids[i] in set(bank.ids)]
+    new, bank = labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label)), before.bank
+    held: dict[object, list[int]] = {}
+    for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
+        held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)
+    prompts = new.texts["prompt"]
+    keys = zip(new.ids, hashed_words(prompts), new.labels, strict=True)
+    fresh, labels = [], {}
+    for i, (digest, key) in enumerate(zip(digests_of(before.texts(prompts)), keys, strict=True)):
+        places = held.get(digest) or held.get(key) or ()
+        if not places:
+            fresh.append(i)
+        for place in places:
+            if labels.setdefault(bank.ids[place], new.labels[i]) != new.labels[i]:
+                raise InputError(f"--add {path}: {shown(new.ids[i])} has both labels; leave the row of one of them out")
+    ids = set(bank.ids)
+    used = [new.ids[i] for i in fresh if new.ids[i] in ids]
     if used:
         raise InputError(
             f"--add {path}: id {shown(used[0])} is that of a different prompt in the detector; give it another id, or "
             "remove that one first with --remove"
         )
-    return labelled_sets.only(new, fresh), len(new) - len(fresh)
+    its, ever = dict(zip(bank.ids, bank.labels.tolist(), strict=True)), set(before.about.get("added", ()))
+    return Given(
+        labelled_sets.only(new, fresh),
+        labels,
+        tuple(item for item, label in labels.items() if label and item not in ever),
+        tuple(item for item, label in labels.items() if label != its[item]),
+    )
+
+
+def said_of_known(given: Given) -> list[str]:
+    """Sentences on the prompts of a file that the detector holds already."""
+    lines = []
+    if given.labels:
+        known = f"{len(given.labels)} of its prompts are in the detector already"
+        now = f"; texts like {len(given.incidents)} of them are flagged from now on" if given.incidents else ""
+        lines.append(known + now)
+    if given.corrected:
+        first = ", ".join(given.corrected[:5]) + ", ..." * (len(given.corrected) > 5)
+        lines.append(f"the labels of {len(given.corrected)} of them are corrected: {first}")
+    return lines
+
+
+def relabelled(bank: Bank, labels: dict[str, int]) -> Bank:
+    """The bank with these labels of some ids. A twin that has the other's label is none any more."""
+    found = np.array([labels.get(item, label) for item, label in zip(bank.ids, bank.labels.tolist(), strict=True)])
+    twins = tuple((unsafe, safe) for unsafe, safe in bank.twins if found[unsafe] > found[safe])
+    return replace(bank, labels=found.astype(bank.labels.dtype), twins=twins)
 
 
 def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
@@ -110,26 +170,28 @@ def removed(bank: Bank, ids: Sequence[str]) -> list[int]:
 def refitted(
     before: SavedDetector,
     embedder: Embedder,
-    new: LabelledDataset,
+    given: Given,
     without: Sequence[str],
     note: Callable[[str], object],
     seed: int = 42,
 ) -> tuple[SavedDetector, Fit]:
-    """The detector fitted again with new prompts and without some; only the new ones are embedded.
+    """The detector fitted again with what is given and without some prompts; only the new ones are embedded.
 
-    Unsafe prompts that were ever added are matched beside the score: see `matching`.
+    Unsafe prompts that were ever given to an update are matched beside the score: see `matching`.
     Raises InputError if one class would be left without enough groups to hold some out.
     """
-    bank, kind = before.bank, before.detector.kind
+    bank, new, kind = relabelled(before.bank, given.labels), given.new, before.detector.kind
     both = united(bank, new)
     place = {item: i for i, item in enumerate(bank.ids)}
     vectors = np.empty((len(both), bank.rows.shape[1]), dtype=np.float32)
+    digest_of = dict(zip(bank.ids, bank.digests or [""] * len(bank.ids), strict=True))
     old = [i for i, item in enumerate(both.ids) if item in place]
     vectors[old] = bank.rows[[place[both.ids[i]] for i in old]]
     if len(new):
         at = {item: i for i, item in enumerate(both.ids)}
-        rows = rows_of(embedder, None, before.texts(new.texts["prompt"]), list(new.ids))[0]
-        vectors[[at[item] for item in new.ids]] = rows
+        texts = before.texts(new.texts["prompt"])
+        vectors[[at[item] for item in new.ids]] = rows_of(embedder, None, texts, list(new.ids))[0]
+        digest_of |= dict(zip(new.ids, digests_of(texts), strict=True))
     if without:
         removed(bank, without)
         stay = [i for i, item in enumerate(both.ids) if item not in set(without)]
@@ -137,12 +199,13 @@ def refitted(
     for label, word in ((1, "unsafe"), (0, "safe")):
         groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
         if len(groups) < INNER_FOLDS:
-            raise InputError(f"--remove: only {len(groups)} groups with {word} prompts would be left; remove fewer")
+            what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
+            raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
     rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
     top_k = settings.get("top_k", 10)
     done = fitted(both, None, protocol.vectors_of(vectors), kind, rate, top_k, seed, note)
-    ever = dict.fromkeys([*before.about.get("added", ()), *(i for i, y in zip(new.ids, new.labels, strict=True) if y)])
-    kept = [item for item in ever if item in set(both.ids)]
+    unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
+    kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
     said = {
         **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
         "card": card.measured(done, seed),
@@ -152,8 +215,9 @@ def refitted(
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold
-    after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=bank_of(done))
-    said["changed"] = changed(before, after, vectors, both, new, without)
+    fitted_on = bank_of(done, both.texts["prompt"], [digest_of[item] for item in both.ids])
+    after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
+    said["changed"] = changed(before, after, vectors, both, given, without)
     return after, done
 
 
@@ -172,23 +236,34 @@ def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) 
     return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
 
 
-def changed(before, after, vectors: np.ndarray, dataset: LabelledDataset, new: LabelledDataset, without) -> dict:
-    """What an update changed: figures before and after, and which of the new unsafe prompts are still missed."""
+def changed(before, after, vectors: np.ndarray, dataset: LabelledDataset, given: Given, without) -> dict:
+    """What an update changed: figures before and after, and which of the prompts given go on as they did.
+
+    These are the unsafe ones that the score misses, and the safe ones that are flagged.
+    """
     figures = ("auroc", "false_positive_rate_held_out", "true_positive_rate_held_out")
-    its = np.array([item in set(new.ids) for item in dataset.ids])
-    unsafe = its & (np.array(dataset.labels) == 1)
+    now = {*given.new.ids, *given.incidents, *given.corrected}
+    its, labels = np.array([item in now for item in dataset.ids]), np.array(dataset.labels)
+    unsafe, safe = its & (labels == 1), np.flatnonzero(its & (labels == 0))
     flags = {
         when: one.detector.scores(vectors[unsafe]) >= one.threshold if unsafe.any() else np.zeros(0, dtype=bool)
         for when, one in (("before", before), ("after", after))
     }
     names = [item for item, chosen in zip(dataset.ids, unsafe, strict=True) if chosen]
+    flagged = after.detector.scores(vectors[safe]) >= after.threshold if len(safe) else np.zeros(0, dtype=bool)
+    match = after.about["match"]
+    if match:
+        like = similarities(vectors[safe], vectors[[dataset.ids.index(item) for item in after.about["added"]]])
+        flagged |= like.max(axis=1) >= match["threshold"]
     return {
-        "added": len(new),
+        "added": len(given.new),
         "removed": len(without),
+        "corrected": len(given.corrected),
         "before": {name: before.about["chosen_for"][name] for name in figures} | {"threshold": before.threshold},
         "after": {name: after.about["chosen_for"][name] for name in figures} | {"threshold": after.threshold},
         "new_unsafe": len(names),
         "new_flagged_before": int(flags["before"].sum()),
         "new_flagged_after": int(flags["after"].sum()),
         "missed_by_score": [name for name, flag in zip(names, flags["after"], strict=True) if not flag],
+        "safe_flagged": [dataset.ids[i] for i in safe[flagged]],
     }

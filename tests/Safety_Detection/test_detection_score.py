@@ -508,7 +508,7 @@ def test_the_highest_part_counts(tmp_path, detector, monkeypatch, capsys, split)
 def test_a_text_is_flagged_for_any_part_and_unknown_parts_are_passed_over():
     unknown, unread = Unscored("has no word that the detector knows"), Unscored("can't be embedded", "why")
     low, high = Verdict(0.1, True, True, matched="a"), Verdict(0.2, False, False)
-    assert splitting.highest([low, unknown, high]) == Verdict(0.2, True, True)
+    assert splitting.highest([low, unknown, high]) == Verdict(0.2, True, True, matched="a")
     assert splitting.highest([unknown, unknown]) == unknown
     assert splitting.highest([low, unread, unknown]) == unread
 

@@ -1,6 +1,7 @@
 """A detector in use: from Python, explained, with its card, and kept up to date."""
 
 import csv
+import hashlib
 import json
 import re
 import threading
@@ -501,6 +502,88 @@ def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     )
 
 
+def changes_of(tmp_path, folder, capsys, *rows, status=0):
+    """What is said when these rows are added, on both streams."""
+    path = tmp_path / "more.csv"
+    path.write_text("\n".join(["id,prompt,label", *rows]) + "\n")
+    assert fit.main(["--detector", str(folder), "--add", str(path)]) == status
+    return "".join(capsys.readouterr())
+
+
+def test_a_prompt_that_the_bank_holds_can_be_made_an_incident(tmp_path, labelled, capsys):
+    """The score misses m:1, which was fitted on; the same words in another order are another prompt."""
+    text, turned = "good trick one a b c d", "d c b a one trick good"
+    labelled.write_text(f"{labelled.read_text()}{text},1,x,m\n")
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
+    assert not load_detector(folder).score([text])[0].flagged
+    said = changes_of(tmp_path, folder, capsys, f"1,{text},1")
+    assert "1 of its prompts are in the detector already; texts like 1 of them are flagged from now on" in said
+    assert "0 prompts added" in said and "of 1 new unsafe prompts the score flagged 0 before and 0 after" in said
+    guard = load_detector(folder)
+    (found,) = guard.score([text])
+    assert found.flagged and found.matched == "x:111" and len(guard.detector.bank.ids) == 111
+    said = changes_of(tmp_path, folder, capsys, f"1,{text},1", status=2)
+    assert said.endswith("the detector has all of its prompts already; nothing is changed\n")
+    changes_of(tmp_path, folder, capsys, f"1,{turned},1")
+    assert read_card(folder)["added"] == ["x:111", "more:1"]
+    # What an update has written is known again too.
+    assert "nothing is changed" in changes_of(tmp_path, folder, capsys, f"7,{turned},1", f"8,{text},1", status=2)
+    assert "more:2 has both labels" in changes_of(tmp_path, folder, capsys, f"1,{text},1", f"2,{text},0", status=2)
+
+
+def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.15")
+    text = "good trick one a b c d"
+    changes_of(tmp_path, folder, capsys, f"1,{text},1")
+    assert load_detector(folder).score([text])[0].matched == "more:1"
+    days = [f"bad day {i}" for i in range(300)]
+    day = max(zip(load_detector(folder).score(days), days, strict=True), key=lambda pair: pair[0].score)[1]
+    said = changes_of(tmp_path, folder, capsys, f"1,{text},0", f"2,{day},0")
+    assert "the labels of 1 of them are corrected: more:1" in said and "0 removed, 1 with another label" in said
+    assert "  safe, and flagged all the same: more:2\n" in said
+    guard = load_detector(folder)
+    (found,) = guard.score([text])
+    assert not found.flagged and found.matched is None and not guard.matches
+    assert guard.detector.bank.labels[guard.detector.bank.ids.index("more:1")] == 0
+    # The other way round, of a twin: x:4 is unsafe, and its pair x:3 is safe.
+    bank = guard.detector.bank
+    places = bank.ids.index("x:4"), bank.ids.index("x:3")
+    assert (bank.labels[places[0]], places in bank.twins) == (1, True)
+    changes_of(tmp_path, folder, capsys, "1,good thing 2 x2 xv2,1")
+    bank = load_detector(folder).detector.bank
+    assert bank.labels[bank.ids.index("x:3")] == 1 and places not in bank.twins
+
+
+def test_the_prompts_of_a_detector_of_an_earlier_version_are_known_by_id_words_and_label(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
+    bank, card_of = json.loads((folder / "bank.json").read_text()), read_card(folder)
+    del bank["digests"]
+    (folder / "bank.json").write_text(json.dumps(bank))
+    card_of["bank_sha256"] = hashlib.sha256((folder / "bank.json").read_bytes()).hexdigest()
+    (folder / "detector.json").write_text(json.dumps({**card_of, "card_sha256": saved._digest(card_of)}))
+    assert fit.main(["--detector", str(folder), "--add", str(labelled)]) == 0
+    assert "110 of its prompts are in the detector already; texts like 40 of them" in capsys.readouterr().err
+    said = changes_of(tmp_path, folder, capsys, "1,xv1 x1 1 thing bad,1")
+    assert "already" not in said and "1 prompts added" in said
+
+
+def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
+    path = tmp_path / "in.txt"
+    path.write_text("a bad thing\ngood trick one a b c d\ngood day. good trick one a b c d\n")
+    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
+    assert score.main(arguments) == 0 and "matched" not in capsys.readouterr().out
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
+    assert score.main([*arguments, "--probability"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(row["flagged"], row["matched"]) for row in rows[:2]] == [("1", ""), ("1", "inc:1")]
+    assert list(rows[0])[-2:] == ["matched", "probability"] and 0 < float(rows[1]["probability"]) < 0.5
+    assert score.main([*arguments, "--split", "sentences"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["matched"] for row in rows] == ["", "inc:1", "inc:1"]
+    assert float(rows[2]["score"]) > float(rows[1]["score"]), "the part that is matched is not the highest"
+
+
 def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44", "--quiet"]) == 0
@@ -523,7 +606,7 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
         (["--remove", ",".join(f"{s}:{i}" for s, n in (("x", 0), ("y", 40)) for i in range(n + 2, n + 41, 2))],
          "--remove: only 0 groups with unsafe prompts would be left"),
         (["--add", "nothing.csv"], "--add"),
-        (["--add", "labelled.csv"], "the detector has all of its prompts already"),
+        (["--add", "safe.csv"], "the detector has all of its prompts already"),
         (["--add", "other.csv"], "id x:3 is that of a different prompt"),
     ],
 )  # fmt: skip
@@ -532,6 +615,8 @@ def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
 ):
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
     folder = fitted(tmp_path, labelled)
+    safe = [line for line in labelled.read_text().splitlines() if ",1," not in line]
+    (tmp_path / "safe.csv").write_text("\n".join(safe))
     (tmp_path / "other.csv").write_text("id,prompt,label,set\n3,bad new thing entirely,1,x\n")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert fit.main(["--detector", str(folder), *flags]) == 2

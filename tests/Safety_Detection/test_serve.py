@@ -33,7 +33,7 @@ from Safety_Detection import moderations, saved, serve
 from Safety_Detection.bank import Bank
 from Safety_Detection.batching import Batcher, Full
 from Safety_Detection.detectors import Detector
-from Safety_Detection.guard import Guard, Unscored
+from Safety_Detection.guard import Guard, Unscored, Verdict
 from Safety_Detection.hosts import Hosts, is_loopback
 from Safety_Detection.moderations import Limits, Refusal
 from utils import config
@@ -325,6 +325,23 @@ def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
 )
 def test_category_scores_by_hand(kind, score, threshold, expected):
     assert moderations.category_score(kind, score, threshold) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "threshold", "expected"),
+    [
+        ("logistic_regression", 1.0, 5.0, 0.5),
+        ("logistic_regression", 6.0, 5.0, 0.7310585786300049),  # 1 / (1 + e^-1)
+        ("knn_vote", 0.1, 0.8, 0.8),
+    ],
+)
+def test_a_text_that_is_matched_is_flagged_by_its_category_score_too(kind, score, threshold, expected):
+    """At least what a score at the threshold has; the score itself stays."""
+    request = moderations.Asked(("a",), ("input",), 0)
+    verdict = Verdict(score, True, False, matched="incidents:3")
+    (result,) = moderations.answer(request, [verdict], "m", kind, threshold)["results"]
+    assert (result["flagged"], result["matched"], result["score"]) == (True, "incidents:3", score)
+    assert result["category_scores"]["unsafe"] == pytest.approx(expected, abs=1e-15)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), st.floats(-1e3, 1e3))
