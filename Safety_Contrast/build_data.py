@@ -212,10 +212,7 @@ def _raw_rows(path: Path) -> Iterator[dict]:
 
 
 def _number(text: str, where: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = least - 1
+    value = cli.decimal(text)
     if not least <= value <= most:
         raise InputError(
             f"{where} {text}: give a number of at least {least:g}{f' and at most {most:g}' if most < 1e9 else ''}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils import cli
 from utils.schema import InputError
 
 # The share of unsafe prompts at which probabilities hold: classes count the same in the fit.
@@ -43,10 +44,7 @@ class Calibration:
 
 def checked_base_rate(given: str | float, where: str = "base_rate") -> float:
     """A share of unsafe prompts in (0, 1). Raises InputError, naming `where`, for anything else."""
-    try:
-        value = float(given)
-    except (TypeError, ValueError):
-        value = 0.0
+    value = cli.decimal(str(given))
     if not 0 < value < 1:
         raise InputError(f"{where} {given}: give a share above 0 and below 1, as 0.01 if 1 % of prompts are unsafe")
     return value

@@ -93,10 +93,7 @@ def read_scores(path: Path, dataset: LabelledDataset) -> Given:
 
 
 def _number(text: str, file: str, row: int, column: str, least: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = cli.decimal(text)
     if not (math.isfinite(value) and value >= least):
         kind = "a number" if least == -math.inf else "a number of at least 0"
         raise InputError(f"{file}: row {row}: '{column}' is not {kind}; {REMEDY}")

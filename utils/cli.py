@@ -26,6 +26,7 @@ OF_AN_OUTPUT = {
     errno.EDQUOT: "free some space of your quota",
     errno.EIO: "see whether the disk or the terminal is still there",
 }
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DEVICE = re.compile("(cuda|mps|cpu)(:[0-9]+)?")
 # In characters, of a flag's value; a path can't be longer on Linux. Instructions and lists of ids may be.
 LONGEST_VALUE, TEXTS = 4096, ("prompt", "remove")
@@ -123,12 +124,14 @@ def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     )
 
 
+def decimal(text: str) -> float:
+    """The number that a text gives in plain digits, as 1, -0.5 or 2e-3; nan for anything else, as 1_0 or 0x1."""
+    return float(text) if DECIMAL.fullmatch(text.strip()) else math.nan
+
+
 def whole_number(text: str, where: str, least: int) -> int:
     """The whole number that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
+    value = int(decimal(text)) if re.fullmatch("[+-]?[0-9]{1,15}", text.strip()) else least - 1
     if not least <= value < 2**32:
         raise InputError(f"{where} {shown(text)}: give a whole number of at least {least}")
     return value
@@ -136,10 +139,7 @@ def whole_number(text: str, where: str, least: int) -> int:
 
 def fraction(text: str, where: str) -> float:
     """The number from 0 to 1 that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = decimal(text)
     if not 0 <= value <= 1:
         raise InputError(f"{where} {shown(text)}: give a number from 0 to 1")
     return value
@@ -152,10 +152,7 @@ def threads(arguments: argparse.Namespace) -> int | None:
 
 def finite(text: str, where: str) -> float:
     """The number that a flag holds. Raises InputError, naming `where`, for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = decimal(text)
     if not math.isfinite(value):
         raise InputError(f"{where} {shown(text)}: give a number")
     return value

@@ -250,6 +250,8 @@ def test_a_guard_of_different_data_is_not_compared(done, file, given, tmp_path, 
     [
         ("id,score\na:a1,1\na:a2,high\n", "s.csv: row 2: 'score' is not a number; fix the row or leave it out"),
         ("id,score\na:a1,nan\n", "s.csv: row 1: 'score' is not a number; "),
+        ("id,score\na:a1, 2e-3\na:a2,1_0\n", "s.csv: row 2: 'score' is not a number; "),
+        ("id,score\na:a1,\u0663\n", "s.csv: row 1: 'score' is not a number; "),
         ("id,score\na:a1,\n", "s.csv: row 1: 'score' is not a number; "),
         ("id,score\na:a1,1\na:a2,0\na:a1,1\n", "s.csv: row 3: id a:a1 is that of row 1 too; score each prompt once"),
         ("id,score\na:a99,1\n", "s.csv: row 1: id a:a99 is not in the data; name its set with --data or fix the row"),

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils import config
-from utils.cli import Parser, add_encoder_options, chosen, encoder_options, fraction, whole_number, with_variable
+from utils.cli import (
+    Parser,
+    add_encoder_options,
+    chosen,
+    decimal,
+    encoder_options,
+    fraction,
+    whole_number,
+    with_variable,
+)
 from utils.schema import EncoderOptions, InputError
 
 CHOICES = ("auto", "paper", "beavertails", "own")
@@ -16,10 +25,7 @@ def parse_baseline(text: str) -> str | float:
     """One of CHOICES, or a number below 1. Raises InputError otherwise."""
     if text in CHOICES:
         return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
+    value = decimal(text)
     if not -1 <= value < 1:
         raise InputError(f"--baseline {text}: give {', '.join(CHOICES)} or a number of at least -1 and below 1")
     return value
