@@ -1,6 +1,7 @@
 """Reads a user's file of prompts, labelled or all of one class, as labelled sets."""
 
 import argparse
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -8,10 +9,10 @@ from Safety_Detection.labelled_set import README, LabelledSet, parsed_label
 from Safety_Detection.published_sets import PUBLISHED
 from utils.data import sources
 from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
-from utils.data.reading import read_columns
+from utils.data.reading import column_names, read_columns
 from utils.data.text import composed, has_text
 from utils.files import sha256_of
-from utils.schema import DataFile, InputError
+from utils.schema import DataFile, InputError, shown
 from utils.transfer.results import OTHERS
 
 # Names of several published sets: those of a family, and those of one class.
@@ -19,6 +20,9 @@ FAMILIES = tuple(dict.fromkeys(card.family for card in SET_CARDS.values() if car
 ONE_CLASS = (UNSAFE_ONLY, SAFE_ONLY)
 # Names with a meaning of their own, which neither a set nor a file can have.
 RESERVED = ("paper", "sample", "auto", OTHERS, *FAMILIES, *ONE_CLASS)
+
+# Names of columns that may hold labels: Label, is_unsafe, toxicity, target.
+LIKE_A_LABEL = re.compile(r"(?i)label|safe|harm|toxic|flagged|malicious|(\b|_)(class|target|y)(\b|_)")
 
 
 def add_label(flags: argparse.ArgumentParser) -> None:
@@ -33,27 +37,39 @@ def label_of(arguments: argparse.Namespace) -> int | None:
     return None if arguments.label is None else int(arguments.label)
 
 
-def sets_of_file(path: Path, name: str, how: str, label: int | None = None) -> list[LabelledSet]:
-    """The sets of a file with the columns prompt and label, and optionally id, group, set, family and type."""
-    optional = ("id", "group", "set", "family", "type", "label")
+def sets_of_file(
+    path: Path, name: str, how: str, label: int | None = None, prompt_column: str = "prompt"
+) -> list[LabelledSet]:
+    """The sets of a file with the columns prompt and label, and optionally id, group, set, family and type.
+
+    label: of all rows of a file without the column. A note says which column of the file it leaves out or yields to.
+    prompt_column: the name of that of the prompts.
+    """
+    optional, file = ("id", "group", "set", "family", "type", "label"), path.name
+    if prompt_column in optional:
+        raise InputError(f"--column {prompt_column}: is the column of something else; name that of the prompts")
     columns = read_columns(
-        path, ("prompt",), README, optional=optional, numbers=("id", "label", "group"), scalars=("label",)
+        path, (prompt_column,), README, optional=optional, numbers=("id", "label", "group"), scalars=("label",)
     )
-    file = path.name
     licence = "Apache-2.0, written for this project" if name == "sample" else "not known here"
     found = sources.Found(name, path, sha256_of(path), how, licence)
-    ids = columns["id"]
+    ids, notes = columns["id"], []
     if "label" not in columns:
         if label is None:
             raise InputError(f"{file}: no column 'label'; add it, or say with --label 0 or --label 1 what all rows are")
         columns["label"] = [str(label)] * len(ids)
+        like = [column for column in column_names(path) if LIKE_A_LABEL.search(column) and column != prompt_column]
+        if like:
+            notes = [f"{file}: column '{shown(like[0])}' is not read, as --label {label} says what all rows are"]
+    elif label is not None:
+        notes = [f"{file}: column 'label' says what its rows are, not --label {label}"]
     twice = [item for item, number in Counter(ids).items() if number > 1]
     if twice:
         raise InputError(f"{file}: id {twice[0]} occurs {ids.count(twice[0])} times; make ids unique")
-    prompts = list(map(str.strip, columns["prompt"]))
+    prompts = list(map(str.strip, columns[prompt_column]))
     blank = [row for row, prompt in enumerate(prompts, 1) if not has_text(prompt)]
     if blank:
-        raise InputError(f"{file}: row {blank[0]}: no text in 'prompt'; fix or remove the row")
+        raise InputError(f"{file}: row {blank[0]}: no text in '{prompt_column}'; fix or remove the row")
     labels = [parsed_label(text, file, row) for row, text in enumerate(columns["label"], 1)]
 
     def column(title: str, missing: str) -> list[str]:
@@ -83,5 +99,6 @@ def sets_of_file(path: Path, name: str, how: str, label: int | None = None) -> l
             raise InputError(f"{file}: set '{one}' has {len(of)} families; give all its rows the same 'family'")
         columns_of = ([values[i] for i in rows] for values in (ids, prompts, labels, names, types))
         its_file = (DataFile(file, found.sha256, len(ids)),)
-        result.append(LabelledSet(one, *columns_of, its_file, found, family=of.pop(), twins=True))
+        result.append(LabelledSet(one, *columns_of, its_file, found, tuple(notes), family=of.pop(), twins=True))
+        notes = []
     return result

@@ -77,7 +77,9 @@ class LabelledDataset(Dataset):
         return NearTexts(self.texts["prompt"])
 
 
-def load(data: str, limit: int | None = None, label: int | None = None) -> tuple[LabelledDataset, sources.Found]:
+def load(
+    data: str, limit: int | None = None, label: int | None = None, column: str | None = None
+) -> tuple[LabelledDataset, sources.Found]:
     """The dataset that `data` names, and how the first of its sets was found.
 
     data: auto (all published sets that are available, or else the sample), paper (the same, but REQUIRED ones must be
@@ -85,9 +87,12 @@ def load(data: str, limit: int | None = None, label: int | None = None) -> tuple
     between.
     limit: the largest number of rows; whole groups are drawn from each set in turn.
     label: of all rows of a file without the column, 1 for unsafe, 0 for safe.
+    column: that of the prompts in files, `prompt` if None.
     Raises InputError if a set is unavailable, can't be read or has too few groups for the folds.
     """
-    name, sets, notes = _chosen(data, label)
+    if column is not None and not sources.given_files(data):
+        raise InputError(f"--column {column}: is of files, and --data {data} names none; leave it out")
+    name, sets, notes = _chosen(data, label, column or "prompt")
     dataset = combined(name, sets, notes)
     check(dataset)
     if limit is not None and limit < len(dataset):
@@ -96,7 +101,7 @@ def load(data: str, limit: int | None = None, label: int | None = None) -> tuple
     return dataset, replace(sets[0].found, name=dataset.name)
 
 
-def _chosen(data: str, label: int | None) -> tuple[str, list[LabelledSet], list[str]]:
+def _chosen(data: str, label: int | None, column: str) -> tuple[str, list[LabelledSet], list[str]]:
     """The dataset's name, its sets, and notes on those that are unavailable."""
     if data == "sample":
         return data, sets_of_file(_sample_path(), "sample", "as asked"), []
@@ -123,7 +128,7 @@ def _chosen(data: str, label: int | None) -> tuple[str, list[LabelledSet], list[
                 )
             notes += missing
         else:
-            found = _given(part, label)
+            found = _given(part, label, column)
         names.append(part if part in PUBLISHED or several else found[0].found.name)
         # A set, its family and its class may all be named.
         there = {one.name for one in sets if one.name in PUBLISHED}
@@ -165,7 +170,7 @@ def _sample_path() -> Path:
     return config.ROOT / FOLDER / "sample.csv"
 
 
-def _given(data: str, label: int | None) -> list[LabelledSet]:
+def _given(data: str, label: int | None, column: str) -> list[LabelledSet]:
     if data == "sample":
         return sets_of_file(_sample_path(), "sample", "as asked")
     path = config.callers_path(data)
@@ -177,7 +182,7 @@ def _given(data: str, label: int | None) -> list[LabelledSet]:
     name = dataset_stem(path)
     if name in (*RESERVED, *PUBLISHED):
         raise InputError(f"--data {data}: '{name}' is the name of another dataset; rename the file")
-    return sets_of_file(path, name, "as given", label)
+    return sets_of_file(path, name, "as given", label, column)
 
 
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:

@@ -455,6 +455,12 @@ def test_a_file_without_labels_is_all_of_the_given_class(label, tmp_path):
     dataset, _ = labelled_sets.load(f"{bare},{labelled}", label=label)
     assert dataset.labels == (label,) * 3 + (1,) * 5 + (0,) * 7, "a file's own labels are kept"
     assert dataset.of_kind(["safe", "unsafe"][label]) == ["mine"] and dataset.of_kind("two") == ["other"]
+    assert f"other.csv: column 'label' says what its rows are, not --label {label}" in dataset.notes
+    like = table(tmp_path, [["prompt", "Is unsafe?"], *([f"text{i}", i % 2] for i in range(3))], "like.csv")
+    assert labelled_sets.load(like, label=label)[0].notes == (
+        f"like.csv: column 'Is unsafe?' is not read, as --label {label} says what all rows are",
+    )
+    assert labelled_sets.load(bare, label=label)[0].notes == ()
     with pytest.raises(InputError, match=r"^mine\.csv: no column 'label'; add it, or say with --label 0 or --label 1"):
         labelled_sets.load(f"{labelled},{bare}")
     late = tmp_path / "late.jsonl"

@@ -135,6 +135,12 @@ def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> 
     return cells, _csv_rows(records, cells)
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a CSV or JSON-lines file, as `rows` finds them. Raises InputError as that does, and OSError."""
+    with opened(path) as stream:
+        return rows(stream, form_of(path), path.name)[0]
+
+
 def _lines(stream: BinaryIO, name: str) -> Iterator[_Line]:
     """The lines of a stream, each decoded on its own so that one fault costs one line."""
     number = start = 0
