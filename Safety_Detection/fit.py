@@ -20,11 +20,14 @@ from utils.embed.embedder import Embedder
 from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
 from utils.files import check_writable
-from utils.schema import InputError, is_word_overlap
+from utils.schema import EncoderOptions, InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, blocks, number
 
-OUT = "detector"
+OUT, RATE = "detector", "0.05"
+# The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
+KEPT = ("data", "fpr", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
+OF_ADDED = ("label", "column")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--data", metavar="DATA", help="auto, paper, sample, or sets and files with commas (variable DATA)"
     )
     add_label(flags)
+    flags.add_argument("--column", metavar="NAME", help="column of the prompts in files (default prompt)")
     flags.add_argument(
         "--detector",
         metavar="KIND",
         default="logistic_regression",
         help=f"one of {', '.join(KINDS)}; a folder for --add",
     )
-    flags.add_argument("--fpr", metavar="RATE", default="0.05", help="false alarms the threshold is for (default 0.05)")
-    flags.add_argument("--out", metavar="FOLDER", default=OUT, help=f"where the detector is written (default {OUT})")
+    flags.add_argument("--fpr", metavar="RATE", help=f"false alarms the threshold is for (default {RATE})")
+    flags.add_argument("--out", metavar="FOLDER", help=f"where the detector is written (default {OUT})")
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
     flags.add_argument("--limit", metavar="N", help="fit on N rows at most, whole groups drawn in turn from each set")
     flags.add_argument("--seed", metavar="N", default="42", help="seed of the folds (default 42)")
@@ -62,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         arguments = flags.parse_args(argv)
-        if arguments.add or arguments.remove or arguments.back:
+        if arguments.add is not None or arguments.remove is not None or arguments.back:
             change(arguments)
             return
         if arguments.detector not in KINDS:
             raise InputError(f"--detector {arguments.detector}: give one of {', '.join(KINDS)}")
-        rate = cli.fraction(arguments.fpr, "--fpr")
+        rate = cli.fraction(RATE if arguments.fpr is None else arguments.fpr, "--fpr")
+        out = OUT if arguments.out is None else arguments.out
         top_k = cli.whole_number(*cli.chosen(arguments, "top_k"), least=1)
         seed = cli.whole_number(arguments.seed, "--seed", least=0)
         limit = None if arguments.limit is None else cli.whole_number(arguments.limit, "--limit", least=2)
@@ -76,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
         spec = registry.resolve(model, cli.encoder_options(arguments))
         data = cli.chosen(arguments, "data")[0]
-        dataset, _ = labelled_sets.load(data, limit, label_of(arguments))
+        dataset, _ = labelled_sets.load(data, limit, label_of(arguments), arguments.column)
         check(dataset, data)
-        folder = config.callers_path(arguments.out)
+        folder = config.callers_path(out)
         check_writable(folder)
 
         def note(sentence: str) -> None:
@@ -96,13 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         embedder.close()
         saved.save(made, folder, card.files(made, done))
         if not arguments.quiet:
-            cli.show(said(made, arguments.out))
+            cli.show(said(made, out))
 
     return cli.run(work)
 
 
 def change(arguments: argparse.Namespace) -> None:
     """Adds prompts to a saved detector, removes some, or goes back; the version before is kept."""
+    refuse_kept(arguments)
     folder = config.callers_path(arguments.detector)
     if not (folder / saved.CARD).is_file():
         raise InputError(f"--detector {arguments.detector}: no detector there; give a folder that fit wrote")
@@ -124,11 +130,15 @@ def change(arguments: argparse.Namespace) -> None:
     if before.words is not None:
         raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
     given = update.Given(labelled_sets.only(before.bank.dataset("none"), []))
-    if arguments.add:
-        given = update.given_by(config.callers_path(arguments.add), label_of(arguments), before)
+    if arguments.add is not None:
+        given = update.given_by(
+            config.callers_path(arguments.add), label_of(arguments), arguments.column or "prompt", before
+        )
         for sentence in (*given.new.notes, *update.said_of_known(given)):
             note(sentence)
     without = [item.strip() for item in (arguments.remove or "").split(",") if item.strip()]
+    if arguments.remove is not None and not without:
+        raise InputError("--remove: names no prompt; give ids as score --explain names them")
     if not given.changes and not without:
         raise InputError(f"--add {arguments.add}: the detector has all of its prompts already; nothing is changed")
     seed = cli.whole_number(arguments.seed, "--seed", least=0)
@@ -140,6 +150,20 @@ def change(arguments: argparse.Namespace) -> None:
     saved.save(made, folder, card.files(made, done))
     if not arguments.quiet:
         cli.show("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
+
+
+def refuse_kept(arguments: argparse.Namespace) -> None:
+    """Raises InputError if a flag is given that an update of this kind would ignore."""
+    kind = "--back" if arguments.back else "--remove" if arguments.add is None else "--add"
+    ignored = [*KEPT, *(OF_ADDED if kind != "--add" else ()), *(("add", "remove") if arguments.back else ())]
+    given = [name for name in ignored if getattr(arguments, name) not in (None, False)]
+    if arguments.backend != EncoderOptions.backend:
+        given.append("backend")
+    if given:
+        raise InputError(
+            f"--{given[0].replace('_', '-')}: does not go with {kind}, which changes the detector in the folder "
+            "--detector and keeps how it was fitted; leave it out"
+        )
 
 
 def made_of(

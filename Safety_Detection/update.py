@@ -82,8 +82,8 @@ class Given:
         return bool(len(self.new) or self.incidents or self.corrected)
 
 
-def given_by(path: Path, label: int | None, before: SavedDetector) -> Given:
-    """What a file gives to a detector.
+def given_by(path: Path, label: int | None, column: str, before: SavedDetector) -> Given:
+    """What a file gives to a detector. label, column: as of `sets_of_file`.
 
     Two prompts are the same if they are embedded as the same text. A prompt that an earlier version fitted, whose text
     is not known, is the same as one with its id, words and label.
@@ -91,7 +91,10 @@ def given_by(path: Path, label: int | None, before: SavedDetector) -> Given:
     different prompt.
     """
     refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
-    new, bank = labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label)), before.bank
+    new, bank = (
+        labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label, column)),
+        before.bank,
+    )
     held: dict[object, list[int]] = {}
     for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
         held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)

@@ -584,6 +584,20 @@ def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
     assert float(rows[2]["score"]) > float(rows[1]["score"]), "the part that is matched is not the highest"
 
 
+def test_the_column_of_the_prompts_can_be_named(tmp_path, labelled, capsys):
+    whole = saved.load(fitted(tmp_path, labelled), bank=True)
+    labelled.write_text(labelled.read_text().replace("prompt,", "text,", 1))
+    folder = fitted(tmp_path / "again", labelled, "--column", "text")
+    again = saved.load(folder, bank=True)
+    assert (again.bank.digests, again.threshold) == (whole.bank.digests, whole.threshold)
+    path = tmp_path / "inc.csv"
+    path.write_text("text,label\ngood trick one a b c d,1\n")
+    assert fit.main(["--detector", str(folder), "--add", str(path), "--column", "text", "--quiet"]) == 0
+    assert load_detector(folder).score(["good trick one a b c d"])[0].matched == "inc:1"
+    assert fit.main(["--data", "sample", "--column", "text", "--out", str(tmp_path / "none")]) == 2
+    assert "--column text: is of files, and --data sample names none; leave it out" in capsys.readouterr().err
+
+
 def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44", "--quiet"]) == 0
@@ -608,6 +622,15 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
         (["--add", "nothing.csv"], "--add"),
         (["--add", "safe.csv"], "the detector has all of its prompts already"),
         (["--add", "other.csv"], "id x:3 is that of a different prompt"),
+        (["--add", "other.csv", "--out", "elsewhere"], "--out: does not go with --add, which changes the detector in"),
+        (["--add", "other.csv", "--fpr", "0.05"], "--fpr: does not go with --add"),
+        (["--add", "other.csv", "--no-normalize"], "--no-normalize: does not go with --add"),
+        (["--add", "other.csv", "--backend", "onnx"], "--backend: does not go with --add"),
+        (["--add", "other.csv", "--column", "text"], "other.csv: no column 'text' (found: id, prompt, label, set)"),
+        (["--add", "other.csv", "--column", "set"], "--column set: is the column of something else"),
+        (["--remove", "x:2", "--label", "0"], "--label: does not go with --remove"),
+        (["--remove", " , "], "--remove: names no prompt"),
+        (["--back", "--add", "other.csv"], "--add: does not go with --back"),
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
