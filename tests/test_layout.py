@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 
 import pytest
 
@@ -96,3 +97,8 @@ def test_a_modules_first_line_says_one_thing(name):
     path = ROOT / (name.replace(".", "/") + ".py")
     first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     assert first.endswith((".", "?")) and "; " not in first and ". " not in first, first
+
+
+def test_a_commit_is_checked_with_the_version_of_ruff_that_the_tests_have():
+    pinned = re.findall("^ruff==.*", (ROOT / "requirements-dev.txt").read_text(), re.M)
+    assert set(re.findall("ruff==[0-9.]+", (ROOT / ".pre-commit-config.yaml").read_text())) == set(pinned)
