@@ -164,7 +164,7 @@ class Run:
                 except openai.APIStatusError as error:
                     self.stop = self.stop or self._fatal(error)
                     failures += 1
-                    self.unanswered[row.id] = openai_api.refusal(error, self.order.model, RETRIES)
+                    self.unanswered[row.id] = openai_api.refusal(error, self.order.model)
                 except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
                     failures += 1
                     self.unanswered[row.id] = _reason(error)
@@ -277,7 +277,7 @@ class Run:
                     await batch.fetch(client, self.journal, batch_id, by_id, self.keep, self.note)
             except openai.APIStatusError as error:
                 raise self._fatal(error) or InputError(
-                    f"--batch: {openai_api.refusal(error, self.order.model, RETRIES)}"
+                    f"--batch: {openai_api.refusal(error, self.order.model)}"
                 ) from None
             except openai.APIConnectionError:
                 raise InputError(
@@ -288,7 +288,7 @@ class Run:
         """What ends the run, for an error that every request would meet; None for any other."""
         name = f"--gpt-model {self.order.model}"
         if error.status_code in (401, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
-            return InputError(f"{name}: {openai_api.refusal(error, self.order.model, RETRIES)}")
+            return InputError(f"{name}: {openai_api.refusal(error, self.order.model)}")
         setting = _refused_setting(error)
         if setting:
             value = getattr(self.order, setting)

@@ -16,13 +16,17 @@ def vector(text, dimension=4):
 
 
 class EmbeddingServer(ThreadingHTTPServer):
-    """Answers well unless `misbehave`, asked with the request's number and its inputs, answers in its stead."""
+    """Answers well unless `misbehave`, asked with the request's number and its inputs, answers in its stead.
+
+    numbers: the kind of numbers that it puts into base64.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.times, self.authorizations = [], [], set()
+        self.numbers = "<f4"
         self.misbehave = lambda number, inputs, handler: False
         self.lock, self.under_way, self.most_under_way, self.seconds = threading.Lock(), 0, 0, 0.0
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -35,11 +39,16 @@ class EmbeddingServer(ThreadingHTTPServer):
     def texts(self):
         return [text for request in self.requests for text in request["input"]]
 
+    @property
+    def checks(self):
+        """The requests for a single text as numbers, by which a client checks its answers."""
+        return [one for one in self.requests if len(one["input"]) == 1 and one["encoding_format"] == "float"]
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = self.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append(request)
             server.times.append(time.monotonic())
@@ -57,11 +66,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, vectors, backwards=False, model=None):
         def encoded(row):
-            return base64.b64encode(np.array(row, dtype="<f4").tobytes()).decode()
+            if self.asked["encoding_format"] == "float":
+                return list(row)
+            return base64.b64encode(np.array(row).astype(self.server.numbers).tobytes()).decode()
 
         data = [{"object": "embedding", "index": i, "embedding": encoded(row)} for i, row in enumerate(vectors)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
-        model = model or self.server.requests[-1]["model"]
+        model = model or self.asked["model"]
         self.reply(200, {"object": "list", "model": model, "data": data[::-1] if backwards else data, "usage": usage})
 
     def reply(self, status, document, **headers):

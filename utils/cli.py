@@ -77,7 +77,7 @@ def add_encoder_options(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--device", metavar="DEVICE", help=with_variable(several, "DEVICE"))
     flags.add_argument("--dtype", metavar="DTYPE", help=with_variable("auto, float32, bfloat16 or float16", "DTYPE"))
     flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
-    flags.add_argument("--revision", metavar="COMMIT", help="revision of a Hugging Face model")
+    flags.add_argument("--revision", metavar="COMMIT", help="revision of a model, or the model an API reports")
     flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
 

@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, urlsplit
 
 from utils import config, network
@@ -9,6 +12,8 @@ from utils.schema import InputError
 
 DEFAULT_HOST = "api.openai.com"
 AGAIN = "the answers so far are kept; run again to continue"
+# Seconds beyond which the SDK does not wait for a server that names them in Retry-After.
+LONGEST_WAIT = 120
 
 
 def host() -> str:
@@ -51,16 +56,22 @@ def require_key(what: str, otherwise: str = "") -> None:
         )
 
 
-def client(retries: int, seconds: float):
-    """The SDK's client for the server and key that the environment names. Raises InputError if they can't be used."""
+def client(retries: int, seconds: float, is_final: Callable = lambda request, response: False):
+    """The SDK's client for the server and key that the environment names. Raises InputError if they can't be used.
+
+    is_final: called with a request and its response; whether not to try again, whatever the status.
+    """
     import openai
 
     class Http(openai.DefaultHttpxClient):
         def send(self, request, **more):
             try:
-                return super().send(request, **more)
+                response = super().send(request, **more)
             except network.timeouts():
                 raise openai.APITimeoutError(request=request) from None
+            if is_final(request, response):
+                response.headers["x-should-retry"] = "false"  # the SDK does as this header says
+            return response
 
     return network.client_of(lambda: openai.OpenAI(**_client_settings(retries, seconds), http_client=Http()))
 
@@ -103,19 +114,39 @@ def error_code(error) -> str | None:
     return error.code if isinstance(error.code, str) and re.fullmatch(r"[a-z_]{1,40}", error.code) else None
 
 
-def refusal(error, model: str, retries: int) -> str:
+def refusal(error, model: str) -> str:
     """What an error of the API means. The server's own words may quote a part of the key or of a prompt."""
     where, status, code = host(), error.status_code, error_code(error)
     if status == 401:
         return f"{where} refused the key in OPENAI_API_KEY"
+    if status == 402 or code == "insufficient_quota":
+        return f"the account at {where} has no credit left (status {status}); {AGAIN} once it is paid"
     if status == 403:
         return f"{where} does not allow this key to use {model}"
     if status == 404:
-        return f"{where} has no model {model}"
-    if code == "insufficient_quota":
-        return f"the account at {where} has no credit left; {AGAIN}"
+        return f"{where} has no model {model}{'' if code else ', or no such API; check OPENAI_BASE_URL'}"
+    tries, wait = _tries(error), _seconds_to_wait(error.response.headers)
+    later = AGAIN if wait is None else f"it asks to wait {wait:.0f} s, longer than a run waits; {AGAIN} after that"
     if status == 429:
-        return f"{where} still limits the rate after {retries + 1} tries; {AGAIN} later"
+        return f"{where} still limits the rate after {tries} {'try' if tries == 1 else 'tries'}; {later}"
     if status >= 500:
-        return f"{where} failed {retries + 1} times (status {status}); {AGAIN}"
+        return f"{where} failed {'once' if tries == 1 else f'{tries} times'} (status {status}); {later}"
     return f"{where} refused a request (status {status}{f', {code}' if code else ''})"
+
+
+def _tries(error) -> int:
+    """How many times the request of an error was sent; the SDK numbers its retries in a header."""
+    return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
+
+
+def _seconds_to_wait(headers) -> float | None:
+    """The seconds of Retry-After, a number or a date, if they are more than LONGEST_WAIT."""
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return seconds if LONGEST_WAIT < seconds < float("inf") else None

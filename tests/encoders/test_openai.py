@@ -1,6 +1,7 @@
 """The OpenAI loader against a server on loopback that speaks the API's wire format, and misbehaves."""
 
 import time
+from collections import Counter
 from concurrent.futures import wait
 from dataclasses import replace
 
@@ -28,10 +29,11 @@ def test_vectors_batches_and_headers(server):
     server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), backwards=True) or True
     embedded = Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
     assert embedded.matrix.tolist() == [vector(text) for text in TEXTS], "by index, whatever the order of the answer"
-    assert sorted(server.texts) == sorted(TEXTS), "each text is sent once"
+    [check] = server.checks
+    assert sorted(server.texts) == sorted([*TEXTS, *check["input"]]), "each is sent once, but the one that is checked"
     assert all(len(request["input"]) <= 256 for request in server.requests)
     assert {request["model"] for request in server.requests} == {"some-model"}
-    assert {request["encoding_format"] for request in server.requests} == {"base64"}
+    assert {one["encoding_format"] for one in server.requests if one is not check} == {"base64"}
     assert server.authorizations == {f"Bearer {KEY}"}
     assert server.most_under_way > 1, "several requests at once"
     assert (embedded.info.dimension, embedded.info.backend, embedded.device) == (4, "api", "the API")
@@ -83,7 +85,7 @@ def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
     ("answer", "message"),
     [
         (lambda inputs: [vector(text) for text in inputs[1:]], r"gave 1 embeddings for 2 texts"),
-        (lambda inputs: [vector(text, 4 + i) for i, text in enumerate(inputs)], r"embeddings of length 4, 5"),
+        (lambda inputs: [vector(text, 4 + (text == "b")) for text in inputs], r"embeddings of length 4, 5"),
         (lambda inputs: [], r"gave 0 embeddings for 2 texts"),
     ],
 )
@@ -104,7 +106,9 @@ def test_wrong_dimensions_are_refused(server):
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
         (403, {}, "does not allow this key to use some-model"),
         (404, {"code": "model_not_found"}, "has no model some-model"),
-        (429, {"code": "insufficient_quota"}, "has no credit left; the answers so far are kept"),
+        (429, {"code": "insufficient_quota"}, r"has no credit left \(status 429\); the answers so far are kept"),
+        (402, {}, r"has no credit left \(status 402\); the answers so far are kept"),
+        (404, {}, "has no model some-model, or no such API; check OPENAI_BASE_URL"),
         (429, {}, "still limits the rate after 7 tries"),
         (503, {}, r"failed 7 times \(status 503\)"),
         (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),
@@ -136,14 +140,15 @@ def test_what_was_paid_for_is_kept_when_a_request_fails(server, tmp_path):
     texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
     with pytest.raises(InputError, match="refused the key"):
         Embedder(spec, kept).embed(texts, ids)
-    answered = [text for i, request in enumerate(server.requests) if i != 1 for text in request["input"]]
-    assert len(server.requests) == 4, "after the failure nothing more is sent"
+    sent = [request for request in server.requests if request not in server.checks]
+    answered = [text for i, request in enumerate(sent) if i != 1 for text in request["input"]]
+    assert len(sent) == 4, "after the failure nothing more is sent, except for the check of the answers under way"
     assert set(kept.get(spec.fingerprint, texts)) == set(answered)
     server.misbehave = lambda number, inputs, handler: False
     before = len(server.requests)
     again = Embedder(spec, kept).embed(texts, ids)
     assert again.stats.reused == len(answered)
-    sent = [text for request in server.requests[before:] for text in request["input"]]
+    sent = [text for one in server.requests[before:] if one not in server.checks for text in one["input"]]
     assert sorted(sent) == sorted(set(texts) - set(answered)), "nothing is paid for twice"
 
 
@@ -162,7 +167,7 @@ def test_what_was_paid_for_is_kept_on_interrupt(server, tmp_path, monkeypatch):
     texts, ids = [f"{text} {i}" for i in range(3) for text in TEXTS], [f"id {i}" for i in range(2100)]
     with pytest.raises(KeyboardInterrupt):
         Embedder(spec, kept).embed(texts, ids)
-    assert len(server.requests) == 4
+    assert len(server.requests) == 4 + len(server.checks) == 5
     assert set(kept.get(spec.fingerprint, texts)) == set(server.texts)
 
 
@@ -197,12 +202,14 @@ def test_an_answer_that_is_none_is_one_line(server, document):
     ],
 )
 def test_the_order_of_an_answer(server, indices, order):
-    rows = [[1.0, 2.0], [3.0, 4.0]]
+    rows = [[1.0, 2.0], [3.0, 4.0]]  # in that order in the answer: of a, the first text, is the row order[0]
     data = [
         {"embedding": row} | ({} if index is None else {"index": index})
         for row, index in zip(rows, indices, strict=True)
     ]
-    server.misbehave = raw({"data": data})
+    server.misbehave = lambda number, inputs, handler: raw(
+        {"data": data if len(inputs) == 2 else [{"embedding": rows[order["ab".index(inputs[0])]]}]}
+    )(0, inputs, handler)
     encoder = loading.load(resolve("openai:some-model"))
     if order is None:
         with pytest.raises(InputError, match="numbers its embeddings wrongly"):
@@ -234,14 +241,16 @@ def test_nan_names_the_text(server):
 )
 def test_another_model_behind_the_name_is_noticed(server, served, taken):
     server.misbehave = lambda number, inputs, handler: handler.answer(map(vector, inputs), model=served) or True
-    encoder = loading.load(resolve("openai:some-model"))
+    encoder_spec = resolve("openai:some-model")
+    encoder = loading.load(encoder_spec)
     if taken:
         assert encoder.encode(["a"]).tolist() == [vector("a")]
     else:
-        with pytest.raises(
-            InputError, match=rf"with the model {served}, some-model was .* give --model openai:{served}$"
-        ):
+        with pytest.raises(InputError, match=rf"with the model {served}, some-model was .* add --revision {served}$"):
             encoder.encode(["a"])
+        meant = resolve("openai:some-model", EncoderOptions(revision=served))
+        assert loading.load(meant).encode(["a"]).tolist() == [vector("a")]
+        assert meant.fingerprint != encoder_spec.fingerprint, "its vectors are kept apart"
 
 
 def test_vectors_of_two_served_models_are_not_mixed(server, tmp_path):
@@ -267,8 +276,9 @@ def test_a_server_of_small_requests_gets_small_ones(server, status, most):
     server.misbehave = misbehave
     embedded = Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
     assert embedded.matrix.tolist() == [vector(text) for text in TEXTS]
-    taken = [request["input"] for request in server.requests if len(request["input"]) <= most]
-    assert sorted(text for texts in taken for text in texts) == sorted(TEXTS), "each is answered once"
+    taken = [one["input"] for one in server.requests if len(one["input"]) <= most]
+    answered = Counter(text for texts in taken for text in texts)
+    assert (answered - Counter(TEXTS)).total() == 1 and answered.keys() == set(TEXTS), "each once, but the one checked"
     # 256 is halved down to 8 or 32; of those that were under way at once, each may learn it for itself, in both forms.
     assert len(server.requests) - len(taken) <= 2 * 4 * 5
 
@@ -346,7 +356,7 @@ def test_a_server_without_base64_is_asked_for_numbers(server):
     encoder = loading.load(resolve("openai:some-model"))
     assert encoder.encode(["a", "b"]).tolist() == [vector("a"), vector("b")]
     encoder.encode(["c"])
-    assert [request["encoding_format"] for request in server.requests] == ["base64", "float", "float"]
+    assert [request["encoding_format"] for request in server.requests] == ["base64", "float", "float", "float"]
 
 
 def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatch):
@@ -444,17 +454,22 @@ def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
         "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
     )
     monkeypatch.setattr(openai_encoder, "_encoding", lambda model: one_a_byte)
-    tokens = sum(len(text) for text in TEXTS)
+    # Batches hold 256 texts at most, the longest first, so the shortest of the first batch is the 256th longest.
+    tokens = sum(map(len, TEXTS)) + sorted(map(len, TEXTS))[-256]
     Embedder(resolve("text-embedding-3-small"), note=said.append).embed(TEXTS, IDS)
     host = server.url.removeprefix("http://")
-    assert said[1] == f"sending 700 distinct texts to {host}: {tokens} tokens, about ${tokens * 0.02 / 1e6:.4f}"
+    assert said[1] == (
+        f"sending 700 distinct texts, and one of them twice as a check, to {host}: {tokens} tokens, about "
+        f"${tokens * 0.02 / 1e6:.4f}"
+    )
     assert said[2] == "a request"
 
 
 def test_without_its_encoding_tokens_are_estimated(server):
     encoder = loading.load(resolve("openai:some-model"))
     assert encoder.token_counts(["12345678", "123456789"]).tolist() == [2, 3]
-    assert encoder.plan(np.array([2, 3])).endswith("about 5 tokens, price unknown")
+    # The check adds the shorter one.
+    assert encoder.plan(np.array([2, 3])).endswith("about 7 tokens, price unknown")
 
 
 def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, monkeypatch):
@@ -478,3 +493,127 @@ def test_the_key_appears_nowhere(server, tmp_path, capfd, monkeypatch):
     assert len(written) >= 3
     assert KEY not in captured.out + captured.err
     assert not any(KEY.encode() in path.read_bytes() for path in written)
+
+
+def direction(text, dimension=64):
+    """A vector of its own for each text, as of a real encoder: its cosine with another's is near 0."""
+    return np.random.default_rng(sum(map(ord, text))).normal(size=dimension).astype("<f4").tolist()
+
+
+def among(answers, alone=direction):
+    """A server's answer: `answers` of the vectors of several texts, and `alone` of a single text."""
+    return lambda number, inputs, handler: (
+        handler.answer([alone(inputs[0])] if len(inputs) == 1 else answers([direction(text) for text in inputs]))
+        or True
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [("<f2", "float16"), ("<f8", "float64"), (">f4", "big-endian float32"), (">f8", "big-endian float64")],
+)
+def test_base64_of_other_numbers_is_refused_by_their_name(server, tmp_path, numbers, name):
+    server.numbers, server.misbehave = numbers, among(list)
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+    with pytest.raises(InputError, match=f"sends {name} in base64, where float32 .* or to refuse base64"):
+        Embedder(spec, kept).embed(TEXTS, IDS)
+    assert kept.get(spec.fingerprint, TEXTS) == {} and len(server.checks) == 1 and len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda rows: rows[::-1], "the vector that it gave a different text of a batch; use a server that answers in"),
+        (lambda rows: rows[1:] + rows[:1], "the vector that it gave a different text of a batch"),
+        # Each vector is mixed with half of the batch's mean: the cosine is below 0.99.
+        (
+            lambda rows: (np.array(rows) + np.mean(rows, axis=0) / 2).tolist(),
+            r"\(cosine 0\.\d\d\), so its vectors can't",
+        ),
+        (lambda rows: [[*row, 0.0] for row in rows], "sends 65 numbers for a vector of 64 in base64"),
+        (lambda rows: [rows[0]] * len(rows), "gave one and the same vector for [34] different texts"),
+        (lambda rows: [[np.nan] * len(row) for row in rows], r"\(cosine -1\.00\)"),
+    ],
+)
+def test_vectors_that_a_text_has_not_alone_are_refused(server, tmp_path, answers, message):
+    server.misbehave = among(answers)
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+    texts = ["one", "a second", "the third text", "number four of them"]
+    with pytest.raises(InputError, match=message):
+        Embedder(spec, kept).embed(texts, IDS[:4])
+    assert kept.get(spec.fingerprint, texts) == {}
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 2e-4, 0.01])
+def test_vectors_that_differ_by_rounding_are_taken(server, noise):
+    # Noise of that share of the vector's length turns it by about as much: a cosine of 1 - noise ** 2 / 2.
+    rng = np.random.default_rng(1)
+
+    def rounded(rows):
+        rows = np.array(rows)
+        return (rows + noise * rng.normal(size=rows.shape)).tolist()
+
+    server.misbehave = among(rounded, alone=lambda text: rounded([direction(text)])[0])
+    # Two texts of nearly the same vector, as of a different case.
+    near = {"a text that is long": "a text"}
+    assert Embedder(resolve("openai:some-model")).embed([*near, *near.values(), "more"], IDS[:3]).matrix.shape == (
+        3,
+        64,
+    )
+
+
+def test_texts_that_differ_in_nothing_that_is_read_may_share_a_vector(server):
+    server.misbehave = among(lambda rows: rows[:1] * len(rows), alone=lambda text: direction("Café?"))
+    long = "x" * openai_encoder.READ_BY_ALL
+    for texts in (["Café?", "cafe ?"], [f"{long}a", f"{long}b"], ["\U0001f600", "\U0001f603"]):
+        server.misbehave = lambda number, inputs, handler: handler.answer([direction("x")] * len(inputs)) or True
+        assert len(Embedder(resolve("openai:some-model")).embed(texts, IDS[:2]).matrix) == 2
+
+
+def test_the_check_is_made_once_and_what_it_can_not_better_is_not_paid_for(server, tmp_path):
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+    embedder = Embedder(spec, kept)
+    embedder.embed(TEXTS[:1], IDS[:1])
+    assert [one["encoding_format"] for one in server.requests] == ["float"], "one text, as numbers: nothing to compare"
+    embedder.embed(TEXTS[:300], IDS[:300])
+    embedder.embed(TEXTS[:400], IDS[:400])
+    # 299 texts are two batches and a check; then a single batch of 100, unchecked.
+    assert sorted(len(one["input"]) for one in server.requests if one not in server.checks) == [43, 100, 256]
+    assert len(server.checks) == 2
+    before = len(server.requests)
+    assert Embedder(spec, kept).embed(TEXTS[:400], IDS[:400]).stats.computed == 0 and len(server.requests) == before
+
+
+def test_a_check_that_is_refused_halves_nothing(server):
+    def misbehave(number, inputs, handler):
+        if len(inputs) == 1:
+            handler.reply(400, {"error": {"message": "no"}})
+        return len(inputs) == 1
+
+    server.misbehave = misbehave
+    with pytest.raises(InputError, match=r"refused a request \(status 400\)$"):
+        Embedder(resolve("openai:some-model")).embed(TEXTS[:100], IDS[:100])
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "message"),
+    [
+        (429, "600", "limits the rate after 1 try; it asks to wait 600 s, longer than a run waits; the answers so far"),
+        (503, "3600", r"failed once \(status 503\); it asks to wait 3600 s, longer"),
+        (429, "Fri, 01 Jan 2100 00:00:00 GMT", r"after 1 try; it asks to wait \d{9,} s, longer"),
+    ],
+)
+def test_a_longer_wait_than_a_run_waits_is_told(server, status, wait, message):
+    server.misbehave = lambda number, inputs, handler: (
+        handler.reply(status, {"error": {"message": "later"}}, Retry_After=wait) or True
+    )
+    with pytest.raises(InputError, match=message):
+        loading.load(resolve("openai:some-model")).encode(["a"])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["@cf/baai/bge-m3", "name@q8_0", "org/name:latest"])
+def test_a_name_with_an_at_sign_is_a_models(server, name):
+    assert loading.load(resolve(f"openai:{name}")).encode(["a"]).tolist() == [vector("a")]
+    assert server.requests[0]["model"] == name

@@ -16,9 +16,21 @@ SECONDS = 120
 
 
 def answer_first(server, n):
-    """From now on the server answers `n` requests and takes the later ones without a word."""
+    """From now on the server answers `n` batches and all single texts, and takes other batches without a word."""
     server.requests.clear()
-    server.misbehave = lambda number, inputs, handler: number > n and (time.sleep(2 * SECONDS) or True)
+
+    def misbehave(number, inputs, handler):
+        earlier = [one for one in server.requests[:number] if len(one["input"]) > 1]
+        silent = len(inputs) > 1 and len(earlier) > n
+        if silent:
+            time.sleep(2 * SECONDS)
+        return silent
+
+    server.misbehave = misbehave
+
+
+def batches(server):
+    return [one["input"] for one in server.requests if len(one["input"]) > 1]
 
 
 def interrupt_twice(server, n, module, *flags):
@@ -62,7 +74,7 @@ def test_an_evaluation_is_stopped_and_keeps_the_answers_that_came(server, tmp_pa
     said = interrupt_twice(server, 2, "Safety_Contrast.evaluate", *flags)
     assert "waiting for 2 requests under way" in said
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    answered = [text for request in server.requests[:2] for text in request["input"]]
+    answered = [text for batch in batches(server)[:2] for text in batch]
     kept = store.EmbeddingStore(store.default_path())
     assert set(kept.get(resolve("openai:some-model").fingerprint, server.texts)) == set(answered)
 
@@ -79,7 +91,7 @@ def test_scoring_is_stopped(server, tmp_path):
     assert fit.main(["--data", "sample", "--quiet", "--out", str(detector), "--model", "openai:some-model"]) == 0
     prompts.write_text("one\ntwo\n")
     flags = ["--detector", str(detector), "--input", str(prompts)]
-    answer_first(server, 1)  # of the text by which the detector sees that the encoder is still the same
+    answer_first(server, 0)  # but the text by which the detector sees that the encoder is still the same
     for more in ((), ("--output", str(output))):
         server.requests.clear()
         interrupt_twice(server, 1, "Safety_Detection.score", *flags, *more)

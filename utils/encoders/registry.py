@@ -48,7 +48,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
         return _registered(name, entry, options)
     if name.startswith("openai:"):
         model = name.removeprefix("openai:")
-        if not re.fullmatch(r"[\w./:-]+", model):
+        if not re.fullmatch(r"[\w./:@-]+", model):
             raise InputError(f"--model {name}: name a model after the colon, such as openai:text-embedding-3-small")
         known = [
             entry for entry in known_encoders().values() if entry["loader"] == "openai" and entry["source"] == model
@@ -101,7 +101,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         label=entry["label"],
         loader=loader,
         source=entry["source"],
-        revision=entry["revision"],
+        revision=options.revision or entry["revision"] if loader == "openai" else entry["revision"],
         dtype=_dtype(options, entry["dtype"]),
         prompt=entry["prompt"] if options.prompt is None else options.prompt,
         dimension=entry["dimension"],
@@ -117,7 +117,7 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
     fixed = {
         "tfidf": ("revision", "prompt", "dtype", "backend"),
         "random": ("revision", "prompt", "dtype", "backend"),
-        "openai": ("revision", "dtype", "backend"),
+        "openai": ("dtype", "backend"),
         "mteb": ("revision", "prompt", "dtype", "backend"),
         "packaged": ("revision",),
         "llm2vec": ("revision", "backend"),
