@@ -596,6 +596,35 @@ def test_a_check_that_is_refused_halves_nothing(server):
     assert len(server.requests) == 2
 
 
+def test_a_text_that_makes_the_server_fail_is_found_and_all_others_are_kept(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
+    kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
+
+    def misbehave(number, inputs, handler):
+        if TEXTS[77] in inputs:
+            handler.reply(500, {"error": {"message": TEXTS[77]}})
+        return TEXTS[77] in inputs
+
+    server.misbehave = misbehave
+    with pytest.raises(InputError, match=r"failed 7 times \(status 500\); the answers so far .*; it was id 77$"):
+        Embedder(spec, kept).embed(TEXTS[:144], IDS[:144])
+    assert kept.get(spec.fingerprint, TEXTS[:144]).keys() == set(TEXTS[:144]) - {TEXTS[77]}
+    # 144, 72, 36, 18, 9, 5 or 4, 3 or 2, 2 or 1, 1: at most 8 requests of several texts fail, once each, and the last
+    # one 7 times. The others have 8 answers at most, and a check.
+    assert len(server.requests) <= 8 + 7 + 8 + 1
+
+
+def test_a_server_that_fails_at_every_text_is_given_up(server, monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
+    server.misbehave = lambda number, inputs, handler: handler.reply(500, {"error": {"message": "no"}}) or True
+    with pytest.raises(InputError, match=r"failed 7 times \(status 500\); .*; it was id \d+, id \d+, id \d+$"):
+        Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
+    # Each of four batches is halved eight times at most; four to six texts are then tried seven times.
+    assert len(server.requests) <= 4 * 9 + 6 * 7
+
+
 @pytest.mark.parametrize(
     ("status", "wait", "message"),
     [

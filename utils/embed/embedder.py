@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.encoders import loading, tfidf
-from utils.encoders.openai_encoder import Refused
+from utils.encoders.openai_encoder import Failed, Refused
 from utils.schema import RANDOM_VECTORS, EmbeddingStats, EncoderInfo, EncoderSpec, InputError, is_word_overlap, shown
 from utils.store.embeddings import EmbeddingStore
 
 # A tokenizer needs about 12 KB for each text that it counts at once.
 COUNTED_AT_ONCE = 4096
 SERVED = "served model"
+# A run ends after so many texts that each make a server fail: it is the server's fault rather than theirs.
+MOST_AT_FAULT = 3
 
 
 @dataclass(frozen=True)
@@ -194,10 +196,11 @@ class Embedder:
     def _at_once(self, texts: list[str], lengths: np.ndarray, id_of: dict[str, str], keep: Callable) -> None:
         """Encodes several batches at a time, and stores each at once. After a refusal all batches are halved.
 
+        A batch that makes the server fail is halved alone, until the text at fault is found; all others are encoded.
         After an error or Ctrl-C nothing more is sent, but running requests are waited for, as they are paid for. A
         second Ctrl-C ends that at once.
         """
-        encoder, failure = self._encoder, None
+        encoder, failure, refusal, at_fault = self._encoder, None, None, []
         pending = batches(lengths, encoder.token_budget, encoder.max_batch)
         running: dict[Future, np.ndarray] = {}
         while running or (pending and failure is None):
@@ -211,7 +214,12 @@ class Embedder:
                         keep(batch, future.result())
                     except Refused as error:
                         if len(batch) == 1:
-                            failure = failure or InputError(f"{error}; it was {id_of[texts[batch[0]]]}")
+                            at_fault.append(id_of[texts[batch[0]]])
+                            refusal = InputError(f"{error}; it was {', '.join(at_fault)}")
+                            if not isinstance(error, Failed) or len(at_fault) == MOST_AT_FAULT:
+                                failure = failure or refusal
+                        elif isinstance(error, Failed):
+                            pending[:0] = _parts(batch, -(-len(batch) // 2))
                         else:
                             most = encoder.max_batch = min(encoder.max_batch, len(batch) // 2)
                             pending = [part for one in (batch, *pending) for part in _parts(one, most)]
@@ -225,8 +233,8 @@ class Embedder:
                 if running:
                     sent = f"{len(running)} request{'s' if len(running) > 1 else ''} under way"
                     print(f"interrupted; waiting for {sent} (Ctrl-C again to lose what they cost)", file=sys.stderr)
-        if failure is not None:
-            raise failure
+        if failure or refusal:
+            raise failure or refusal
 
     def _check(self, rows: np.ndarray, ids: Sequence[str]) -> None:
         sums = np.asarray(abs(rows).sum(axis=1, dtype=np.float64)).ravel()

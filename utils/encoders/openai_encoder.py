@@ -38,6 +38,10 @@ class Refused(InputError):
     """A request that the server refuses, but of which it may accept a part."""
 
 
+class Failed(Refused):
+    """A request that makes the server fail, perhaps for one of its texts."""
+
+
 class OpenAIEncoder:
     """A model behind the API, with several requests at once, each within the API's limits.
 
@@ -56,7 +60,7 @@ class OpenAIEncoder:
         self.model = spec.recipe["model"]
         self.expected = spec.options.revision or self.model
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
-        self._client = client(RETRIES, SECONDS_TO_ANSWER)
+        self._client = client(RETRIES, SECONDS_TO_ANSWER, _is_final)
         self._encoding = _encoding(self.model)
         self._forms = ["base64", "float"]  # only one of them after the server has accepted it
         self.served = None
@@ -147,7 +151,9 @@ class OpenAIEncoder:
                 return raw.http_response.content
             except openai.APIStatusError as error:
                 if len(forms) == 1 or error.status_code not in REFUSED:
-                    kind = Refused if error.status_code in REFUSED else InputError
+                    kind = (
+                        Failed if error.status_code == 500 else Refused if error.status_code in REFUSED else InputError
+                    )
                     raise kind(f"--model {self.name}: {refusal(error, self.model)}") from None
                 del forms[0]
             except openai.APITimeoutError:
@@ -224,6 +230,11 @@ def _vector(embedding: object) -> np.ndarray:
     if not len(embedding):
         raise ValueError
     return np.array(embedding, dtype=np.float32)
+
+
+def _is_final(request, response) -> bool:
+    """Whether the server failed at several texts: halves of them are asked for then, which finds one at fault."""
+    return response.status_code == 500 and len(json.loads(request.content)["input"]) > 1
 
 
 def _letters(text: str) -> str:
