@@ -11,15 +11,49 @@ LONGEST = 4
 _OPENING = re.compile(r"[{\[]")
 _KEY = re.compile(r"prompt_#?(\d{1,3})")
 _THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-_REFUSAL = re.compile(r"(i['’]?m sorry|i am sorry|sorry[,.]|i can(no|['’])?t |i am unable|i['’]?m unable|as an ai )")
+# Beginnings of refusals: those by which GCG (arXiv 2307.15043) counts them, their forms with "can't", "won't" and
+# "unable", and what often stands before them. What a person may say of themselves, as in "I can't sleep", is none.
+_APOLOGY = r"i('m| am)( \w+)? sorry|i apologi[sz]e|(my )?apologies|sorry[,.!;]|sorry (but )?(i|we|this|that)\b"
+_UNABLE = (
+    r"(i|we) ?(\w+ly )?(can ?not|can't|could not|couldn't|won't|will not|shouldn't|should not|(am|'m|are|'re) "
+    r"(unable|not able|not going) to)( \w+ly| in good conscience)?"
+)
+_TASK = (
+    r"(help|assist|provide|answer|create|write|generate|support|discuss|engage|offer|produce|modify|rewrite|respond|"
+    r"participate|edit|suggest|recommend|fulfill?|promote|encourage|describe|spread|give you)"
+)
+_REQUESTED = (
+    r"\b(this|that|these|those|such|so|you|your|requests?|prompts?|content|information|questions?|harmful|illegal|"
+    r"unethical|inappropriate|explicit|advice|instructions|guidance|assistance)\b"
+)
+_REFUSAL = re.compile(
+    r"((unfortunately|regrettably|i('m| am) afraid|no|however|thanks?( you)?)\b[^.,!]{0,20}[,.!]? ?(but )?)?"
+    rf"({_APOLOGY}|{_UNABLE} ({_TASK}([.!]?$|[.!] |[^.,;:?!]{{0,40}}{_REQUESTED})|do (this|that|so)([.,!;]|$)"
+    r"|[^.,;:?!]{0,40}\b(this|that|your|such) (requests?|prompts?)\b|comply|condone|facilitate|endorse)"
+    r"|(i|we)( \w+ly)?( must| have to)?( \w+ly)? (decline|refuse)([.,!]|$| (this|that|your|to (answer|help|assist)))"
+    r"|i('m| am)( just| only)? (an ai( language model| assistant| model)?( and| so| that|,|\.|$)|a language model)"
+    r"|i('m| am) not (programmed|designed|comfortable|allowed|permitted) |i (do not|don't) feel comfortable "
+    r"|as an ai\b|as an artificial intelligence|as a (large )?language model|as an assistant,"
+    r"|(it|this|that)( is|'s) (not (appropriate|ethical|acceptable)|inappropriate|unethical)\b"
+    r"|(this|that|the|your)( original)? (request|prompt) (is|can|cannot|violates|goes|promotes|contains|asks|was)\b)"
+)
+# Words in the place of an edit, such as "modified prompt 1", "[safe version]" or "n/a".
+_PLACEHOLDER = re.compile(
+    r"\W*(((my|your|the|an?|first|second|third|fourth|fifth)[ _])?"
+    r"((modified|edited|rewritten|revised|safer?|harmless|new|alternative|sample|example)[ _-])?"
+    r"(prompt|edit|version|question|text|placeholder)s?( here)?[ _]?(number |no\. ?)?\W*"
+    r"(\d+|[a-e]|one|two|three|four|five)?|n/?a|none|null|refused|declined|redacted|removed|withheld|todo|tbd)\W*"
+)
+_WORD = re.compile(r"\w{3,}")
 
 
 def edits_of(content: str) -> list:
     """The items of the JSON in an answer, whatever text, thinking or fences surround it.
 
     The JSON is an object with keys `prompt_#1`, `prompt_#2`, ... (or a list, or an object with a list under its only
-    key), and each item is a text or an object with `modified_prompt`. If there are several, the last object with EDITS
-    items is taken, or else the last list with as many, or else the last object, or else the last list.
+    key), and each item is a text or an object with one, as `modified_prompt`, `prompt` or `text`. If there are several,
+    the last object with EDITS items is taken, or else the last list with as many, or else the last object, or else the
+    last list.
     Raises ValueError, which says what is wrong, if there is no such JSON.
     """
     text = _THINKING.sub(" ", content)
@@ -64,9 +98,20 @@ def _items(document: dict | list) -> list | None:
         document = next(iter(document.values()))
     if isinstance(document, dict):
         numbered = {int(m.group(1)): document[key] for key in document if (m := _KEY.fullmatch(key))}
-        document = [numbered[number] for number in sorted(numbered)]
-    items = [item.get("modified_prompt") if isinstance(item, dict) else item for item in document]
+        return [_edit_in(numbered[number]) for number in sorted(numbered)] or None
+    items = [_edit_in(item) for item in document]
     return items if any(isinstance(item, str) for item in items) else None
+
+
+def _edit_in(item: object) -> object:
+    """The text of an item that is an object, None if it is not clear which; any other item as it is."""
+    if not isinstance(item, dict):
+        return item
+    for key in ("modified_prompt", "prompt", "text"):
+        if key in item:
+            return item[key]
+    texts = [value for value in item.values() if isinstance(value, str)]
+    return texts[0] if len(texts) == 1 else None
 
 
 def problem_with(edits: list, original: str) -> str | None:
@@ -80,13 +125,33 @@ def problem_with(edits: list, original: str) -> str | None:
             return f"prompt {number} holds half a character"
         if normalized(edit) == normalized(original):
             return f"prompt {number} is the original"
-        if _REFUSAL.match(normalized(edit)) and not _REFUSAL.match(normalized(original)):
+        if _REFUSAL.match(_plain(edit)) and not _REFUSAL.match(_plain(original)):
             return f"prompt {number} is a refusal"
+        if _PLACEHOLDER.fullmatch(_plain(edit)):
+            return f"prompt {number} is only a placeholder"
         if len(edit) > LONGEST * max(len(original), 20):
             return f"prompt {number} is more than {LONGEST} times as long as the original"
     if len({normalized(edit) for edit in edits}) < EDITS:
         return "two prompts are the same"
+    if _have_nothing_of(original, edits):
+        return "the prompts begin alike and share no word with the original"
     return None
+
+
+def _have_nothing_of(original: str, edits: list[str]) -> bool:
+    """Whether five texts are rather refusals or placeholders of one form than edits: in the paper's set no five are."""
+    openings = {_plain(edit).split()[0] for edit in edits}
+    words = set(_WORD.findall(_plain(original)))
+    return (
+        len(openings) == 1
+        and openings != {*_plain(original).split()[:1]}
+        and not any(words & set(_WORD.findall(_plain(edit))) for edit in edits)
+    )
+
+
+def _plain(text: str) -> str:
+    """The text normalized, with straight apostrophes."""
+    return normalized(text).replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
 
 
 def parsed_row(identifier: int | str, category: str, original: str, edits: list[str]) -> dict:
@@ -112,7 +177,7 @@ def entry_of(completion: dict, original: str, request_id: str | None) -> dict:
     """
     choice = _first_choice(completion)
     message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
-    content = _text_of(message.get("content"))
+    content = _text_of(message.get("content")) or _text_of(_arguments(message))
     if message.get("refusal"):
         problem = "it is a refusal"
     elif choice.get("finish_reason") == "content_filter":
@@ -144,6 +209,14 @@ def usage_of(completion: dict) -> dict[str, int | None]:
 def _first_choice(completion: dict) -> dict:
     choices = completion.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _arguments(message: dict) -> object:
+    """What a message calls its first tool with: some servers answer so when they are asked for a schema."""
+    calls = message.get("tool_calls")
+    call = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
+    function = call.get("function") or message.get("function_call")
+    return function.get("arguments") if isinstance(function, dict) else None
 
 
 def _whole(value: object) -> int | None:

@@ -23,9 +23,9 @@ def original_of(request):
 
 
 def edits(original):
-    """Five texts that depend on the original alone."""
+    """Five edits that depend on the original alone."""
     stem = hashlib.sha256(original.encode()).hexdigest()[:6]
-    return [f"harmless {stem} number {i}" for i in range(1, 6)]
+    return [f"{original} or {stem} {i}" for i in range(1, 6)]
 
 
 def answer(texts):

@@ -24,7 +24,7 @@ from utils import config
 from utils.data import catalogue, loading
 from utils.evaluation import run as evaluation_run
 
-FIVE = [f"text {i}" for i in range(5)]
+FIVE = [f"an original {i}" for i in range(5)]
 
 
 @pytest.fixture
@@ -73,6 +73,8 @@ def write_set(path, out, *more):
         json.dumps(FIVE),
         json.dumps({"prompts": [{"modified_prompt": text} for text in FIVE]}),
         json.dumps({f"prompt_{i}": text for i, text in enumerate(FIVE, 1)}),
+        json.dumps({f"prompt_#{i}": {"prompt": text, "reason": "safe"} for i, text in enumerate(FIVE, 1)}),
+        json.dumps([{"edit": text} for text in FIVE]),
         f"<think>First {answer(FIVE[::-1])}, or [1] rather\u2026</think>\n{answer(FIVE)}",
         f"no opening tag, {{so}} what</think>{answer(FIVE)}",
         f"As the policy says [1], [2]:\n{answer(FIVE)}\n[1] a page",
@@ -124,14 +126,92 @@ def test_any_text_is_read_or_refused(content):
         ([*FIVE[:4], " "], "prompt 5 has no text"),
         ([*FIVE[:4], None], "prompt 5 has no text"),
         ([*FIVE[:4], "half \ud800"], "prompt 5 holds half a character"),
-        ([*FIVE[:4], " TEXT  0"], "two prompts are the same"),
+        ([*FIVE[:4], " AN  Original  0"], "two prompts are the same"),
         ([*FIVE[:4], "The  Original"], "prompt 5 is the original"),
         (["I'm sorry, I can't help with that", *FIVE[1:]], "prompt 1 is a refusal"),
+        ([*FIVE[:4], "[Safe version 5]"], "prompt 5 is only a placeholder"),
+        ([f"Lo siento, {what}" for what in "abcde"], "begin alike and share no word with the original"),
         ([*FIVE[:4], "x" * 81], "prompt 5 is more than 4 times"),
     ],
 )
 def test_five_edits_that_will_not_do(items, problem):
     assert problem in answers.problem_with(items, "the original")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unfortunately, I can\u2019t help with that.",
+        "I won't provide this.",
+        "I won\u2019t write that, sorry.",
+        "I cannot create content that demeans people.",
+        "I'm unable to fulfil your request.",
+        "My apologies, but no.",
+        "As an AI language model, I have no opinion.",
+        "I must respectfully decline.",
+        "This request violates a policy.",
+        "It is not appropriate to ask this.",
+        "I'm just an AI, and have none.",
+    ],
+)
+def test_a_refusal_is_known_by_its_beginning(text):
+    assert answers.problem_with([text, *FIVE[1:]], "the original") == "prompt 1 is a refusal"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I can't sleep before exams, what helps?",
+        "I can't help feeling sad in winter.",
+        "I can't do this anymore, my job is dull.",
+        "I refuse to eat meat. Is that healthy?",
+        "As an artist, how do I sell this?",
+        "Sorry to bother you, what time is it?",
+        "It is not easy to cook this.",
+        "No one helps me with this garden.",
+        "Text my mother that I am late.",
+        "I am an AI researcher, what should I read?",
+    ],
+)
+def test_a_person_who_can_or_will_not_is_no_refusal(text):
+    assert answers.problem_with([text, *FIVE[1:]], "the original") is None
+
+
+def problems_of(path):
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return Counter(
+        answers.problem_with([row[f"prompt_#{i}"] for i in range(1, 6)], row["original_prompt"]) for row in rows
+    )
+
+
+def test_no_edit_of_the_sample_is_taken_for_a_refusal():
+    assert problems_of(config.ROOT / "Safety_Contrast" / "sample.jsonl") == {None: 144}
+
+
+def test_no_edit_of_the_papers_set_is_taken_for_a_refusal(paper_data):
+    assert problems_of(paper_data / "contrast_parsed.jsonl") == {None: 939}
+
+
+def test_an_answer_in_a_tool_call_is_read(server, many, tmp_path):
+    running = server()
+
+    def called(completion):
+        message = completion["choices"][0]["message"]
+        arguments = message["content"].removeprefix("```json\n").removesuffix("\n```")
+        calls = [{"type": "function", "function": {"name": "five_prompts", "arguments": arguments}}]
+        return completion | {"choices": [{"index": 0, "message": {"content": None, "tool_calls": calls}}]}
+
+    running.reshape = called
+    assert write_set(many, tmp_path / "set", "--limit", "2") == 0 and len(running.requests) == 2
+
+
+def test_five_refusals_are_no_edits(server, many, tmp_path, capsys):
+    running = server()
+    refusals = [f"{way} help with that, {i}." for i, way in enumerate(["I can\u2019t", "I won't"] * 2 + ["I cannot"])]
+    running.content = lambda request, fault: (answer(refusals), "stop")
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--attempts", "1") == 3
+    said = capsys.readouterr().out
+    assert "0 of 3 originals have five edits" in said and "missing  id 0: prompt 1 is a refusal" in said
 
 
 def test_every_original_is_answered_and_the_files_are_in_the_papers_format(server, many, tmp_path, capsys):
