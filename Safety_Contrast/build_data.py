@@ -69,7 +69,7 @@ def generate(argv: Sequence[str]) -> int:
     flags.add_argument("--seed", metavar="N", default="42", help="default 42")
     flags.add_argument("--concurrency", metavar="N", default="16", help="requests at a time (default 16)")
     flags.add_argument("--attempts", metavar="N", default="3", help="the most answers for each original (default 3)")
-    flags.add_argument("--max-cost", metavar="USD", help="stop before a run costs more")
+    flags.add_argument("--max-cost", metavar="USD", help="the most that this run may cost, whatever the answers")
     flags.add_argument("--price", metavar="IN,OUT", help="dollars for a million tokens (default: as in prices.yaml)")
     flags.add_argument("--batch", action="store_true", help="use the Batch API: half the price, within a day")
     flags.add_argument("--dry-run", action="store_true", help="show the first request and the cost; send nothing")
@@ -81,7 +81,7 @@ def generate(argv: Sequence[str]) -> int:
     def work() -> int:
         arguments = flags.parse_args(argv)
         from Safety_Contrast.generate import Run
-        from Safety_Contrast.order import Order, Template, chosen, originals, preview
+        from Safety_Contrast.order import Order, chosen, originals, preview
         from utils.openai_api import require_key
 
         order = Order(
@@ -109,10 +109,11 @@ def generate(argv: Sequence[str]) -> int:
             if not arguments.quiet:
                 cli.note(sentence)
 
+        run_of_all = Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
         if arguments.dry_run:
-            cli.show(preview(order, Template(), rows))
+            cli.show(preview(order, run_of_all.first_request(), run_of_all.template, rows))
             return 0
-        return Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty()).go()
+        return run_of_all.go()
 
     return run(work)
 

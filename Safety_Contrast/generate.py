@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from Safety_Contrast import batch, outcome
 from Safety_Contrast.answers import entry_of
+from Safety_Contrast.budget import Budget, TooDear
 from Safety_Contrast.journal import Journal
 from Safety_Contrast.order import (
-    TOKENS_ANSWERED,
     Order,
     Original,
     Template,
@@ -25,7 +25,6 @@ from Safety_Contrast.order import (
     price_of,
     request,
     takes_schema,
-    tokens_in,
 )
 from utils import openai_api
 from utils.data.sources import Found
@@ -37,6 +36,8 @@ FAILURES_IN_A_ROW = 20
 RETRIES = 8
 SECONDS_TO_ANSWER = 90.0
 TIMEOUTS = 3  # requests for one original that are not answered in time
+LIMITS = ("max_completion_tokens", "max_tokens")
+SETTINGS = ("temperature", "seed", *LIMITS)
 
 
 class Run:
@@ -63,13 +64,23 @@ class Run:
         self.price = price_of(order)
         self.schema = takes_schema(order)
         self.unanswered: dict[str, str] = {}
-        self.spent = self.dearest = 0.0
+        self.budget = Budget(order)
         self.stop: BaseException | None = None
+
+    def _body(self, row: Original, schema: bool) -> dict:
+        return request(self.order, self.template, row, self.journal.answers().get(row.id, []), schema)
+
+    def _answered(self) -> int:
+        return sum(map(len, self.journal.answers().values()))
+
+    def first_request(self) -> dict:
+        """The body of the first request of a run that has no answers yet."""
+        body = request(self.order, self.template, self.rows[0], [], self.schema)
+        self.budget.bounded(body, self.rows[0], 1 / (len(self.rows) if self.order.batch else self.order.concurrency))
+        return body
 
     def go(self) -> int:
         """Asks for what is missing, writes the set, and prints a summary. Returns the exit status."""
-        if self.order.max_cost is not None and self.price is None:
-            raise InputError(f"--max-cost: the price of {self.order.model} is unknown; give --price INPUT,OUTPUT")
         journal = self.folder / "contrast_answers.jsonl"
         for name in (outcome.PARSED, outcome.ORIGIN):
             if not journal.exists() and (self.folder / name).exists():
@@ -82,14 +93,16 @@ class Run:
             if self.journal.repaired:
                 self.note("the last answer was half-written and is dropped; it may have been paid for")
             sent, _, done = batch.last_batch(self.journal)
-            if sent is not None and not done and not self.order.batch:
+            is_open = sent is not None and not done
+            if is_open and not self.order.batch:
                 raise InputError(
                     "a batch was sent for this set and its answers are not fetched yet; add --batch to fetch them, or "
                     "give another --out to pay for them again"
                 )
             start, missing = time.monotonic(), self.missing()
             if missing:
-                self._check_cost(missing)
+                if not is_open:  # what was sent is paid for anyway
+                    self._check_cost(missing)
                 self.note(f"{len(self.rows) - len(missing)} of {len(self.rows)} originals already have their answers")
                 self.note(estimate(self.order, self.template, missing))
             try:
@@ -121,8 +134,8 @@ class Run:
                 "ask for fewer with --limit or --categories"
             )
 
-    def keep(self, row: Original, completion: dict, request_id: str | None) -> dict:
-        """Appends an answer to the journal, and returns its entry."""
+    def keep(self, row: Original, completion: dict, request_id: str | None, most: float) -> tuple[dict, float]:
+        """Appends an answer to the journal, and returns its entry and its cost: `most` if the server tells none."""
         entry = {
             "id": row.id,
             "attempt": len(self.journal.answers().get(row.id, [])) + 1,
@@ -130,10 +143,9 @@ class Run:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         self.journal.append(entry)
-        usage = entry["usage"]
-        dollars = cost(self.price, usage["prompt_tokens"] or 0, usage["completion_tokens"] or 0)
-        self.spent, self.dearest = self.spent + dollars, max(self.dearest, dollars)
-        return entry
+        read, written = entry["usage"]["prompt_tokens"], entry["usage"]["completion_tokens"]
+        told = read is not None and written is not None
+        return entry, cost(self.price, read, written) if told else most
 
     async def _ask_all(self, missing: list[Original]) -> None:
         """Asks for all that is missing, `concurrency` originals at a time.
@@ -145,22 +157,18 @@ class Run:
         from tqdm import tqdm
 
         waiting = list(reversed(missing))
-        stopped_for_cost = False
-        failures = under_way = 0
-        largest = max(tokens_in(self.order, self.template, [row]) for row in missing)
-        self.dearest = cost(self.price, largest, 2 * TOKENS_ANSWERED)
+        failures = 0
 
         async def worker(client, bar) -> None:
-            nonlocal failures, under_way, stopped_for_cost
-            while waiting and self.stop is None:
-                if self._too_dear(self.dearest * (under_way + 1)):
-                    stopped_for_cost = True
-                    return
+            nonlocal failures
+            while waiting and self.stop is None and self.budget.short is None:
                 row = waiting.pop()
-                under_way += 1
                 try:
                     await self._ask(client, row)
                     failures = 0
+                except TooDear:
+                    self.unanswered[row.id] = self.budget.reached()
+                    return
                 except openai.APIStatusError as error:
                     self.stop = self.stop or self._fatal(error)
                     failures += 1
@@ -168,14 +176,12 @@ class Run:
                 except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
                     failures += 1
                     self.unanswered[row.id] = _reason(error)
-                finally:
-                    under_way -= 1
                 if failures >= FAILURES_IN_A_ROW and self.stop is None:
                     self.stop = InputError(
                         f"{openai_api.host()}: {failures} requests in a row failed "
                         f"({self.unanswered[row.id]}); the answers are kept, run again to continue"
                     )
-                bar.set_postfix_str("" if self.price is None else f"${self.spent:.2f}")
+                bar.set_postfix_str("" if self.price is None else f"${self.budget.spent:.2f}")
                 bar.update(1)
 
         with (
@@ -186,8 +192,7 @@ class Run:
                 await asyncio.gather(*(worker(client, bar) for _ in range(min(self.order.concurrency, len(missing)))))
         if self.stop is not None:
             raise self.stop
-        if stopped_for_cost:
-            self.note(f"stopped at --max-cost {self.order.max_cost}: ${self.spent:.2f} spent; run again to continue")
+        self._tell_if_short()
 
     @contextlib.contextmanager
     def _interruptible(self):
@@ -213,8 +218,11 @@ class Run:
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 
-    def _too_dear(self, reserved: float) -> bool:
-        return self.order.max_cost is not None and self.spent + reserved > self.order.max_cost
+    def _tell_if_short(self) -> None:
+        if self.budget.short is not None:
+            self.note(f"{self.budget.reached()}; run again to spend as much again, or raise it")
+            for row in self.missing():
+                self.unanswered.setdefault(row.id, self.budget.reached())
 
     async def _ask(self, client, row: Original) -> None:
         """Asks for one original until it has five edits or its attempts are used up."""
@@ -224,14 +232,19 @@ class Run:
         unreadable, timeouts, without_schema = 0, 0, False
         while len(given) < self.order.attempts and not (given and self.stop is not None):
             schema = self.schema and not without_schema
-            body = request(self.order, self.template, row, given, schema)
+            body = self._body(row, schema)
+            most, dollars = await self.budget.reserve(body, row), 0.0
             try:
+                if self.stop is not None:  # since it began to wait
+                    return
                 raw = await client.chat.completions.with_raw_response.create(**body)
+                dollars = most
                 completion = json.loads(raw.http_response.content)
                 if not isinstance(completion, dict) or not completion.keys() & {"choices", "usage"}:
                     raise ValueError("no chat completion")
+                entry, dollars = self.keep(row, completion, raw.headers.get("x-request-id"), most)
             except openai.APITimeoutError:
-                timeouts += 1
+                timeouts, dollars = timeouts + 1, most  # it may be answered, and paid for, all the same
                 if timeouts == TIMEOUTS:
                     raise
                 continue
@@ -245,9 +258,10 @@ class Run:
                 if unreadable >= self.order.attempts:
                     raise ValueError("no chat completion") from None
                 continue
+            finally:
+                await self.budget.settle(most, dollars)
             if without_schema:  # the server refused the schema, not this prompt
                 self.schema = False
-            entry = self.keep(row, completion, raw.headers.get("x-request-id"))
             if entry["problem"] is None:
                 return
             given.append(entry)
@@ -257,27 +271,47 @@ class Run:
         import openai
 
         by_id = {row.id: row for row in self.everything}  # the batch may hold more than is asked for now
+        most: dict[str, float] = {}
+        sent: dict[str, dict] = {}
+
+        def keep(row: Original, completion: dict, request_id: str | None) -> None:
+            self.budget.charge(self.keep(row, completion, request_id, most.get(row.id, 0.0))[1])
+
         async with openai_api.async_client(RETRIES, SECONDS_TO_ANSWER) as client:
+            batch_id = None
             try:
-                for _ in range(self.order.attempts + 1):
+                while True:
                     batch_id = await batch.open_batch(client, self.journal)
                     if batch_id is None:
-                        missing, answers = self.missing(), self.journal.answers()
+                        missing = [row for row in self.missing() if row.id not in self.unanswered]
                         if not missing:
                             return
-                        bodies = {
-                            row.id: request(self.order, self.template, row, answers.get(row.id, []), self.schema)
-                            for row in missing
-                        }
-                        batch_id = await batch.submit(client, self.journal, bodies)
+                        bodies = [(row, self._body(row, self.schema)) for row in missing]
+                        most = self.budget.affordable(bodies)
+                        if not most:
+                            return self._tell_if_short()
+                        self.budget.short = None
+                        sent = {row.id: body for row, body in bodies if row.id in most}
+                        batch_id = await batch.submit(client, self.journal, sent)
+                        part = (
+                            f" of {len(missing)}, the most that --max-cost can cover,"
+                            if len(sent) < len(missing)
+                            else ""
+                        )
                         self.note(
-                            f"batch {batch_id}: {len(missing)} calls sent; this may take a day, and can be left and "
+                            f"batch {batch_id}: {len(sent)} calls{part} sent; this may take a day, and can be left and "
                             "run again"
                         )
-                    await batch.fetch(client, self.journal, batch_id, by_id, self.keep, self.note)
+                    before = self._answered()
+                    refused = await batch.fetch(client, self.journal, batch_id, by_id, keep, self.note)
+                    if sent and not refused and self._answered() == before:
+                        raise InputError(f"--batch: batch {batch_id} brought no new answer; leave --batch out")
+                    self.unanswered |= refused
             except openai.APIStatusError as error:
-                raise self._fatal(error) or InputError(
-                    f"--batch: {openai_api.refusal(error, self.order.model)}"
+                raise (
+                    batch.refusal(error, batch_id)
+                    or self._fatal(error)
+                    or InputError(f"--batch: {openai_api.refusal(error, self.order.model)}")
                 ) from None
             except openai.APIConnectionError:
                 raise InputError(
@@ -287,9 +321,11 @@ class Run:
     def _fatal(self, error) -> InputError | None:
         """What ends the run, for an error that every request would meet; None for any other."""
         name = f"--gpt-model {self.order.model}"
-        if error.status_code in (401, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
+        if error.status_code in (401, 402, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
             return InputError(f"{name}: {openai_api.refusal(error, self.order.model)}")
         setting = _refused_setting(error)
+        if setting in LIMITS:
+            return InputError(f"{name}: {openai_api.host()} refuses {setting}, which --max-cost needs; leave that out")
         if setting:
             value = getattr(self.order, setting)
             return InputError(f"{name}: {openai_api.host()} refuses --{setting} {value:g}; give one that it accepts")
@@ -300,8 +336,8 @@ def _refused_setting(error) -> str | None:
     """The setting of ours that a request was refused for, or None."""
     if error.status_code not in (400, 422):
         return None
-    named = re.search(r"['\"`](temperature|seed)['\"`]", error.message)
-    return error.param if error.param in ("temperature", "seed") else named and named.group(1)
+    named = re.search(rf"['\"`]({'|'.join(SETTINGS)})['\"`]", error.message)
+    return error.param if error.param in SETTINGS else named and named.group(1)
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,8 @@ TEMPLATE_FILE = Path(__file__).with_name("template.yaml")
 PRICES_FILE = Path(__file__).with_name("prices.yaml")
 # Tokens of an answer like those of the paper, which have 535 characters on average.
 TOKENS_ANSWERED = 150
+# Under --max-cost the most tokens that an answer may have, thinking included, where the money is there.
+MOST_ANSWERED = 8192
 # Chat models without structured output. Any other that turns out to have none is asked without it from then on.
 _WITHOUT_SCHEMA = ("gpt-4o-2024-05-13", "gpt-4-", "gpt-3.5-")
 _ITEM = {
@@ -160,9 +162,8 @@ def takes_schema(order: Order) -> bool:
     return not order.model.startswith(_WITHOUT_SCHEMA)
 
 
-def preview(order: Order, template: Template, rows: Sequence[Original]) -> str:
+def preview(order: Order, first: dict, template: Template, rows: Sequence[Original]) -> str:
     """The first request as it would be sent, and an estimate of all of them."""
-    first = request(order, template, rows[0], [], takes_schema(order))
     address = f"POST {openai_api.host()}/chat/completions"
     return f"{address}\n{json.dumps(first, indent=1)}\n\n{estimate(order, template, rows)}"
 
@@ -171,6 +172,25 @@ def tokens_in(order: Order, template: Template, rows: Sequence[Original]) -> int
     """The tokens of the first requests for `rows`, taken as one for every four bytes: rather too many for English."""
     messages = [message for row in rows for message in template.messages(row, [])]
     return sum(math.ceil(len(message["content"].encode()) / 4) + 4 for message in messages)
+
+
+def most_tokens_in(body: dict) -> int:
+    """More tokens than a request has: of ASCII characters a token holds two or more, of others at least a byte."""
+    texts = [message["content"] for message in body["messages"]] + [json.dumps(body.get("response_format", ""))]
+    ascii_only = sum(len(text.encode("ascii", "ignore")) for text in texts)
+    everything = sum(len(text.encode()) for text in texts)
+    return math.ceil(ascii_only / 2) + everything - ascii_only + 8 * len(texts)
+
+
+def answer_limit(price: tuple[float, float], original: Original, tokens_read: int, dollars: float) -> int:
+    """The most tokens that an answer may have if its request is to cost `dollars`: MOST_ANSWERED at most.
+
+    It is never fewer than twice what five edits as long as the original need.
+    """
+    least = 2 * EDITS * (len(original.text.encode()) // 3 + 20)
+    left = dollars - cost(price, tokens_read, 0)
+    most = left * 1e6 / price[1] - 1 if price[1] else math.inf  # less one, for rounding
+    return max(least, int(min(MOST_ANSWERED, most)))
 
 
 def price_of(order: Order) -> tuple[float, float] | None:

@@ -48,7 +48,11 @@ class ChatServer(ThreadingHTTPServer):
         self.schema, self.schema_status = True, 400
         self.filtered = None  # the original that is refused whatever comes with it
         self.reshape = lambda completion: completion  # what is sent in place of a completion
-        self.files, self.batches, self.batch_end = {}, {}, "completed"
+        # batch_end: how the next batch ends; answered: the share of its requests that it answers then; line_error: what
+        # the others have in its error file, if anything; batch_errors: why it could not be run.
+        self.files, self.batches, self.batch_end, self.answered = {}, {}, "completed", 0.5
+        self.line_error, self.batch_errors = None, []
+        self.missing = ()  # ends of the paths that the server does not know
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -96,6 +100,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server = self.server
         server.keys.add(self.headers["Authorization"])
+        if self.path.endswith(server.missing or ("nothing",)):
+            return self.reply(404, {"error": {"message": "no such path"}})
         if self.path.endswith("/chat/completions"):
             with server.lock:
                 server.under_way += 1
@@ -130,23 +136,29 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, {"object": "list", "data": list(server.batches.values()), "has_more": False})
         if parts[-1] == "content":
             return self.send(200, server.files[parts[-2]])
+        if parts[-1] not in server.batches:
+            return self.reply(404, {"error": {"message": "no such batch"}})
         batch = server.batches[parts[-1]]
         if batch["status"] == "validating":
             batch["status"] = "in_progress"
         elif batch["status"] == "in_progress":
             lines = [json.loads(line) for line in server.files[batch["input_file_id"]].splitlines()]
-            if server.batch_end == "expired":
-                lines = lines[: len(lines) // 2]
+            whole = server.batch_end == "completed" and server.line_error is None
+            n = len(lines) if whole else int(len(lines) * server.answered)
+            lines, others = lines[:n], lines[n:]
             out = []
             for line in lines:
                 with server.lock:
                     fault = server.random.choice(PAID) if server.random.random() < server.share else None
                 response = {"status_code": 200, "request_id": "r", "body": server.completion(line["body"], fault)}
                 out.append({"id": "x", "custom_id": line["custom_id"], "response": response, "error": None})
-            name = f"file-{len(server.files)}"
-            server.files[name] = "".join(json.dumps(line) + "\n" for line in out).encode()
-            batch |= {"status": server.batch_end, "output_file_id": name}
-            server.batch_end = "completed"
+            errors = [{"custom_id": line["custom_id"], **server.line_error} for line in others if server.line_error]
+            for key, content in (("output_file_id", out), ("error_file_id", errors)):
+                if content:
+                    batch[key] = f"file-{len(server.files)}"
+                    server.files[batch[key]] = "".join(json.dumps(line) + "\n" for line in content).encode()
+            batch |= {"status": server.batch_end, "errors": {"object": "list", "data": server.batch_errors}}
+            server.batch_end, server.line_error = "completed", None
         return self.reply(200, batch)
 
     def batch(self, name, file, status):

@@ -111,7 +111,12 @@ def _client_settings(retries: int, seconds: float) -> dict:
 
 def error_code(error) -> str | None:
     """The server's code of an error if it is one word, else None."""
-    return error.code if isinstance(error.code, str) and re.fullmatch(r"[a-z_]{1,40}", error.code) else None
+    return code_in(error.code)
+
+
+def code_in(value: object) -> str | None:
+    """A code that a server names, if it is one word and so no part of a key or a prompt; else None."""
+    return value if isinstance(value, str) and re.fullmatch(r"[a-z_]{1,40}", value) else None
 
 
 def refusal(error, model: str) -> str:

@@ -502,6 +502,8 @@ def test_dry_run_sends_nothing_and_shows_the_first_request(server, many, tmp_pat
     arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "5"]
     assert build_data.generate([*arguments, "--dry-run"]) == 0
     shown = capsys.readouterr().out
+    assert build_data.generate([*arguments, "--dry-run", "--max-cost", "1"]) == 0
+    assert '"max_completion_tokens": ' in capsys.readouterr().out
     document = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
     assert not running.requests and not (tmp_path / "set").exists()
     assert build_data.generate([*arguments, "--concurrency", "1"]) == 0
@@ -524,12 +526,67 @@ def test_a_run_that_would_cost_too_much_is_not_begun_and_one_that_does_is_stoppe
     assert 0.5 < len(running.charged) * 0.1 <= 1.0, "at ten cents an answer, ten answers at the most"
 
 
+def dollars(running, share=1.0):
+    """What the server charged for: 100 tokens read at $5 and 50 written at $15 a million, $0.00125 an answer."""
+    return len(running.charged) * 0.00125 * share
+
+
+@pytest.mark.parametrize("concurrency", ["1", "16"])
+def test_no_attempt_is_paid_for_beyond_the_limit(server, many, tmp_path, capsys, concurrency):
+    running = server()
+    running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
+    flags = ["--limit", "16", "--attempts", "50", "--concurrency", concurrency, "--max-cost", "0.16"]
+    assert build_data.generate(["--data", str(many), "--out", str(tmp_path / "set"), *flags]) == 3
+    # 16 originals of 50 attempts would have cost $1.00. The last request that is not sent may cost $0.02 at the most.
+    assert 0.14 <= dollars(running) <= 0.16
+    said = capsys.readouterr().err
+    assert re.search(
+        r"^stopped at --max-cost 0.16: \$0.1\d+ spent, and the next request may cost \$0.0\d+; run", said, re.M
+    )
+    # An answer may have no more tokens than were taken into account. An original has 24 bytes: 10 x (24/3 + 20) = 280.
+    assert all(280 <= one["max_completion_tokens"] <= order.MOST_ANSWERED for one in running.requests)
+
+
+def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
+    flags = ["--limit", "20", "--attempts", "50", "--batch", "--max-cost", "0.06"]
+    assert build_data.generate(["--data", str(many), "--out", str(tmp_path / "set"), *flags]) == 3
+    assert 0.05 <= dollars(running, 0.5) <= 0.06, "at half the price, and 20 times 50 would have cost $0.625"
+    said = capsys.readouterr().err
+    assert "stopped at --max-cost 0.06: $0.05" in said and " of 20, the most that --max-cost can cover, sent" in said
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 100}])
+def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, tmp_path, usage):
+    running = server()
+    running.reshape = lambda completion: completion | {"usage": usage}
+    # Each request can cost more than $0.006: 400 tokens of answer at $15 a million.
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--max-cost", "0.06", "--concurrency", "1") == 3
+    assert 1 <= len(running.charged) < 10
+
+
+def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys):
+    running = server()
+    assert write_set(many, tmp_path / "set", "--limit", "1", "--max-cost", "0.006") == 3
+    assert "missing  id 0: stopped at --max-cost 0.006: $0.0000 spent, and the next" in capsys.readouterr().out
+    assert not running.requests
+
+
+def test_a_server_that_knows_no_limit_of_answers_is_named(server, many, tmp_path, capsys):
+    server().refuse = (400, {"message": "Unrecognized request argument", "param": "max_completion_tokens"})
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--max-cost", "1") == 2
+    assert "refuses max_completion_tokens, which --max-cost needs; leave that out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("status", "error", "message"),
     [
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
         (404, {"code": "model_not_found"}, "has no model nothing-of-this-name"),
         (429, {"code": "insufficient_quota"}, "has no credit left"),
+        (402, {}, "has no credit left (status 402)"),
     ],
 )
 def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, error, message):
@@ -548,6 +605,11 @@ def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monk
     monkeypatch.setattr(generate, "RETRIES", 1)
     assert write_set(many, tmp_path / "set") == 2
     assert "20 requests in a row failed (no connection)" in capsys.readouterr().err
+
+
+def test_a_dry_run_needs_no_key(many, capsys):
+    assert build_data.get(["--dry-run", "--data", str(many), "--limit", "1", "--batch"]) == 0
+    assert "POST api.openai.com/chat/completions" in capsys.readouterr().out
 
 
 def test_without_a_key_there_are_three_ways_on(many, capsys):
@@ -635,6 +697,80 @@ def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch
     running.batch_end = "expired"
     assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
     assert len(running.charged) == 40, "no answer twice"
+
+
+@pytest.mark.parametrize(
+    ("end", "answered", "message"),
+    [
+        ("cancelled", 0.0, "batch batch_0 was cancelled, without an answer; run again to send the rest"),
+        (
+            "cancelled",
+            0.5,
+            "batch batch_0 was cancelled, 5 of its answers came and are kept; run again to send the rest",
+        ),
+        ("expired", 0.0, "batch batch_0 ended as expired, without an answer; run again to send it again"),
+        ("failed", 0.0, "could not run batch batch_0 (token_limit_exceeded; no code, line 3); see it there, or leave"),
+    ],
+)
+def test_a_batch_that_ends_early_is_not_sent_again_at_once(
+    server, many, tmp_path, capsys, monkeypatch, end, answered, message
+):
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.batch_end, running.answered = end, answered
+    running.line_error = {"response": None, "error": {"code": "batch_expired", "message": "not in time"}}
+    running.batch_errors = [
+        {"code": "token_limit_exceeded", "message": "x"},
+        {"code": "a b", "message": KEY, "line": 3},
+    ]
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and KEY not in said
+    assert len(running.batches) == 1 and len(running.charged) == 10 * answered
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 0
+    assert len(running.batches) == 2 and len(running.charged) == 10, "only the rest, and once"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {
+            "response": {"status_code": 400, "body": {"error": {"code": "content_filter", "message": KEY}}},
+            "error": None,
+        },
+        {"response": {"status_code": 400, "body": {}}, "error": {"code": "content_filter", "message": KEY}},
+    ],
+)
+def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many, tmp_path, capsys, monkeypatch, error):
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.line_error, running.answered = error, 0.9
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 3
+    said = capsys.readouterr()
+    assert re.search(r"missing  id 9: 127\S* refused a request \(status 400, content_filter\)", said.out)
+    assert len(running.batches) == 1 and KEY not in said.out + said.err
+
+
+@pytest.mark.parametrize("missing", ["/files", "/batches"])
+def test_a_server_without_a_batch_api_is_told_as_such(server, many, tmp_path, capsys, missing):
+    running = server()
+    running.missing = (missing,)
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
+    assert "has no Batch API (status 404); leave --batch out\n" in capsys.readouterr().err
+    assert write_set(many, tmp_path / "set", "--limit", "3") == 0, "no batch is left to wait for"
+
+
+def test_a_batch_that_the_server_does_not_know_is_told_as_such(server, many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.refuse = "after the batch"
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
+    running.refuse = None
+    with (tmp_path / "set" / "contrast_answers.jsonl").open("a") as stream:
+        stream.write(json.dumps({"batch": "batch_of_another", "file": "file-0"}) + "\n")
+    capsys.readouterr()
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
+    assert "has no batch batch_of_another, or not for this key; give the key that sent it" in capsys.readouterr().err
 
 
 def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
