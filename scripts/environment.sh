@@ -57,7 +57,7 @@ asks_for_help() { # asks_for_help ARGUMENTS...
 # sourced (CALLED_FROM, FILE:LINE) and the command string of `bash -c` or `zsh -c` (CALLED_AS). If nothing follows the
 # script's name in that text, the arguments are the caller's and are ignored.
 arguments_are_inherited() { # arguments_are_inherited SCRIPT_NAME
-    local place text after
+    local place text before after
     [ -n "${CALLED_FROM+set}" ] || return 1
     place=${CALLED_FROM#:}
     if [ -f "${place%:*}" ]; then
@@ -67,6 +67,12 @@ arguments_are_inherited() { # arguments_are_inherited SCRIPT_NAME
     fi
     case "$text" in
         *"$1"*) after=${text##*"$1"} ;;
+        *) return 1 ;;
+    esac
+    # The name may stand elsewhere, as in f=NAME; source $f --flag, whose arguments are the script's own.
+    before=${text%"$1"*}
+    case " ${before##*[\;\&\|\(]}" in
+        *[[:space:]]source[[:blank:]]* | *[[:space:]].[[:blank:]]*) ;;
         *) return 1 ;;
     esac
     unset CALLED_FROM CALLED_AS

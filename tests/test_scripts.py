@@ -140,6 +140,12 @@ def test_arguments_given_by_a_wrapper_are_taken(house, name, tmp_path):
     assert "call: -m Safety_Taxonomy.evaluate tfidf --limit 24\n" in run.stdout
 
 
+@pytest.mark.parametrize("name", SHELLS)
+def test_arguments_are_taken_where_the_scripts_name_is_in_a_variable(house, name):
+    run = shell(name, f"script='{house}/scripts/get_contrast_set.sh'; source \"$script\" --dry-run")
+    assert "call: -m Safety_Contrast.build_data get --dry-run\n" in run.stdout
+
+
 def test_run_with_bash_it_does_the_same(house):
     run = subprocess.run(
         ["bash", f"{house}/scripts/safety_taxonomy.sh", "tfidf"], cwd="/", capture_output=True, text=True,
