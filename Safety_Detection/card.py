@@ -247,9 +247,9 @@ def changes(saved: SavedDetector) -> list[str]:
     return lines
 
 
-def files(saved: SavedDetector, fit: Fit) -> dict[str, str]:
+def files(saved: SavedDetector, fit: Fit) -> dict[str, bytes]:
     """The files of the card, by name."""
-    return {"card.md": markdown(saved), "card.html": page(saved, fit)}
+    return {"card.md": markdown(saved).encode(), "card.html": page(saved, fit).encode()}
 
 
 def markdown(saved: SavedDetector) -> str:

@@ -21,6 +21,7 @@ from Safety_Detection.measure import Resampling
 from Safety_Detection.published_sets import PUBLISHED
 from Safety_Detection.saved_detector import SavedDetector
 from Safety_Detection.splitting import SPLITS, sentences, windows
+from Safety_Detection.versions import is_inside
 from utils import cli, config
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders.tfidf import without_known_word
@@ -106,7 +107,7 @@ def checked(out: str, detector: Path, data: str) -> Path:
     path = config.callers_path(out)
     if path.exists() and not path.is_file():
         raise InputError(f"--out {out}: is a folder, a pipe or a device; name a file")
-    if path.resolve().parent == detector.resolve():
+    if is_inside(path, detector):
         raise InputError(f"--out {out}: is in the detector's folder; name another file")
     if path.resolve() in [config.callers_path(part.strip()).resolve() for part in (data, *data.split(","))]:
         raise InputError(f"--out {out}: is a file of --data, which it would replace; name another file")

@@ -4,8 +4,10 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from Safety_Detection import card, labelled_sets, protocol, saved, update
+from Safety_Detection import card, labelled_sets, protocol, saved, update, versions
 from Safety_Detection.bank import digests_of, hashed_words
 from Safety_Detection.detectors import INNER_FOLDS, KINDS
 from Safety_Detection.fitting import Fit, about, bank_of, fitted
@@ -19,7 +21,6 @@ from utils.data.text import plain
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
-from utils.files import check_writable
 from utils.schema import EncoderOptions, InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, blocks, number
@@ -84,12 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset, _ = labelled_sets.load(data, limit, label_of(arguments), arguments.column)
         check(dataset, data)
         folder = config.callers_path(out)
-        check_writable(folder)
 
         def note(sentence: str) -> None:
             if not arguments.quiet:
                 cli.note(sentence)
 
+        with versions.writing(folder, "--out", note):
+            pass  # what can't be written is said before any work is done
         for sentence in dataset.notes:
             note(sentence)
         store = None if arguments.no_cache else EmbeddingStore(default_path())
@@ -99,34 +101,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": seed}
         made, done = made_of(embedder, model, dataset, others, not arguments.no_normalize, **choices)
         embedder.close()
-        saved.save(made, folder, card.files(made, done))
+        with versions.writing(folder, "--out", note) as place:
+            made = kept(made, done, place)
         if not arguments.quiet:
             cli.show(said(made, out))
 
     return cli.run(work)
 
 
+def kept(made: SavedDetector, done: Fit, place: versions.Versions) -> SavedDetector:
+    """Writes a detector as the next version. Returns it with its number, and that of the version it follows."""
+    made = replace(made, about=made.about | {"version": place.next, "parent": place.current})
+    place.point(place.write(saved.files_of(made) | card.files(made, done)))
+    return made
+
+
 def change(arguments: argparse.Namespace) -> None:
     """Adds prompts to a saved detector, removes some, or goes back; the version before is kept."""
     refuse_kept(arguments)
     folder = config.callers_path(arguments.detector)
-    if not (folder / saved.CARD).is_file():
-        raise InputError(f"--detector {arguments.detector}: no detector there; give a folder that fit wrote")
+    versions.current(folder)  # refuses a folder without a detector before anything is made there
 
     def note(sentence: str) -> None:
         if not arguments.quiet:
             cli.note(sentence)
 
     device = cli.device_and_dtype(arguments)[0]
-    check_writable(folder)
-    before = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
-    version = before.about.get("version", 1)
-    if arguments.back:
-        number = update.go_back(folder, version)
-        note(
-            f"{arguments.detector} is version {number} again; version {version} is kept in {update.VERSIONS}/{version}"
-        )
-        return
+    with versions.writing(folder, "--detector", note) as place:
+        if arguments.back:
+            note(went_back(place, arguments.detector))
+            return
+        before = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+        made = kept(*updated(arguments, before, note), place)
+    if not arguments.quiet:
+        cli.show("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
+
+
+def went_back(place: versions.Versions, name: str) -> str:
+    """Makes the version that the current one followed count again; returns a sentence on it. name: of the folder.
+
+    Raises InputError if it followed none, or if that one is not whole.
+    """
+    number, left = saved.read(place.folder, place.current)[0].get("parent"), place.current
+    if number is None:
+        raise InputError(f"--back: version {left} of {name} followed none; there is nothing to go back to")
+    its = saved.read(place.folder, number, saved.DIGESTS)[0]
+    place.point(number)
+    return (
+        f"{name} is version {number} again: {its['detector']['kind'].replace('_', ' ')} on {its['encoder']['name']}, "
+        f"fitted on {its['trained_on']['prompts']} prompts ({its['created']}); version {left} stays in "
+        f"{versions.VERSIONS}/{left}"
+    )
+
+
+def updated(arguments: argparse.Namespace, before: SavedDetector, note) -> tuple[SavedDetector, Fit]:
+    """A detector fitted again with what --add gives, and without what --remove names."""
     if before.words is not None:
         raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
     given = update.Given(labelled_sets.only(before.bank.dataset("none"), []))
@@ -146,10 +175,7 @@ def change(arguments: argparse.Namespace) -> None:
     check_probe(before, embedder)
     made, done = update.refitted(before, embedder, given, without, note, seed)
     embedder.close()
-    update.keep_version(folder, version)
-    saved.save(made, folder, card.files(made, done))
-    if not arguments.quiet:
-        cli.show("\n".join([said(made, arguments.detector), "", *card.changes(made)]))
+    return made, done
 
 
 def refuse_kept(arguments: argparse.Namespace) -> None:
@@ -255,7 +281,9 @@ def said(made: SavedDetector, folder: str) -> str:
         lines += ["", blocks(left, [[column] for column in columns]), ""]
     else:
         lines.append("tried on no other set: nothing is known of other traffic")
-    return "\n".join([*lines, f"wrote {folder}"])
+    version = made.about["version"]
+    its_card = versions.home(Path(folder), version) / "card.html"
+    return "\n".join([*lines, f"wrote version {version} of {folder}; its card is {its_card}"])
 
 
 def _percent(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A fitted detector as a folder, out and in: arrays as safetensors, everything else as JSON, nothing pickled.
+"""A fitted detector as files, out and in: arrays as safetensors, everything else as JSON, nothing pickled.
 
 It holds vectors and hashed words of the prompts it was fitted on, that of TF-IDF their words, so it is no more public
 than they are.
@@ -7,10 +7,12 @@ than they are.
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection import versions
 from Safety_Detection.bank import Bank
 from Safety_Detection.detectors import Detector
 from Safety_Detection.guard import Guard
@@ -18,14 +20,13 @@ from Safety_Detection.saved_detector import PROBE, SavedDetector
 from utils import cli
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
-from utils.files import write_bytes_whole, write_whole
 from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
 
 SCHEMA = 2
 # What is known of a fit, of all that a card holds.
-ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "calibration", "card", "version", "added", "match",
-         "changed")  # fmt: skip
-ARRAYS, CARD, WORDS = "detector.safetensors", "detector.json", "words.json"
+ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "calibration", "card", "version", "parent", "added",
+         "match", "changed")  # fmt: skip
+ARRAYS, CARD, WORDS = "detector.safetensors", versions.CARD, "words.json"
 BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
 # Each file, and the digest of it in the card.
 DIGESTS = {ARRAYS: "arrays_sha256", WORDS: "words_sha256", BANK_ARRAYS: "bank_arrays_sha256", BANK: "bank_sha256"}
@@ -33,11 +34,8 @@ DIGESTS = {ARRAYS: "arrays_sha256", WORDS: "words_sha256", BANK_ARRAYS: "bank_ar
 SPARSE = ("data", "indices", "indptr")
 
 
-def save(saved: SavedDetector, folder: Path, beside: dict[str, str] | None = None) -> None:
-    """Writes the folder, each file whole, and replaces an earlier one. Raises InputError if it can't be written.
-
-    beside: further texts to write, by the names of their files.
-    """
+def files_of(saved: SavedDetector) -> dict[str, bytes]:
+    """The files of a detector, by name."""
     arrays = {"probe": saved.probe}
     for name, array in saved.detector.arrays.items():
         arrays |= _flat(name, array)
@@ -71,13 +69,8 @@ def save(saved: SavedDetector, folder: Path, beside: dict[str, str] | None = Non
         **{name: value for name, value in saved.about.items() if name in ABOUT},
         **{DIGESTS[name]: hashlib.sha256(text).hexdigest() for name, text in content.items()},
     }
-    if WORDS not in content:
-        (folder / WORDS).unlink(missing_ok=True)
-    for name, text in content.items():
-        write_bytes_whole(folder / name, text)
-    for name, text in (beside or {}).items():
-        write_whole(folder / name, text)
-    write_whole(folder / CARD, json.dumps({**card, "card_sha256": _digest(card)}, indent=1, ensure_ascii=False) + "\n")
+    card["card_sha256"] = _digest(card)
+    return content | {CARD: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode()}
 
 
 def _json(value: object) -> bytes:
@@ -108,37 +101,59 @@ def _digest(card: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def load(
-    folder: Path, model: str | None = None, device: str = "auto", remote_code: bool = False, bank: bool = False
-) -> SavedDetector:
-    """Reads a folder that `save` wrote.
+def read(folder: Path, number: int, names: Iterable[str] = ()) -> tuple[dict, dict[str, bytes]]:
+    """The card of a version, and those of the files `names` that it has. number: of the version.
 
-    model: the encoder's name or folder, the one it was fitted with if None. bank: whether what it was fitted on is read
-    too; it always is if texts are matched with it. Loads no encoder.
-    Raises InputError if a file is missing or changed, or if the encoder is a different one.
+    Raises InputError if a file is missing or was changed.
     """
-    what = f"--detector {folder}"
+    home, remedy = versions.home(folder, number), "fit the detector again"
+    if number:
+        remedy += f", or write the number of another version into {versions.CURRENT}"
 
-    def read(name: str) -> bytes:
+    def refused(name: str, why: str) -> InputError:
+        return InputError(f"--detector {folder}: {(home / name).relative_to(folder)} {why}")
+
+    def content(name: str) -> bytes:
         try:
-            return (folder / name).read_bytes()
+            return (home / name).read_bytes()
         except OSError as error:
-            raise InputError(f"{what}: {name} can't be read ({error.strerror}); give a folder that fit wrote") from None
+            raise refused(name, f"can't be read ({error.strerror}); give a folder that fit wrote") from None
 
     try:
-        card = json.loads(read(CARD))
+        card = json.loads(content(CARD))
     except (ValueError, RecursionError):
-        raise InputError(f"{what}: {CARD} is not JSON, it was altered; fit the detector again") from None
+        raise refused(CARD, f"is not JSON, it was altered; {remedy}") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-        raise InputError(f"{what}: {CARD} is not one that this version writes; fit the detector again")
+        raise refused(CARD, "is not one that this version writes; fit the detector again")
     if card.get("card_sha256") != _digest(card):
-        raise InputError(f"{what}: {CARD} was altered since it was written; fit the detector again")
-    bank = bank or card.get("match") is not None  # texts are matched with prompts of the bank
-    wanted = (ARRAYS, WORDS, *((BANK_ARRAYS, BANK) if bank else ()))
-    content = {name: read(name) for name in wanted if DIGESTS[name] in card}
-    for name, text in content.items():
+        raise refused(CARD, f"was altered since it was written; {remedy}")
+    found = {name: content(name) for name in names if DIGESTS[name] in card}
+    for name, text in found.items():
         if card[DIGESTS[name]] != hashlib.sha256(text).hexdigest():
-            raise InputError(f"{what}: {name} was altered since it was written; fit the detector again")
+            raise refused(name, f"was altered since it was written; {remedy}")
+    return card, found
+
+
+def load(
+    folder: Path,
+    model: str | None = None,
+    device: str = "auto",
+    remote_code: bool = False,
+    bank: bool = False,
+    number: int | None = None,
+) -> SavedDetector:
+    """Reads a version of a detector from the folder that fit wrote.
+
+    model: the encoder's name or folder, the one it was fitted with if None. bank: whether what it was fitted on is read
+    too; it always is if texts are matched with it. number: of the version, the one that counts if None.
+    Loads no encoder.
+    Raises InputError if a file is missing or changed, or if the encoder is a different one.
+    """
+    what, number = f"--detector {folder}", versions.current(folder) if number is None else number
+    card, content = read(folder, number, (ARRAYS, WORDS))
+    bank = bank or card.get("match") is not None  # texts are matched with prompts of the bank
+    if bank:
+        content |= read(folder, number, (BANK_ARRAYS, BANK))[1]
     arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
     options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
     if options["trust_remote_code"] and not remote_code:

@@ -27,6 +27,7 @@ from Safety_Detection.scoring import (
     refuse_json_as_text,
 )
 from Safety_Detection.splitting import SPLITS
+from Safety_Detection.versions import is_inside
 from utils import cli, config
 from utils.data import reading
 from utils.embed.shards import Unfinished
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device, threads = cli.device_and_dtype(arguments)[0], cli.threads(arguments)
         folder = config.callers_path(arguments.detector)
         for of, its in (("detector", folder), ("vectors", path)):
-            if output is not None and its is not None and output.resolve().parent == its.resolve():
+            if output is not None and its is not None and is_inside(output, its):
                 raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
         nearest = 0 if arguments.explain is None else cli.whole_number(arguments.explain, "--explain", least=1)
         detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)

@@ -1,14 +1,13 @@
-"""Adds prompts to a fitted detector or removes some, fits it again, and keeps the versions apart."""
+"""Adds prompts to a fitted detector or removes some, and fits it again."""
 
 import difflib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from Safety_Detection import card, labelled_sets, protocol, saved
+from Safety_Detection import card, labelled_sets, protocol
 from Safety_Detection.bank import Bank, digests_of, hashed_words
 from Safety_Detection.detectors import INNER_FOLDS
 from Safety_Detection.fitting import Fit, about, bank_of, fitted
@@ -22,44 +21,8 @@ from utils.embed.embedder import Embedder
 from utils.metrics import detection as dm
 from utils.schema import InputError, shown
 
-VERSIONS = "versions"
 # What a match with an added unsafe prompt may flag of the safe prompts fitted on, and the least similarity that counts.
 MATCH_RATE, LEAST_MATCH = 0.001, 0.8
-
-
-def versions_of(folder: Path) -> list[int]:
-    """The versions that are kept apart, in order."""
-    numbers = (path.name for path in (folder / VERSIONS).glob("*")) if (folder / VERSIONS).is_dir() else ()
-    return sorted(int(name) for name in numbers if name.isdigit())
-
-
-def keep_version(folder: Path, number: int) -> None:
-    """Copies the detector into the folder of its version, whole or not at all."""
-    target, part = folder / VERSIONS / str(number), folder / VERSIONS / f".{number}.part"
-    if not target.exists():
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for path in folder.iterdir():
-            if path.is_file():
-                shutil.copy2(path, part / path.name)
-        part.rename(target)
-
-
-def go_back(folder: Path, current: int) -> int:
-    """Makes the version before the current one the detector again; returns its number.
-
-    The current one is kept too. Raises InputError if there is none before it.
-    """
-    earlier = [number for number in versions_of(folder) if number < current]
-    if not earlier:
-        raise InputError(f"--back: {folder} holds no version before {current}; there is nothing to go back to")
-    keep_version(folder, current)
-    for path in (folder / VERSIONS / str(earlier[-1])).iterdir():
-        # The card is copied last: a detector whose files do not match its card is refused.
-        if path.name != saved.CARD:
-            shutil.copy2(path, folder / path.name)
-    shutil.copy2(folder / VERSIONS / str(earlier[-1]) / saved.CARD, folder / saved.CARD)
-    return earlier[-1]
 
 
 @dataclass(frozen=True)
@@ -214,7 +177,6 @@ def refitted(
         "card": card.measured(done, seed),
         "added": kept,
         "match": matching(vectors, both, kept),
-        "version": before.about.get("version", 1) + 1,
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold

@@ -19,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ROOT, finished, refuse_failure
+from Safety_Detection import saved
 from utils import cli
 
 SHARD_ROWS, BLOCK_ROWS, DIMENSION = 10_000, 2_000, 384
@@ -36,13 +37,14 @@ def main() -> None:
         detector, vectors, output = (Path(scratch) / name for name in ("detector", "vectors", "scores.csv"))
         fit = ["-m", "Safety_Detection.fit", "--quiet", "--detector", settings.detector, "--data", settings.data]
         finished(*fit, "--out", detector)
-        shard = made_up(vectors, count, json.loads((detector / "detector.json").read_text())["encoder"])
+        found = saved.load(detector)
+        shard = made_up(vectors, count, found.about["encoder"])
         command = ["-m", "Safety_Detection.score", "--quiet", "--detector", detector, "--vectors", vectors]
         command += ["--output", output, *(["--explain", settings.explain] if settings.explain else [])]
         start = time.perf_counter()
         peak = measured(*command)
         seconds = time.perf_counter() - start
-        bare = product(detector, shard, count)
+        bare = product(found, shard, count)
         written = sum(1 for _ in output.open()) - 1
     per_million = 1e6 / count
     print(f"{settings.detector}, {written} vectors of {DIMENSION} dimensions")
@@ -80,11 +82,9 @@ def measured(*command) -> int:
     return used.ru_maxrss
 
 
-def product(detector: Path, shard: np.ndarray, count: int) -> float:
+def product(detector: saved.SavedDetector, shard: np.ndarray, count: int) -> float:
     """The seconds that the bare product takes."""
-    from Safety_Detection import saved
-
-    arrays = saved.load(detector).detector.arrays
+    arrays = detector.detector.arrays
     against = next(arrays[name] for name in ("unsafe", "rows", "direction") if name in arrays)
     against = np.atleast_2d(against).astype(np.float32).T
     start = time.perf_counter()

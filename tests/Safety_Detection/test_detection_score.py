@@ -18,6 +18,7 @@ from test_detection_use import World, refused, scored
 
 from Safety_Detection import fit, saved, score, score_vectors, scoring, splitting
 from Safety_Detection.guard import Unscored, Verdict
+from Safety_Detection.versions import home
 from utils.embed import __main__ as embed
 from utils.embed import corpus
 from utils.embed.shards import only_run
@@ -73,7 +74,7 @@ def test_a_threshold_that_is_given_decides_what_is_flagged(tmp_path, detector, c
     status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", f"--threshold={threshold!r}")
     assert status == 0 and sum(int(row["flagged"]) for row in rows) == 8
     assert [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
-    points = json.loads((detector / "detector.json").read_text())["card"]["points"]
+    points = json.loads((home(detector) / "detector.json").read_text())["card"]["points"]
     for point in points:
         status, rows = scored(tmp_path, detector, "in.txt", "\n".join(TEXTS), "--quiet", "--fpr", str(point["rate"]))
         assert [row["flagged"] for row in rows] == [str(int(one >= point["threshold"])) for one in expected]
@@ -95,7 +96,7 @@ def test_a_probability_is_a_column_of_its_own(tmp_path, detector, capsys):
     assert status == 0 and list(rows[0]) == [*scoring.COLUMNS, "probability", "unfamiliar", *(f"{w}_1" for w in NEAR)]
     likely = [float(row["probability"]) for row in rows]
     assert likely == pytest.approx([one.probability for one in expected], abs=1e-6)
-    kept = json.loads((detector / "detector.json").read_text())["calibration"]
+    kept = json.loads((home(detector) / "detector.json").read_text())["calibration"]
     odds = [math.exp(kept["slope"] * one.score + kept["intercept"]) for one in expected]
     assert likely == pytest.approx([one / (1 + one) for one in odds], abs=1e-6)
     status, rows = scored(
@@ -276,8 +277,8 @@ def test_another_input_detector_or_option_starts_anew(tmp_path, detector, monkey
     assert capsys.readouterr().err.endswith(shown.format("number of parts")) and len(fresh.texts) == 31
     again = tmp_path / "again"
     shutil.copytree(detector, again)
-    card = json.loads((again / "detector.json").read_text()) | {"created": "later"}
-    (again / "detector.json").write_text(json.dumps(card | {"card_sha256": saved._digest(card)}))
+    card = json.loads((home(again) / "detector.json").read_text()) | {"created": "later"}
+    (home(again) / "detector.json").write_text(json.dumps(card | {"card_sha256": saved._digest(card)}))
     fresh = stopped()
     assert scored_again(tmp_path, again, "--quiet")[0] == 0
     assert capsys.readouterr().err.endswith(shown.format("--detector")) and len(fresh.texts) == 31

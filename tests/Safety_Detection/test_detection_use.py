@@ -16,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from Safety_Detection import fit, labelled_files, labelled_sets, saved, score, scoring, sides
 from Safety_Detection.detectors import KINDS, balanced, candidates, strongest
+from Safety_Detection.versions import home
 from utils import hub
 from utils.encoders import loading, registry
 from utils.metrics import embedding as metrics
@@ -111,7 +112,7 @@ def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, labelled, capsys
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     folder = fitted(tmp_path, labelled, "--detector", kind, "--top-k", "4")
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert sorted(path.name for path in home(folder).iterdir()) == FILES
     again = saved.load(folder)
     dataset, _ = labelled_sets.load(str(labelled))
     texts = dataset.texts["prompt"]
@@ -128,7 +129,7 @@ def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
 def test_words_are_kept_with_a_detector_of_tfidf(tmp_path, labelled, kind, capsys):
     folder = fitted(tmp_path, labelled, "--model", "tfidf", "--detector", kind, "--top-k", "4")
     names = [*FILES, "words.json"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    assert sorted(path.name for path in home(folder).iterdir()) == names
     dataset, _ = labelled_sets.load(str(labelled))
     texts = list(dataset.texts["prompt"])
     vectorizer = TfidfVectorizer(dtype=np.float32)
@@ -145,17 +146,16 @@ def test_words_are_kept_with_a_detector_of_tfidf(tmp_path, labelled, kind, capsy
     assert status == 3 and [float(row["score"]) for row in found] == pytest.approx(expected, abs=1e-5)
     assert capsys.readouterr().err == f"line {len(texts) + 4}: has no word that the detector knows; left out\n"
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt"]
-    words = folder / "words.json"
+    words = home(folder) / "words.json"
     words.write_text(words.read_text().replace('"good"', '"gold"'))
     assert "words.json was altered" in refused(capsys, *arguments)
     words.unlink()
     assert "words.json can't be read (No such file" in refused(capsys, *arguments)
-    words.write_text("[]")
-    assert sorted(path.name for path in fitted(tmp_path, labelled).iterdir()) == FILES, "no words of another stay"
+    assert sorted(path.name for path in home(fitted(tmp_path, labelled)).iterdir()) == FILES, "it has no words"
 
 
 def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path, labelled):
-    card = json.loads((fitted(tmp_path, labelled) / "detector.json").read_text())
+    card = json.loads((home(fitted(tmp_path, labelled)) / "detector.json").read_text())
     assert (
         card["chosen_for"]["false_positive_rate"] == 0.05 and card["chosen_for"]["false_positive_rate_held_out"] <= 0.05
     )
@@ -202,7 +202,7 @@ def test_tested_prompts_without_a_known_word_are_counted(tmp_path, labelled, cap
     flat, lines = " ".join(said.split()), said.splitlines()
     assert "unsafe prompts; 10 of 80 have no word that it knows, so their score says nothing" in flat
     assert [line.split()[0::7] for line in lines if line[:1] in ("x", "y")] == [["x", "0"], ["y", "10"]]
-    card = json.loads((tmp_path / "detector" / "detector.json").read_text())
+    card = json.loads((home(tmp_path / "detector") / "detector.json").read_text())
     assert [one["no_known_word"] for one in (card["chosen_for"], *card["elsewhere"])] == [10, 0, 10]
     assert fit.main(arguments) == 0 and "known word" not in capsys.readouterr().out, "an encoder knows every text"
 
@@ -222,7 +222,7 @@ def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled,
         folder = tmp_path / name.removesuffix(".csv")
         data = str(file(name, sets))
         assert fit.main(["--data", data, "--out", str(folder), "--detector", "nearest_unsafe"]) == 0
-        found[name] = json.loads((folder / "detector.json").read_text())["elsewhere"]
+        found[name] = json.loads((home(folder) / "detector.json").read_text())["elsewhere"]
     assert found["both.csv"] == found["y.csv"] != [] and found["x.csv"] == []
     assert "not tried on published: too little is left to fit on without its family" in capsys.readouterr().err
 
@@ -235,8 +235,10 @@ def test_the_words_that_are_kept_are_of_the_prompts_fitted_on(tmp_path, labelled
     own = tmp_path / "own.csv"
     own.write_text("\n".join(["prompt,label", *(row[:-2] for row in rows[1:])]))
     folder = fitted(tmp_path, own, "--model", "tfidf")
-    assert [one["set"] for one in json.loads((folder / "detector.json").read_text())["elsewhere"]] == ["published"]
-    words = json.loads((folder / "words.json").read_text())
+    assert [one["set"] for one in json.loads((home(folder) / "detector.json").read_text())["elsewhere"]] == [
+        "published"
+    ]
+    words = json.loads((home(folder) / "words.json").read_text())
     assert "thing" in words and "strange" not in words
     assert len(saved.load(folder).detector.arrays["direction"]) == len(words)
 
@@ -469,7 +471,7 @@ def test_a_folder_that_was_altered_is_refused(tmp_path, labelled, capsys):
     text = tmp_path / "in.txt"
     text.write_text("good\n")
     arguments = ["--detector", folder, "--input", text]
-    card, arrays = folder / "detector.json", folder / "detector.safetensors"
+    card, arrays = home(folder) / "detector.json", home(folder) / "detector.safetensors"
     before = card.read_text(), arrays.read_bytes()
     card.write_text(before[0].replace('"false_positive_rate": 0.05', '"false_positive_rate": 0.01'))
     assert "detector.json was altered" in refused(capsys, *arguments)
@@ -481,7 +483,7 @@ def test_a_folder_that_was_altered_is_refused(tmp_path, labelled, capsys):
     assert "detector.safetensors was altered" in refused(capsys, *arguments)
     arrays.unlink()
     assert "detector.safetensors can't be read (No such file" in refused(capsys, *arguments)
-    assert "detector.json can't be read" in refused(capsys, "--detector", tmp_path, "--input", text)
+    assert "current can't be read (No such file" in refused(capsys, "--detector", tmp_path, "--input", text)
 
 
 def test_another_encoder_is_refused(tmp_path, labelled, capsys, monkeypatch):
@@ -525,8 +527,9 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "same.txt").symlink_to("in.txt")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
-    into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / "words.json"]
-    assert "is in the folder of the detector; name another file" in refused(capsys, *into)
+    for name in ("current", "versions/1/words.json"):
+        into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / name]
+        assert "is in the folder of the detector; name another file" in refused(capsys, *into)
     assert "is the input, which it would replace; name another file" in refused(capsys, *arguments)
     assert (tmp_path / "in.txt").read_text() == "good\n"
 

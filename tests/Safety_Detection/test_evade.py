@@ -317,10 +317,10 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
         ([*base, "--device", "abacus"], "abacus: give auto, cuda, mps or cpu"),
         ([*base, "--out", tmp_path], "is a folder, a pipe or a device; name a file"),
         ([*base, "--out", tmp_path / "pipe"], "is a folder, a pipe or a device; name a file"),
-        ([*base, "--out", folder / "detector.json"], "is in the detector's folder; name another file"),
+        ([*base, "--out", folder / "versions" / "1" / "card.md"], "is in the detector's folder; name another file"),
         ([*base, "--out", asked], "is a file of --data, which it would replace; name another file"),
         ([*base, "--out", tmp_path / "text" / "out.csv"], "can't be written"),
-        (["--detector", tmp_path / "none"], "detector.json can't be read (No such file"),
+        (["--detector", tmp_path / "none"], "current can't be read (No such file"),
         (["--detector", folder, "--data", "none.csv"], "no such file, nor a set, family or class of that name"),
         (["--detector", folder, "--data", trained], "left, as all 16 unsafe ones are near-duplicates"),
         (

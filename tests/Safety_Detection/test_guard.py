@@ -21,6 +21,7 @@ from Safety_Detection.bank import Bank, familiarity, hashed_words
 from Safety_Detection.groups import NearTexts
 from Safety_Detection.saved import load_detector
 from Safety_Detection.threads import LIMIT
+from Safety_Detection.versions import home
 from utils.data.text import plain
 from utils.encoders import loading
 from utils.metrics import embedding as metrics
@@ -275,7 +276,7 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
 
 
 def read_card(folder):
-    return json.loads((folder / "detector.json").read_text())
+    return json.loads((home(folder) / "detector.json").read_text())
 
 
 def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled):
@@ -355,7 +356,7 @@ def without_calibration(folder):
     """Makes a folder one that a version without probabilities wrote."""
     kept = read_card(folder)
     del kept["calibration"]
-    (folder / "detector.json").write_text(json.dumps({**kept, "card_sha256": saved._digest(kept)}))
+    (home(folder) / "detector.json").write_text(json.dumps({**kept, "card_sha256": saved._digest(kept)}))
 
 
 def test_a_detector_of_an_earlier_version_has_no_probability_until_it_is_fitted_again(tmp_path, labelled, capsys):
@@ -382,7 +383,10 @@ def test_sets_of_one_class_each_have_probabilities_too(tmp_path, labelled):
             for s in "xyzw" for i in range(20)]  # fmt: skip
     labelled.write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
     folder = fitted(tmp_path, labelled)
-    assert read_card(folder)["calibration"]["of_parts"] == [] and "Brier score is" in (folder / "card.md").read_text()
+    assert (
+        read_card(folder)["calibration"]["of_parts"] == []
+        and "Brier score is" in (home(folder) / "card.md").read_text()
+    )
     assert load_detector(folder).score(["a bad thing"])[0].probability > 0.8
 
 
@@ -400,7 +404,7 @@ def test_what_no_detector_knew_makes_no_probability(tmp_path, labelled, monkeypa
     texts = [f"a{i}a b{i}b,{int(s == 'x')},{s},{s}{i}" for s in "xy" for i in range(40)]
     labelled.write_text("\n".join(["prompt,label,set,group", *texts]) + "\n")
     folder = fitted(tmp_path, labelled, "--model", "tfidf")
-    assert read_card(folder)["calibration"] is None and "--probability" not in (folder / "card.md").read_text()
+    assert read_card(folder)["calibration"] is None and "--probability" not in (home(folder) / "card.md").read_text()
 
 
 def test_the_smallest_rate_is_the_exact_binomial_bound():
@@ -418,7 +422,7 @@ def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled
     n = len(cosines)
     assert similar["mean_of_two_prompts"] == pytest.approx((cosines.sum() - np.trace(cosines)) / n / (n - 1), abs=1e-6)
     assert similar["safe_50"] <= similar["safe_95"] <= similar["safe_99"] <= 1
-    text = (folder / "card.md").read_text()
+    text = (home(folder) / "card.md").read_text()
     assert (
         f"1 % within {similar['safe_99']:.3f}" in text
         and f"mean cosine of {similar['mean_of_two_prompts']:.3f}" in text
@@ -427,11 +431,15 @@ def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled
 
 def test_the_card_is_written_for_a_reader(tmp_path, labelled):
     folder = fitted(tmp_path, labelled)
-    found, text, page = read_card(folder)["card"], (folder / "card.md").read_text(), (folder / "card.html").read_text()
+    found, text, page = (
+        read_card(folder)["card"],
+        (home(folder) / "card.md").read_text(),
+        (home(folder) / "card.html").read_text(),
+    )
     assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
     assert f"can't show a rate of false alarms below {100 * found['smallest_rate']:.3g} %" in text
     assert page.count("<svg") == 2 and page.count("<table>") == 4
-    kept = json.loads((folder / "detector.json").read_text())["calibration"]
+    kept = json.loads((home(folder) / "detector.json").read_text())["calibration"]
     assert f"Brier score is {kept['brier']:.3f} (0.250 if every prompt is given 50 %)" in text
     assert "It holds where 50 % of the prompts are unsafe" in text and "--base-rate" in text
     assert all(f"{mean:.3f}" in text for mean, _, _ in kept["bins"])
@@ -443,7 +451,7 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled):
     assert "no better than that one number for all" in " ".join(card.sentences(told))
     assert not re.findall(r'(?:src|href)="(?!#)|url\((?!#)', page), "nothing is loaded from elsewhere"
     dataset, _ = labelled_sets.load(str(labelled))
-    written = "".join(path.read_text(errors="ignore") for path in folder.iterdir())
+    written = "".join(path.read_text(errors="ignore") for path in folder.rglob("*") if path.is_file())
     assert not [one for one in dataset.texts["prompt"] if one in written], "no text is kept"
 
 
@@ -456,7 +464,6 @@ def incidents(tmp_path, name="inc.csv", rows=("good trick one a b c d,1", "good 
 def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     before = read_card(folder)
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
     World.asked.clear()
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--no-cache"]) == 0
     said = capsys.readouterr().out
@@ -470,13 +477,7 @@ def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelle
     assert (
         "version 2: 2 prompts added, 0 removed" in said and "of 2 new unsafe prompts the score flagged 0 before" in said
     )
-    assert {path.name: path.read_bytes() for path in (folder / "versions" / "1").iterdir()} == files
-    assert "What changed" in (folder / "card.md").read_text()
-    assert fit.main(["--detector", str(folder), "--back"]) == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == files
-    assert read_card(folder / "versions" / "2")["version"] == 2
-    assert fit.main(["--detector", str(folder), "--back"]) == 2
-    assert "holds no version before 1" in capsys.readouterr().err
+    assert "What changed" in (home(folder) / "card.md").read_text()
 
 
 def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
@@ -495,7 +496,7 @@ def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     assert match["threshold"] > nearest.max() - 1e-6 and match["false_alarms"] == 0
     assert not guard.score(["good thing 4 x4 xv4"])[0].flagged
     assert read_card(folder)["changed"]["missed_by_score"] == ["inc:1", "inc:2"]
-    text = (folder / "card.md").read_text()
+    text = (home(folder) / "card.md").read_text()
     assert (
         "one of the 2 unsafe prompts that were added later" in text
         and "still missed by the score: inc:1, inc:2" in text
@@ -556,11 +557,11 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
 
 def test_the_prompts_of_a_detector_of_an_earlier_version_are_known_by_id_words_and_label(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
-    bank, card_of = json.loads((folder / "bank.json").read_text()), read_card(folder)
+    bank, card_of = json.loads((home(folder) / "bank.json").read_text()), read_card(folder)
     del bank["digests"]
-    (folder / "bank.json").write_text(json.dumps(bank))
-    card_of["bank_sha256"] = hashlib.sha256((folder / "bank.json").read_bytes()).hexdigest()
-    (folder / "detector.json").write_text(json.dumps({**card_of, "card_sha256": saved._digest(card_of)}))
+    (home(folder) / "bank.json").write_text(json.dumps(bank))
+    card_of["bank_sha256"] = hashlib.sha256((home(folder) / "bank.json").read_bytes()).hexdigest()
+    (home(folder) / "detector.json").write_text(json.dumps({**card_of, "card_sha256": saved._digest(card_of)}))
     assert fit.main(["--detector", str(folder), "--add", str(labelled)]) == 0
     assert "110 of its prompts are in the detector already; texts like 40 of them" in capsys.readouterr().err
     said = changes_of(tmp_path, folder, capsys, "1,xv1 x1 1 thing bad,1")
@@ -641,17 +642,16 @@ def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
     safe = [line for line in labelled.read_text().splitlines() if ",1," not in line]
     (tmp_path / "safe.csv").write_text("\n".join(safe))
     (tmp_path / "other.csv").write_text("id,prompt,label,set\n3,bad new thing entirely,1,x\n")
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert fit.main(["--detector", str(folder), *flags]) == 2
     said = capsys.readouterr().err.splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == files
-    assert not (folder / "versions").exists()
+    assert home(folder).name == "1" and [path.name for path in home(folder).parent.glob("[0-9]*")] == ["1"]
 
 
 def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
     assert fit.main(["--detector", str(tmp_path), "--add", str(labelled)]) == 2
-    assert "no detector there; give a folder that fit wrote" in capsys.readouterr().err
+    assert "current can't be read (No such file or directory); give a folder that fit" in capsys.readouterr().err
+    assert not (tmp_path / "versions").exists()
     folder = fitted(tmp_path, labelled, "--model", "tfidf")
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path))]) == 2
     assert "TF-IDF is fitted on the words of all prompts; fit it anew" in capsys.readouterr().err
@@ -660,14 +660,14 @@ def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
 def test_it_is_said_what_was_held_out_together(tmp_path, labelled, capsys):
     assert fit.main(["--data", str(labelled), "--out", str(tmp_path / "d")]) == 0
     assert "3 families held out in turn: AUROC" in capsys.readouterr().out
-    assert "seen none of its family" in (tmp_path / "d" / "card.md").read_text()
+    assert "seen none of its family" in (home(tmp_path / "d") / "card.md").read_text()
     # Without x no unsafe prompt is left, so groups are held out, though there are two families.
     lines = labelled.read_text().splitlines()
     two = tmp_path / "two.csv"
     two.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[2] in "xz")]) + "\n")
     assert fit.main(["--data", str(two), "--out", str(tmp_path / "e")]) == 0
     assert "held out by groups: AUROC" in capsys.readouterr().out
-    assert "seen none of its group" in (tmp_path / "e" / "card.md").read_text()
+    assert "seen none of its group" in (home(tmp_path / "e") / "card.md").read_text()
 
 
 def test_one_class_cannot_be_fitted(tmp_path, labelled, capsys):

@@ -98,7 +98,7 @@ def test_no_module_takes_or_leaves_a_name_of_the_project(project):
 def test_an_error_of_ours_can_be_caught(project):
     source = "from safe_embed import InputError, load_detector\ntry:\n    load_detector('none')\n"
     source += "except InputError as error:\n    print(error)\n"
-    assert run(project, source).startswith("--detector none: detector.json can't be read")
+    assert run(project, source).startswith("--detector none: current can't be read")
 
 
 def test_bytecode_of_the_program_is_neither_read_nor_written(project):

@@ -29,7 +29,7 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import moderations, saved, serve
+from Safety_Detection import moderations, saved, serve, versions
 from Safety_Detection.bank import Bank
 from Safety_Detection.batching import Batcher, Full
 from Safety_Detection.detectors import Detector
@@ -443,7 +443,7 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
         ),
         (["--threads", "all"], "--threads all: give a whole number of at least 1"),
         (["--base-rate", "1"], "--base-rate 1: give a share above 0 and below 1"),
-        (["--detector", "nothing"], "--detector {cwd}/nothing: detector.json can't be read (No such file"),
+        (["--detector", "nothing"], "--detector {cwd}/nothing: current can't be read (No such file"),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, capsys, monkeypatch, flags, message):
@@ -1002,7 +1002,8 @@ def run_server(folder, seconds):
 @contextlib.contextmanager
 def started(folder, seconds=0, files=None):
     """The process of a server and its port. files: how many it may have open."""
-    saved.save(detector_of(), folder / "detector")
+    with versions.writing(folder / "detector", "--out") as place:
+        place.point(place.write(saved.files_of(detector_of())))
     here = Path(__file__).parent
     path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
     code = f"import test_serve; test_serve.run_server({str(folder / 'detector')!r}, {seconds})"
