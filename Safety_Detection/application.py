@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from Safety_Detection.batching import Batcher, Full
-from Safety_Detection.guard import Unscored
+from Safety_Detection.guard import Guard, Unscored
 from Safety_Detection.hosts import Hosts
 from Safety_Detection.moderations import Asked, Limits, Refusal, answer, asked, require_token
 from utils.schema import InputError
@@ -31,9 +31,6 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
     async def require_host(request: Request) -> None:
         hosts.require(request.headers.get("host"), request.headers.get("origin"))
 
-    detector, threshold = batcher.guard.detector, batcher.guard.threshold
-    kind = detector.detector.kind
-    model = f"{kind}-{detector.spec.name}@{detector.about['card_sha256'][:12]}"
     guarded = [Depends(require_host)]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, dependencies=guarded)
     registry = CollectorRegistry()
@@ -57,12 +54,13 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
             if isinstance(one, Unscored) and one.detail:
                 note(one.detail)
 
-    batcher.seen = seen
+    batcher.seen, batcher.note = seen, note
 
     async def found(request: Request, asks: Asked) -> dict:
         try:
             future = asyncio.wrap_future(batcher.submit(asks.texts, asks.names, asks.nearest))
-            return answer(asks, await _while_connected(request, future), model, kind, threshold)
+            guard, verdicts = await _while_connected(request, future)
+            return answer(asks, verdicts, name_of(guard), guard.detector.detector.kind, guard.threshold)
         except Full:
             raise Refusal(503, "too many texts wait; try again", code="overloaded", retry=True) from None
         except InputError as error:
@@ -107,7 +105,11 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
                     await asyncio.wrap_future(batcher.check(limits.seconds))
         except Exception:  # also TimeoutError
             raise Refusal(503, "the encoder does not answer", code="unavailable") from None
-        return JSONResponse({"status": "ok", "model": model})
+        health = {"status": "ok", "model": name_of(batcher.guard), "version": batcher.version}
+        if fault := batcher.fault:  # texts are scored all the same, so this is no error
+            # What an error begins with is a flag and maybe a path of this machine, which concerns no client.
+            health |= {"status": "outdated", "detail": fault.partition(": ")[2] or fault}
+        return JSONResponse(health)
 
     @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics(request: Request) -> Response:
@@ -125,6 +127,12 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
         return _refused(Refusal(error.status_code, f"{error.detail}; there are {known}"))
 
     return app
+
+
+def name_of(guard: Guard) -> str:
+    """The name of a guard's detector, as that of a model: another for each version."""
+    detector = guard.detector
+    return f"{detector.detector.kind}-{detector.spec.name}@{detector.about['card_sha256'][:12]}"
 
 
 def _refused(refusal: Refusal) -> JSONResponse:

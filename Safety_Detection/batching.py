@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from Safety_Detection.guard import Guard, Unscored, Verdict
 from utils.schema import InputError
 
+# Seconds between two looks at which version counts.
+LOOK = 1.0
+
 
 class Full(Exception):
     """As many texts wait as there is room for."""
@@ -30,23 +33,29 @@ class _Request:
 
 
 class Batcher:
-    """A thread that loads a guard and is the only one to use it.
+    """A thread that loads a guard and is the only one to use it, and loads another when the version changes.
 
-    load: makes the guard. What it raises, `Batcher` raises.
+    load: makes the guard of a version, given the one that it replaces, None at first. What it raises then, `Batcher`
+    raises; what it raises later is `fault`, and the guard before stays.
     most: texts of a batch. wait: seconds that a text may wait for others while the thread has nothing to do.
     room: texts that may wait for a batch.
     seen: called in the thread with what was found of each batch.
+    version: the number of the version that counts. It is looked at between two batches, at most every LOOK seconds.
     """
 
     def __init__(
         self,
-        load: Callable[[], Guard],
+        load: Callable[[int, Guard | None], Guard],
         most: int,
         wait: float,
         room: int,
         seen: Callable[[list[Verdict | Unscored]], object] = lambda found: None,
+        version: Callable[[], int] = lambda: 0,
     ) -> None:
         self.most, self.wait, self.room, self.seen = most, wait, room, seen
+        self.note: Callable[[str], object] = lambda line: None  # called in the thread with what a log should say
+        self.fault = ""  # why the version that counts is not the one in use
+        self._load, self._version = load, version
         self.waiting = 0
         self.answered = -math.inf  # when the encoder last did; never if it failed since
         self._began: float | None = None  # of the batch under way
@@ -55,12 +64,12 @@ class Batcher:
         self._open = True
         self._change = threading.Condition()
         loaded: Future = Future()
-        self._thread = threading.Thread(target=self._run, args=(load, loaded), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(loaded,), daemon=True)
         self._thread.start()
         self.guard: Guard = loaded.result()
 
     def submit(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> Future:
-        """A future of what `Guard.score_each` returns for the texts. If it is cancelled, those that wait are dropped.
+        """A future of a guard and what its `score_each` returns. If it is cancelled, texts that wait are dropped.
 
         Its exception is an InputError if the encoder accepts no text any more. Other verdicts of the same batch may be
         the reason that more prompts are nearest than were asked for, or that any are. Raises Full.
@@ -104,13 +113,15 @@ class Batcher:
             self._change.notify()
         self._thread.join(seconds)
 
-    def _run(self, load: Callable[[], Guard], loaded: Future) -> None:
+    def _run(self, loaded: Future) -> None:
         try:
-            guard = load()
+            self.version = self._tried = self._version()
+            guard = self._load(self.version, None)
         except BaseException as error:
             loaded.set_exception(error)
             return
         self.answered = time.monotonic()  # a guard that is loaded has been tried
+        looked = time.monotonic()
         loaded.set_result(guard)
         while (work := self._next()) is not None:
             checks, parts = work
@@ -118,13 +129,42 @@ class Batcher:
                 self._check(guard, checks)
             if parts:
                 self._score(guard, parts)
+            if time.monotonic() - looked >= LOOK:
+                guard, looked = self._of_version(guard), time.monotonic()
         guard.close()
+
+    def _of_version(self, guard: Guard) -> Guard:
+        """The guard of the version that counts, or the one in use if that can't be loaded."""
+        number = None  # while none can be read
+        try:
+            number = self._version()
+            if number != self._tried:
+                with self._change:
+                    self._began = time.monotonic()  # as of a batch: a check does not wait for the end of it
+                guard = self._load(number, guard)
+                self.guard, self.version, self.fault = guard, number, ""
+                self.note(f"version {number} is loaded")
+                self._begin_again()
+        except Exception as error:
+            fault = str(error) if isinstance(error, InputError) else f"internal error ({type(error).__name__})"
+            if fault != self.fault:
+                self.note(f"version {self.version} is used on: {fault}")
+            self.fault = fault
+        self._tried = number
+        return guard
+
+    def _begin_again(self) -> None:
+        """Has a request of which a part was scored scored anew, so that one guard scores all of it."""
+        with self._change:
+            for request in self._requests:  # only the first can have such a part
+                self.waiting += request.taken
+                request.taken, request.found = 0, []
 
     def _next(self) -> tuple[list[Future], list[tuple[_Request, slice]]] | None:
         """The checks that are asked for and the texts of the next batch; None when all is done."""
         with self._change:
             self._began = None
-            self._change.wait_for(lambda: self._requests or self._checks or not self._open)
+            self._change.wait_for(lambda: self._requests or self._checks or not self._open, LOOK)
             if self._requests:
                 longest = max(0, self._requests[0].arrived + self.wait - time.monotonic())
                 self._change.wait_for(lambda: self.waiting >= self.most or self._checks or not self._open, longest)
@@ -160,7 +200,7 @@ class Batcher:
             request.found += found[:size]
             found = found[size:]
             if part.stop == len(request.texts):
-                _finish(request.future, request.found)
+                _finish(request.future, (guard, request.found))
 
     def _check(self, guard: Guard, checks: list[Future]) -> None:
         try:

@@ -69,7 +69,8 @@ class Guard:
     threshold: texts with at least this score are flagged. of_vectors: whether only `verdicts` is called, so that the
     encoder is neither loaded nor checked. base_rate: the share of unsafe prompts in what is scored, for which
     probabilities hold; that of the fit, one half, if None. threads: of the processor, at least 1; if None, one for a
-    single text, and for several what torch and numpy choose. Vectors of an API are kept in the embedding store.
+    single text, and for several what torch and numpy choose. before: a guard that this one replaces; its encoder is
+    used on if it is the same, and closed if not. Vectors of an API are kept in the embedding store.
     Raises InputError if the encoder gives other vectors than when the detector was fitted, if a threshold or a number
     of threads is none, or if a base rate is given that is no share, or to a detector without probabilities.
     """
@@ -81,6 +82,7 @@ class Guard:
         of_vectors: bool = False,
         base_rate: float | None = None,
         threads: int | None = None,
+        before: "Guard | None" = None,
     ) -> None:
         self.detector, self.calibration = detector, detector.calibration
         self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
@@ -91,7 +93,8 @@ class Guard:
         if threads is not None:
             check_whole(threads, "threads", least=1)
         self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
-        self._unstored = Embedder(detector.spec)
+        is_same = before is not None and before.detector.spec == detector.spec
+        self._unstored = before._unstored if is_same else Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
         self._match = None
@@ -99,8 +102,13 @@ class Guard:
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
             least = detector.about["match"]["threshold"]
             self._match = [detector.bank.ids[i] for i in its], detector.bank.rows[its], least
+        if is_same:
+            self._embedder = before._embedder
+            return
         paid = detector.spec.loader == "openai"
         self._embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self._unstored
+        if before is not None:
+            before.close()
 
     def score(self, texts: Iterable[str], nearest: int = 0) -> list[Verdict]:
         """What the detector says of each text.

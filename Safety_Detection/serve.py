@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from Safety_Detection import saved
+from Safety_Detection import saved, versions
 from Safety_Detection.batching import Batcher
 from Safety_Detection.calibration import checked_base_rate
+from Safety_Detection.guard import Guard
 from Safety_Detection.hosts import Hosts, is_loopback
 from Safety_Detection.moderations import Limits
+from Safety_Detection.saved_detector import SavedDetector
 from utils import cli, config
 from utils.schema import InputError, one_line
 
@@ -103,15 +105,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, _stop)
         folder = config.callers_path(arguments.detector)
+
+        def load(number: int, before: Guard | None) -> Guard:
+            where = folder, arguments.model, device, arguments.trust_remote_code
+            detector = saved.load(*where, bank=True, number=number)
+            if before is not None and threshold is not None and scale(detector) != scale(before.detector):
+                raise InputError(
+                    f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
+                    "another scale than the threshold that was given; start the server again"
+                )
+            return Guard(detector, threshold, base_rate=base_rate, threads=threads, before=before)
+
         with bound_to(arguments.host, port) as bound:
-            batcher = Batcher(
-                lambda: saved.load_detector(
-                    folder, arguments.model, device, arguments.trust_remote_code, threshold, base_rate, threads
-                ),
-                batch,
-                wait,
-                room,
-            )
+            batcher = Batcher(load, batch, wait, room, version=functools.partial(versions.current, folder))
             server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note, hosts)
             listen(bound)
             try:
@@ -121,6 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     return cli.run(work)
+
+
+def scale(detector: SavedDetector) -> tuple[str, str]:
+    """What a threshold that was given for one version has to share with another."""
+    return detector.detector.kind, detector.spec.fingerprint
 
 
 def _stop(*_) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import http.client
@@ -100,7 +101,7 @@ def encoder(monkeypatch):
 
 @contextlib.contextmanager
 def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda found: None):
-    batcher = Batcher(lambda: Guard(detector or detector_of()), most, wait, room, seen)
+    batcher = Batcher(lambda *_: Guard(detector or detector_of()), most, wait, room, seen)
     try:
         yield batcher
     finally:
@@ -109,7 +110,7 @@ def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda found: Non
 
 
 def scores(future):
-    return [one.reason if isinstance(one, Unscored) else round(one.score, 4) for one in future.result(SECONDS)]
+    return [one.reason if isinstance(one, Unscored) else round(one.score, 4) for one in future.result(SECONDS)[1]]
 
 
 def submitted(batcher, *texts, nearest=0):
@@ -230,11 +231,58 @@ def test_what_waits_is_scored_before_the_thread_ends(encoder):
 
 
 def test_a_detector_that_cannot_be_loaded_is_refused_at_once():
-    def load():
+    def load(number, before):
         raise InputError("--detector x: no such folder")
 
     with pytest.raises(InputError, match="no such folder"):
         Batcher(load, 1, 0, 1)
+
+
+def test_the_version_that_counts_is_loaded_between_two_batches_and_scores_whole_requests(encoder, monkeypatch):
+    monkeypatch.setattr("Safety_Detection.batching.LOOK", 0.01)
+    counts, given = [1], []
+
+    def version():
+        if counts[0] is None:
+            raise InputError("current can't be read")
+        return counts[0]
+
+    def load(number, before):
+        given.append((number, before and before.detector.threshold))
+        if number == 3:
+            raise InputError("version 3 is damaged")
+        if number == 4:
+            raise RuntimeError("secret")
+        return Guard(dataclasses.replace(detector_of(), threshold=float(number)), before=before)
+
+    batcher, lines = Batcher(load, 2, 0.0, 1024, version=version), []
+    batcher.note = lines.append
+    first = busy(batcher, encoder)
+    long, short = submitted(batcher, "0.1 a", "0.2 b", "0.3 c"), submitted(batcher, "0.5 e")
+    encoder.begun.clear()
+    gate, encoder.gate = encoder.gate, threading.Event()
+    gate.set()
+    assert encoder.begun.wait(SECONDS)
+    counts[0] = 2  # while the first two texts of `long` are scored by version 1
+    time.sleep(0.02)
+    encoder.gate.set()
+    found = [(one.result(SECONDS)[0].threshold, scores(one)) for one in (first, long, short)]
+    assert found == [(1, [0]), (2, [1, 2, 3]), (2, [5])] and batcher.waiting == 0
+    assert encoder.batches[1:3] == [["0.1 a", "0.2 b"]] * 2
+    # What can't be loaded is not tried again until another version counts, also if nobody asks anything meanwhile.
+    for number, fault in ((3, "version 3 is damaged"), (None, "current can't be read"),
+                          (4, "internal error (RuntimeError)"), (2, "")):  # fmt: skip
+        counts[0] = number
+        until(lambda fault=fault: batcher.fault == fault)
+        assert submitted(batcher, "0.5 e").result(SECONDS)[0].threshold == 2 == batcher.version
+    time.sleep(0.05)
+    assert given == [(1, None), (2, 1), (3, 2), (4, 2), (2, 2)]
+    assert lines == [
+        "version 2 is loaded", "version 2 is used on: version 3 is damaged",
+        "version 2 is used on: current can't be read",
+        "version 2 is used on: internal error (RuntimeError)", "version 2 is loaded",
+    ]  # fmt: skip
+    batcher.close(SECONDS)
 
 
 def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, monkeypatch):
@@ -458,7 +506,7 @@ def test_bad_flags_are_one_line(tmp_path, capsys, monkeypatch, flags, message):
 def test_limits_and_names_are_those_of_the_flags(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(serve, "Batcher", lambda *_: SimpleNamespace(close=lambda seconds: None))
+    monkeypatch.setattr(serve, "Batcher", lambda *_, **more: SimpleNamespace(close=lambda seconds: None))
     servers = []
     monkeypatch.setattr(
         serve, "server_of", lambda *given: servers.append(given) or SimpleNamespace(run=lambda sockets: None)
@@ -985,7 +1033,7 @@ def test_what_the_event_loop_logs_is_one_line_without_a_traceback(encoder):
 # The command in a process of its own.
 
 
-def run_server(folder, seconds):
+def run_server(folder, seconds, flags):
     """Runs the command with an encoder that takes so many seconds, and if that is any, says when it begins."""
 
     class Slow(Encoder):
@@ -996,17 +1044,21 @@ def run_server(folder, seconds):
             return super().encode(texts)
 
     loading.load = lambda spec: Slow()
-    sys.exit(serve.main(["--detector", folder, "--port", "0"]))
+    sys.exit(serve.main(["--detector", folder, "--port", "0", *flags]))
+
+
+def write_version(folder, **changes):
+    with versions.writing(folder, "--out") as place:
+        place.point(place.write(saved.files_of(dataclasses.replace(detector_of(), **changes))))
 
 
 @contextlib.contextmanager
-def started(folder, seconds=0, files=None):
+def started(folder, seconds=0, files=None, flags=()):
     """The process of a server and its port. files: how many it may have open."""
-    with versions.writing(folder / "detector", "--out") as place:
-        place.point(place.write(saved.files_of(detector_of())))
+    write_version(folder / "detector")
     here = Path(__file__).parent
     path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
-    code = f"import test_serve; test_serve.run_server({str(folder / 'detector')!r}, {seconds})"
+    code = f"import test_serve; test_serve.run_server({str(folder / 'detector')!r}, {seconds}, {flags!r})"
     if files:
         code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); {code}"
     with subprocess.Popen(
@@ -1019,6 +1071,37 @@ def started(folder, seconds=0, files=None):
             said.append(next(process.stderr))
         yield process, SimpleNamespace(port=int(said[-1].rpartition(":")[2].removesuffix("/v1\n")), said=said)
         timer.cancel()
+
+
+@needs_extra
+@pytest.mark.parametrize("flags", [(), ("--threshold", "4")])
+def test_a_server_goes_over_to_the_version_that_counts_or_says_why_not(tmp_path, flags):
+    folder = tmp_path / "detector"
+
+    def asked(*health):
+        """The threshold, once /health has these values."""
+        until(lambda: tuple(map(request(server, "GET", "/health")[2].get, ("version", "status", "detail"))) == health)
+        return request(server, body={"input": "0.6 a"})[2]["results"][0]["threshold"]
+
+    with started(tmp_path, flags=flags) as (process, server):
+        assert asked(1, "ok", None) == (4 if flags else 5)
+        before = request(server, "GET", "/health")[2]["model"]
+        write_version(folder, threshold=6.0)
+        assert asked(2, "ok", None) == (4 if flags else 6)
+        assert request(server, body={"input": "0.6 a"})[2]["model"] != before, "the digest of its card"
+        write_version(folder, detector=Detector("nearest_unsafe", {"unsafe": np.eye(2, dtype=np.float32)[:1]}))
+        if flags:
+            why = "version 3 is another kind of detector, whose scores are on another scale than the threshold that "
+            assert asked(2, "outdated", f"{why}was given; start the server again") == 4
+        else:
+            assert asked(3, "ok", None) == 5
+        (folder / "current").write_text("4")  # as it may name one that was deleted
+        why = "versions/4/detector.json can't be read (No such file or directory); give a folder that fit wrote"
+        asked(2 if flags else 3, "outdated", why)
+        (folder / "current").write_text("1")
+        assert asked(1, "ok", None) == (4 if flags else 5)
+        process.terminate()
+        assert process.wait(SECONDS) == 0
 
 
 @needs_extra
