@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from Safety_Detection import calibration, card, fit, labelled_sets, saved, score, sides
 from Safety_Detection.bank import Bank, familiarity, hashed_words
 from Safety_Detection.groups import NearTexts
+from Safety_Detection.guard import Guard
 from Safety_Detection.saved import load_detector
 from Safety_Detection.threads import LIMIT
 from Safety_Detection.versions import home
@@ -273,6 +275,27 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     found = guard.score(texts)
     assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
+
+
+def test_a_guard_that_replaces_another_uses_its_encoder_on_and_closes_a_different_one(tmp_path, labelled, monkeypatch):
+    done = []
+
+    class Counted(World):
+        def close(self):
+            done.append("closed")
+
+    detectors = [
+        saved.load(fitted(tmp_path / name, labelled, "--model", name)) for name in ("all-minilm-l6-v2", "random")
+    ]
+    monkeypatch.setattr(loading, "load", lambda spec: done.append(spec.name) or Counted())
+    first = Guard(detectors[0])
+    second = Guard(replace(detectors[0], threshold=9.0), before=first)
+    assert done == ["all-minilm-l6-v2"] and second.threshold == 9
+    with pytest.raises(InputError, match="another vector"):
+        Guard(replace(detectors[1], probe=np.zeros(5)), before=second)
+    assert "closed" not in done, "the one before is still in use"
+    Guard(detectors[1], before=second)
+    assert done[-2:] == ["random", "closed"]
 
 
 def read_card(folder):
