@@ -164,6 +164,11 @@ def parsed_row(identifier: int | str, category: str, original: str, edits: list[
     }
 
 
+def as_written(identifier: str) -> int | str:
+    """An id as the paper's files have it: a number if its text is that of one, so that `007` and `²` stay texts."""
+    return int(identifier) if re.fullmatch("0|[1-9][0-9]{0,17}", identifier) else identifier
+
+
 def json_lines(rows: list[dict]) -> str:
     """The rows as JSON lines, byte for byte as in the paper's files."""
     return "".join(json.dumps(row) + "\n" for row in rows)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from Safety_Contrast.answers import edits_of, json_lines, parsed_row, usage_of
+from Safety_Contrast.answers import as_written, edits_of, json_lines, parsed_row, usage_of
 from Safety_Contrast.journal import Journal
 from Safety_Contrast.order import Order, Original, cost, price_of, price_source
 from utils.files import shown_path, write_whole
@@ -23,7 +23,7 @@ def write_set(folder: Path, originals: Sequence[Original], answers: Mapping[str,
     for row in originals:
         last = answers.get(row.id, [{"problem": "not asked"}])[-1]
         if last["problem"] is None:
-            identifier = int(row.id) if row.id.isdigit() else row.id
+            identifier = as_written(row.id)
             raw.append({"id": identifier, "category": row.category, "question": row.text, "contrasts": last["answer"]})
             parsed.append(parsed_row(identifier, row.category, row.text, edits_of(last["answer"])))
     write_whole(folder / ORIGIN, json_lines(raw))

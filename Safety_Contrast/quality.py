@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Contrast.answers import json_lines, parsed_row
+from Safety_Contrast.answers import as_written, json_lines, parsed_row
 from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap
@@ -149,9 +149,8 @@ def minimal(dataset: Dataset, least: float, path: Path, categories: dict[str, st
     for i, original in enumerate(dataset.texts["original_prompt"]):
         edits = [dataset.texts[column][i] for column in columns]
         if min(word_overlap(original, edit) for edit in edits) >= least:
-            identifier = int(dataset.ids[i]) if dataset.ids[i].isdigit() else dataset.ids[i]
             group = dataset.groups[i]
-            rows.append(parsed_row(identifier, categories.get(group, group), original, edits))
+            rows.append(parsed_row(as_written(dataset.ids[i]), categories.get(group, group), original, edits))
     if not rows:
         raise InputError(f"--minimal {least}: no original has five edits of that overlap; lower it")
     write_whole(path, json_lines(rows))

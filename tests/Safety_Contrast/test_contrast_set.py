@@ -138,6 +138,11 @@ def test_five_edits_that_will_not_do(items, problem):
     assert problem in answers.problem_with(items, "the original")
 
 
+def test_ids_are_numbers_where_that_loses_nothing():
+    ids = ["0", "12", "007", "-1", "1.0", "\u00b2", "\u0663", "a1", "9" * 18, "9" * 19]
+    assert [answers.as_written(text) for text in ids] == [0, 12, *ids[2:8], 10**18 - 1, ids[9]]
+
+
 @pytest.mark.parametrize(
     "text",
     [

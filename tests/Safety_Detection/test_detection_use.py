@@ -440,24 +440,6 @@ def test_a_compressed_file_and_a_pipe_are_read_too(tmp_path, labelled, capsys):
     assert [row["flagged"] for row in csv.DictReader(capsys.readouterr().out.splitlines())] == ["0", "1"]
 
 
-def test_a_full_disk_behind_standard_output_is_one_line(tmp_path, labelled, monkeypatch, capsys):
-    class Full(io.StringIO):
-        def flush(self):
-            raise OSError(28, "No space left on device")
-
-        def reconfigure(self, **more):
-            pass
-
-    folder = fitted(tmp_path, labelled)
-    (tmp_path / "in.txt").write_text("good\n")
-    monkeypatch.setattr("sys.stdout", Full())
-    assert score.main(["--detector", str(folder), "--input", str(tmp_path / "in.txt"), "--quiet"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "error: standard output: can't be written (No space left on device); free some space\n"
-    )
-
-
 def refused(capsys, *arguments):
     """The one line that scoring ends with."""
     assert score.main([*map(str, arguments)]) == 2
