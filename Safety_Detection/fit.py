@@ -21,7 +21,7 @@ from utils.data.text import plain
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
-from utils.schema import EncoderOptions, InputError, is_word_overlap
+from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, blocks, number
 
@@ -183,8 +183,6 @@ def refuse_kept(arguments: argparse.Namespace) -> None:
     kind = "--back" if arguments.back else "--remove" if arguments.add is None else "--add"
     ignored = [*KEPT, *(OF_ADDED if kind != "--add" else ()), *(("add", "remove") if arguments.back else ())]
     given = [name for name in ignored if getattr(arguments, name) not in (None, False)]
-    if arguments.backend != EncoderOptions.backend:
-        given.append("backend")
     if given:
         raise InputError(
             f"--{given[0].replace('_', '-')}: does not go with {kind}, which changes the detector in the folder "

@@ -58,7 +58,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
             "revision": saved.spec.revision,
             "fingerprint": saved.spec.fingerprint,
             "options": {
-                **{name: getattr(options, name) for name in ("dtype", "backend", "prompt", "trust_remote_code")},
+                **{name: getattr(options, name) for name in ("dtype", "prompt", "trust_remote_code")},
                 "revision": _revision(saved.spec),
             },
         },
@@ -156,6 +156,7 @@ def load(
         content |= read(folder, number, (BANK_ARRAYS, BANK))[1]
     arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
     options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
+    options.pop("backend", None)  # of an earlier version, which could choose no other than torch
     if options["trust_remote_code"] and not remote_code:
         raise InputError(f"{what}: its encoder may run its own code; read it, then allow it with --trust-remote-code")
     spec = registry.resolve(model or card["model"], EncoderOptions(device=device, **options))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Safety-Contrast: how near to an unsafe prompt can a small safe edit stay?
 # Usage: source scripts/safety_contrast.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
-# Flags: --model --data --top-k --threshold --baseline --out --device --dtype --backend --revision --prompt --limit
+# Flags: --model --data --top-k --threshold --baseline --out --device --dtype --revision --prompt --limit
 #   --trust-remote-code --bootstrap --seed --no-cache --quiet --prompt-spread --help
 # Variables: MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT, of which a flag takes precedence
 # shellcheck source=scripts/as_child.sh

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from utils import config
-from utils.schema import BACKENDS, DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
+from utils.schema import DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
 
 THREADS = "threads of the processor (default 1 for a single text, for several what torch and numpy choose)"
 # Errors that any use of a path may raise, with their remedies.
@@ -76,7 +76,6 @@ def add_encoder_options(flags: argparse.ArgumentParser) -> None:
     several = "auto, cuda, mps or cpu, or several, separated by commas"
     flags.add_argument("--device", metavar="DEVICE", help=with_variable(several, "DEVICE"))
     flags.add_argument("--dtype", metavar="DTYPE", help=with_variable("auto, float32, bfloat16 or float16", "DTYPE"))
-    flags.add_argument("--backend", metavar="BACKEND", default="torch", help="torch, onnx or openvino (default torch)")
     flags.add_argument("--revision", metavar="COMMIT", help="revision of a model, or the model an API reports")
     flags.add_argument("--prompt", metavar="TEXT", help="instruction put before every text; '' for none")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
@@ -112,12 +111,9 @@ def checked_device(device: str, where: str) -> str:
 def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     """The options of an encoder, checked. Raises InputError, naming the flag or variable, for an unknown value."""
     device, dtype = device_and_dtype(arguments)
-    if arguments.backend not in BACKENDS:
-        raise InputError(f"--backend {shown(arguments.backend)}: give one of {', '.join(BACKENDS)}")
     return EncoderOptions(
         device=device,
         dtype=dtype,
-        backend=arguments.backend,
         prompt=arguments.prompt,
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,

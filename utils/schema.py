@@ -116,7 +116,6 @@ class EncoderOptions:
 
     device: str = "auto"
     dtype: str = "auto"
-    backend: str = "torch"
     prompt: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
@@ -327,4 +326,3 @@ class Result:
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-BACKENDS = ("torch", "onnx", "openvino")

@@ -649,7 +649,6 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
         (["--add", "other.csv", "--out", "elsewhere"], "--out: does not go with --add, which changes the detector in"),
         (["--add", "other.csv", "--fpr", "0.05"], "--fpr: does not go with --add"),
         (["--add", "other.csv", "--no-normalize"], "--no-normalize: does not go with --add"),
-        (["--add", "other.csv", "--backend", "onnx"], "--backend: does not go with --add"),
         (["--add", "other.csv", "--column", "text"], "other.csv: no column 'text' (found: id, prompt, label, set)"),
         (["--add", "other.csv", "--column", "set"], "--column set: is the column of something else"),
         (["--remove", "x:2", "--label", "0"], "--label: does not go with --remove"),

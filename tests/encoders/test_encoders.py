@@ -279,7 +279,6 @@ def test_the_label_says_what_makes_it_another_encoder_than_the_name_alone():
     assert label() == label(dtype="float32") == label(prompt="") == label(device="cpu") == "MiniLM-L6"
     assert label(prompt="query: ") == "MiniLM-L6 (own prompt)"
     assert label(prompt="query: ", dtype="bfloat16") == "MiniLM-L6 (own prompt, bfloat16)"
-    assert label(backend="onnx") == "MiniLM-L6 (onnx)"
     spec = resolve("st5-base", EncoderOptions(revision="0123456789abcdef" * 2 + "01234567"))
     assert spec.label == "ST5-Base (0123456789ab)"
 
@@ -343,7 +342,6 @@ def test_a_device_that_is_not_there_is_named(folder):
         ("random", EncoderOptions(revision="2"), "--revision: random has only one, 1"),
         ("random", EncoderOptions(prompt="query: "), "--prompt"),
         ("random", EncoderOptions(dtype="float16"), "--dtype"),
-        ("random", EncoderOptions(backend="onnx"), "--backend"),
     ],
 )
 def test_options_that_an_encoder_does_not_have_are_refused(name, options, message):

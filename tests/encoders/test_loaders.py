@@ -221,17 +221,6 @@ def test_weights_that_do_not_fit_are_named():
         loaders.loaded(resolve("all-minilm-l6-v2"), build)
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_a_backend_whose_packages_are_missing_says_so(backend, tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    with pytest.raises(
-        InputError, match=rf"--backend {backend}: can't be used with tiny here \(.*transformers 5\); use torch"
-    ):
-        load(resolve(str(folder), EncoderOptions(backend=backend)))
-    with pytest.raises(InputError, match="add --dtype float32"):
-        resolve(str(folder), EncoderOptions(backend=backend, dtype="bfloat16"))
-
-
 def test_texts_that_are_cut_off_are_counted_and_remembered(tmp_path):
     folder = checkpoints.sentence_bert(tmp_path / "tiny")
     texts, ids = ["x" * 62, "y" * 63, "short", "z" * 100], list("abcd")  # 64 tokens are read, two of them [CLS], [SEP]

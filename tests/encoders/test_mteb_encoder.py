@@ -191,7 +191,6 @@ def test_code_that_is_allowed_is_allowed():
         ({"revision": "main"}, f"--revision: mteb:{NAME} has only one, {COMMIT}; leave the flag out"),
         ({"prompt": ""}, f"--prompt: can't be chosen for mteb:{NAME}; leave the flag out"),
         ({"dtype": "float16"}, f"--dtype: can't be chosen for mteb:{NAME}"),
-        ({"backend": "onnx"}, f"--backend: can't be chosen for mteb:{NAME}"),
     ],
 )
 def test_mteb_leaves_no_choice(registered, options, message):

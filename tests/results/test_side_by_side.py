@@ -275,7 +275,6 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         ("all-minilm-l6-v2", {"device": "cpu", "dtype": "float32"}, "auto", "all-minilm-l6-v2"),
         ("all-minilm-l6-v2", {"prompt": "query: "}, "auto", "all-minilm-l6-v2@FINGERPR"),
         ("all-minilm-l6-v2", {"dtype": "bfloat16"}, "auto", "all-minilm-l6-v2@FINGERPR"),
-        ("all-minilm-l6-v2", {"backend": "onnx"}, "auto", "all-minilm-l6-v2@FINGERPR"),
         ("st5-base", {}, "auto", "st5-base"),
         ("st5-base", {"revision": "abc"}, "auto", "st5-base@FINGERPR"),
         ("llm2vec-mistral", {}, "auto", "llm2vec-mistral"),

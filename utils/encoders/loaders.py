@@ -6,7 +6,6 @@ Each has `device`, `dimension` (length of a vector), `max_tokens` (what it reads
 does not fit the device. One may have `notes`, sentences on what was assumed of its checkpoint.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class SentenceTransformerEncoder:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Transformer
 
-        weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)} if spec.backend == "torch" else {}
+        weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)}
         own_code = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
         with weights_found() as found:
             if spec.recipe.get("pooling") == "pooler_output":
@@ -82,9 +81,7 @@ class SentenceTransformerEncoder:
                 )
                 model = SentenceTransformer(modules=[transformer], device=device)
             else:
-                model = SentenceTransformer(
-                    str(folder), device=device, model_kwargs=weights, backend=spec.backend, **own_code
-                )
+                model = SentenceTransformer(str(folder), device=device, model_kwargs=weights, **own_code)
         refuse_unfound(spec.name, model, found)
         sentence_model.refuse_other_vocabularies(spec.name, model)
         return model
@@ -250,18 +247,6 @@ def loaded(spec: EncoderSpec, build: Callable):
 
 
 def _built(spec: EncoderSpec, build: Callable):
-    if spec.backend != "torch":
-        try:
-            return build()
-        except InputError:
-            raise
-        except Exception as error:  # any error of the export or of the packages it needs
-            reason = _in_one_line(error)
-            if importlib.util.find_spec("optimum") is None:
-                reason = "optimum is not installed; its newest version does not support transformers 5"
-            raise InputError(
-                f"--backend {spec.backend}: can't be used with {spec.name} here ({reason}); use torch"
-            ) from None
     try:
         return build()
     except InputError:

@@ -37,7 +37,6 @@ def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
     plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
     asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
     asked += [] if spec.dtype == plain["dtype"] else [spec.dtype]
-    asked += [] if options.backend == "torch" else [options.backend]
     asked += [] if options.revision is None else [options.revision[:12]]
     return replace(spec, label=f"{spec.label} ({', '.join(asked)})") if asked else spec
 
@@ -63,7 +62,7 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
         return _local(folder, options)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
         checkpoint = Checkpoint(name, hub.commit(name, options.revision or "main"))
-        return _checked(EncoderSpec(
+        return EncoderSpec(
             name=name,
             label=name.split("/")[1],
             loader="sentence-transformers",
@@ -71,10 +70,10 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
             revision=checkpoint.revision,
             dtype=_dtype(options, "float32"),
             prompt=options.prompt or "",
-            backend=options.backend,
-            layout=("modules.json",), checkpoints=(checkpoint,),
+            layout=("modules.json",),
+            checkpoints=(checkpoint,),
             options=options,
-        ))  # fmt: skip
+        )
     if name.startswith((".", "/", "~")):
         raise InputError(f"--model {name}: no such folder; give a model's, or a name of python -m utils.encoders")
     near = nearest_names(name) or list(hub.OFFLINE_ENCODERS)
@@ -106,7 +105,6 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         prompt=entry["prompt"] if options.prompt is None else options.prompt,
         dimension=entry["dimension"],
         max_tokens=entry["max_tokens"],
-        backend=options.backend,
         recipe=entry.get("recipe", {}),
         layout=tuple(entry.get("layout", ())),
         package=entry.get("package"),
@@ -115,19 +113,18 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
         options=options,
     )
     fixed = {
-        "tfidf": ("revision", "prompt", "dtype", "backend"),
-        "random": ("revision", "prompt", "dtype", "backend"),
-        "openai": ("dtype", "backend"),
-        "mteb": ("revision", "prompt", "dtype", "backend"),
+        "tfidf": ("revision", "prompt", "dtype"),
+        "random": ("revision", "prompt", "dtype"),
+        "openai": ("dtype",),
+        "mteb": ("revision", "prompt", "dtype"),
         "packaged": ("revision",),
-        "llm2vec": ("revision", "backend"),
+        "llm2vec": ("revision",),
         "sentence-transformers": (),
     }[loader]
     neutral = {
         "revision": (None,),
         "prompt": (None, entry["prompt"]),
         "dtype": ("auto", entry["dtype"]),
-        "backend": ("torch",),
     }
     for option in fixed:
         if getattr(options, option) not in neutral[option]:
@@ -143,14 +140,14 @@ def _registered(name: str, entry: dict, options: EncoderOptions) -> EncoderSpec:
             spec, source=f"{where} model {entry['source']}", recipe={"model": entry["source"]}, backend="api"
         )
     if loader == "packaged":
-        return _checked(spec)
+        return spec
     if loader == "mteb":
         return replace(spec, checkpoints=entry["checkpoints"])
     checkpoints = tuple(
         Checkpoint(source, hub.commit(source, options.revision or revision, "" if options.revision else expected))
         for source, revision, expected in listed_checkpoints(entry)
     )
-    return _checked(replace(spec, revision=" + ".join(part.revision for part in checkpoints), checkpoints=checkpoints))
+    return replace(spec, revision=" + ".join(part.revision for part in checkpoints), checkpoints=checkpoints)
 
 
 def listed_checkpoints(entry: dict) -> list[tuple[str, str, str]]:
@@ -163,12 +160,6 @@ def _dtype(options: EncoderOptions, registered: str) -> str:
     return registered if options.dtype == "auto" else options.dtype
 
 
-def _checked(spec: EncoderSpec) -> EncoderSpec:
-    if spec.backend != "torch" and spec.dtype != "float32":
-        raise InputError(f"--backend {spec.backend}: computes in float32 only; add --dtype float32")
-    return spec
-
-
 def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
     if options.revision is not None:
         raise InputError(f"--revision: {folder} is a folder and has none; leave the flag out")
@@ -179,13 +170,14 @@ def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
             "for one another; rename the folder"
         )
     revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
-    return _checked(EncoderSpec(
-        name=name, label=name,
+    return EncoderSpec(
+        name=name,
+        label=name,
         loader="sentence-transformers",
-        source=f"folder {name}", revision=revision,
+        source=f"folder {name}",
+        revision=revision,
         dtype=_dtype(options, "float32"),
         prompt=options.prompt or "",
-        backend=options.backend,
         checkpoints=(Checkpoint(f"folder {name}", revision, folder.resolve()),),
         options=options,
-    ))  # fmt: skip
+    )

@@ -27,7 +27,6 @@ def kept_as(spec: EncoderSpec, choice: str | float) -> str:
         entry is not None
         and spec.source in (entry["source"], f"OpenAI API model {entry['source']}")
         and (spec.prompt, spec.dtype) == (entry["prompt"], entry["dtype"])
-        and spec.options.backend == "torch"
         and spec.options.revision is None
     )
     name = spec.name if registered else f"{spec.name}@{spec.fingerprint[:8]}"
