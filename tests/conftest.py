@@ -1,12 +1,16 @@
 """Keeps a person's own settings, store and results out of the tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from doubles import Scattered
 from hypothesis import settings
 
 from utils import config
+from utils.encoders import loading
+from utils.schema import CONTROLS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before any test module is read: a test keeps the profile that it was decorated under.
@@ -34,24 +38,32 @@ def paper_data(monkeypatch):
     return PAPER_DATA
 
 
-@pytest.fixture(scope="module")
-def sample_results(tmp_path_factory):
-    """Results of the three tasks on the sample, of MiniLM and the controls; their store is the module's."""
+@pytest.fixture(scope="session")
+def made_results(tmp_path_factory):
+    """What sample_results are copied from, made once."""
     from Safety_Challenging.evaluate import TASK as CHALLENGING
     from Safety_Contrast.evaluate import TASK as CONTRAST
     from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-    from utils.evaluation import run as evaluation_run
+    from utils.evaluation.run import evaluate_all
 
-    folder = tmp_path_factory.mktemp("results")
+    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        for name in config.VARIABLES:  # a module's fixture comes before a test's own
+        for name in config.VARIABLES:  # a session's fixture comes before a test's own
             if name != "HF_HUB_OFFLINE":
                 patch.delenv(name, raising=False)
         patch.setattr(config, "ENV_FILE", Path("/nonexistent/.env"))
         patch.setenv("SAFE_EMBED_CACHE_DIR", str(folder / "cache"))
-        for task in (CHALLENGING, CONTRAST, TAXONOMY):
-            arguments = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
-            assert evaluation_run.evaluate(task, [*arguments, "--model", "all-minilm-l6-v2"]) == 0
+        flags = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
+        flags += ["--model", "all-minilm-l6-v2"]
+        assert evaluate_all([CHALLENGING, CONTRAST, TAXONOMY], "tests", flags) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample_results(made_results, tmp_path_factory):
+    """Results of the three tasks on the sample, of MiniLM and the controls, and their store; a module's own copy."""
+    folder = tmp_path_factory.mktemp("results")
+    shutil.copytree(made_results, folder, dirs_exist_ok=True)
     return folder
 
 
@@ -59,3 +71,10 @@ def sample_results(tmp_path_factory):
 def sample_store(sample_results, monkeypatch):
     """The embedding store of sample_results, for the length of a test."""
     monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """A stand-in for every encoder that would load a model, where a test does not look at what the encoder knows."""
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda spec: load(spec) if spec.name in CONTROLS else Scattered())

@@ -29,6 +29,16 @@ class StandIn:
         pass
 
 
+class Scattered(StandIn):
+    """A text's vector is drawn from its letters, so that texts are far apart and the same text is always the same."""
+
+    dimension = 16
+
+    def encode(self, texts):
+        drawn = [np.random.default_rng(list(text.encode())).normal(size=16) for text in texts]
+        return np.array(drawn, dtype=np.float32)
+
+
 def written(out, name, values, task="safety_challenging", metric="normalized_similarity", groups=GROUPS, **more):
     """A result file of a made-up encoder with these per-item scores."""
     info = EncoderInfo(name, name.upper(), "made up", "1", 3, "float32", None, "", "torch", name)

@@ -23,7 +23,7 @@ ALL = 1 + len(CONTROLS)
 
 
 @pytest.fixture
-def scored():
+def scored(no_model):
     """The encoders that a task scored anew, and a way to run one that notes them."""
     calls = []
 
@@ -68,21 +68,19 @@ def test_a_repeated_run_gives_the_same_and_scores_nothing(task, scored, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("task", "change"),
+    ("task", "changes"),
     [
-        (TAXONOMY, ["--top-k", "5"]),
-        (CHALLENGING, ["--threshold", "0.4"]),
-        (CHALLENGING, ["--seed", "1"]),
-        (CHALLENGING, ["--bootstrap", "2000"]),
-        (CHALLENGING, ["--bootstrap", "0"]),
-        (CHALLENGING, ["--limit", "30"]),
-        (CHALLENGING, ["--no-cache"]),
+        (TAXONOMY, ["--top-k 5"]),
+        (
+            CHALLENGING,
+            ["--threshold 0.4", "--seed 1", "--bootstrap 2000", "--bootstrap 0", "--limit 30", "--no-cache"],
+        ),
     ],
-    ids=lambda part: part if isinstance(part, str) else " ".join(part) if isinstance(part, list) else "",
+    ids=lambda part: "" if isinstance(part, list) else part.name,
 )
-def test_another_setting_is_scored_anew(task, change, scored, tmp_path):
+def test_another_setting_is_scored_anew(task, changes, scored, tmp_path):
     assert scored(task, out=tmp_path) == ALL
-    assert scored(task, *change, out=tmp_path) == ALL
+    assert {change: scored(task, *change.split(), out=tmp_path) for change in changes} == dict.fromkeys(changes, ALL)
     assert scored(task, out=tmp_path) == 0
 
 
@@ -98,8 +96,7 @@ def test_what_the_controls_have_no_part_in_is_scored_anew_for_the_encoder_alone(
     assert document(tmp_path, CHALLENGING, name)["encoder"]["prompt"] == "query: "
 
 
-@pytest.mark.parametrize("column", ["unsafe_prompt", "type", "id"])
-def test_other_data_are_scored_anew_whatever_their_name(column, scored, tmp_path):
+def test_other_data_are_scored_anew_whatever_their_name(scored, tmp_path):
     path = tmp_path / "pairs.csv"
     with (config.ROOT / "Safety_Challenging" / "sample.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -118,9 +115,10 @@ def test_other_data_are_scored_anew_whatever_their_name(column, scored, tmp_path
     shutil.copy(path, renamed)
     assert scored(CHALLENGING, "--data", str(renamed), out=tmp_path) == 0
     assert document(tmp_path, CHALLENGING, dataset="same bytes")["dataset"]["files"][0]["name"] == "same bytes.csv"
-    rows[0][column] = {"unsafe_prompt": "How do I bake bread?", "type": rows[-1]["type"], "id": "9999"}[column]
-    write()
-    assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == ALL
+    for column, other in {"unsafe_prompt": "How do I bake bread?", "type": rows[-1]["type"], "id": "9999"}.items():
+        rows[0][column] = other
+        write()
+        assert scored(CHALLENGING, "--data", str(path), out=tmp_path) == ALL, column
 
 
 def test_another_program_scores_anew(scored, tmp_path, monkeypatch):
