@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import re
+import shutil
 import types
 import unicodedata
 
@@ -17,6 +18,7 @@ from Safety_Detection.evaluate import TASK as DETECTION
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import cli, config
 from utils.evaluation.run import evaluate, show_data
+from utils.figures import style
 
 LONGEST_LINE = 600
 # The end of a long value must not be at the end of the line, where the remedy is.
@@ -89,15 +91,22 @@ def options_of(command):
     return list(dict.fromkeys(action.option_strings[-1] for action in options if action.nargs != 0))
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detector")
+    flags = ["--data", "sample", "--model", "tfidf", "--detector", "centroid_difference", "--quiet", "--no-cache"]
+    assert fit.main([*flags, "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder with a detector and a file of each kind, in which no server stays."""
+def folder(tmp_path, monkeypatch, fitted, no_model):
+    """A working folder with a detector and a file of each kind, in which no server stays and no model is loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
     monkeypatch.setenv("OUT", str(tmp_path / "results"))
     monkeypatch.setattr(serve, "server_of", lambda *arguments: types.SimpleNamespace(run=lambda sockets: None))
-    flags = ["--data", "sample", "--model", "tfidf", "--detector", "centroid_difference", "--quiet"]
-    assert fit.main([*flags, "--out", "fitted"]) == 0
+    shutil.copytree(fitted, tmp_path / "fitted")
     (tmp_path / "prompts.txt").write_text("one\n")
     (tmp_path / "prompts.csv").write_text("id,prompt\n1,one\n")
     (tmp_path / "scores.csv").write_text("id,score\n1,0.5\n")
@@ -152,8 +161,9 @@ def test_no_command_is_left_out():
 
 
 @pytest.mark.parametrize("task", [CHALLENGING, CONTRAST, TAXONOMY, DETECTION], ids=lambda task: task.name)
-def test_names_of_others_are_shown_escaped_and_cut(folder, capsys, task):
+def test_names_of_others_are_shown_escaped_and_cut(folder, capsys, monkeypatch, task):
     """Names in a data file and in a result file reach tables, headings, notes, comparisons and findings."""
+    monkeypatch.setattr(style, "FORMS", ("svg",))  # of a figure only what the command says is looked at
     edits = [f"prompt_#{i}" for i in range(1, 6)]
     names, rows = ["\x1b[31mred\x07\u202e", "y" * 100_000, "two\nlines"], []
     for i in range(48):
