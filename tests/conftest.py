@@ -4,6 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
+# Tests run several at a time. Threads of OpenMP that wait for a core spin, so that each would cost more than it saves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from doubles import Scattered
 from hypothesis import settings
