@@ -7,11 +7,9 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.manifold import TSNE
 
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
 from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.data.loading import load_evaluated
-from utils.evaluation import run as evaluation_run
 from utils.figures import projection
 from utils.figures import tasks as task_figures
 from utils.results.result_file import read_items, read_result
@@ -63,10 +61,8 @@ def test_four_prompts_are_enough():
     assert projection.tsne(np.arange(4.0)[:, None]).shape == (4, 2)
 
 
-def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
-    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path)]
-    assert evaluation_run.evaluate(TAXONOMY, [*arguments, "--limit", "60"]) == 0
-    paths = [tmp_path / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
+def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_store, monkeypatch):
+    paths = [sample_results / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
     dataset = load_evaluated(TAXONOMY_FORMAT, results[0], None)
     maps = projection.taxonomy_maps(results, items, dataset)
@@ -75,14 +71,14 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
         question = {row["id"]: row["question"] for row in csv.DictReader(stream)}
     store = EmbeddingStore(default_path())
     for one, result in zip(maps, results, strict=True):
-        assert len(one.ids) == 60 and one.points.shape == (60, 2) and 0.5 < one.trustworthiness <= 1
+        assert len(one.ids) == 144 and one.points.shape == (144, 2) and 0.5 < one.trustworthiness <= 1
         texts = [question[i] for i in one.ids]
         vectors = projection.vectors_of(result, texts, store)
         vectors = vectors if isinstance(vectors, np.ndarray) else vectors.toarray()
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         cosine = unit.astype(float) @ unit.T.astype(float)
-        for row in (0, 17, 59):
-            others = sorted((j for j in range(60) if j != row), key=lambda j: -cosine[row, j])[:10]
+        for row in (0, 17, 143):
+            others = sorted((j for j in range(144) if j != row), key=lambda j: -cosine[row, j])[:10]
             got = [cosine[row, one.ids.index(i)] for i in one.nearest[row]]
             assert got == pytest.approx([cosine[row, j] for j in others], abs=1e-6)
         nearest = {r["id"]: r["nearest_id"] for r in items[maps.index(one)]}
@@ -96,8 +92,8 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(tmp_path, monkeypatch):
     assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
 
 
-def test_a_map_by_another_program_is_computed_anew(tmp_path, monkeypatch):
-    result, store = written_result(tmp_path), EmbeddingStore(default_path())
+def test_a_map_by_another_program_is_computed_anew(result, monkeypatch):
+    store = EmbeddingStore(default_path())
     texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
     calls, tsne = [], projection.tsne
     monkeypatch.setattr(projection, "tsne", lambda vectors: calls.append(1) or tsne(vectors))
@@ -109,10 +105,9 @@ def test_a_map_by_another_program_is_computed_anew(tmp_path, monkeypatch):
     assert made == [1, 1, 2]
 
 
-def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
+def test_a_map_is_not_taken_for_that_of_other_categories(result, monkeypatch):
     """Beyond MOST_POINTS the categories say which prompts are shown."""
     monkeypatch.setattr(projection, "MOST_POINTS", 6)
-    result = written_result(tmp_path)
     texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
     ids = [str(i) for i in range(12)]
     store = EmbeddingStore(default_path())
@@ -124,10 +119,9 @@ def test_a_map_is_not_taken_for_that_of_other_categories(tmp_path, monkeypatch):
     assert not np.array_equal(maps[0].points, maps[1].points)
 
 
-def written_result(folder):
-    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(folder), "--model", "tfidf"]
-    assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
-    return read_result(folder / "sample" / "safety_taxonomy" / "tfidf.json")
+@pytest.fixture
+def result(sample_results):
+    return read_result(sample_results / "sample" / "safety_taxonomy" / "tfidf.json")
 
 
 def test_a_category_has_one_colour_and_mark_everywhere():
