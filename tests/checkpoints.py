@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import sentence_transformers
 import torch
 from peft import LoraConfig, get_peft_model
@@ -11,6 +12,8 @@ from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoModel,
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -124,3 +127,13 @@ def _sentence_transformer(folder: Path, dimension: int, more: list[tuple[str, st
     (folder / "1_Pooling").mkdir()
     pooling = {"word_embedding_dimension": dimension, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+
+
+def mean_pooled(folder, texts):
+    """The vectors by hand: mean of the last hidden states over the tokens that are not padding."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    rows = []
+    for text in texts:
+        with torch.no_grad():
+            rows.append(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy())
+    return np.stack(rows)

@@ -14,7 +14,7 @@ import checkpoints
 import decoders
 import numpy as np
 import pytest
-from test_encoders import mean_pooled
+from checkpoints import mean_pooled
 
 from utils import config
 from utils.encoders import registry

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_detection_use import World, refused, scored
+from made_up_detector import World, refused, scored
 
 from Safety_Detection import fit, saved, score, score_vectors, scoring, splitting
 from Safety_Detection.guard import Unscored, Verdict

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from doubles import StandIn
+from made_up_detector import World, refused, scored, vector
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from Safety_Detection import fit, labelled_files, labelled_sets, saved, score, scoring, sides
@@ -23,23 +23,6 @@ from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, InputError
 
 FILES = ["bank.json", "bank.safetensors", "card.html", "card.md", "detector.json", "detector.safetensors"]
-
-
-def vector(text):
-    """Unsafe prompts say bad; the other dimensions are noise of the text's own."""
-    row = np.random.default_rng(sum(text.encode()) % 2**31).normal(0, 0.4, 6)
-    row[0] += 2 if "bad" in text else -2
-    return row.astype(np.float32)
-
-
-class World(StandIn):
-    dimension = 6
-    shift = 0.0
-
-    def encode(self, texts):
-        if any("unreadable" in text for text in texts):
-            return np.full((len(texts), 6), np.nan, dtype=np.float32)
-        return np.stack([vector(text) for text in texts]) + np.float32(self.shift) * np.arange(6, dtype=np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -90,15 +73,6 @@ def fitted(tmp_path, labelled, *flags):
     folder = tmp_path / "detector"
     assert fit.main(["--data", str(labelled), "--out", str(folder), "--quiet", *flags]) == 0
     return folder
-
-
-def scored(tmp_path, folder, name, text, *flags):
-    """Status and rows of a file scored."""
-    path = tmp_path / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    target = tmp_path / "scores.csv"
-    status = score.main(["--detector", str(folder), "--input", str(path), "--output", str(target), *flags])
-    return status, list(csv.DictReader(target.open())) if target.exists() else None
 
 
 def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, labelled, capsys):
@@ -438,14 +412,6 @@ def test_a_compressed_file_and_a_pipe_are_read_too(tmp_path, labelled, capsys):
         assert score.main(arguments) == 0
         written.result()
     assert [row["flagged"] for row in csv.DictReader(capsys.readouterr().out.splitlines())] == ["0", "1"]
-
-
-def refused(capsys, *arguments):
-    """The one line that scoring ends with."""
-    assert score.main([*map(str, arguments)]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and said.out == ""
-    return said.err
 
 
 def test_a_folder_that_was_altered_is_refused(tmp_path, labelled, capsys):

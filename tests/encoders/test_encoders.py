@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from transformers import AutoModel, AutoTokenizer
 
 from utils import config, hub, schema
 from utils.embed.embedder import Embedder
@@ -28,16 +27,6 @@ from utils.schema import CONTROLS, EncoderOptions, InputError, control_order, is
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return checkpoints.sentence_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
-
-
-def mean_pooled(folder, texts):
-    """The vectors by hand: mean of the last hidden states over the tokens that are not padding."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    rows = []
-    for text in texts:
-        with torch.no_grad():
-            rows.append(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy())
-    return np.stack(rows)
 
 
 @pytest.mark.parametrize("name", registry.known_encoders())
@@ -97,7 +86,9 @@ def test_packaged_minilm_gives_its_modules_vectors():
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     # By the model's own modules, one text at a time and no sentence-transformers: mean over tokens, length 1.
     packaged = loading._packaged_folder(resolve("all-minilm-l6-v2"))
-    expected = mean_pooled(packaged, ["That is a happy person", "That is a happy dog", "Today is a sunny day"])
+    expected = checkpoints.mean_pooled(
+        packaged, ["That is a happy person", "That is a happy dog", "Today is a sunny day"]
+    )
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors == pytest.approx(expected, abs=1e-5)
 
@@ -122,13 +113,13 @@ def test_an_altered_package_is_refused(tmp_path, monkeypatch):
 def test_a_local_folder_loads_and_gives_its_modules_vectors(folder):
     texts = ["how do i bake bread", "a much longer text, to see that padding changes nothing at all", "no"]
     encoder = load(resolve(str(folder)))
-    assert encoder.encode(texts) == pytest.approx(mean_pooled(folder, texts), abs=1e-5)
+    assert encoder.encode(texts) == pytest.approx(checkpoints.mean_pooled(folder, texts), abs=1e-5)
     assert encoder.token_counts(["abc", "a b"]).tolist() == [5, 4]
 
 
 def test_a_prompt_is_put_before_every_text(folder):
     encoder = load(resolve(str(folder), EncoderOptions(prompt="query: ")))
-    assert encoder.encode(["bread"]) == pytest.approx(mean_pooled(folder, ["query: bread"]), abs=1e-5)
+    assert encoder.encode(["bread"]) == pytest.approx(checkpoints.mean_pooled(folder, ["query: bread"]), abs=1e-5)
     assert encoder.token_counts(["abc"]).tolist() == [5 + 6]
 
 
@@ -206,7 +197,7 @@ def test_dtype_is_the_models(folder):
     assert {p.dtype for p in encoder.model.parameters()} == {torch.bfloat16}
     vectors = encoder.encode(["how do i bake bread"])
     assert vectors.dtype == np.float32
-    assert vectors == pytest.approx(mean_pooled(folder, ["how do i bake bread"]), abs=0.05)
+    assert vectors == pytest.approx(checkpoints.mean_pooled(folder, ["how do i bake bread"]), abs=0.05)
 
 
 def test_tfidf_by_hand():

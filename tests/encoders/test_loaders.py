@@ -8,12 +8,12 @@ import decoders
 import numpy as np
 import pytest
 import torch
+from checkpoints import mean_pooled
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
-from test_encoders import mean_pooled
 from transformers import (
     AutoModel,
     AutoTokenizer,
