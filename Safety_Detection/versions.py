@@ -15,7 +15,7 @@ from utils.schema import InputError
 
 CARD, CURRENT, VERSIONS = "detector.json", "current", "versions"
 # The file that is locked. A line for each number ever given, so that none is given again when a version is deleted.
-NUMBERS = ".numbers"
+NUMBERS = "numbers"
 # What earlier programs wrote into the folder itself.
 IN_PLACE = ("detector.safetensors", "words.json", "bank.safetensors", "bank.json", "card.md", "card.html", CARD)
 
