@@ -71,7 +71,8 @@ def added(folder):
 
 
 def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
+    files = [path for path in folder.rglob("[!.]*") if path.is_file() and path.name != versions.NUMBERS]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_going_back_follows_what_a_version_followed_and_loses_none(folder, capsys):
