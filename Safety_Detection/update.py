@@ -54,10 +54,8 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
     different prompt.
     """
     refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
-    new, bank = (
-        labelled_sets.combined("added", sets_of_file(path, dataset_stem(path), "as given", label, column)),
-        before.bank,
-    )
+    sets, bank = sets_of_file(path, dataset_stem(path), "as given", label, column), before.bank
+    new = labelled_sets.combined("added", sets)
     held: dict[object, list[int]] = {}
     for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
         held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)

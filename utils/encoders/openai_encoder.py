@@ -128,8 +128,10 @@ class OpenAIEncoder:
             at = min(range(len(texts)), key=lambda i: len(texts[i]))
             try:
                 [alone] = self._rows(self._answer([texts[at]], ["float"]), 1)
-            except Refused as error:  # a smaller batch would not help
-                raise InputError(str(error)) from None
+            except InputError as error:  # of Refused: a smaller batch would not help
+                raise InputError(
+                    f"{error}; the answer to {len(texts)} texts that came before could not be checked and is not kept"
+                ) from None
             fault = _difference(alone, at, rows, self._forms[0])
             if fault is not None:
                 self._fault = self._wrong(fault)
