@@ -765,12 +765,17 @@ def test_a_server_without_a_batch_api_is_told_as_such(server, many, tmp_path, ca
     assert write_set(many, tmp_path / "set", "--limit", "3") == 0, "no batch is left to wait for"
 
 
-def test_a_batch_that_the_server_does_not_know_is_told_as_such(server, many, tmp_path, capsys, monkeypatch):
+def with_an_open_batch(running, many, folder, monkeypatch, limit):
+    """The server, to which a run has sent a batch of which it does not know that it arrived."""
     monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
-    running = server()
     running.refuse = "after the batch"
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
+    assert write_set(many, folder, "--limit", limit, "--batch") == 2
     running.refuse = None
+    return running
+
+
+def test_a_batch_that_the_server_does_not_know_is_told_as_such(server, many, tmp_path, capsys, monkeypatch):
+    with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "3")
     with (tmp_path / "set" / "contrast_answers.jsonl").open("a") as stream:
         stream.write(json.dumps({"batch": "batch_of_another", "file": "file-0"}) + "\n")
     capsys.readouterr()
@@ -779,21 +784,13 @@ def test_a_batch_that_the_server_does_not_know_is_told_as_such(server, many, tmp
 
 
 def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
-    running = server()
-    running.refuse = "after the batch"
-    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
-    running.refuse = None
+    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 0
     assert len(running.batches) == 1 and len(running.charged) == 10
 
 
 def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
-    running = server()
-    running.refuse = "after the batch"
-    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
-    running.refuse = None
+    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
     capsys.readouterr()
     assert write_set(many, tmp_path / "set", "--limit", "10") == 2, "without --batch they would be paid for twice"
     assert "add --batch to fetch them" in capsys.readouterr().err and not running.requests
