@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -58,8 +59,8 @@ def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[st
 
     async def found(request: Request, asks: Asked) -> dict:
         try:
-            future = asyncio.wrap_future(batcher.submit(asks.texts, asks.names, asks.nearest))
-            guard, verdicts = await _while_connected(request, future)
+            submitted = batcher.submit(asks.texts, asks.names, asks.nearest)
+            guard, verdicts = await _while_connected(request, submitted)
             return answer(asks, verdicts, name_of(guard), guard.detector.detector.kind, guard.threshold)
         except Full:
             raise Refusal(503, "too many texts wait; try again", code="overloaded", retry=True) from None
@@ -151,8 +152,9 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-async def _while_connected(request: Request, future: asyncio.Future) -> object:
+async def _while_connected(request: Request, submitted: Future) -> object:
     """What the future gives. Cancels it if that is no longer awaited, and raises Refusal if the client has gone."""
+    future = asyncio.wrap_future(submitted)
     gone = asyncio.ensure_future(request.receive())  # after a whole body, nothing else comes
     try:
         await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,4 +163,5 @@ async def _while_connected(request: Request, future: asyncio.Future) -> object:
         return future.result()
     finally:
         gone.cancel()
+        submitted.cancel()  # itself: asyncio's would cancel it after the answer, when a batch may have taken its texts
         future.cancel()
