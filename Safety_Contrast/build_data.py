@@ -80,8 +80,8 @@ def generate(argv: Sequence[str]) -> int:
 
     def work() -> int:
         arguments = flags.parse_args(argv)
-        from Safety_Contrast.generate import Run
-        from Safety_Contrast.order import Order, chosen, originals, preview
+        from Safety_Contrast.writing.generate import Run
+        from Safety_Contrast.writing.order import Order, chosen, originals, preview
         from utils.openai_api import require_key
 
         order = Order(
@@ -162,7 +162,7 @@ def parse(argv: Sequence[str]) -> int:
 
     def work() -> int:
         arguments = flags.parse_args(argv)
-        from Safety_Contrast.answers import EDITS, edits_of, json_lines, parsed_row
+        from Safety_Contrast.writing.answers import EDITS, edits_of, json_lines, parsed_row
         from utils.files import write_whole
 
         path = config.callers_path(arguments.file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Contrast.answers import as_written, json_lines, parsed_row
+from Safety_Contrast.writing.answers import as_written, json_lines, parsed_row
 from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Detection import labelled_sets, saved
-from Safety_Detection.bank import Bank, hashed_words
-from Safety_Detection.disguises import PADDED, PLAIN, disguises
-from Safety_Detection.groups import NearTexts
-from Safety_Detection.guard import Guard
-from Safety_Detection.labelled_files import add_label, label_of
-from Safety_Detection.labelled_sets import LabelledDataset
-from Safety_Detection.measure import Resampling
-from Safety_Detection.published_sets import PUBLISHED
-from Safety_Detection.saved_detector import SavedDetector
-from Safety_Detection.splitting import SPLITS, sentences, windows
-from Safety_Detection.versions import is_inside
+from Safety_Detection.guardrail import saved
+from Safety_Detection.guardrail.bank import Bank, hashed_words
+from Safety_Detection.guardrail.disguises import PADDED, PLAIN, disguises
+from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.saved_detector import SavedDetector
+from Safety_Detection.guardrail.splitting import SPLITS, sentences, windows
+from Safety_Detection.guardrail.versions import is_inside
+from Safety_Detection.protocol.measure import Resampling
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.groups import NearTexts
+from Safety_Detection.sets.labelled_files import add_label, label_of
+from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders.tfidf import without_known_word

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from Safety_Detection import labelled_sets, protocol, sides
-from Safety_Detection.data_sheet import data_sheet
-from Safety_Detection.detectors import CONTROLS, KINDS
-from Safety_Detection.identity import set_identity
-from Safety_Detection.labelled_files import add_label, label_of
-from Safety_Detection.measure import Measures
-from Safety_Detection.sides import Sides
+from Safety_Detection.detectors.kinds import CONTROLS, KINDS
+from Safety_Detection.protocol import evaluation, sides
+from Safety_Detection.protocol.identity import set_identity
+from Safety_Detection.protocol.measure import Measures
+from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.data_sheet import data_sheet
+from Safety_Detection.sets.labelled_files import add_label, label_of
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import Settings
 from utils.evaluation.task import Scores, Task
@@ -68,7 +69,7 @@ def score(
     from tqdm import tqdm
 
     texts = dataset.texts["prompt"]
-    of = protocol.vectors_of(vectors["prompt"]) if vectors else protocol.word_vectors_of(texts)
+    of = evaluation.vectors_of(vectors["prompt"]) if vectors else evaluation.word_vectors_of(texts)
     kinds = [*settings.own["detectors"], *CONTROLS]
     items: dict[str, list] = {
         "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),
@@ -87,8 +88,8 @@ def score(
             bar.total = number
             bar.update()
 
-        for one in protocol.pairings(dataset, of, kinds, settings.top_k, settings.seed, progress):
-            if isinstance(one, protocol.Crossing):
+        for one in evaluation.pairings(dataset, of, kinds, settings.top_k, settings.seed, progress):
+            if isinstance(one, evaluation.Crossing):
                 measures.crossing(one)
                 for name, other in ((one.unsafe, one.safe), (one.safe, one.unsafe)):
                     its = np.array([dataset.groups[row] == name for row in one.rows])

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from Safety_Detection import card, labelled_sets, protocol, saved, update, versions
-from Safety_Detection.bank import digests_of, hashed_words
-from Safety_Detection.detectors import INNER_FOLDS, KINDS
-from Safety_Detection.fitting import Fit, about, bank_of, fitted
-from Safety_Detection.labelled_files import add_label, label_of
-from Safety_Detection.labelled_set import LabelledSet
-from Safety_Detection.labelled_sets import LabelledDataset
-from Safety_Detection.published_sets import PUBLISHED
-from Safety_Detection.saved_detector import SavedDetector, check_probe, probe_of
+from Safety_Detection.detectors.kinds import INNER_FOLDS, KINDS
+from Safety_Detection.guardrail import card, saved, update, versions
+from Safety_Detection.guardrail.bank import digests_of, hashed_words
+from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.guardrail.saved_detector import SavedDetector, check_probe, probe_of
+from Safety_Detection.protocol import evaluation
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.labelled_files import add_label, label_of
+from Safety_Detection.sets.labelled_set import LabelledSet
+from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
 from utils.data.text import plain
 from utils.embed.embedder import Embedder
@@ -207,9 +209,9 @@ def made_of(
     words = None
     if is_word_overlap(embedder.spec):
         words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
-        vectors = protocol.word_vectors_of(texts)
+        vectors = evaluation.word_vectors_of(texts)
     else:
-        vectors = protocol.vectors_of(embedder.embed(texts, list(whole.ids)).matrix)
+        vectors = evaluation.vectors_of(embedder.embed(texts, list(whole.ids)).matrix)
     done = fitted(dataset, others, vectors, note=embedder.note, **choices)
     said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
     probe, threshold = probe_of(embedder, words), done.tested.threshold

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import MOST_RESAMPLES
-from Safety_Detection.labelled_files import add_label, label_of
-from Safety_Detection.labelled_set import README, parsed_label
-from Safety_Detection.labelled_sets import LabelledDataset
-from Safety_Detection.measure import Measures
-from Safety_Detection.protocol import Crossing, Pairing
+from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.protocol.measure import Measures
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.labelled_files import add_label, label_of
+from Safety_Detection.sets.labelled_set import README, parsed_label
+from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils import cli, config
 from utils.data.labelled_cards import SAFE_ONLY, UNSAFE_ONLY
 from utils.data.reading import read_columns, refuse_unreadable

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from Safety_Detection import saved
-from Safety_Detection.calibration import checked_base_rate
-from Safety_Detection.guard import WITHOUT_PROBABILITY, Guard
-from Safety_Detection.score_parts import parts_of
-from Safety_Detection.score_vectors import EmbeddedCorpus
-from Safety_Detection.scoring import (
+from Safety_Detection.detectors.calibration import checked_base_rate
+from Safety_Detection.guardrail import saved
+from Safety_Detection.guardrail.guard import WITHOUT_PROBABILITY, Guard
+from Safety_Detection.guardrail.score_parts import parts_of
+from Safety_Detection.guardrail.score_vectors import EmbeddedCorpus
+from Safety_Detection.guardrail.scoring import (
     COLUMNS,
     FORMS,
     PART_LINES,
@@ -26,8 +26,8 @@ from Safety_Detection.scoring import (
     lines_of_parquet,
     refuse_json_as_text,
 )
-from Safety_Detection.splitting import SPLITS
-from Safety_Detection.versions import is_inside
+from Safety_Detection.guardrail.splitting import SPLITS
+from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
 from utils.embed.shards import Unfinished

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from Safety_Detection import saved, versions
-from Safety_Detection.batching import Batcher
-from Safety_Detection.calibration import checked_base_rate
-from Safety_Detection.guard import Guard
-from Safety_Detection.hosts import Hosts, is_loopback
-from Safety_Detection.moderations import Limits
-from Safety_Detection.saved_detector import SavedDetector
+from Safety_Detection.detectors.calibration import checked_base_rate
+from Safety_Detection.guardrail import saved, versions
+from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.saved_detector import SavedDetector
+from Safety_Detection.server.batching import Batcher
+from Safety_Detection.server.hosts import Hosts, is_loopback
+from Safety_Detection.server.moderations import Limits
 from utils import cli, config
 from utils.schema import InputError, one_line
 
@@ -186,8 +186,8 @@ def server_of(
     """A server that answers requests until the process is told to stop, then finishes what is under way."""
     import uvicorn
 
-    from Safety_Detection.application import application
-    from Safety_Detection.connections import Connection, Crowd, Server, that_fit
+    from Safety_Detection.server.application import application
+    from Safety_Detection.server.connections import Connection, Crowd, Server, that_fit
 
     # What is logged of an exception may hold a text. asyncio's first line says only what it could not do.
     for name, handler in (("uvicorn", logging.NullHandler()), ("asyncio", _FirstLine(note))):

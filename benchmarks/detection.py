@@ -55,8 +55,10 @@ def shared(model: str, data: str, number: int) -> None:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    from Safety_Detection import labelled_sets, neighbors, protocol
-    from Safety_Detection.detectors import STRENGTHS
+    from Safety_Detection.detectors import neighbors
+    from Safety_Detection.detectors.kinds import STRENGTHS
+    from Safety_Detection.protocol import evaluation
+    from Safety_Detection.sets import labelled_sets
     from utils.embed.embedder import Embedder
     from utils.encoders import registry
     from utils.metrics import detection as dm
@@ -65,18 +67,18 @@ def shared(model: str, data: str, number: int) -> None:
 
     dataset, _ = labelled_sets.load(data)
     embedder = Embedder(registry.resolve(model), EmbeddingStore(default_path()), False, lambda sentence: None)
-    vectors = protocol.vectors_of(embedder.embed(dataset.texts["prompt"], list(dataset.ids)).matrix)
-    of = protocol.Sides(dataset)
+    vectors = evaluation.vectors_of(embedder.embed(dataset.texts["prompt"], list(dataset.ids)).matrix)
+    of = evaluation.Sides(dataset)
     families = list(dict.fromkeys(of.families))
     pairs = list(map(frozenset, itertools.combinations(families, 2)))
     pairs = [pair for pair in pairs if of.trainable(of.without(pair))][:number]
     of.trains(dataset.group_order[0])  # near-duplicates are found before time is taken
 
     def trial(kind: str) -> float:
-        run = protocol.Trial(of, vectors, [kind])
+        run = evaluation.Trial(of, vectors, [kind])
         for pair in pairs:
             rows = of.without(pair)
-            run.jobs[pair] = protocol.Job(rows, of.of_families(pair), of.weights(rows), pair)
+            run.jobs[pair] = evaluation.Job(rows, of.of_families(pair), of.weights(rows), pair)
         start = time.perf_counter()
         run.run()
         return time.perf_counter() - start

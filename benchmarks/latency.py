@@ -39,7 +39,7 @@ def main() -> int:
     settings = flags.parse_args()
     count = cli.whole_number(settings.texts, "--texts", least=1)
     busy = [cli.whole_number(one.strip(), "--busy", least=0) for one in settings.busy.split(",")]
-    from Safety_Detection.saved import load_detector
+    from Safety_Detection.guardrail.saved import load_detector
 
     texts = made_up(count)
     with tempfile.TemporaryDirectory() as scratch:

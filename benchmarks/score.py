@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ROOT, finished, refuse_failure
-from Safety_Detection import saved
+from Safety_Detection.guardrail import saved
 from utils import cli
 
 SHARD_ROWS, BLOCK_ROWS, DIMENSION = 10_000, 2_000, 384

@@ -53,8 +53,8 @@ def main() -> int:
     sizes = [cli.whole_number(one.strip(), "--sizes", least=1) for one in settings.sizes.split(",")]
     if importlib.util.find_spec("fastapi") is None:
         raise InputError("FastAPI, which the server needs, is missing: pip install -r requirements-serve.txt")
-    from Safety_Detection.saved import load_detector
-    from Safety_Detection.scoring import Scorer
+    from Safety_Detection.guardrail.saved import load_detector
+    from Safety_Detection.guardrail.scoring import Scorer
 
     texts = made_up(count)
     with tempfile.TemporaryDirectory() as scratch:
@@ -104,7 +104,7 @@ def detector_of(given: str | None, scratch: str) -> Path:
 
 def by_score(scorer, texts: list[str]) -> tuple[np.ndarray, float, float]:
     """The scores of texts, texts per second, and seconds of the processor."""
-    from Safety_Detection.scoring import Line
+    from Safety_Detection.guardrail.scoring import Line
 
     lines = [Line(i, i, prompt=text) for i, text in enumerate(texts, 1)]
     start, before = time.perf_counter(), time.process_time()

@@ -11,7 +11,9 @@ from doubles import StandIn
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast import build_data
 from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Detection import card_figures, fit, labelled_sets, score
+from Safety_Detection import fit, score
+from Safety_Detection.guardrail import card_figures
+from Safety_Detection.sets import labelled_sets
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.embed import __main__ as embed_main
 from utils.encoders import loading

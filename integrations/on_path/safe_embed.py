@@ -58,7 +58,7 @@ def _is_ours(name: str) -> bool:
 
 sys.meta_path.insert(0, Finder)
 
-from safe_embed.Safety_Detection.saved import load_detector  # noqa: E402  (found by what is above)
+from safe_embed.Safety_Detection.guardrail.saved import load_detector  # noqa: E402  (found by what is above)
 from safe_embed.utils.schema import InputError  # noqa: E402
 
 __all__ = ["InputError", "load_detector"]

@@ -18,8 +18,9 @@ from chat_server import KEY, ChatServer, answer, edits, original_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Contrast import answers, batch, build_data, generate, journal, order, quality
+from Safety_Contrast import build_data, quality
 from Safety_Contrast.evaluate import TASK
+from Safety_Contrast.writing import answers, batch, generate, journal, order
 from utils import config
 from utils.data import catalogue, loading
 from utils.evaluation import run as evaluation_run
@@ -302,7 +303,7 @@ def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
     running = ChatServer(seconds=0.4)
     out = tmp_path / "set"
     process = generating(running, many, out)
-    while not running.good:
+    while not running.good and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=30)[1]

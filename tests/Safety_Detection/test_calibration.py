@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 
-from Safety_Detection import calibration
-from Safety_Detection.calibration import Calibration
+from Safety_Detection.detectors import calibration
+from Safety_Detection.detectors.calibration import Calibration
 from utils.schema import InputError
 
 

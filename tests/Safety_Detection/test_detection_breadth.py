@@ -10,11 +10,12 @@ from doubles import StandIn
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from Safety_Detection import identity, labelled_sets, protocol
-from Safety_Detection.detectors import KINDS
+from Safety_Detection.detectors.kinds import KINDS
 from Safety_Detection.evaluate import TASK
-from Safety_Detection.measure import Measures
-from Safety_Detection.sides import Sides
+from Safety_Detection.protocol import evaluation, identity
+from Safety_Detection.protocol.measure import Measures
+from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets import labelled_sets
 from utils.compare.paired import compare_read, read_files
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
@@ -85,9 +86,9 @@ def matrix(dataset):
 
 @pytest.fixture(scope="module")
 def pairings(dataset):
-    found = list(protocol.pairings(dataset, protocol.vectors_of(matrix(dataset)), KINDS))
-    crossings = {(one.unsafe, one.safe, one.kind): one for one in found if isinstance(one, protocol.Crossing)}
-    return {(one.train, one.test, one.kind): one for one in found if isinstance(one, protocol.Pairing)}, crossings
+    found = list(evaluation.pairings(dataset, evaluation.vectors_of(matrix(dataset)), KINDS))
+    crossings = {(one.unsafe, one.safe, one.kind): one for one in found if isinstance(one, evaluation.Crossing)}
+    return {(one.train, one.test, one.kind): one for one in found if isinstance(one, evaluation.Pairing)}, crossings
 
 
 def document(done, encoder="all-minilm-l6-v2"):
@@ -185,7 +186,7 @@ def test_the_mean_over_sets_varies_with_the_resamples_they_share(dataset, pairin
 def test_set_identity_by_the_slow_way(dataset):
     unit = metrics.unit_rows(matrix(dataset)).astype(np.float32)
     of = Sides(dataset)
-    found = {m.group: m for m in identity.set_identity(of, protocol.vectors_of(unit))}
+    found = {m.group: m for m in identity.set_identity(of, evaluation.vectors_of(unit))}
     # Within a, 20 prompts have each label; unsafe ones are of a, b, bad1, bad2 and bad3: 10 pairs; safe ones of 4 sets.
     assert len(found) == 10 + 6 + 2
     one, other = (rows[of.labels[rows] == 1] for rows in (dataset.rows("a"), dataset.rows("bad1")))

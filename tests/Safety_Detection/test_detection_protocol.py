@@ -11,9 +11,11 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from Safety_Detection import labelled_sets, neighbors, protocol, sides
-from Safety_Detection.detectors import CONTROLS, KINDS, balanced, candidates, folds, in_threads, strongest
-from Safety_Detection.labelled_sets import LabelledDataset
+from Safety_Detection.detectors import neighbors
+from Safety_Detection.detectors.kinds import CONTROLS, KINDS, balanced, candidates, folds, in_threads, strongest
+from Safety_Detection.protocol import evaluation, sides
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
@@ -199,7 +201,7 @@ def many_sets(seed=0, n=24):
 @pytest.mark.parametrize("seed", range(6))
 def test_no_family_group_or_near_text_is_on_both_sides(seed):
     dataset = many_sets(seed)
-    trial = protocol.planned(dataset, None, KINDS)
+    trial = evaluation.planned(dataset, None, KINDS)
     families = np.array([dataset.family_of[name] for name in dataset.groups])
     clusters, near = np.array(dataset.clusters), dataset.near
     seen = set()
@@ -246,8 +248,8 @@ def test_others_by_the_slow_way():
     matrix = generator.normal(0, 1, (n, 6)) + labels[:, None] * generator.normal(0, 1, (1, 6))
     unit = metrics.unit_rows(matrix).astype(np.float32)
     found = {}
-    for one in protocol.pairings(dataset, protocol.vectors_of(matrix), ["logistic_regression", "nearest_unsafe"]):
-        key = (one.unsafe, one.safe, one.kind) if isinstance(one, protocol.Crossing) else (one.group, one.kind)
+    for one in evaluation.pairings(dataset, evaluation.vectors_of(matrix), ["logistic_regression", "nearest_unsafe"]):
+        key = (one.unsafe, one.safe, one.kind) if isinstance(one, evaluation.Crossing) else (one.group, one.kind)
         found[key] = one
     of = sides.Sides(dataset)
     families = np.array([dataset.family_of[name] for name in dataset.groups])
@@ -290,7 +292,7 @@ def test_held_out_scores_are_those_of_detectors_that_had_not_seen_the_prompt():
     rows = [("a", "a", i % 2, i, f"text {i}") for i in range(60)]
     of = sides.Sides(dataset_of(rows))
     unit, _, _ = world()
-    trial = protocol.Trial(of, protocol.vectors_of(unit), ["nearest_unsafe"])
+    trial = evaluation.Trial(of, evaluation.vectors_of(unit), ["nearest_unsafe"])
     trial.add("all", np.arange(60), np.arange(0))
     trial.run()
     fold_of = of.folds_of(np.arange(60), 3)
@@ -320,7 +322,7 @@ def two_sets(shortcut, n=120, d=16):
 @pytest.mark.parametrize("shortcut", [True, False])
 def test_the_protocol_tells_a_shortcut_from_knowledge(shortcut):
     dataset, matrix = two_sets(shortcut)
-    for pairing in protocol.pairings(dataset, protocol.vectors_of(matrix), [*KINDS, CONTROLS[1]]):
+    for pairing in evaluation.pairings(dataset, evaluation.vectors_of(matrix), [*KINDS, CONTROLS[1]]):
         labels = np.array(dataset.labels)[pairing.rows]
         if pairing.kind == CONTROLS[1]:
             areas = [float(dm.auroc(dm.curve(labels, scores))) for scores in pairing.scores.T]
@@ -341,7 +343,7 @@ def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():
     rows = [(s, "f", i % 2, 100 * (s == "b") + i, f"text {i}") for s in "ab" for i in range(40)]
     of = sides.Sides(dataset_of(rows))
     unit = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
-    trial = protocol.Trial(of, protocol.vectors_of(np.tile(unit, (2, 1))), ["nearest_unsafe"])
+    trial = evaluation.Trial(of, evaluation.vectors_of(np.tile(unit, (2, 1))), ["nearest_unsafe"])
     trial.add_without("all", frozenset())  # one family: it is held out by groups
     trial.run()
     held_out = trial.tested("all", "nearest_unsafe").held_out
@@ -377,7 +379,7 @@ def test_three_groups_of_each_class_are_enough_for_three_folds():
 
 
 def test_words_are_those_of_the_training_side_only():
-    vectors = protocol.word_vectors_of(["alpha beta", "beta gamma", "gamma delta"])
+    vectors = evaluation.word_vectors_of(["alpha beta", "beta gamma", "gamma delta"])
     seen, asked = vectors(np.array([0, 1]), np.array([2]))
     assert seen.shape == (2, 3) and asked.shape == (1, 3)
     assert asked.nnz == 1, "delta is unknown"
@@ -397,7 +399,7 @@ def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
         name="x", ids=tuple(map(str, range(160))), groups=("a",) * 80 + ("b",) * 80, group_order=("a", "b"),
         texts={"prompt": tuple(texts)}, files=(), labels=(1, 0) * 80, clusters=tuple(range(160)), types=("",) * 160,
     )  # fmt: skip
-    found = protocol.pairings(dataset, protocol.word_vectors_of(texts), ["nearest_unsafe"])
+    found = evaluation.pairings(dataset, evaluation.word_vectors_of(texts), ["nearest_unsafe"])
     pairing = next(one for one in found if (one.train, one.test) == ("a", "b"))
     labels, inner = np.array(dataset.labels), sides.Sides(dataset).folds_of(np.arange(80), 3)
     held_out = np.empty(80)
@@ -415,9 +417,9 @@ def test_prompt_length_is_no_more_than_that():
     dataset, matrix = two_sets(True)
     texts = tuple("x" * (20 if label else 10) for label in dataset.labels)
     dataset = LabelledDataset(**{**fields(dataset), "texts": {"prompt": texts}})
-    for pairing in protocol.pairings(
+    for pairing in evaluation.pairings(
         LabelledDataset(**{**fields(dataset), "texts": {"prompt": tuple(f"{t}{i:03}" for i, t in enumerate(texts))}}),
-        protocol.vectors_of(matrix),
+        evaluation.vectors_of(matrix),
         ["prompt_length"],
     ):
         labels = np.array(dataset.labels)[pairing.rows]

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_detector import World, refused, scored
 
-from Safety_Detection import fit, saved, score, score_vectors, scoring, splitting
-from Safety_Detection.guard import Unscored, Verdict
-from Safety_Detection.versions import home
+from Safety_Detection import fit, score
+from Safety_Detection.guardrail import saved, score_vectors, scoring, splitting
+from Safety_Detection.guardrail.guard import Unscored, Verdict
+from Safety_Detection.guardrail.versions import home
 from utils.embed import __main__ as embed
 from utils.embed import corpus
 from utils.embed.shards import only_run

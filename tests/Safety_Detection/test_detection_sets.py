@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import labelled_sets, published_sets
 from Safety_Detection.evaluate import TASK
-from Safety_Detection.groups import NearTexts, joined
-from Safety_Detection.labelled_set import LabelledSet, Unavailable
-from Safety_Detection.published_sets import PUBLISHED
+from Safety_Detection.sets import labelled_sets, published_sets
+from Safety_Detection.sets.groups import NearTexts, joined
+from Safety_Detection.sets.labelled_set import LabelledSet, Unavailable
+from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
 from utils.data import sources
 from utils.data.labelled_cards import SET_CARDS

@@ -12,9 +12,9 @@ from doubles import StandIn
 from oracles import resampled_areas, student
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
-from Safety_Detection.measure import resamplings
+from Safety_Detection.protocol.measure import resamplings
+from Safety_Detection.sets import labelled_sets
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders import loading
 from utils.evaluation.run import evaluate

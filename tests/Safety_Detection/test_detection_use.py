@@ -14,9 +14,12 @@ import pytest
 from made_up_detector import World, refused, scored, vector
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from Safety_Detection import fit, labelled_files, labelled_sets, saved, score, scoring, sides
-from Safety_Detection.detectors import KINDS, balanced, candidates, strongest
-from Safety_Detection.versions import home
+from Safety_Detection import fit, score
+from Safety_Detection.detectors.kinds import KINDS, balanced, candidates, strongest
+from Safety_Detection.guardrail import saved, scoring
+from Safety_Detection.guardrail.versions import home
+from Safety_Detection.protocol import sides
+from Safety_Detection.sets import labelled_files, labelled_sets
 from utils import hub
 from utils.encoders import loading, registry
 from utils.metrics import embedding as metrics

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from doubles import StandIn
 
-from Safety_Detection import evade, fit, labelled_files, labelled_sets, saved
-from Safety_Detection.disguises import disguises, padded
-from Safety_Detection.guard import Guard
-from Safety_Detection.splitting import sentences, windows
+from Safety_Detection import evade, fit
+from Safety_Detection.guardrail import saved
+from Safety_Detection.guardrail.disguises import disguises, padded
+from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.splitting import sentences, windows
+from Safety_Detection.sets import labelled_files, labelled_sets
 from utils.data.text import plain
 from utils.encoders import loading
 

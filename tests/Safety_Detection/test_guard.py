@@ -17,13 +17,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from threadpoolctl import ThreadpoolController
 
-from Safety_Detection import calibration, card, fit, labelled_sets, saved, score, sides
-from Safety_Detection.bank import Bank, familiarity, hashed_words
-from Safety_Detection.groups import NearTexts
-from Safety_Detection.guard import Guard
-from Safety_Detection.saved import load_detector
-from Safety_Detection.threads import LIMIT
-from Safety_Detection.versions import home
+from Safety_Detection import fit, score
+from Safety_Detection.detectors import calibration
+from Safety_Detection.guardrail import card, saved
+from Safety_Detection.guardrail.bank import Bank, familiarity, hashed_words
+from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.saved import load_detector
+from Safety_Detection.guardrail.threads import LIMIT
+from Safety_Detection.guardrail.versions import home
+from Safety_Detection.protocol import sides
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.groups import NearTexts
 from utils.data.text import plain
 from utils.encoders import loading
 from utils.metrics import embedding as metrics

@@ -10,8 +10,9 @@ import pytest
 from doubles import tie
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
 
-from Safety_Detection import guards, labelled_sets
+from Safety_Detection import guards
 from Safety_Detection.evaluate import TASK
+from Safety_Detection.sets import labelled_sets
 from utils.compare import __main__ as compare_main
 from utils.evaluation.run import evaluate
 from utils.report.detection import detection_section

@@ -9,8 +9,9 @@ import sys
 import pytest
 from checkpoints import sentence_bert
 
-from Safety_Detection import fit, labelled_sets
-from Safety_Detection.saved import load_detector
+from Safety_Detection import fit
+from Safety_Detection.guardrail.saved import load_detector
+from Safety_Detection.sets import labelled_sets
 from utils.config import ROOT
 
 ON_PATH = ROOT / "integrations" / "on_path"
@@ -83,7 +84,7 @@ def test_no_module_takes_or_leaves_a_name_of_the_project(project):
     """All that a detector may import, also later, inside functions; command lines and what needs an extra aside."""
     paths = [path for name in ("utils", "Safety_Detection") for path in sorted((ROOT / name).rglob("*.py"))]
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
-    wanted = [name for name in modules if "__" not in name and name not in ("Safety_Detection.application",)]
+    wanted = [name for name in modules if "__" not in name and name not in ("Safety_Detection.server.application",)]
     source = f"import importlib, json, sys\nimport safe_embed\nfor name in {wanted!r}:\n"
     source += "    importlib.import_module('safe_embed.' + name)\n"
     source += "print(json.dumps([list(sys.modules), safe_embed.utils.files.__file__]))\n"

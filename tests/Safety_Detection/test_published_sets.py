@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from file_server import FileServer
 
-from Safety_Detection import labelled_sets, published_sets
-from Safety_Detection.labelled_set import README, Unavailable
-from Safety_Detection.published_sets import PUBLISHED
+from Safety_Detection.sets import labelled_sets, published_sets
+from Safety_Detection.sets.labelled_set import README, Unavailable
+from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
 from utils.data import catalogue, sources
 from utils.data.labelled_cards import SET_CARDS

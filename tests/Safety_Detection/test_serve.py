@@ -30,13 +30,15 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Detection import moderations, saved, serve, versions
-from Safety_Detection.bank import Bank
-from Safety_Detection.batching import Batcher, Full
-from Safety_Detection.detectors import Detector
-from Safety_Detection.guard import Guard, Unscored, Verdict
-from Safety_Detection.hosts import Hosts, is_loopback
-from Safety_Detection.moderations import Limits, Refusal
+from Safety_Detection import serve
+from Safety_Detection.detectors.kinds import Detector
+from Safety_Detection.guardrail import saved, versions
+from Safety_Detection.guardrail.bank import Bank
+from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
+from Safety_Detection.server import moderations
+from Safety_Detection.server.batching import Batcher, Full
+from Safety_Detection.server.hosts import Hosts, is_loopback
+from Safety_Detection.server.moderations import Limits, Refusal
 from utils import config
 from utils.encoders import loading, registry
 from utils.encoders.tfidf import Words
@@ -239,7 +241,7 @@ def test_a_detector_that_cannot_be_loaded_is_refused_at_once():
 
 
 def test_the_version_that_counts_is_loaded_between_two_batches_and_scores_whole_requests(encoder, monkeypatch):
-    monkeypatch.setattr("Safety_Detection.batching.LOOK", 0.01)
+    monkeypatch.setattr("Safety_Detection.server.batching.LOOK", 0.01)
     counts, given = [1], []
 
     def version():
@@ -778,7 +780,7 @@ def test_health_is_that_of_the_encoder(encoder):
 
 @needs_extra
 def test_health_is_told_at_once_while_a_batch_is_computed(encoder, monkeypatch):
-    monkeypatch.setattr("Safety_Detection.application.FRESH", -1.0)  # so that the encoder is always asked
+    monkeypatch.setattr("Safety_Detection.server.application.FRESH", -1.0)  # so that the encoder is always asked
     with served(Limits(seconds=2)) as server:
         assert [request(server, method, "/health")[0] for method in ("HEAD", "GET")] == [200, 200]
         first = busy(server.batcher, encoder)
@@ -870,7 +872,7 @@ def crowded(most=20):
     """A server of connections that have 0.3 s, whose application answers /slow when the gate is set, else at once."""
     import uvicorn
 
-    from Safety_Detection.connections import Connection, Crowd
+    from Safety_Detection.server.connections import Connection, Crowd
 
     gate = threading.Event()
 
@@ -989,7 +991,7 @@ def test_when_there_are_too_many_connections_the_one_ends_that_was_longest_waite
     ],
 )
 def test_connections_fit_the_files_that_may_be_open(monkeypatch, limits, expected, raised):
-    from Safety_Detection.connections import that_fit
+    from Safety_Detection.server.connections import that_fit
 
     now = []
     monkeypatch.setattr(Path, "iterdir", lambda path: iter(range(20)))
@@ -1003,7 +1005,7 @@ def test_connections_fit_the_files_that_may_be_open(monkeypatch, limits, expecte
 def test_more_connections_may_wait_than_are_accepted_at_a_time(monkeypatch):
     import uvicorn
 
-    from Safety_Detection.connections import Server
+    from Safety_Detection.server.connections import Server
 
     numbers = []
     monkeypatch.setattr(socket.socket, "listen", lambda sock, number: numbers.append(number))

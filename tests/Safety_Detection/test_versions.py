@@ -10,9 +10,10 @@ import sys
 import pytest
 from filelock import lock_descriptor
 
-from Safety_Detection import fit, saved, versions
-from Safety_Detection.saved import load_detector
-from Safety_Detection.versions import home
+from Safety_Detection import fit
+from Safety_Detection.guardrail import saved, versions
+from Safety_Detection.guardrail.saved import load_detector
+from Safety_Detection.guardrail.versions import home
 from utils.config import ROOT
 
 FIT = "from Safety_Detection import fit; sys.exit(fit.main(sys.argv[2:]))"

@@ -11,8 +11,8 @@ from figure_checks import cut_off, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
-from Safety_Detection import labelled_sets
 from Safety_Detection.evaluate import TASK
+from Safety_Detection.sets import labelled_sets
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
 from utils.figures.detection import one_class_heatmap, roc_curves, transfer_heatmap

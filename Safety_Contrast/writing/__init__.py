@@ -1,0 +1,1 @@
+"""A contrast set written by a chat model."""

@@ -1,0 +1,1 @@
+"""Detectors of unsafe prompts, and what their scores mean."""

@@ -1,0 +1,1 @@
+"""A fitted detector: made, kept, loaded and used."""

@@ -1,0 +1,112 @@
+"""The prompts that a detector was fitted on, kept with it without their texts."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Safety_Detection.detectors.neighbors import BLOCK_ROWS, similarities
+from Safety_Detection.sets.labelled_sets import LabelledDataset
+from utils.data.text import normalized
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Bank:
+    """n prompts: their vectors, and what `fit --add` needs to fit again with more of them.
+
+    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. ids, sets, words, types: n texts. words: of each
+    prompt, a hash of every distinct word, from which near-duplicates are found. Words can be guessed from their hashes,
+    and texts from vectors, so a bank is no more public than the prompts.
+    labels, clusters: n. family_of: set to family. twins: pairs of indices.
+    digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
+    fitted the detector, '' for prompts that it left.
+    familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach.
+    """
+
+    rows: object
+    ids: tuple[str, ...]
+    sets: tuple[str, ...]
+    words: tuple[str, ...]
+    types: tuple[str, ...]
+    labels: np.ndarray
+    clusters: np.ndarray
+    family_of: dict[str, str]
+    twins: tuple[tuple[int, int], ...]
+    familiar: float
+    digests: tuple[str, ...] = ()
+
+    def nearest(self, rows, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.
+
+        number: at most n. Ties go to the first prompt.
+        """
+        indices, values = [], []
+        for start in range(0, rows.shape[0], BLOCK_ROWS):
+            found = similarities(rows[start : start + BLOCK_ROWS], self.rows)
+            if number < found.shape[1]:
+                least = -np.partition(-found, number - 1, axis=1)[:, number - 1 : number]
+                found = np.where(found >= least, found, -np.inf)
+            order = np.argsort(-found, axis=1, kind="stable")[:, :number]
+            indices.append(order)
+            values.append(np.take_along_axis(found, order, axis=1))
+        if not indices:
+            return np.empty((0, number), dtype=int), np.empty((0, number))
+        return np.concatenate(indices), np.concatenate(values).astype(np.float64)
+
+    def dataset(self, name: str) -> LabelledDataset:
+        """The prompts as a dataset, whose texts are the hashes of their words: their near-duplicates are the same."""
+        return LabelledDataset(
+            name=name,
+            ids=self.ids,
+            groups=self.sets,
+            group_order=tuple(dict.fromkeys(self.sets)),
+            texts={"prompt": self.words},
+            files=(),
+            labels=tuple(self.labels.tolist()),
+            clusters=tuple(self.clusters.tolist()),
+            types=self.types,
+            family_of=self.family_of,
+            twins=self.twins,
+        )
+
+
+def hashed_words(texts: Sequence[str]) -> tuple[str, ...]:
+    """Of each text a hash of every distinct word, in order, with spaces between; of the whole text if it has none.
+
+    Two texts are near-duplicates (groups.NearTexts) if and only if their hashes are.
+    """
+
+    def of(word: str) -> str:
+        return hashlib.blake2b(word.encode(), digest_size=6).hexdigest()
+
+    found = []
+    for text in texts:
+        plain = normalized(text)
+        words = sorted(set(_WORD.findall(plain)))
+        found.append(" ".join(map(of, words)) if words else f"={of(plain)}")
+    return tuple(found)
+
+
+def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """A digest of each text, for texts as they are embedded."""
+    return tuple(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts)
+
+
+def familiarity(rows, parts: np.ndarray) -> float:
+    """The similarity to the nearest prompt outside its own part that 99 % of prompts have at least.
+
+    parts: n, those held out together. Prompts that no other part has are left out.
+    """
+    best = []
+    for part in np.unique(parts):
+        its = parts == part
+        if its.all():
+            continue
+        others = rows[~its]
+        for start in range(0, int(its.sum()), BLOCK_ROWS):
+            best.append(similarities(rows[its][start : start + BLOCK_ROWS], others).max(axis=1))
+    return float(np.quantile(np.concatenate(best), 0.01)) if best else -1.0

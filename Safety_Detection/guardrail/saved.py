@@ -1,0 +1,231 @@
+"""A fitted detector as files, out and in: arrays as safetensors, everything else as JSON, nothing pickled.
+
+It holds vectors and hashed words of the prompts it was fitted on, that of TF-IDF their words, so it is no more public
+than they are.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Detection.detectors.kinds import Detector
+from Safety_Detection.guardrail import versions
+from Safety_Detection.guardrail.bank import Bank
+from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector
+from utils import cli
+from utils.encoders import registry
+from utils.encoders.tfidf import Words
+from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
+
+SCHEMA = 2
+# What is known of a fit, of all that a card holds.
+ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "calibration", "card", "version", "parent", "added",
+         "match", "changed")  # fmt: skip
+ARRAYS, CARD, WORDS = "detector.safetensors", versions.CARD, "words.json"
+BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
+# Each file, and the digest of it in the card.
+DIGESTS = {ARRAYS: "arrays_sha256", WORDS: "words_sha256", BANK_ARRAYS: "bank_arrays_sha256", BANK: "bank_sha256"}
+# The arrays of a sparse matrix.
+SPARSE = ("data", "indices", "indptr")
+
+
+def files_of(saved: SavedDetector) -> dict[str, bytes]:
+    """The files of a detector, by name."""
+    arrays = {"probe": saved.probe}
+    for name, array in saved.detector.arrays.items():
+        arrays |= _flat(name, array)
+    content = {}
+    if saved.words is not None:
+        arrays["idf"] = saved.words.idf
+        content[WORDS] = _json(saved.words.vocabulary)
+    content[ARRAYS] = _packed(arrays)
+    bank = saved.bank
+    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar")
+    content[BANK] = _json({name: getattr(bank, name) for name in lists})
+    content[BANK_ARRAYS] = _packed({"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows))
+    options = saved.spec.options
+    card = {
+        "schema": SCHEMA,
+        "model": saved.model,
+        "encoder": {
+            "name": saved.spec.name,
+            "source": saved.spec.source,
+            "revision": saved.spec.revision,
+            "fingerprint": saved.spec.fingerprint,
+            "options": {
+                **{name: getattr(options, name) for name in ("dtype", "prompt", "trust_remote_code")},
+                "revision": _revision(saved.spec),
+            },
+        },
+        "detector": {"kind": saved.detector.kind, "settings": saved.detector.settings},
+        "threshold": saved.threshold,
+        "normalize": saved.normalize,
+        "probe": PROBE,
+        **{name: value for name, value in saved.about.items() if name in ABOUT},
+        **{DIGESTS[name]: hashlib.sha256(text).hexdigest() for name, text in content.items()},
+    }
+    card["card_sha256"] = _digest(card)
+    return content | {CARD: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode()}
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save as packed
+
+    return packed({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def _flat(name: str, array) -> dict[str, np.ndarray]:
+    """An array, or the three of a sparse matrix, by their names in the file."""
+    if isinstance(array, np.ndarray):
+        return {f"detector.{name}": array}
+    return {f"sparse.{name}.{part}": getattr(array, part) for part in SPARSE}
+
+
+def _revision(spec: EncoderSpec) -> str | None:
+    """The revision to load again: for a hub model its commit, as a name may point to a different one later."""
+    of_hub = spec.loader == "sentence-transformers" and spec.checkpoints[0].location is None
+    return spec.checkpoints[0].revision if of_hub else spec.options.revision
+
+
+def _digest(card: dict) -> str:
+    rest = {name: value for name, value in card.items() if name != "card_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def read(folder: Path, number: int, names: Iterable[str] = ()) -> tuple[dict, dict[str, bytes]]:
+    """The card of a version, and those of the files `names` that it has. number: of the version.
+
+    Raises InputError if a file is missing or was changed.
+    """
+    home, remedy = versions.home(folder, number), "fit the detector again"
+    if number:
+        remedy += f", or write the number of another version into {versions.CURRENT}"
+
+    def refused(name: str, why: str) -> InputError:
+        return InputError(f"--detector {folder}: {(home / name).relative_to(folder)} {why}")
+
+    def content(name: str) -> bytes:
+        try:
+            return (home / name).read_bytes()
+        except OSError as error:
+            raise refused(name, f"can't be read ({error.strerror}); give a folder that fit wrote") from None
+
+    try:
+        card = json.loads(content(CARD))
+    except (ValueError, RecursionError):
+        raise refused(CARD, f"is not JSON, it was altered; {remedy}") from None
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        raise refused(CARD, "is not one that this version writes; fit the detector again")
+    if card.get("card_sha256") != _digest(card):
+        raise refused(CARD, f"was altered since it was written; {remedy}")
+    found = {name: content(name) for name in names if DIGESTS[name] in card}
+    for name, text in found.items():
+        if card[DIGESTS[name]] != hashlib.sha256(text).hexdigest():
+            raise refused(name, f"was altered since it was written; {remedy}")
+    return card, found
+
+
+def load(
+    folder: Path,
+    model: str | None = None,
+    device: str = "auto",
+    remote_code: bool = False,
+    bank: bool = False,
+    number: int | None = None,
+) -> SavedDetector:
+    """Reads a version of a detector from the folder that fit wrote.
+
+    model: the encoder's name or folder, the one it was fitted with if None. bank: whether what it was fitted on is read
+    too; it always is if texts are matched with it. number: of the version, the one that counts if None.
+    Loads no encoder.
+    Raises InputError if a file is missing or changed, or if the encoder is a different one.
+    """
+    what, number = f"--detector {folder}", versions.current(folder) if number is None else number
+    card, content = read(folder, number, (ARRAYS, WORDS))
+    bank = bank or card.get("match") is not None  # texts are matched with prompts of the bank
+    if bank:
+        content |= read(folder, number, (BANK_ARRAYS, BANK))[1]
+    arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
+    options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
+    options.pop("backend", None)  # of an earlier version, which could choose no other than torch
+    if options["trust_remote_code"] and not remote_code:
+        raise InputError(f"{what}: its encoder may run its own code; read it, then allow it with --trust-remote-code")
+    spec = registry.resolve(model or card["model"], EncoderOptions(device=device, **options))
+    if spec.fingerprint != card["encoder"]["fingerprint"]:
+        raise InputError(
+            f"{what}: was fitted with {card['encoder']['name']} at {card['encoder']['revision'][:12]}, and "
+            f"{spec.name} at {spec.revision[:12]} is another encoder; name the right one with --model, or fit again"
+        )
+    words = Words(tuple(json.loads(content[WORDS])), arrays["idf"]) if WORDS in content else None
+    detector = Detector(card["detector"]["kind"], _shaped(arrays, words), card["detector"]["settings"])
+    kept = None
+    if bank:
+        more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
+        kept = Bank(
+            rows=_shaped(more, words)["rows"],
+            labels=more["labels"],
+            clusters=more["clusters"],
+            twins=tuple(map(tuple, lists["twins"])),
+            family_of=lists["family_of"],
+            familiar=lists["familiar"],
+            digests=tuple(lists.get("digests", ())),
+            **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
+        )
+    parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
+    return SavedDetector(*parts, card["normalize"], kept)
+
+
+def _unpacked(content: bytes, what: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as unpacked
+
+    try:
+        return unpacked(content)
+    except SafetensorError:
+        raise InputError(f"{what} can't be read; fit the detector again") from None
+
+
+def _shaped(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
+    """The arrays and sparse matrices that `_flat` names."""
+    found = {name.removeprefix("detector."): array for name, array in arrays.items() if name.startswith("detector.")}
+    for name in {name.split(".")[1] for name in arrays if name.startswith("sparse.")}:
+        from scipy.sparse import csr_matrix
+
+        data, indices, starts = (arrays[f"sparse.{name}.{part}"] for part in SPARSE)
+        found[name] = csr_matrix((data, indices, starts), shape=(len(starts) - 1, len(words.vocabulary)))
+    return found
+
+
+def load_detector(
+    folder: str | Path,
+    model: str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    threshold: float | None = None,
+    base_rate: float | None = None,
+    threads: int | None = None,
+) -> Guard:
+    """The detector that `python -m Safety_Detection.fit` wrote into a folder, its encoder loaded, ready to score texts.
+
+    model: the encoder's name or folder, if it is not under the name it was fitted by. threshold: the saved one if None.
+    base_rate: the share of unsafe prompts in your traffic, in (0, 1), for which probabilities hold; one half if None.
+    threads: of the processor, at least 1; if None, one for a single text, and for several what torch and numpy choose.
+    Raises InputError if a file of the folder is missing or changed, if the encoder is a different one, or if an
+    argument is none of what it may be.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(f"folder {shown(folder)}: is no path; give the folder that fit wrote")
+    if not isinstance(model, str | None):
+        raise InputError(f"model {shown(model)}: is no name; give that of an encoder, or its folder")
+    cli.checked_device(device, "device")
+    detector = load(Path(folder), model, device, trust_remote_code, bank=True)
+    return Guard(detector, threshold, base_rate=base_rate, threads=threads)

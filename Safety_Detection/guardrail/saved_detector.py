@@ -1,0 +1,84 @@
+"""A fitted detector with what it needs to be used again, and the check that its encoder is the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Safety_Detection.detectors.calibration import Calibration
+from Safety_Detection.detectors.kinds import Detector
+from Safety_Detection.guardrail.bank import Bank
+from utils.data.text import plain
+from utils.embed.embedder import Embedder
+from utils.encoders.tfidf import Words
+from utils.metrics import embedding as metrics
+from utils.schema import EncoderSpec, InputError
+
+PROBE = "The ferry to the island leaves at nine, and the market opens an hour later."
+# Rounding on different devices changes float32 vectors by less than 1e-12 here, and half precision by more (bfloat16
+# by 4e-5 for MiniLM, more for larger encoders). Further training changes them by more than that.
+LARGEST_DISTANCE = {"float32": 1e-6}
+LARGEST_DISTANCE_OF_HALVES = 1e-2
+
+
+@dataclass(frozen=True)
+class SavedDetector:
+    """A detector with what it needs to be used again.
+
+    model: the encoder's name as given. spec: the resolved encoder. words: of TF-IDF, else None.
+    threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
+    about: how it was trained, what its threshold was chosen for, and its figures on other sets. normalize: whether
+    texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read.
+    """
+
+    model: str
+    spec: EncoderSpec
+    words: Words | None
+    detector: Detector
+    threshold: float
+    probe: np.ndarray
+    about: dict
+    normalize: bool = True
+    bank: Bank | None = None
+
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        """The texts as they are embedded."""
+        return list(map(plain, texts)) if self.normalize else list(texts)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What makes probabilities of scores; None if the detector was fitted by a version that knew none."""
+        kept = self.about.get("calibration")
+        return kept and Calibration(*(kept[name] for name in ("slope", "intercept", "base_rate")))
+
+
+def rows_of(embedder: Embedder, words: Words | None, texts: Sequence[str], ids: Sequence[str]) -> tuple:
+    """The vectors of texts, (n, d) of length 1 (or 0), and which texts were truncated, bool (n,).
+
+    Sparse for TF-IDF. ids: the names of the texts, for errors.
+    """
+    if words is not None:
+        return words.rows(texts), np.zeros(len(texts), dtype=bool)
+    embedded = embedder.embed(texts, ids)
+    return metrics.unit_rows(embedded.matrix).astype(np.float32), embedded.truncated
+
+
+def probe_of(embedder: Embedder, words: Words | None) -> np.ndarray:
+    """The vector of PROBE: (d,)."""
+    row = rows_of(embedder, words, [PROBE], ["the probe text"])[0]
+    return row[0] if words is None else row.toarray()[0]
+
+
+def check_probe(saved: SavedDetector, embedder: Embedder) -> None:
+    """Raises InputError if the encoder's vector of the probe text differs from that of the fit."""
+    vector = probe_of(embedder, saved.words)
+    largest = LARGEST_DISTANCE.get(saved.spec.dtype, LARGEST_DISTANCE_OF_HALVES)
+    distance = 2.0
+    if vector.shape == saved.probe.shape:
+        # For vectors of length 1, half the squared difference is the cosine distance; two zero vectors are equal.
+        distance = float(np.square(vector.astype(np.float64) - saved.probe).sum()) / 2
+    if distance > largest:
+        raise InputError(
+            f"--model {saved.spec.name}: gives the probe text another vector than when the detector was fitted (cosine "
+            f"distance {distance:.2g}, allowed {largest:g}); its scores would mean nothing, fit again"
+        )

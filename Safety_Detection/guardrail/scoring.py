@@ -1,0 +1,300 @@
+"""Rows of a file or a stream in, the columns of `score` out."""
+
+import hashlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
+from Safety_Detection.guardrail.splitting import grouped, highest, sentences, windows
+from utils.data import reading
+from utils.embed.corpus import Corpus
+from utils.metrics.embedding import unit_rows
+from utils.schema import InputError, one_line
+
+BATCH = 256
+PART_LINES = 10_000
+# How many distinct texts have their scores kept in memory: about 250 MB at most.
+KNOWN = 1_000_000
+# Seconds between two lines on how far a run is that no terminal shows.
+EVERY = 30.0
+COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
+FORMS = ("csv", "jsonl", "text")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the input: its prompt, its id if it has one, or why it can't be scored.
+
+    number: of the line on which it begins, None in Parquet. row: its number, without the heading and blank lines.
+    read: the bytes of the input from the end of the previous row to the end of this one; in Parquet 1, the row.
+    """
+
+    number: int | None
+    row: int
+    id: str = ""
+    prompt: str = ""
+    fault: str = ""
+    read: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a message."""
+        if self.number is None:
+            return f"row {self.row}"
+        return f"line {self.number}" + (f" (row {self.row})" if self.row != self.number else "")
+
+
+def lines_of(
+    stream: BinaryIO, form: str, name: str, column: str = "prompt", id_column: str | None = None, at_once: bool = False
+) -> Iterator[Line]:
+    """An iterator over the rows of a binary stream in one of FORMS.
+
+    id_column: `id` if there is such a column, if None. at_once: whether each row is yielded before the next is read.
+    Raises InputError if there is no such column, or if the stream can't be read (utils/data/reading.py).
+    """
+    found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
+    wanted = {} if form == "text" else {column: "--column"} | ({id_column: "--id-column"} if id_column else {})
+
+    def require(columns: Sequence[str]) -> None:
+        for one, flag in wanted.items():
+            reading.require_columns(columns, [one], name, f"name one with {flag}")
+
+    if found:
+        require(found)
+    elif form == "jsonl":  # the first rows are not JSON objects, so the first one that is decides
+        rows = _first_checked(rows, require)
+    column = "prompt" if form == "text" else column
+    return (_line(row, column, id_column or "id") for row in rows)
+
+
+def _first_checked(rows: Iterator[reading.Row], require: Callable[[Sequence[str]], None]) -> Iterator[reading.Row]:
+    for row in rows:
+        if row.cells:
+            require(list(row.cells))
+            yield row
+            break
+        yield row
+    yield from rows
+
+
+def lines_of_parquet(path: Path, column: str = "prompt", id_column: str | None = None) -> Iterator[Line]:
+    """An iterator over the rows of a Parquet file.
+
+    Raises InputError if it can't be read, or if there is no such column, or one of a different type.
+    """
+    corpus = Corpus(path, column, id_column)
+
+    def lines() -> Iterator[Line]:
+        rows = (cells for batch in corpus.parquet_batches() for cells in batch.to_pylist())
+        for number, cells in enumerate(rows, 1):
+            yield replace(
+                _line(reading.Row(number, number, cells, read=1), column, corpus.id_column or "id"), number=None
+            )
+
+    return lines()
+
+
+def _line(row: reading.Row, column: str, id_column: str) -> Line:
+    fault, mark = reading.problem(row, column), row.cells.get(id_column)
+    if not fault and mark is not None:
+        fault = reading.problem(row, id_column, whole_numbers=True)
+    if not fault and not reading.has_text(row.cells[column]):
+        fault = f"has no text in '{column}'"
+    if fault:
+        return Line(row.line, row.number, fault=fault, read=row.read)
+    return Line(row.line, row.number, "" if mark is None else str(mark), row.cells[column].strip(), read=row.read)
+
+
+def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
+    """The same lines. Raises InputError if the first one with text is a JSON object."""
+    first = []
+    for line in lines:
+        first.append(line)
+        if not line.fault:
+            break
+    if first and reading.is_json_object(first[-1].prompt):
+        raise InputError(
+            "--input: the first line is a JSON object; add --format jsonl, or --format text to score lines as they are"
+        )
+    return itertools.chain(first, lines)
+
+
+class Recent:
+    """Values by key, of which the last ones are kept: at most `most`, at least half of them."""
+
+    def __init__(self, most: int) -> None:
+        self._half = most // 2
+        self._new: dict = {}
+        self._old: dict = {}
+
+    def get(self, key):
+        """The value of a key, None if it is not kept."""
+        found = self._new.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.put(key, found)
+        return found
+
+    def put(self, key, value) -> None:
+        """Keeps a value."""
+        if len(self._new) >= self._half:
+            self._old, self._new = self._new, {}
+        self._new[key] = value
+
+
+class Scorer:
+    """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
+
+    nearest: how many prompts trained on are named beside each. split: one of SPLITS, if a text is scored by its parts,
+    of which the highest counts. probability: whether each has its probability too. counts: of the lines that were
+    read, those that were scored, those of them that were cut off, and those that can't be scored (faults). read: the
+    sum of the lines' bytes.
+    """
+
+    def __init__(self, guard: Guard, nearest: int = 0, split: str | None = None, probability: bool = False) -> None:
+        self.guard, self.nearest, self.split, self.probability = guard, nearest, split, probability
+        self.counts = dict.fromkeys(("lines", "scored", "cut", "faults"), 0)
+        self.read = 0
+        self._known = Recent(KNOWN // (1 + nearest))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headings of what `score` yields."""
+        near = [f"{what}_{i}" for i in range(1, self.nearest + 1) for what in ("nearest", "label", "similarity")]
+        matched = ("matched",) if self.guard.matches else ()
+        likely = ("probability",) if self.probability else ()
+        return (*COLUMNS, *matched, *likely, *(("unfamiliar", *near) if self.nearest else ()))
+
+    def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
+        """Batches of the columns of lines that can be scored. The others are reported on standard error.
+
+        A batch has BATCH new texts, and no line of it is in a different 10,000 lines than the others.
+        at_once: whether each line is a batch. Raises InputError if the encoder accepts no text any more.
+        """
+        batch: list[tuple] = []
+        new: dict[bytes, Line] = {}
+        for line in lines:
+            self.counts["lines"] += 1
+            self.read += line.read
+            if line.fault:
+                self._fault(line, line.fault)
+            else:
+                [text] = self.guard.detector.texts([line.prompt])
+                key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                cells = self._known.get(key)
+                if cells is None:
+                    new.setdefault(key, line)
+                batch.append((replace(line, prompt=""), key, cells))
+            if at_once or len(new) == BATCH or self.counts["lines"] % PART_LINES == 0:
+                yield self._rows(batch, new)
+                batch, new = [], {}
+        yield self._rows(batch, new)
+
+    def score_vectors(self, batches: Iterable[tuple]) -> Iterator[list[tuple]]:
+        """The columns of each batch of vectors. batches: as `EmbeddedCorpus.batches` yields them.
+
+        Vectors that can't be scored are reported on standard error.
+        """
+        for start, ids, truncated, vectors in batches:
+            self.counts["lines"] += len(vectors)
+            self.read += len(vectors)
+            sums = np.abs(vectors).sum(axis=1, dtype=np.float64)
+            good = np.isfinite(sums) & (sums > 0)
+            for i in np.flatnonzero(~good).tolist():
+                self._fault(Line(None, start + i + 1), "its vector is zero or not finite")
+            verdicts = self.guard.verdicts(unit_rows(vectors[good]).astype(np.float32), truncated[good], self.nearest)
+            cells = map(self._cells, verdicts)
+            scored = zip(np.flatnonzero(good).tolist(), cells, strict=True)
+            yield self._counted([(None, start + i + 1, "" if ids is None else ids[i], *its) for i, its in scored])
+
+    def _rows(self, batch: Sequence[tuple], new: dict[bytes, Line]) -> list[tuple]:
+        """The columns of lines. batch: (line, key of its text, the cells if they are known). new: texts by their keys.
+
+        Raises InputError if the encoder accepts no text any more.
+        """
+        texts, names = [line.prompt for line in new.values()], [line.place for line in new.values()]
+        found = dict(zip(new, self._verdicts(texts, names), strict=True))
+        fresh = {key: self._cells(one) for key, one in found.items() if isinstance(one, Verdict)}
+        for key, cells in fresh.items():
+            self._known.put(key, cells)
+        rows = []
+        for line, key, known in batch:
+            cells = known or fresh.get(key)
+            if cells is None:
+                unscored = found[key]
+                self._fault(line, unscored.reason + (f" ({unscored.detail})" if unscored.detail else ""))
+            else:
+                rows.append((line.number, line.row, line.id, *cells))
+        return self._counted(rows)
+
+    def _verdicts(self, texts: list[str], names: list[str]) -> list[Verdict | Unscored]:
+        if self.split is None:
+            return self.guard.score_each(texts, names, self.nearest)
+        texts = self.guard.detector.texts(texts)
+        whole = windows(texts, *self.guard.tokens()) if self.split == "windows" else list(map(sentences, texts))
+        parts = [(part, name) for its, name in zip(whole, names, strict=True) for part in its]
+        found = []
+        for start in range(0, len(parts), BATCH):
+            found += self.guard.score_each(*zip(*parts[start : start + BATCH], strict=True), self.nearest)
+        return list(map(highest, grouped(found, list(map(len, whole)))))
+
+    def _counted(self, rows: list[tuple]) -> list[tuple]:
+        self.counts["scored"] += len(rows)
+        self.counts["cut"] += sum(row[COLUMNS.index("truncated")] for row in rows)
+        return rows
+
+    def _cells(self, verdict: Verdict) -> tuple:
+        matched = (verdict.matched or "",) if self.guard.matches else ()
+        likely = (verdict.probability,) if self.probability else ()
+        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *matched, *likely
+        if not self.nearest:
+            return cells
+        near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
+        return (*cells, int(verdict.unfamiliar), *near)
+
+    def _fault(self, line: Line, what: str) -> None:
+        self.counts["faults"] += 1
+        print(one_line(f"{line.place}: {what}; left out"), file=sys.stderr)
+
+
+class Progress:
+    """Shows how far a run has come: a bar on a terminal, else a line on standard error every EVERY seconds.
+
+    total: in `unit`, bytes (B) or rows; None if unknown. hidden: whether nothing is shown.
+    """
+
+    def __init__(self, total: int | None, unit: str, hidden: bool) -> None:
+        from tqdm import tqdm
+
+        self._total, self._unit = total, unit
+        drawn = sys.stderr.isatty() and not hidden
+        self._bar = tqdm(total=total, unit=unit, unit_scale=True, disable=not drawn, leave=False)
+        self._hidden, self._drawn, self._last = hidden, drawn, time.monotonic()
+
+    def show(self, lines: int, done: int) -> None:
+        """Shows that so many lines, and so much of the total, are done."""
+        self._bar.update(done - self._bar.n)
+        if self._hidden or self._drawn or time.monotonic() - self._last < EVERY:
+            return
+        self._last = time.monotonic()
+        if self._unit == "row":
+            self.say(f"{lines} of {self._total} rows")
+        elif self._total:
+            self.say(f"{lines} lines, {done / 1e6:.1f} of {self._total / 1e6:.1f} MB")
+        else:
+            self.say(f"{lines} lines")
+
+    def say(self, sentence: str) -> None:
+        """Writes a sentence above the bar."""
+        if not self._hidden:
+            self._bar.write(one_line(sentence), file=sys.stderr)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()

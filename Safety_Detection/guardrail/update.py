@@ -1,0 +1,234 @@
+"""Adds prompts to a fitted detector or removes some, and fits it again."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from Safety_Detection.detectors.kinds import INNER_FOLDS
+from Safety_Detection.detectors.neighbors import similarities
+from Safety_Detection.guardrail import card
+from Safety_Detection.guardrail.bank import Bank, digests_of, hashed_words
+from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.guardrail.saved_detector import SavedDetector, rows_of
+from Safety_Detection.protocol import evaluation
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.groups import NearTexts, joined
+from Safety_Detection.sets.labelled_files import sets_of_file
+from Safety_Detection.sets.labelled_sets import LabelledDataset
+from utils.data.reading import dataset_stem, refuse_unreadable
+from utils.embed.embedder import Embedder
+from utils.metrics import detection as dm
+from utils.schema import InputError, shown
+
+# What a match with an added unsafe prompt may flag of the safe prompts fitted on, and the least similarity that counts.
+MATCH_RATE, LEAST_MATCH = 0.001, 0.8
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a file gives to a detector.
+
+    new: the prompts that its bank does not hold. labels: the ids of those that it holds, and what the file says of
+    them. incidents: the ids of the unsafe ones of `labels` that no update gave before. corrected: those of `labels`
+    that had the other label.
+    """
+
+    new: LabelledDataset
+    labels: dict[str, int] = field(default_factory=dict)
+    incidents: tuple[str, ...] = ()
+    corrected: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything of the detector changes."""
+        return bool(len(self.new) or self.incidents or self.corrected)
+
+
+def given_by(path: Path, label: int | None, column: str, before: SavedDetector) -> Given:
+    """What a file gives to a detector. label, column: as of `sets_of_file`.
+
+    Two prompts are the same if they are embedded as the same text. A prompt that an earlier version fitted, whose text
+    is not known, is the same as one with its id, words and label.
+    Raises InputError if the file can't be read, gives a prompt of the bank both labels, or if an id is in use for a
+    different prompt.
+    """
+    refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
+    sets, bank = sets_of_file(path, dataset_stem(path), "as given", label, column), before.bank
+    new = labelled_sets.combined("added", sets)
+    held: dict[object, list[int]] = {}
+    for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
+        held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)
+    prompts = new.texts["prompt"]
+    keys = zip(new.ids, hashed_words(prompts), new.labels, strict=True)
+    fresh, labels = [], {}
+    for i, (digest, key) in enumerate(zip(digests_of(before.texts(prompts)), keys, strict=True)):
+        places = held.get(digest) or held.get(key) or ()
+        if not places:
+            fresh.append(i)
+        for place in places:
+            if labels.setdefault(bank.ids[place], new.labels[i]) != new.labels[i]:
+                raise InputError(f"--add {path}: {shown(new.ids[i])} has both labels; leave the row of one of them out")
+    ids = set(bank.ids)
+    used = [new.ids[i] for i in fresh if new.ids[i] in ids]
+    if used:
+        raise InputError(
+            f"--add {path}: id {shown(used[0])} is that of a different prompt in the detector; give it another id, or "
+            "remove that one first with --remove"
+        )
+    its, ever = dict(zip(bank.ids, bank.labels.tolist(), strict=True)), set(before.about.get("added", ()))
+    return Given(
+        labelled_sets.only(new, fresh),
+        labels,
+        tuple(item for item, label in labels.items() if label and item not in ever),
+        tuple(item for item, label in labels.items() if label != its[item]),
+    )
+
+
+def said_of_known(given: Given) -> list[str]:
+    """Sentences on the prompts of a file that the detector holds already."""
+    lines = []
+    if given.labels:
+        known = f"{len(given.labels)} of its prompts are in the detector already"
+        now = f"; texts like {len(given.incidents)} of them are flagged from now on" if given.incidents else ""
+        lines.append(known + now)
+    if given.corrected:
+        first = ", ".join(given.corrected[:5]) + ", ..." * (len(given.corrected) > 5)
+        lines.append(f"the labels of {len(given.corrected)} of them are corrected: {first}")
+    return lines
+
+
+def relabelled(bank: Bank, labels: dict[str, int]) -> Bank:
+    """The bank with these labels of some ids. A twin that has the other's label is none any more."""
+    found = np.array([labels.get(item, label) for item, label in zip(bank.ids, bank.labels.tolist(), strict=True)])
+    twins = tuple((unsafe, safe) for unsafe, safe in bank.twins if found[unsafe] > found[safe])
+    return replace(bank, labels=found.astype(bank.labels.dtype), twins=twins)
+
+
+def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
+    """The prompts of a bank and new ones. Those of one set that are near-duplicates are one group."""
+    old = bank.dataset("fitted")
+    hashed = replace(new, texts={"prompt": hashed_words(new.texts["prompt"])})
+    both = labelled_sets.together(old, hashed) if len(new) else old
+    both = replace(both, group_order=tuple(dict.fromkeys(both.groups)))
+    near, clusters = NearTexts(both.texts["prompt"]), np.array(both.clusters)
+    for name in dict.fromkeys(new.groups):
+        rows = both.rows(name)
+        together = joined(len(rows), near.links(rows), clusters[rows].tolist())
+        clusters[rows] = clusters.max() + 1 + np.array(together)
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    order = np.argsort([both.group_order.index(name) for name in both.groups], kind="stable")
+    return labelled_sets.only(replace(both, clusters=tuple(numbers.tolist())), order.tolist())
+
+
+def removed(bank: Bank, ids: Sequence[str]) -> list[int]:
+    """The indices of the prompts that stay. Raises InputError for an id that is not there."""
+    for one in ids:
+        if one not in bank.ids:
+            near = difflib.get_close_matches(one, bank.ids, n=1)
+            meant = f"; did you mean '{near[0]}'?" if near else "; ids are set:id, as score --explain names them"
+            raise InputError(f"--remove {shown(one)}: the detector was fitted on no such prompt{meant}")
+    return [i for i, item in enumerate(bank.ids) if item not in set(ids)]
+
+
+def refitted(
+    before: SavedDetector,
+    embedder: Embedder,
+    given: Given,
+    without: Sequence[str],
+    note: Callable[[str], object],
+    seed: int = 42,
+) -> tuple[SavedDetector, Fit]:
+    """The detector fitted again with what is given and without some prompts; only the new ones are embedded.
+
+    Unsafe prompts that were ever given to an update are matched beside the score: see `matching`.
+    Raises InputError if one class would be left without enough groups to hold some out.
+    """
+    bank, new, kind = relabelled(before.bank, given.labels), given.new, before.detector.kind
+    both = united(bank, new)
+    place = {item: i for i, item in enumerate(bank.ids)}
+    vectors = np.empty((len(both), bank.rows.shape[1]), dtype=np.float32)
+    digest_of = dict(zip(bank.ids, bank.digests or [""] * len(bank.ids), strict=True))
+    old = [i for i, item in enumerate(both.ids) if item in place]
+    vectors[old] = bank.rows[[place[both.ids[i]] for i in old]]
+    if len(new):
+        at = {item: i for i, item in enumerate(both.ids)}
+        texts = before.texts(new.texts["prompt"])
+        vectors[[at[item] for item in new.ids]] = rows_of(embedder, None, texts, list(new.ids))[0]
+        digest_of |= dict(zip(new.ids, digests_of(texts), strict=True))
+    if without:
+        removed(bank, without)
+        stay = [i for i, item in enumerate(both.ids) if item not in set(without)]
+        both, vectors = labelled_sets.only(both, stay), vectors[stay]
+    for label, word in ((1, "unsafe"), (0, "safe")):
+        groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
+        if len(groups) < INNER_FOLDS:
+            what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
+            raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
+    rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
+    top_k = settings.get("top_k", 10)
+    done = fitted(both, None, evaluation.vectors_of(vectors), kind, rate, top_k, seed, note)
+    unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
+    kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
+    said = {
+        **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
+        "card": card.measured(done, seed),
+        "added": kept,
+        "match": matching(vectors, both, kept),
+    }
+    said["trained_on"]["files"] = before.about["trained_on"]["files"]
+    threshold = done.tested.threshold
+    fitted_on = bank_of(done, both.texts["prompt"], [digest_of[item] for item in both.ids])
+    after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
+    said["changed"] = changed(before, after, vectors, both, given, without)
+    return after, done
+
+
+def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) -> dict | None:
+    """The similarity to an added unsafe prompt from which a text is flagged, and its false alarms; None without any.
+
+    The lowest that flags at most MATCH_RATE of the safe prompts fitted on, and at least LEAST_MATCH: a text like an
+    incident is flagged, however the trained score has moved.
+    """
+    if not ids:
+        return None
+    mine = np.array([item in set(ids) for item in dataset.ids])
+    safe = np.array(dataset.labels) == 0
+    nearest = similarities(vectors[safe], vectors[mine]).max(axis=1).astype(np.float64)
+    threshold = max(LEAST_MATCH, dm.threshold_at(nearest, MATCH_RATE))
+    return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
+
+
+def changed(before, after, vectors: np.ndarray, dataset: LabelledDataset, given: Given, without) -> dict:
+    """What an update changed: figures before and after, and which of the prompts given go on as they did.
+
+    These are the unsafe ones that the score misses, and the safe ones that are flagged.
+    """
+    figures = ("auroc", "false_positive_rate_held_out", "true_positive_rate_held_out")
+    now = {*given.new.ids, *given.incidents, *given.corrected}
+    its, labels = np.array([item in now for item in dataset.ids]), np.array(dataset.labels)
+    unsafe, safe = its & (labels == 1), np.flatnonzero(its & (labels == 0))
+    flags = {
+        when: one.detector.scores(vectors[unsafe]) >= one.threshold if unsafe.any() else np.zeros(0, dtype=bool)
+        for when, one in (("before", before), ("after", after))
+    }
+    names = [item for item, chosen in zip(dataset.ids, unsafe, strict=True) if chosen]
+    flagged = after.detector.scores(vectors[safe]) >= after.threshold if len(safe) else np.zeros(0, dtype=bool)
+    match = after.about["match"]
+    if match:
+        like = similarities(vectors[safe], vectors[[dataset.ids.index(item) for item in after.about["added"]]])
+        flagged |= like.max(axis=1) >= match["threshold"]
+    return {
+        "added": len(given.new),
+        "removed": len(without),
+        "corrected": len(given.corrected),
+        "before": {name: before.about["chosen_for"][name] for name in figures} | {"threshold": before.threshold},
+        "after": {name: after.about["chosen_for"][name] for name in figures} | {"threshold": after.threshold},
+        "new_unsafe": len(names),
+        "new_flagged_before": int(flags["before"].sum()),
+        "new_flagged_after": int(flags["after"].sum()),
+        "missed_by_score": [name for name, flag in zip(names, flags["after"], strict=True) if not flag],
+        "safe_flagged": [dataset.ids[i] for i in safe[flagged]],
+    }

@@ -1,0 +1,1 @@
+"""What may be trained on, what is tested on it, and the numbers of an evaluation."""

@@ -1,0 +1,303 @@
+"""Trains detectors within sets, on one set and on all others, and scores what they have not seen."""
+
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Safety_Detection.detectors.kinds import CONTROLS, INNER_FOLDS, KINDS, candidates, in_threads, strongest
+from Safety_Detection.detectors.neighbors import scores, scores_of_sides
+from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
+from utils.data.labelled_cards import TWO_CLASSES
+from utils.encoders.tfidf import WordCounts, without_known_word
+from utils.metrics import detection as dm
+from utils.metrics import embedding as metrics
+from utils.transfer.results import ACROSS, OTHERS, WITHIN
+
+FALSE_POSITIVE_RATE = 0.05
+SHUFFLES = 100
+# (training rows, other rows) to the vectors of both, of length 1 (or 0), which are fitted on the training rows only.
+Vectors = Callable[[np.ndarray, np.ndarray], Sequence]
+NEIGHBORS = ("nearest_unsafe", "knn_vote")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A detector tested on a set. train: the set that it was trained on, or `others` for all outside the family.
+
+    rows: m, the indices of the tested prompts in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
+    flags: bool (m,), whether the training side's threshold flags each; None for shuffled labels, and for a guard that
+    flags nothing.
+    unknown: bool (m,), whether each has no word of the training side; all False for an encoder's vectors.
+    """
+
+    train: str
+    test: str
+    kind: str
+    rows: np.ndarray
+    scores: np.ndarray
+    flags: np.ndarray | None
+    unknown: np.ndarray
+
+    @property
+    def group(self) -> str:
+        return f"{self.train} -> {self.test}"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A detector that has seen neither family of an unsafe-only and of a safe-only set, tested on both.
+
+    rows: m, the indices of the tested prompts, the unsafe ones first. scores: (m,).
+    """
+
+    unsafe: str
+    safe: str
+    kind: str
+    rows: np.ndarray
+    scores: np.ndarray
+    train: str = OTHERS
+
+
+@dataclass(frozen=True)
+class Job:
+    """Prompts to train on and prompts to score.
+
+    weights: of the former; None for one set, whose prompts count alike. without: the families that are left out, None
+    for a part of one set.
+    """
+
+    train: np.ndarray
+    asked: np.ndarray
+    weights: np.ndarray | None = None
+    without: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """A training side: the name of its job, and of those whose asked prompts are held out of it."""
+
+    whole: Hashable
+    inner: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a detector does that was fitted on a side. chosen: which candidate, by held-out scores.
+
+    held_out: (n,), those of the side's prompts, in the order of its rows. scores: (m,), of the asked prompts.
+    """
+
+    chosen: int
+    held_out: np.ndarray
+    threshold: float
+    scores: np.ndarray
+
+
+def vectors_of(matrix: np.ndarray) -> Vectors:
+    """The rows of an encoder's matrix (n, d)."""
+    unit = metrics.unit_rows(matrix).astype(np.float32)
+
+    def of(train: np.ndarray, test: np.ndarray) -> tuple:
+        return unit[train], unit[test]
+
+    of.unit = unit
+    return of
+
+
+def word_vectors_of(texts: Sequence[str]) -> Vectors:
+    """TF-IDF fitted on the training side alone: words that only tested prompts have are ignored."""
+    return WordCounts(texts).fitted
+
+
+class Trial:
+    """Training sides of a dataset, each fitted once for all that it is tested on.
+
+    sides: name to Side. jobs: name to Job. scores: name of a job to detector to float64 (candidates, asked).
+    unknown: name of a job to whether each asked prompt has no word of those trained on.
+    """
+
+    def __init__(self, of: Sides, vectors: Vectors, kinds: Sequence[str], top_k: int = 10) -> None:
+        self.of, self.vectors, self.top_k = of, vectors, top_k
+        self.kinds = [kind for kind in kinds if kind != CONTROLS[1]]
+        self.lengths = np.array([[len(text)] for text in of.dataset.texts["prompt"]], dtype=np.float64)
+        self.sides: dict[Hashable, Side] = {}
+        self.jobs: dict[Hashable, Job] = {}
+        self.scores: dict[Hashable, dict[str, np.ndarray]] = {}
+        self.unknown: dict[Hashable, np.ndarray] = {}
+
+    def add(self, name: Hashable, train: np.ndarray, asked: np.ndarray) -> None:
+        """Adds a side that is held out by groups."""
+        weights = self.of.weights if len(set(self.of.sets[train])) > 1 else lambda rows: None
+        inner = tuple((name, fold) for fold in range(INNER_FOLDS))
+        for inside, (seen, held) in zip(inner, self.of.inner(train), strict=True):
+            self.jobs[inside] = Job(seen, held, weights(seen))
+        self.jobs[name] = Job(train, asked, weights(train))
+        self.sides[name] = Side(name, inner)
+
+    def add_without(self, name: Hashable, families: frozenset[str], singly: bool = True) -> None:
+        """Adds the side of all prompts outside these families, which is held out family by family."""
+        parts = self.of.parts(families, singly)
+        if not parts:
+            self.add(name, self.of.without(families), self.of.of_families(families))
+            return
+        wholes = [families, *(families | part for part in parts)]
+        for held in wholes:
+            if held not in self.jobs:
+                rows = self.of.without(held)
+                self.jobs[held] = Job(rows, self.of.of_families(held), self.of.weights(rows), held)
+        self.sides[name] = Side(families, tuple(wholes[1:]))
+
+    def run(self, progress: Callable[[], object] = lambda: None) -> None:
+        """Does all jobs that are not done."""
+        todo = [name for name in self.jobs if name not in self.scores]
+        unit, mine = getattr(self.vectors, "unit", None), [kind for kind in self.kinds if kind in NEIGHBORS]
+        together = [name for name in todo if self.jobs[name].without is not None] if unit is not None and mine else []
+        if together:
+            by = {name: (job.train, job.weights, job.asked) for name in together for job in [self.jobs[name]]}
+            found = scores_of_sides(unit, self.of.labels, by, self.of.families, self.top_k, in_threads)
+            self.scores |= {
+                name: {kind: scored[None] for kind, scored in zip(NEIGHBORS, pair, strict=True)}
+                for name, pair in found.items()
+            }
+        rest = {name: [kind for kind in self.kinds if name not in together or kind not in NEIGHBORS] for name in todo}
+
+        def work(name: Hashable) -> None:
+            found = self._scored(self.jobs[name], rest[name], name)
+            self.scores[name] = {**self.scores.get(name, {}), **found}
+
+        in_threads(work, todo, progress)
+
+    def _scored(self, job: Job, kinds: Sequence[str], name: Hashable) -> dict[str, np.ndarray]:
+        labels = self.of.labels[job.train]
+        seen, asked = self.vectors(job.train, job.asked)
+        self.unknown[name] = without_known_word(asked)
+        found = {}
+        if any(kind in NEIGHBORS for kind in kinds):  # both from the same similarities
+            found = dict(zip(NEIGHBORS, scores(seen, asked, labels, self.top_k, job.weights), strict=True))
+        for kind in kinds:
+            if kind not in NEIGHBORS:
+                rows = (seen, asked) if kind in KINDS else (self.lengths[job.train], self.lengths[job.asked])
+                fitted = candidates(kind, rows[0], labels, self.top_k, job.weights)
+                found[kind] = np.stack([detector.scores(rows[1]) for detector in fitted])
+        return {kind: np.atleast_2d(values) for kind, values in found.items()}
+
+    def tested(self, name: Hashable, kind: str, rate: float = FALSE_POSITIVE_RATE) -> Tested:
+        """The detector of a side: the candidate with the best held-out scores, and the threshold by these scores.
+
+        The best is that of the largest mean area of the parts held out of one set, or else of the largest area over
+        all that was held out, by weight. The threshold flags `rate` of the side's safe prompts by weight.
+        """
+        side = self.sides[name]
+        whole = self.jobs[side.whole]
+        scores_of = self.scores[side.whole][kind]
+        held_out = np.full((len(scores_of), len(self.of.labels)), np.nan)
+        for inside in side.inner:
+            held_out[:, self.jobs[inside].asked] = self.scores[inside][kind]
+        held_out = held_out[:, whole.train]
+        labels = self.of.labels[whole.train]
+        chosen = 0
+        if len(held_out) > 1:
+            # Of one set, groups are held out, and parts have both classes. Families often have one only.
+            parts = [np.searchsorted(whole.train, self.jobs[inside].asked) for inside in side.inner]
+            chosen = strongest(labels, held_out, whole.weights, parts if whole.weights is None else ())
+        safe = labels == 0
+        weights = None if whole.weights is None else whole.weights[safe]
+        threshold = dm.threshold_at(held_out[chosen][safe], rate, weights)
+        return Tested(chosen, held_out[chosen], threshold, scores_of[chosen])
+
+
+def planned(dataset: LabelledDataset, vectors: Vectors, kinds: Sequence[str], top_k: int = 10, seed: int = 42) -> Trial:
+    """All sides of an evaluation, not yet run.
+
+    Named (`within`, set, fold), (`across`, set), (`others`, family), and (`others`, two families) for crossings.
+    """
+    of = Sides(dataset, seed)
+    trial = Trial(of, vectors, kinds, top_k)
+    for name in dataset.of_kind(TWO_CLASSES):
+        for fold, (train, held) in enumerate(of.outer(name)):
+            trial.add((WITHIN, name, fold), train, held)
+        tests = [test for test in dataset.group_order if test != name and name in of.trains(test)]
+        if tests:
+            trial.add((ACROSS, name), of.elsewhere(name), dataset.rows(*tests))
+    for family in dict.fromkeys(of.family(test) for test in dataset.group_order if OTHERS in of.trains(test)):
+        trial.add_without((OTHERS, family), frozenset({family}))
+    for families in dict.fromkeys(frozenset(map(of.family, pair)) for pair in of.crossed()):
+        trial.add_without((OTHERS, families), families, singly=False)
+    return trial
+
+
+def pairings(
+    dataset: LabelledDataset,
+    vectors: Vectors,
+    kinds: Sequence[str],
+    top_k: int = 10,
+    seed: int = 42,
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> Iterator[Pairing | Crossing]:
+    """Every detector of `kinds` on every set by what it was trained on, and the crossings.
+
+    Within a set of two classes by grouped five-fold; trained on one such set and tested on those of other families; and
+    trained on all outside the tested family. progress: told how many jobs of how many are done.
+    """
+    trial = planned(dataset, vectors, kinds, top_k, seed)
+    of = trial.of
+    done = iter(range(1, len(trial.jobs) + 1))
+    trial.run(lambda: progress(next(done), len(trial.jobs)))
+    tested = functools.cache(trial.tested)
+
+    def put(name: Hashable, kind: str, rows: np.ndarray, into: tuple[np.ndarray, ...]) -> None:
+        """Writes scores, flags and unknown of a side's asked prompts that are among `rows`."""
+        asked = trial.jobs[trial.sides[name].whole].asked
+        _, here, there = np.intersect1d(rows, asked, return_indices=True)
+        found = tested(name, kind)
+        values = found.scores, found.scores >= found.threshold, trial.unknown[trial.sides[name].whole]
+        for array, value in zip(into, values, strict=True):
+            array[here] = value[there]
+
+    for test in dataset.group_order:
+        rows = dataset.rows(test)
+        for train in of.trains(test):
+            names = [(WITHIN, test, fold) for fold in range(FOLDS)] if train == test else [(ACROSS, train)]
+            if train == OTHERS:
+                names = [(OTHERS, of.family(test))]
+            for kind in kinds:
+                if kind == CONTROLS[1]:
+                    if dataset.kind(test) == TWO_CLASSES:
+                        yield _shuffled(trial, names, train, test, rows)
+                    continue
+                scores_of, flags, unknown = np.empty(len(rows)), *np.zeros((2, len(rows)), dtype=bool)
+                for name in names:
+                    put(name, kind, rows, (scores_of, flags, unknown))
+                yield Pairing(train, test, kind, rows, scores_of, flags, unknown)
+    for unsafe, safe in of.crossed():
+        rows = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
+        name = OTHERS, frozenset(map(of.family, (unsafe, safe)))
+        asked = trial.jobs[trial.sides[name].whole].asked
+        for kind in kinds:
+            if kind != CONTROLS[1]:
+                yield Crossing(unsafe, safe, kind, rows, tested(name, kind).scores[np.searchsorted(asked, rows)])
+
+
+def _shuffled(trial: Trial, names: Sequence[Hashable], train: str, test: str, rows: np.ndarray) -> Pairing:
+    scores_of = np.empty((len(rows), SHUFFLES))
+    for name in names:
+        job = trial.jobs[trial.sides[name].whole]
+        held = np.isin(rows, job.asked)
+        seen, asked = trial.vectors(job.train, rows[held])
+        scores_of[held] = shuffled_scores(seen, asked, trial.of.labels[job.train], trial.of.seed)
+    return Pairing(train, test, CONTROLS[1], rows, scores_of, None, np.zeros(len(rows), dtype=bool))
+
+
+def shuffled_scores(seen, asked, labels: np.ndarray, seed: int = 42) -> np.ndarray:
+    """Scores by the difference of class means with shuffled labels: (m, SHUFFLES).
+
+    This difference is the limit of class-balanced logistic regression with strong regularization, and is fast. Many
+    shuffles are needed, because the AUROC of a single one may be far from one half.
+    """
+    generator = np.random.default_rng([seed, len(labels)])
+    dealt = np.stack([generator.permutation(labels) for _ in range(SHUFFLES)], axis=1).astype(np.float64)  # (n, s)
+    weights = dealt / dealt.sum(axis=0) - (1 - dealt) / (1 - dealt).sum(axis=0)
+    return np.asarray(asked @ (seen.T @ weights))

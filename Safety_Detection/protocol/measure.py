@@ -1,0 +1,242 @@
+"""The numbers of an evaluation, with their intervals, from what the protocol yields."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from Safety_Detection.detectors.kinds import CONTROLS
+from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.sets.labelled_set import SEVERAL
+from Safety_Detection.sets.labelled_sets import LabelledDataset
+from utils.data.labelled_cards import TWO_CLASSES
+from utils.metrics import detection as dm
+from utils.metrics.detection import OF_CROSSING, OF_CURVE
+from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
+from utils.schema import Metric
+from utils.transfer.results import (
+    ACROSS,
+    GIVEN,
+    GUARD,
+    ORDINARY,
+    ORDINARY_ONE,
+    OTHERS,
+    VERDICTS,
+    WITHIN,
+    crossing_of,
+    metric_of,
+)
+
+AT_THRESHOLD = {0: ("fpr_at_threshold", "lower"), 1: ("tpr_at_threshold", "higher")}
+# A number, and its values in the resamples.
+Drawn = tuple[float, np.ndarray]
+
+
+class Resampling:
+    """The prompts of one or two sets, resampled in whole groups: the same resamples for every detector.
+
+    rows: m, indices in the dataset. parts: how often each of the m prompts occurs in each resample.
+    """
+
+    def __init__(self, dataset: LabelledDataset, rows: np.ndarray, parts: Sequence[np.ndarray]) -> None:
+        self.rows, self.parts = rows, parts
+        self.labels, self.clusters = np.array(dataset.labels)[rows], np.array(dataset.clusters)[rows]
+        self.clusters_of = {c: len(set(self.clusters[self.labels == c])) for c in (0, 1)}
+
+    @property
+    def rarer(self) -> int:
+        """The number of groups of the class that has fewer."""
+        return min(self.clusters_of.values())
+
+    def of_curve(self, scores: np.ndarray, names: Iterable[str] = tuple(OF_CURVE)) -> dict[str, Drawn]:
+        """The named metrics of OF_CURVE."""
+        ranking = dm.Ranking(self.labels, scores)
+        once, drawn = ranking.curve(), [ranking.curve(weights) for weights in self.parts]
+        found = {}
+        for name in names:
+            value = OF_CURVE[name][1]
+            found[name] = float(value(once)), _joined([value(of).astype(np.float64) for of in drawn])
+        return found
+
+    def share(self, flags: np.ndarray, chosen: np.ndarray) -> Drawn:
+        """The share of the chosen prompts that are flagged; in resamples that have any of them."""
+        at = np.flatnonzero(chosen)
+        drawn = []
+        for weights in self.parts:
+            weights = weights[:, at].astype(np.float64)
+            totals = weights.sum(axis=1)
+            drawn.append((weights[totals > 0] @ flags[at]) / totals[totals > 0])
+        return float(flags[at].mean()), _joined(drawn)
+
+    def f1(self, flags: np.ndarray) -> Drawn:
+        """The harmonic mean of precision and recall of the flags."""
+        unsafe = self.labels == 1
+
+        def of(weights: np.ndarray) -> np.ndarray:
+            return 2 * (weights @ (flags & unsafe)) / (weights @ flags + weights @ unsafe)
+
+        return float(of(np.ones(len(flags)))), _joined([of(weights.astype(np.float64)) for weights in self.parts])
+
+
+def resamplings(dataset: LabelledDataset, resamples: int, seed: int) -> dict[str, Resampling]:
+    """Set to its resampling."""
+    found = {}
+    labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
+    for position, name in enumerate(dataset.group_order):
+        rows = dataset.rows(name)
+        seeds = seed, position
+        parts = list(grouped_resamples(clusters[rows], labels[rows], resamples, seeds)) if resamples else []
+        found[name] = Resampling(dataset, rows, [np.concatenate(parts)] if parts else [])
+    return found
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _metric(name: str, group: str, drawn: Drawn, n: int, better: str, clusters: int, chance=None, **parts) -> Metric:
+    value, replicates = drawn
+    interval = grouped_interval(value, replicates, clusters) if len(replicates) and clusters > 1 else (None, None)
+    return Metric(name, group, value, n, better, *interval, chance, **parts)
+
+
+class Measures:
+    """Collects the numbers of pairings and crossings, and the means over them.
+
+    rows: the metrics so far.
+    """
+
+    def __init__(self, dataset: LabelledDataset, resamples: int, seed: int) -> None:
+        self.dataset = dataset
+        self.of = resamplings(dataset, resamples, seed)
+        self.types = np.array(dataset.types, dtype=object)
+        self.rows: list[Metric] = []
+        self._means: dict[tuple[str, str, str], list[tuple[Drawn, Sequence[str]]]] = {}
+        self._of_one_set: dict[tuple[str, str, str], np.ndarray] = {}
+        self._crossed: dict[tuple[str, str], Resampling] = {}
+
+    def pairing(self, one: Pairing) -> None:
+        """Adds the metrics of a detector on a set."""
+        of, where = self.of[one.test], {"detector": one.kind, "train": one.train, "test": one.test}
+        place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
+        n = len(one.rows)
+        if one.kind == CONTROLS[1]:
+            areas = np.array([float(dm.auroc(dm.curve(of.labels, scores))) for scores in one.scores.T])
+            self.rows.append(_shuffled(one.group, areas, n, **where))
+            self._mean("auroc", one.kind, place, (float(areas.mean()), areas), [one.test])
+            return
+        if self.dataset.kind(one.test) == TWO_CLASSES:
+            found = of.of_curve(one.scores)
+            chance = {"auroc": 0.5, "auprc": float(of.labels.mean()), "fpr_at_95_tpr": 0.95, "tpr_at_1_fpr": 0.01}
+            self.rows += [
+                _metric(metric_of(name, one.kind), one.group, found[name], n, better, of.rarer, chance[name], **where)
+                for name, (better, _) in OF_CURVE.items()
+            ]
+            self._mean("auroc", one.kind, place, found["auroc"], [one.test])
+        elif place == ACROSS:
+            self._of_one_set[one.kind, one.train, one.test] = one.scores
+        if one.flags is None:
+            return
+        if one.kind == GUARD and self.dataset.kind(one.test) == TWO_CLASSES:
+            name = metric_of("f1", one.kind)
+            self.rows.append(_metric(name, one.group, of.f1(one.flags), n, "higher", of.rarer, **where))
+        for label, (name, better) in AT_THRESHOLD.items():
+            self._flagged(one, of, label, metric_of(name, one.kind), better, where)
+        if one.kind not in CONTROLS:
+            self._verdicts(one, of, where)
+
+    def _flagged(self, one: Pairing, of: Resampling, label: int, name: str, better: str, where: dict) -> None:
+        """The flagged share of a class, and of each type: of safe prompts, and of those of a set of one class."""
+        chosen = of.labels == label
+        if not chosen.any():
+            return
+        drawn = of.share(one.flags, chosen)
+        self.rows.append(_metric(name, one.group, drawn, int(chosen.sum()), better, of.clusters_of[label], **where))
+        if one.kind in CONTROLS or (label and self.dataset.kind(one.test) == TWO_CLASSES):
+            return
+        types = [text.split(SEVERAL) for text in self.types[one.rows]]
+        for kind in dict.fromkeys(kind for i in np.flatnonzero(chosen) for kind in types[i]):
+            if kind:
+                its = chosen & np.array([kind in mine for mine in types])
+                clusters = len(set(of.clusters[its]))
+                group = f"{one.group}: {kind}"
+                drawn = of.share(one.flags, its)
+                self.rows.append(_metric(name, group, drawn, int(its.sum()), better, clusters, **where, type=kind))
+
+    def _verdicts(self, one: Pairing, of: Resampling, where: dict) -> None:
+        """What the threshold says of each unsafe prompt and its safe twin."""
+        place = np.full(len(self.dataset), -1)
+        place[one.rows] = np.arange(len(one.rows))
+        pairs = place[np.array(self.dataset.twins, dtype=int).reshape(-1, 2)]
+        pairs = pairs[pairs[:, 0] >= 0]
+        if not len(pairs):
+            return
+        unsafe, safe = one.flags[pairs].T
+        # A pair is in one group, so it occurs as often as its unsafe prompt.
+        at, clusters = pairs[:, 0], len(set(of.clusters[pairs[:, 0]]))
+        said = {"separated": unsafe & ~safe, "both_flagged": unsafe & safe, "both_passed": ~unsafe & ~safe}
+        said["inverted"] = ~unsafe & safe
+        for name, better in VERDICTS.items():
+            drawn = [(weights[:, at].astype(np.float64), said[name]) for weights in of.parts]
+            shares = _joined([(weights @ its) / weights.sum(axis=1) for weights, its in drawn])
+            name_of, value = metric_of(name, one.kind), (float(said[name].mean()), shares)
+            self.rows.append(_metric(name_of, one.group, value, len(pairs), better, clusters, **where))
+
+    def crossing(self, one: Crossing) -> None:
+        """Adds the metrics of a detector on an unsafe-only and a safe-only set, after the pairings of both."""
+        of = self._resampled(one)
+        found = of.of_curve(one.scores, OF_CROSSING)
+        group = crossing_of(one.unsafe, one.safe, one.train)
+        for name, chance in zip(OF_CROSSING, (0.5, 0.01), strict=True):
+            where = {"detector": one.kind, "train": one.train, "test": one.unsafe, "against": one.safe}
+            row = _metric(
+                metric_of(name, one.kind), group, found[name], len(one.rows), "higher", of.rarer, chance, **where
+            )
+            self.rows.append(row)
+            if one.safe in self.dataset.ordinary:
+                self._mean(name, one.kind, ORDINARY, found[name], [one.unsafe, one.safe])
+        for train in self.dataset.of_kind(TWO_CLASSES) if one.safe in self.dataset.ordinary else ():
+            parts = [self._of_one_set.get((one.kind, train, test)) for test in (one.unsafe, one.safe)]
+            if all(part is not None for part in parts):
+                for name, drawn in of.of_curve(np.concatenate(parts), OF_CROSSING).items():
+                    self._mean(name, one.kind, ORDINARY_ONE, drawn, [one.unsafe, one.safe])
+
+    def _resampled(self, one: Crossing) -> Resampling:
+        pair = one.unsafe, one.safe
+        if pair not in self._crossed:
+            parts = zip(*(self.of[name].parts for name in pair), strict=True)
+            self._crossed = {pair: Resampling(self.dataset, one.rows, [np.concatenate(both, axis=1) for both in parts])}
+        return self._crossed[pair]
+
+    def _mean(self, name: str, kind: str, place: str, drawn: Drawn, sets: Sequence[str]) -> None:
+        self._means.setdefault((name, kind, place), []).append((drawn, sets))
+
+    def means(self) -> list[Metric]:
+        """The mean of each metric and detector over the pairings within sets, across them, and so on.
+
+        Pairings of the same tested set share their resamples.
+        """
+        rows = []
+        for (name, kind, place), found in self._means.items():
+            sets = list(dict.fromkeys(one for _, names in found for one in names))
+            value = float(np.mean([value for (value, _), _ in found]))
+            drawn = np.mean([replicates for (_, replicates), _ in found], axis=0)
+            n = sum(len(self.of[one].rows) for one in sets)
+            metric, chance = metric_of(name, kind), 0.01 if name == "tpr_at_1_fpr" else 0.5
+            if kind == CONTROLS[1]:
+                rows.append(replace(_shuffled(place, drawn, n, detector=kind), value=value))
+                continue
+            clusters = sum(min(filter(None, self.of[one].clusters_of.values())) for one in sets)
+            against = " + ".join(self.dataset.ordinary) if place in (ORDINARY, ORDINARY_ONE) else None
+            where = {"detector": kind, "against": against}
+            rows.append(_metric(metric, place, (value, drawn), n, "higher", clusters, chance, **where))
+        return rows
+
+
+def _shuffled(group: str, areas: np.ndarray, n: int, **where) -> Metric:
+    """The mean AUROC over shuffles of the labels, with the interval of that mean over shuffles."""
+    from scipy.special import stdtrit
+
+    reach = stdtrit(len(areas) - 1, (1 + CONFIDENCE) / 2) * areas.std(ddof=1) / np.sqrt(len(areas))
+    mean = float(areas.mean())
+    return Metric(metric_of("auroc", CONTROLS[1]), group, mean, n, "higher", mean - reach, mean + reach, 0.5, **where)

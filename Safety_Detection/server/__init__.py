@@ -1,0 +1,1 @@
+"""A fitted detector over HTTP."""

@@ -1,0 +1,1 @@
+"""Sets of prompts labelled safe or unsafe."""

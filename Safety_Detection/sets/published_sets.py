@@ -1,0 +1,307 @@
+"""The published sets of prompts labelled safe or unsafe, each read from its own format."""
+
+import csv
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
+from utils.data import catalogue, loading, sources
+from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
+from utils.data.reading import read_columns
+from utils.schema import DataFile, InputError
+
+MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
+# The languages that the two multilingual sets have in common.
+LANGUAGES = ("en", "zh", "ar", "it", "ko")
+
+
+# A prompt as it is read: id, text, label, group and type.
+Row = tuple[str, str, int, str | None, str]
+
+
+def _file(card: catalogue.DataCard, folder: str = FOLDER) -> sources.Found:
+    """A card's file, found or downloaded."""
+    if sources.lookup(card, folder) is None:
+        try:
+            return sources.published(card, folder)
+        except InputError as error:
+            raise Unavailable(str(error)) from None
+    return sources.published(card, folder)
+
+
+def _set(
+    name: str, rows: Iterable[Row], found: sources.Found, files: Iterable[DataFile], notes=(), twins=False
+) -> LabelledSet:
+    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
+    prompts = list(map(str.strip, prompts))
+    return LabelledSet(
+        name, ids, prompts, labels, names, types, tuple(files), found, tuple(notes), SET_CARDS[name].family, twins
+    )
+
+
+def _read(name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes=(), twins=False) -> LabelledSet:
+    """The set made of all files of a card. rows_of: (number of a file, its rows) to prompts."""
+    rows: list[Row] = []
+    files, found = [], []
+    for number, card in enumerate(SET_CARDS[name].files):
+        found.append(_file(card))
+        content = _content(found[-1].path)
+        rows += rows_of(number, content)
+        files.append(DataFile(Path(card.file).name, found[-1].sha256, len(content)))
+    return _set(name, rows, found[0], files, notes, twins)
+
+
+def _content(path: Path) -> list[dict]:
+    """The rows of a file whose digest was checked: CSV, JSON lines or JSON."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream))
+    if path.suffix == ".json":
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, list):
+            return content
+        return content["jailbreaks"] if "jailbreaks" in content else [{"prompt": p} for p in content["instructions"]]
+    # Prompts may hold line separators other than a newline, at which splitlines would cut.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def do_not_answer() -> LabelledSet:
+    """Do-Not-Answer's prompts (unsafe) and five GPT edits of each (safe); an original and its edits are one group."""
+    fmt = catalogue.CONTRAST_FORMAT
+    found = _file(fmt.card, fmt.folder)
+    dataset, _ = loading.load(fmt, "paper")
+    rows = [
+        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
+        for i, item in enumerate(dataset.ids)
+        for j, column in enumerate(dataset.texts)
+    ]
+    return _set("do_not_answer", rows, found, dataset.files, twins=True)
+
+
+def xstest() -> LabelledSet:
+    """XSTest v2, in which an unsafe prompt of id i + 25 contrasts with the safe prompt of id i; the two are one group.
+
+    Two types have no contrasts and no groups: discrimination of groups that suffer none, and public figures' privacy.
+    """
+    card = SET_CARDS["xstest"].files[0]
+    found = _file(card)
+    columns = read_columns(found.path, ("id", "prompt", "type", "label"), README)
+    labels = [parsed_label(text, found.path.name, row) for row, text in enumerate(columns["label"], 1)]
+    label_of = dict(zip(columns["id"], labels, strict=True))
+    names: list[str | None] = []
+    for item, label in label_of.items():
+        partner = str(int(item) + (-25 if label else 25))
+        names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
+    rows = zip(columns["id"], columns["prompt"], labels, names, columns["type"], strict=True)
+    return _set("xstest", rows, found, [DataFile(found.path.name, found.sha256, len(labels))], twins=True)
+
+
+def openai_moderation() -> LabelledSet:
+    """OpenAI's moderation set: a prompt is unsafe if one of its eight labels is 1, and safe if all eight are 0.
+
+    All other prompts are left out.
+    """
+    found = _file(SET_CARDS["openai_moderation"].files[0])
+    with gzip.open(found.path, "rt", encoding="utf-8") as stream:
+        content = [json.loads(line) for line in stream]
+    rows = []
+    for number, row in enumerate(content, 1):
+        given = [row.get(name) for name in MODERATION_LABELS]
+        if 1 in given or None not in given:
+            harms = "+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1)
+            rows.append((str(number), row["prompt"], int(1 in given), None, harms))
+    left_out = len(content) - len(rows)
+    note = f"openai_moderation: {left_out} of {len(content)} prompts are left out, as no label is 1 but one is missing"
+    file = DataFile(found.path.name, found.sha256, len(content))
+    return _set("openai_moderation", rows, found, [file], [note])
+
+
+def jailbreakbench() -> LabelledSet:
+    """JailbreakBench's 100 harmful behaviours (unsafe) and 100 benign ones (safe), matched by Index."""
+    from utils import hub
+
+    path, config_name, revision = (JAILBREAKBENCH[key] for key in ("path", "config", "revision"))
+    try:
+        splits = {
+            split: hub.dataset("JailbreakBench", path, config_name, split=split, revision=revision)
+            for split in ("harmful", "benign")
+        }
+    except InputError as error:
+        raise Unavailable(f"{error}, or leave it out") from None
+    return jailbreakbench_of({split: rows.to_list() for split, rows in splits.items()})
+
+
+def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
+    """The set made of the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign`."""
+    rows = [
+        (f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
+        for split, label in (("harmful", 1), ("benign", 0))
+        for row in splits[split]
+    ]
+    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+    file = DataFile(f"{JAILBREAKBENCH['path']} (digest of its rows)", digest, len(rows))
+    licence = SET_CARDS["jailbreakbench"].licence
+    found = sources.Found("paper", Path(JAILBREAKBENCH["path"]), digest, "from the hub", licence)
+    return _set("jailbreakbench", rows, found, [file], twins=True)
+
+
+def coconot() -> LabelledSet:
+    """CoCoNot's requests with safety concerns (unsafe), and its contrasts (safe) of all categories."""
+    excluded = ("copyright violations", "incomprehensible")
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            safety = row["category"] == "Requests with safety concerns" and row["subcategory"] not in excluded
+            if number or safety:
+                kind = row["subcategory"]
+                yield f"{'contrast' if number else 'eval'}-{row['id']}", row["prompt"], int(not number), None, kind
+
+    return _read("coconot", rows_of)
+
+
+def hatecheck() -> LabelledSet:
+    """HateCheck's posts; those made from one template, and its contrasts, are one group."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            template = row["ref_templ_id"] or row["templ_id"]
+            yield row["case_id"], row["test_case"], int(row["label_gold"] == "hateful"), template, row["functionality"]
+
+    return _read("hatecheck", rows_of)
+
+
+def physical_safety() -> LabelledSet:
+    """Instructions to explain unsafe and safe advice; row i of the one is the twin of row i of the other."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield f"{'safe' if number else 'unsafe'}-{i}", row["prompt"], int(not number), str(i), ""
+
+    return _read("physical_safety", rows_of, twins=True)
+
+
+def harmbench() -> LabelledSet:
+    """HarmBench's standard behaviours, and its contextual ones with their context."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            kind, item = row["FunctionalCategory"], row["BehaviorID"]
+            if kind != "copyright":
+                context = f"{row['ContextString']}\n\n" if kind == "contextual" else ""
+                yield item, f"{context}{row['Behavior']}", 1, item, kind
+
+    return _read("harmbench", rows_of)
+
+
+def _unsafe(name: str, prompt: str, kind: str | None = None) -> Callable[[], LabelledSet]:
+    """A reader of a set of one file whose prompts are all unsafe and in no groups."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield row.get("id") or str(i), row[prompt], 1, None, row[kind] if kind else ""
+
+    return lambda: _read(name, rows_of)
+
+
+def jailbreakbench_attacks() -> LabelledSet:
+    """Attack prompts for JailbreakBench's behaviours; those for one behaviour are a group, the attack is the type."""
+    stems = [Path(card.file).stem for card in SET_CARDS["jailbreakbench_attacks"].files]
+    attacks = {"PAIR": "PAIR", "GCG": "GCG", "prompt": "random search", "JBC": "JBC"}
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        stem = stems[number]
+        attack = attacks[stem.split("-")[0].split("_")[0]]
+        for row in content:
+            if row["prompt"] is not None:  # null where no attack was found
+                yield f"{stem}-{row['index']}", row["prompt"], 1, str(row["index"]), attack
+
+    return replace(_read("jailbreakbench_attacks", rows_of), templated=True)
+
+
+def ailuminate() -> LabelledSet:
+    """AILuminate's demo prompts; their types are the hazard and the persona that words them."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            kinds = SEVERAL.join((row["hazard"], row["persona"]))
+            yield row["release_prompt_id"], row["prompt_text"], 1, None, kinds
+
+    return _read("ailuminate", rows_of)
+
+
+def multijail() -> LabelledSet:
+    """MultiJail's prompts in five languages; the translations of one are a group, the language is the type."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for language in LANGUAGES:
+            for row in content:
+                yield f"{language}-{row['id']}", row[language], 1, row["id"], language
+
+    return _read("multijail", rows_of)
+
+
+def llmzoo() -> LabelledSet:
+    """LLMZoo's questions in five languages; the translations of one are a group, the language is the type."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            yield f"{LANGUAGES[number]}-{row['id']}", row["query"], 0, str(row["id"]), LANGUAGES[number]
+
+    return _read("llmzoo", rows_of)
+
+
+def phtest() -> LabelledSet:
+    """PHTest's requests that sound harmful and are labelled harmless."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            if row["Harmfulness"] == "harmless":
+                yield row["ID"], row["Request"], 0, None, ""
+
+    return _read("phtest", rows_of)
+
+
+def alpaca_eval() -> LabelledSet:
+    """AlpacaEval's instructions, taken as safe; the type is the collection that one comes from."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for i, row in enumerate(content, 1):
+            yield str(i), row["instruction"], 0, None, row["dataset"]
+
+    return _read("alpaca_eval", rows_of)
+
+
+def arena_hard() -> LabelledSet:
+    """Arena-Hard's prompts, taken as safe; those of one cluster are a group."""
+
+    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
+        for row in content:
+            yield row["uid"], row["prompt"], 0, row["cluster"], ""
+
+    return _read("arena_hard", rows_of)
+
+
+PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
+    "do_not_answer": do_not_answer,
+    "xstest": xstest,
+    "openai_moderation": openai_moderation,
+    "jailbreakbench": jailbreakbench,
+    "coconot": coconot,
+    "hatecheck": hatecheck,
+    "physical_safety": physical_safety,
+    "harmbench": harmbench,
+    "strongreject": _unsafe("strongreject", "forbidden_prompt", "category"),
+    "advbench": _unsafe("advbench", "goal"),
+    "jailbreakbench_attacks": jailbreakbench_attacks,
+    "simple_safety_tests": _unsafe("simple_safety_tests", "prompts_final", "harm_area"),
+    "ailuminate": ailuminate,
+    "multijail": multijail,
+    "llmzoo": llmzoo,
+    "phtest": phtest,
+    "alpaca_eval": alpaca_eval,
+    "arena_hard": arena_hard,
+}
