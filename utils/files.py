@@ -9,7 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from utils import config
 from utils.schema import InputError
@@ -60,7 +60,7 @@ def replace_whole(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: str, **how) -> Iterator[IO]:
+def replacing(path: Path, mode: str, **how: Any) -> Iterator[IO]:
     """A stream whose content replaces `path` once all of it is written. mode: xb, or x for text.
 
     A new file gets the permissions that the umask allows; a replaced file keeps its own. The target of a link is

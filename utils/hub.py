@@ -3,9 +3,13 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from utils import model_folder, network
 from utils.schema import Checkpoint, InputError
+
+if TYPE_CHECKING:
+    import datasets
 
 NO_FILES = ["-"]
 OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
@@ -74,7 +78,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        wanted = {
+        wanted: dict[str, Any] = {
             "repo_id": checkpoint.source,
             "revision": checkpoint.revision,
             "ignore_patterns": UNREAD_FILES if own_code else [*UNREAD_FILES, "*.py"],
@@ -112,7 +116,7 @@ def one_file(repository: str, revision: str, name: str) -> Path | None:
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        wanted = {"repo_id": repository, "revision": revision, "allow_patterns": [name]}
+        wanted: dict[str, Any] = {"repo_id": repository, "revision": revision, "allow_patterns": [name]}
         try:
             folder = snapshot_download(**wanted, local_files_only=True)
         except LocalEntryNotFoundError:
@@ -223,7 +227,7 @@ def _may_ask() -> bool:
     return not is_offline() and unusable_setting() is None
 
 
-def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str):
+def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str) -> "datasets.Dataset":
     """A split of a dataset of the hub, as `datasets` gives it.
 
     Raises InputError, which names the title, if it can't be loaded.
@@ -271,9 +275,9 @@ class _HubErrors:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, traceback) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
-            return False
+            return
         from huggingface_hub import errors
 
         repository = self.repository
@@ -298,5 +302,5 @@ class _HubErrors:
         elif isinstance(error, ValueError):
             message = "what the hub answered can't be read; check HF_ENDPOINT"
         else:
-            return False
+            return
         raise InputError(f"--model {repository}: {message}") from None

@@ -3,12 +3,16 @@
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from utils import config, network
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    import openai
 
 DEFAULT_HOST = "api.openai.com"
 AGAIN = "the answers so far are kept; run again to continue"
@@ -56,7 +60,7 @@ def require_key(what: str, otherwise: str = "") -> None:
         )
 
 
-def client(retries: int, seconds: float, is_final: Callable = lambda request, response: False):
+def client(retries: int, seconds: float, is_final: Callable = lambda request, response: False) -> "openai.OpenAI":
     """The SDK's client for the server and key that the environment names. Raises InputError if they can't be used.
 
     is_final: called with a request and its response; whether not to try again, whatever the status.
@@ -64,7 +68,7 @@ def client(retries: int, seconds: float, is_final: Callable = lambda request, re
     import openai
 
     class Http(openai.DefaultHttpxClient):
-        def send(self, request, **more):
+        def send(self, request: Any, **more: Any) -> Any:
             try:
                 response = super().send(request, **more)
             except network.timeouts():
@@ -76,12 +80,12 @@ def client(retries: int, seconds: float, is_final: Callable = lambda request, re
     return network.client_of(lambda: openai.OpenAI(**_client_settings(retries, seconds), http_client=Http()))
 
 
-def async_client(retries: int, seconds: float):
+def async_client(retries: int, seconds: float) -> "openai.AsyncOpenAI":
     """The SDK's asynchronous client, like `client`."""
     import openai
 
     class Http(openai.DefaultAsyncHttpxClient):
-        async def send(self, request, **more):
+        async def send(self, request: Any, **more: Any) -> Any:
             try:
                 return await super().send(request, **more)
             except network.timeouts():
@@ -109,7 +113,7 @@ def _client_settings(retries: int, seconds: float) -> dict:
     }
 
 
-def error_code(error) -> str | None:
+def error_code(error: "openai.APIError") -> str | None:
     """The server's code of an error if it is one word, else None."""
     return code_in(error.code)
 
@@ -119,7 +123,7 @@ def code_in(value: object) -> str | None:
     return value if isinstance(value, str) and re.fullmatch(r"[a-z_]{1,40}", value) else None
 
 
-def refusal(error, model: str) -> str:
+def refusal(error: "openai.APIStatusError", model: str) -> str:
     """What an error of the API means. The server's own words may quote a part of the key or of a prompt."""
     where, status, code = host(), error.status_code, error_code(error)
     if status == 401:
@@ -139,12 +143,12 @@ def refusal(error, model: str) -> str:
     return f"{where} refused a request (status {status}{f', {code}' if code else ''})"
 
 
-def _tries(error) -> int:
+def _tries(error: "openai.APIStatusError") -> int:
     """How many times the request of an error was sent; the SDK numbers its retries in a header."""
     return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
 
 
-def _seconds_to_wait(headers) -> float | None:
+def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     """The seconds of Retry-After, a number or a date, if they are more than LONGEST_WAIT."""
     text = headers.get("retry-after", "")
     try:

@@ -7,8 +7,10 @@ imports of each other are renamed when they are compiled, so that they neither t
 
 import ast
 import sys
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from collections.abc import Sequence
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
+from types import CodeType
 
 PACKAGES = ("utils", "Safety_Detection")
 __path__ = [str(Path(__file__).resolve().parents[2])]  # makes this module a package, in which these are found
@@ -34,7 +36,7 @@ class Renaming(ast.NodeTransformer):
 class Loader(SourceFileLoader):
     """Loads a module from its source with its imports renamed, and neither reads nor writes bytecode beside it."""
 
-    def get_code(self, fullname: str):
+    def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         tree = Renaming().visit(ast.parse(self.get_data(path), path))
         return self.source_to_code(ast.fix_missing_locations(tree), path)
@@ -44,7 +46,7 @@ class Finder:
     """Finds the modules of PACKAGES in this package."""
 
     @staticmethod
-    def find_spec(fullname: str, path=None, target=None):
+    def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         """The spec of a module of PACKAGES, None for every other one."""
         above, _, name = fullname.partition(".")
         if above != __name__ or not _is_ours(name):

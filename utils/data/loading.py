@@ -41,8 +41,9 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         notes.append(f"{len(changed)} of {n} rows had white space around a text; it was stripped")
     twice = repeated_at(columns["id"])
     if twice:
-        repeated = shown(columns["id"][twice[0]])
-        raise InputError(f"{file}: id {repeated} occurs twice (row {twice[0] + 1}); make ids unique")
+        raise InputError(
+            f"{file}: id {shown(columns['id'][twice[0]])} occurs twice (row {twice[0] + 1}); make ids unique"
+        )
 
     groups = _shown_groups(fmt, [composed(name) for name in columns[fmt.group_column]], file)
     repeated = repeated_at(columns[fmt.text_columns[0]])

@@ -5,8 +5,12 @@ The libraries put random numbers in the place of the first and drop the second, 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 @contextmanager
@@ -16,18 +20,19 @@ def weights_found() -> Iterator[list[tuple[set[str], set[str]]]]:
 
     found, report = [], LoadStateDictInfo.create_loading_report
 
-    def noted(info: LoadStateDictInfo, *arguments):
+    def noted(info: LoadStateDictInfo, *arguments: Any) -> str | None:
         found.append((info.missing_and_mismatched(), info.unexpected_keys))
         return report(info, *arguments)
 
-    LoadStateDictInfo.create_loading_report = noted
+    # The library has no hook; its own method is put back below.
+    setattr(LoadStateDictInfo, report.__name__, noted)
     try:
         yield found
     finally:
-        LoadStateDictInfo.create_loading_report = report
+        setattr(LoadStateDictInfo, report.__name__, report)
 
 
-def refuse_other_weights(name: str, model, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+def refuse_other_weights(name: str, model: "Module", missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Raises InputError if a checkpoint lacks weights, or if the model leaves some of its encoder's unused.
 
     model: the module that they were loaded into. A head for another task, such as predicting words, may be left unused.
@@ -51,7 +56,7 @@ def refuse_other_weights(name: str, model, missing: Iterable[str], unexpected: I
         )
 
 
-def _is_of_encoder(key: str, model) -> bool:
+def _is_of_encoder(key: str, model: "Module") -> bool:
     """Whether a weight that no model has lies inside an encoder's parts, such as in one layer more.
 
     Buffers that older versions saved, such as position numbers, are not called weight or bias.
@@ -61,13 +66,13 @@ def _is_of_encoder(key: str, model) -> bool:
     key = key.removeprefix("base_model.model.")  # of an adapter
     for module in model.modules():
         if hasattr(module, "base_model_prefix"):
-            parts = dict(module.base_model.named_children()).keys() - {"pooler"}
+            parts = dict(cast("Module", module.base_model).named_children()).keys() - {"pooler"}
             if key.removeprefix(f"{module.base_model_prefix}.").partition(".")[0] in parts:
                 return True
     return False
 
 
-def refuse_unfound(name: str, model, found: Iterable[tuple[set[str], set[str]]]) -> None:
+def refuse_unfound(name: str, model: "Module", found: Iterable[tuple[set[str], set[str]]]) -> None:
     """Raises InputError if a sentence-transformers model and its checkpoints have not the same weights.
 
     found: what weights_found gave.

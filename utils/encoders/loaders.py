@@ -8,12 +8,19 @@ does not fit the device. One may have `notes`, sentences on what was assumed of 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from utils.encoders import sentence_model
 from utils.encoders.checkpoint_weights import refuse_other_weights, refuse_unfound, weights_found
 from utils.schema import EncoderSpec, InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerFast
+
+Built = TypeVar("Built")
 
 # Padded tokens in a batch. A CPU needs matrices of a few hundred rows, a GPU of thousands; the number for a GPU is
 # calculated, not measured yet (benchmarks/README.md). A batch that does not fit is halved until it does.
@@ -62,13 +69,13 @@ class SentenceTransformerEncoder:
         self._pool = self.model.start_multi_process_pool(devices) if len(devices) > 1 else None
 
     @staticmethod
-    def _build(folder: Path, spec: EncoderSpec, device: str):
+    def _build(folder: Path, spec: EncoderSpec, device: str) -> "SentenceTransformer":
         import torch
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Transformer
 
         weights = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype)}
-        own_code = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
+        own_code: dict[str, Any] = {"trust_remote_code": spec.options.trust_remote_code, "local_files_only": True}
         with weights_found() as found:
             if spec.recipe.get("pooling") == "pooler_output":
                 transformer = Transformer(
@@ -86,7 +93,7 @@ class SentenceTransformerEncoder:
         sentence_model.refuse_other_vocabularies(spec.name, model)
         return model
 
-    def _settle(self, model) -> None:
+    def _settle(self, model: "SentenceTransformer") -> None:
         # A checkpoint's own default prompt must not be added if the spec has none.
         model.default_prompt_name = None
         self.model = model.eval()
@@ -114,7 +121,7 @@ class SentenceTransformerEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """One batch of texts to a float32 array (n, d)."""
         size = -(-len(texts) // self._parts)
-        pool = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
+        pool: dict[str, Any] = {} if self._pool is None else {"pool": self._pool, "chunk_size": size}
         try:
             return in_memory(
                 lambda: self.model.encode(
@@ -152,14 +159,16 @@ class LLM2VecEncoder:
             raise InputError(f"--device {','.join(devices)}: {spec.name} runs on one device; name one")
         self.device, self.name = devices[0], spec.name
         self.instruction = f"{spec.prompt.strip()} " if spec.prompt.strip() else ""
-        self.before, self.after = spec.recipe["before"], spec.recipe["after"]
-        self.max_length = spec.recipe["max_length"]
+        self.before, self.after = str(spec.recipe["before"]), str(spec.recipe["after"])
+        self.max_length = int(spec.recipe["max_length"])
         self.model, self.tokenizer = loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
         self.dimension, self.max_tokens = self.model.config.hidden_size, spec.max_tokens
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]]
 
     @staticmethod
-    def _build(base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, device: str):
+    def _build(
+        base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, device: str
+    ) -> tuple[Any, "PreTrainedTokenizerFast"]:
         import torch
         from peft import PeftModel
         from transformers import AutoModel, PreTrainedTokenizerFast
@@ -179,7 +188,7 @@ class LLM2VecEncoder:
         sentence_model.refuse_other_vocabulary(spec.name, tokenizer, model)
         model.config.is_causal = False
 
-        def adapted(model, folder: Path):
+        def adapted(model: Any, folder: Path) -> Any:
             model = PeftModel.from_pretrained(model, folder)
             found = model.load_adapter(folder, "default")  # loaded again to learn which weights it has
             refuse_other_weights(spec.name, model, found.missing_keys, found.unexpected_keys)
@@ -187,7 +196,7 @@ class LLM2VecEncoder:
 
         return adapted(adapted(model, mntp).merge_and_unload(), adapter).to(device).eval(), tokenizer
 
-    def _lengths(self, texts: Sequence[str], **more) -> list[int]:
+    def _lengths(self, texts: Sequence[str], **more: Any) -> list[int]:
         return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, **more)["input_ids"]]
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
@@ -236,7 +245,7 @@ class LLM2VecEncoder:
         """Does nothing; there is no process to end."""
 
 
-def loaded(spec: EncoderSpec, build: Callable):
+def loaded(spec: EncoderSpec, build: Callable[[], Built]) -> Built:
     """The value of `build`. Raises InputError if the checkpoint can't be loaded."""
     import warnings
 
@@ -246,7 +255,7 @@ def loaded(spec: EncoderSpec, build: Callable):
         return _built(spec, build)
 
 
-def _built(spec: EncoderSpec, build: Callable):
+def _built(spec: EncoderSpec, build: Callable[[], Built]) -> Built:
     try:
         return build()
     except InputError:

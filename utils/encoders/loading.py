@@ -33,8 +33,12 @@ def load(
         model_folder.refuse_other_models(folders[0], spec.name)
     if spec.loader == "mteb":
         return mteb_encoder.load(spec, choose_devices(spec.options.device))
-    loader = LLM2VecEncoder if spec.loader == "llm2vec" else SentenceTransformerEncoder
-    return loader(*folders, spec, choose_devices(spec.options.device))
+    devices = choose_devices(spec.options.device)
+    if spec.loader == "llm2vec":
+        base, mntp, adapter = folders
+        return LLM2VecEncoder(base, mntp, adapter, spec, devices)
+    [folder] = folders
+    return SentenceTransformerEncoder(folder, spec, devices)
 
 
 def _packaged_folder(spec: EncoderSpec) -> Path:

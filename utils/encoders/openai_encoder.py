@@ -7,11 +7,19 @@ import re
 import threading
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from utils.openai_api import AGAIN, client, host, refusal, require_key
 from utils.schema import EncoderSpec, InputError, shown
+
+if TYPE_CHECKING:
+    import httpx2
+    import tiktoken
+
+# How the API is asked to write vectors.
+Form = Literal["base64", "float"]
 
 # Tries beyond the first; the SDK waits as long as Retry-After says (two minutes at most), else longer each time.
 RETRIES = 6
@@ -57,14 +65,15 @@ class OpenAIEncoder:
         require_key(f"--model {spec.name}")
         self.host = host()
         self.name, self.prompt, self.price = spec.name, spec.prompt, spec.usd_per_million_tokens
-        self.model = spec.recipe["model"]
+        self.model = str(spec.recipe["model"])
         self.expected = spec.options.revision or self.model
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
         self._client = client(RETRIES, SECONDS_TO_ANSWER, _is_final)
         self._encoding = _encoding(self.model)
-        self._forms = ["base64", "float"]  # only one of them after the server has accepted it
-        self.served = None
-        self._checking, self._checked, self._fault = threading.Lock(), False, None
+        self._forms: list[Form] = ["base64", "float"]  # only one of them after the server has accepted it
+        self.served: str | None = None
+        self._checking, self._checked = threading.Lock(), False
+        self._fault: InputError | None = None
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """The number of tokens of each text, prompt included: int (n,). An estimate if tiktoken lacks the encoding."""
@@ -138,7 +147,7 @@ class OpenAIEncoder:
                 raise self._fault
             self._checked = True
 
-    def _answer(self, texts: list[str], forms: list[str]) -> bytes:
+    def _answer(self, texts: list[str], forms: "list[Form]") -> bytes:
         """The server's answer in the first of `forms` that it knows, "base64" or "float"."""
         import openai
 
@@ -223,18 +232,20 @@ class OpenAIEncoder:
         self._client.close()
 
 
-def _vector(embedding: object) -> np.ndarray:
+def _vector(embedding: str | list) -> np.ndarray:
     """An embedding as the server writes it, base64 or numbers: float32 (d,). Raises ValueError for anything else."""
     if isinstance(embedding, str):
-        embedding = np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    elif not all(isinstance(number, int | float) for number in embedding):
+        numbers = np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    elif all(isinstance(number, int | float) for number in embedding):
+        numbers = np.array(embedding)
+    else:
         raise ValueError
-    if not len(embedding):
+    if not len(numbers):
         raise ValueError
-    return np.array(embedding, dtype=np.float32)
+    return numbers.astype(np.float32)
 
 
-def _is_final(request, response) -> bool:
+def _is_final(request: "httpx2.Request", response: "httpx2.Response") -> bool:
     """Whether the server failed at several texts: halves of them are asked for then, which finds one at fault."""
     return response.status_code == 500 and len(json.loads(request.content)["input"]) > 1
 
@@ -289,7 +300,7 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     return cosine if np.isfinite(cosine) else -1.0
 
 
-def _encoding(model: str):
+def _encoding(model: str) -> "tiktoken.Encoding | None":
     """tiktoken's encoding of a model, or None if it has none or can't download it."""
     import tiktoken
 

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Libraries use 1e30 or infinity for a model that reads texts of any length.
 UNBOUNDED = 10**9
 
 
-def settled_limit(model, name: str) -> int | None:
+def settled_limit(model: "SentenceTransformer", name: str) -> int | None:
     """The most tokens that a sentence-transformers model reads of a text, None if there is no limit.
 
     A limit beyond the positions that the model has learned is lowered to them. Raises InputError for a limit that
@@ -37,7 +43,7 @@ def settled_limit(model, name: str) -> int | None:
     return limit if limit is not None and limit < UNBOUNDED else None
 
 
-def settle_padding(model, name: str) -> None:
+def settle_padding(model: "SentenceTransformer", name: str) -> None:
     """Adds a padding token to a tokenizer that has none. The attention mask hides it from the model."""
     tokenizer = model.tokenizer
     if getattr(tokenizer, "pad_token", "") is None:
@@ -50,7 +56,7 @@ def settle_padding(model, name: str) -> None:
             )
 
 
-def refuse_other_vocabularies(name: str, model) -> None:
+def refuse_other_vocabularies(name: str, model: "SentenceTransformer") -> None:
     """Raises InputError if a module's tokenizer is not the one of its token vectors.
 
     Without its files, the libraries make a tokenizer that knows the special tokens only, and takes all words for one.
@@ -60,17 +66,17 @@ def refuse_other_vocabularies(name: str, model) -> None:
     for module in model.modules():
         tokenizer = getattr(module, "tokenizer", None)
         if isinstance(tokenizer, PreTrainedTokenizerBase) and hasattr(module, "auto_model"):
-            refuse_other_vocabulary(name, tokenizer, module.auto_model)
+            refuse_other_vocabulary(name, tokenizer, cast("PreTrainedModel", module.auto_model))
 
 
-def refuse_other_vocabulary(name: str, tokenizer, model) -> None:
+def refuse_other_vocabulary(name: str, tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel") -> None:
     """Raises InputError if a tokenizer has far fewer tokens than a transformers model has token vectors, or more.
 
     Tables of vectors are often rounded up. Tokens that were added to the vocabulary may be beyond them, as in some
     checkpoints of Qwen3 and Gemma 3, unless they are used for padding: hardly any text has one.
     """
     try:
-        vectors = model.get_input_embeddings().weight.shape[0]
+        vectors = cast("Tensor", model.get_input_embeddings().weight).shape[0]
     except (AttributeError, NotImplementedError):  # a model of another kind, such as one that reads characters
         return
     known, padding = max(tokenizer.vocab_size, len(tokenizer)), tokenizer.pad_token_id or 0
@@ -81,7 +87,7 @@ def refuse_other_vocabulary(name: str, tokenizer, model) -> None:
         )
 
 
-def settled_dimension(model, name: str, prompt: str) -> int:
+def settled_dimension(model: "SentenceTransformer", name: str, prompt: str) -> int:
     """The length of a sentence-transformers model's vectors, of which one is computed, so that bad modules are found.
 
     Raises InputError if a text gets no vector, or one of another length than the modules' settings say.
@@ -103,7 +109,7 @@ def settled_dimension(model, name: str, prompt: str) -> int:
     return len(vector)
 
 
-def assumptions(model, name: str, folder: Path) -> Iterator[str]:
+def assumptions(model: "SentenceTransformer", name: str, folder: Path) -> Iterator[str]:
     """Sentences on what is assumed of a sentence-transformers model, or what differs from its authors' use of it."""
     from sentence_transformers.base.modules import Router
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling

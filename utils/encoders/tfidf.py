@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix, sparray, spmatrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 WITHOUT_WORDS = "--model tfidf: no text has a word of two letters or more; take another encoder"
 
@@ -17,7 +22,7 @@ class Words:
     vocabulary: tuple[str, ...]
     idf: np.ndarray
 
-    def rows(self, texts: Sequence[str]):
+    def rows(self, texts: Sequence[str]) -> "csr_matrix":
         """Sparse float32 (n, words), rows of length 1; a text without a known word gives a row of 0."""
         vectorizer = _vectorizer(vocabulary=self.vocabulary)
         vectorizer.idf_ = self.idf
@@ -66,7 +71,7 @@ class WordCounts:
         return [normalize(rows, copy=False) if rows.shape[0] else rows for rows in scaled]
 
 
-def without_known_word(rows) -> np.ndarray:
+def without_known_word(rows: "np.ndarray | sparray | spmatrix") -> np.ndarray:
     """Whether each of n texts has no known word: bool (n,).
 
     rows: (n, d), what `Words.rows` gives, or an encoder's vectors, none of which is 0. A detector gives all such
@@ -75,7 +80,7 @@ def without_known_word(rows) -> np.ndarray:
     return np.asarray(abs(rows).sum(axis=1)).ravel() == 0
 
 
-def _vectorizer(**more):
+def _vectorizer(**more: Any) -> "TfidfVectorizer":
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(dtype=np.float32, **more)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from utils.metrics.uncertainty import bootstrap_intervals
 from utils.schema import Metric
@@ -28,20 +29,19 @@ def summarise(
     smallest and largest possible value, if there are such. influence: (n, groups in order), how much each item moves
     the mean of each group; None if a score depends on its own item only.
     """
-    values = np.asarray(values, dtype=np.float64)
-    groups = np.asarray(groups, dtype=object)
-    defined = ~np.isnan(values)
+    scores, strata = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=object)
+    defined = ~np.isnan(scores)
     if not defined.any():
         return []
 
-    def over(chosen: np.ndarray, column: Sequence[float] | None) -> float | None:
+    def over(chosen: np.ndarray, column: ArrayLike | None) -> float | None:
         return None if column is None else float(np.asarray(column, dtype=np.float64)[chosen].mean())
 
     rows = []
-    present = [group for group in group_order if (defined & (groups == group)).any()]
+    present = [group for group in group_order if (defined & (strata == group)).any()]
     for group in present:
-        chosen = defined & (groups == group)
-        means = (over(chosen, values), over(chosen, chance), over(chosen, ceiling))
+        chosen = defined & (strata == group)
+        means = (over(chosen, scores), over(chosen, chance), over(chosen, ceiling))
         rows.append((group, int(chosen.sum()), *means))
 
     def mean_of_groups(column: int) -> float | None:
@@ -49,12 +49,12 @@ def summarise(
 
     n = int(defined.sum())
     rows.append(("average", n, mean_of_groups(2), mean_of_groups(3), mean_of_groups(4)))
-    rows.append(("overall", n, over(defined, values), over(defined, chance), over(defined, ceiling)))
+    rows.append(("overall", n, over(defined, scores), over(defined, chance), over(defined, ceiling)))
     intervals = {}
     if resamples:
         if influence is not None:
             influence = influence[:, [list(group_order).index(group) for group in present]]
-        intervals = bootstrap_intervals(values, groups, present, resamples, seed, bounds, influence)
+        intervals = bootstrap_intervals(scores, strata, present, resamples, seed, bounds, influence)
     return [
         Metric(metric, group, value, n, better, *intervals.get(group, (None, None)), chance=by_chance, ceiling=at_most)
         for group, n, value, by_chance, at_most in rows

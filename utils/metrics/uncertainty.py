@@ -19,17 +19,17 @@ ALPHA = 0.05
 _CHUNK = 4_000_000
 
 
-def own_influence(values: np.ndarray, strata: Sequence[str], order: Sequence[str]) -> np.ndarray:
+def own_influence(values: np.ndarray, strata: Sequence[str] | np.ndarray, order: Sequence[str]) -> np.ndarray:
     """How much each item moves the mean of each stratum by its own score: its deviation over the stratum's size.
 
     values: n, one for each item; NaN where it is not defined. strata: n names. order: G of them.
     Returns (n, G); 0 for other strata and for undefined items.
     """
     values = np.asarray(values, dtype=np.float64)
-    strata = np.asarray(strata, dtype=object)
+    stratum = np.asarray(strata, dtype=object)
     influence = np.zeros((len(values), len(order)))
     for column, name in enumerate(order):
-        chosen = (strata == name) & ~np.isnan(values)
+        chosen = (stratum == name) & ~np.isnan(values)
         if chosen.any():
             influence[chosen, column] = (values[chosen] - values[chosen].mean()) / chosen.sum()
     return influence
@@ -42,9 +42,9 @@ class _Strata:
     stratum in its own mean, in `average` (mean of strata) and in `overall` (mean of items).
     """
 
-    def __init__(self, strata: Sequence[str], order: Sequence[str], counted: np.ndarray) -> None:
-        strata = np.asarray(strata, dtype=object)
-        self.members = [np.flatnonzero(strata == name) for name in order]
+    def __init__(self, strata: Sequence[str] | np.ndarray, order: Sequence[str], counted: np.ndarray) -> None:
+        stratum = np.asarray(strata, dtype=object)
+        self.members = [np.flatnonzero(stratum == name) for name in order]
         self.sizes = np.array([counted[members].sum() for members in self.members])
         shares = [np.full(len(order), 1 / len(order)), self.sizes / self.sizes.sum()]
         self.weights = np.column_stack([np.eye(len(order)), *shares])
@@ -87,7 +87,7 @@ class _Strata:
 
 def bootstrap_intervals(
     values: np.ndarray,
-    strata: Sequence[str],
+    strata: Sequence[str] | np.ndarray,
     order: Sequence[str],
     resamples: int,
     seed: int = 42,
@@ -185,7 +185,7 @@ def tested_difference(value: float, error: float, freedom: float, items: int) ->
 
 
 def paired_differences(
-    differences: np.ndarray, influence: np.ndarray, strata: Sequence[str], order: Sequence[str]
+    differences: np.ndarray, influence: np.ndarray, strata: Sequence[str] | np.ndarray, order: Sequence[str]
 ) -> dict[str, Difference]:
     """The differences of two encoders' means in each stratum, of `average` and of `overall`.
 
@@ -222,9 +222,8 @@ def cluster_resamples(
     would be resampled alike.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    labels = np.asarray(labels)
     has = np.zeros((members.max() + 1, 2), dtype=bool)
-    has[members, labels] = True
+    has[members, np.asarray(labels)] = True
     strata = [np.flatnonzero((has == wanted).all(axis=1)) for wanted in ((True, False), (False, True), (True, True))]
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(members))
