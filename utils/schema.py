@@ -288,7 +288,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Result:
-    """One encoder on one task: the content of a result file (DESIGN.md, section 6).
+    """One encoder on one task: the content of a result file (docs/design.md, section 4).
 
     average_similarities: those known of the encoder, by source; empty for a task that uses none.
     items: column to n values; of a result that was read from a file, texts.

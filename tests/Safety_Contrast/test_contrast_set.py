@@ -919,6 +919,6 @@ def test_the_quality_of_the_papers_set_is_what_is_published_of_it(paper_data, ca
     assert build_data.check(["paper", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     rows = {line[:26].strip(): line[26:].split() for line in printed.splitlines() if line[26:28] == "  "}
-    # DESIGN.md, sections 3 and 4: mean Jaccard 0.33, 0.15 in Stereotypes, 0.52 in Disinformation; 69 shared edits.
+    # Known of the published set: mean Jaccard 0.33, 0.15 in Stereotypes, 0.52 in Disinformation; 69 shared edits.
     assert [rows[name][1] for name in ("all", "Stereotypes", "Disinformation")] == ["0.33", "0.15", "0.52"]
     assert "69 different edits are shared by two or more originals" in printed
