@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 
 import numpy as np
 import pytest
@@ -57,29 +56,23 @@ PLACES = {"ids": ["id"], "texts": [*TEXTS, "contrasts"], "groups": [*GROUPS, "la
 # What a cell may hold, as it is written.
 CELLS = {
     "nested": "[" * 100_000 + "]" * 100_000,
-    "nested and open": "[" * 100_000,
-    "objects in objects": '{"a":' * 100_000 + "1" + "}" * 100_000,
     "nested in a text": '"' + "[" * 100_000 + '"',
     "null": "null",
-    "whole number": "7",
     "fraction": "-0.5",
     "long number": "9" * 5000,
     "infinite": "1e999",
-    "not a number": "NaN",
     "true": "true",
     "list": '["a", 1]',
     "half a character": r'"a \ud800 b"',
     "NUL escaped": r'"a \u0000 b"',
     "line separator": '"a \u2028 b\u0085 c"',
     "no text": '""',
-    "zero-width": '"\u200b\ufeff"',
     "open quote": '"never closed',
-    "quotes escaped": r'"say \"hi\" now"',
     "comma": "one, two",
     "two lines": '"one\ntwo"',
     "long": '"' + "word " * 30_000 + '"',  # longer than Python's reader of CSV takes by itself
 }
-OF_CSV = ("no text", "zero-width", "open quote", "quotes escaped", "comma", "two lines", "long", "long number")
+OF_CSV = ("no text", "open quote", "comma", "two lines", "long", "long number")
 
 
 def inserted(what):
@@ -106,18 +99,12 @@ def at_a_line(change):
 BYTES = {
     "cut off": lambda content, draw: content[: draw.randrange(len(content))],
     "empty": lambda content, draw: b"",
-    "white space": lambda content, draw: b" \n\t\n\n",
     "first line only": lambda content, draw: content[: content.index(b"\n") + 1],
     "NUL": inserted(b"\0"),
     "not UTF-8": inserted(b"\xff"),
     "surrogate in bytes": inserted(b"\xed\xa0\x80"),
-    "quote": inserted(b'"'),
-    "comma in bytes": inserted(b","),
-    "line end": inserted(b"\n"),
     "byte order mark": lambda content, draw: b"\xef\xbb\xbf" + content,
     "UTF-16": lambda content, draw: content.decode().encode("utf-16"),
-    "UTF-16 unmarked": lambda content, draw: content.decode().encode("utf-16-be"),
-    "UTF-32": lambda content, draw: content.decode().encode("utf-32"),
     "CRLF": lambda content, draw: content.replace(b"\n", b"\r\n"),
     "CR": lambda content, draw: content.replace(b"\n", b"\r"),
     "blank lines": lambda content, draw: b"\n\n" + content.replace(b"\n", b"\n\n"),
@@ -125,7 +112,6 @@ BYTES = {
     "ids again": at_a_line(lambda line: [line, line]),
     "a line of nothing but brackets": at_a_line(lambda line: [line, b"[" * 100_000]),
     "noise": lambda content, draw: draw.randbytes(3000),
-    "noise within": inserted(bytes(range(256))),
 }
 FAULTS = [
     *(("jsonl", name, place) for name in CELLS for place in PLACES),
@@ -233,49 +219,3 @@ def test_the_file_that_is_broken_is_one_that_every_command_takes(tmp_path, comma
     found = {name: command(path, tmp_path / name) for name, command in commands.items()}
     # Raw answers are JSON lines only.
     assert found == dict.fromkeys(commands, 0) | {"parse": 2 if form == "csv" else 0}
-
-
-def wrong_line(text):
-    """A command that prints to standard error and ends with status 2."""
-    return lambda path, out: print(text, file=sys.stderr) or 2
-
-
-def leaving(name, status):
-    return lambda path, out: out.mkdir() or ((out / name).write_text("x") and status)
-
-
-def raising(error):
-    def command(path, out):
-        raise error
-
-    return command
-
-
-@pytest.mark.parametrize(
-    ("command", "fault"),
-    [
-        (raising(RecursionError()), "RecursionError gets out"),
-        (raising(SystemExit(2)), "SystemExit gets out"),
-        (lambda path, out: 1, "status 1"),
-        (lambda path, out: 2, "status 2 with 0 error lines"),
-        (wrong_line("error: one\nerror: two"), "status 2 with 2 error lines"),
-        (wrong_line(f"error: {'x' * 600}"), "a line that is too long"),
-        (wrong_line("error: x\nTraceback (most recent call last):"), "a traceback"),
-        (wrong_line(f"error: row 3: '{PROMPT}' has no ending"), "the text of a prompt"),
-        (leaving("part.csv", 2), "left ['part.csv']"),
-        (leaving(".part.csv.tmp", 3), "left a temporary file"),
-        (lambda path, out: path.write_text("y") and 0, "the input is changed"),
-        (lambda path, out: path.unlink() or 0, "the input is changed"),
-    ],
-)
-def test_each_way_to_misbehave_is_found(tmp_path, capsys, command, fault):
-    path = tmp_path / "in.csv"
-    path.write_text("x")
-    assert fault in faults_of(command, path, tmp_path / "out", capsys)
-
-
-@pytest.mark.parametrize("command", [lambda path, out: 0, wrong_line("error: x"), leaving("scores.csv", 3)])
-def test_what_ends_well_has_no_fault(tmp_path, capsys, command):
-    path = tmp_path / "in.csv"
-    path.write_text("x")
-    assert faults_of(command, path, tmp_path / "out", capsys) == []
