@@ -1,6 +1,5 @@
 """The contrast set: written by a chat model on loopback, parsed, checked; nothing lost, nothing paid for twice."""
 
-import errno
 import hashlib
 import json
 import os
@@ -15,8 +14,6 @@ from collections import Counter
 
 import pytest
 from chat_server import KEY, ChatServer, answer, edits, original_of
-from hypothesis import given
-from hypothesis import strategies as st
 
 from Safety_Contrast import build_data, quality
 from Safety_Contrast.evaluate import TASK
@@ -69,22 +66,14 @@ def write_set(path, out, *more):
     [
         answer(FIVE),
         f"```json\n{answer(FIVE)}\n```",
-        f"Here you are:\n```\n{answer(FIVE)}\n```\nAnything else?",
         answer(FIVE) + "\nI hope this helps {with braces}.",
         json.dumps(FIVE),
-        json.dumps({"prompts": [{"modified_prompt": text} for text in FIVE]}),
-        json.dumps({f"prompt_{i}": text for i, text in enumerate(FIVE, 1)}),
         json.dumps({f"prompt_#{i}": {"prompt": text, "reason": "safe"} for i, text in enumerate(FIVE, 1)}),
-        json.dumps([{"edit": text} for text in FIVE]),
         f"<think>First {answer(FIVE[::-1])}, or [1] rather\u2026</think>\n{answer(FIVE)}",
-        f"no opening tag, {{so}} what</think>{answer(FIVE)}",
         f"As the policy says [1], [2]:\n{answer(FIVE)}\n[1] a page",
         f'```text\nnot these: ["a", "b"]\n```\n```json\n{answer(FIVE)}\n```',
         f"A draft: {answer(FIVE[:3])} The five: {answer(FIVE)} The first three again: {answer(FIVE[:3])}",
-        json.dumps({"reasoning": "short ones", "prompts": FIVE}),
         f"{answer(FIVE)} {'[' * 100_000}",
-        f"<think>hm</think>{answer(FIVE)}</think>",
-        f'{answer(FIVE)}\nTags: ["a", "b", "c", "d", "e"]',
         answer(FIVE).replace("}}", "} }\u2028"),
     ],
 )
@@ -97,13 +86,10 @@ def test_an_answer_is_read_however_it_is_wrapped(content):
     ("content", "problem"),
     [
         ("no", "no JSON"),
-        ("", "no JSON"),
         ('{"prompt_#1": ', "broken"),
         ('{"a": 1, "b": 2}', "no key prompt_#1"),
-        ("[1] [2]", "no key prompt_#1"),
         ("[" * 100_000, "nested too deeply"),
         (f"<think>{answer(FIVE)}", "no JSON"),
-        (json.dumps({"prompt_#" + "1" * 5000: "a"}), "no key prompt_#1"),
     ],
 )
 def test_an_answer_that_is_none_says_why(content, problem):
@@ -111,21 +97,11 @@ def test_an_answer_that_is_none_says_why(content, problem):
         answers.edits_of(content)
 
 
-@given(st.text(max_size=80))
-def test_any_text_is_read_or_refused(content):
-    try:
-        assert isinstance(answers.edits_of(content), list)
-    except ValueError as error:
-        assert str(error)
-
-
 @pytest.mark.parametrize(
     ("items", "problem"),
     [
         (FIVE[:4], "4 prompts"),
-        ([*FIVE, "more"], "6 prompts"),
         ([*FIVE[:4], " "], "prompt 5 has no text"),
-        ([*FIVE[:4], None], "prompt 5 has no text"),
         ([*FIVE[:4], "half \ud800"], "prompt 5 holds half a character"),
         ([*FIVE[:4], " AN  Original  0"], "two prompts are the same"),
         ([*FIVE[:4], "The  Original"], "prompt 5 is the original"),
@@ -148,15 +124,10 @@ def test_ids_are_numbers_where_that_loses_nothing():
     "text",
     [
         "Unfortunately, I can\u2019t help with that.",
-        "I won't provide this.",
-        "I won\u2019t write that, sorry.",
         "I cannot create content that demeans people.",
-        "I'm unable to fulfil your request.",
-        "My apologies, but no.",
         "As an AI language model, I have no opinion.",
         "I must respectfully decline.",
         "This request violates a policy.",
-        "It is not appropriate to ask this.",
         "I'm just an AI, and have none.",
     ],
 )
@@ -168,14 +139,9 @@ def test_a_refusal_is_known_by_its_beginning(text):
     "text",
     [
         "I can't sleep before exams, what helps?",
-        "I can't help feeling sad in winter.",
-        "I can't do this anymore, my job is dull.",
         "I refuse to eat meat. Is that healthy?",
         "As an artist, how do I sell this?",
-        "Sorry to bother you, what time is it?",
-        "It is not easy to cook this.",
         "No one helps me with this garden.",
-        "Text my mother that I am late.",
         "I am an AI researcher, what should I read?",
     ],
 )
@@ -188,10 +154,6 @@ def problems_of(path):
     return Counter(
         answers.problem_with([row[f"prompt_#{i}"] for i in range(1, 6)], row["original_prompt"]) for row in rows
     )
-
-
-def test_no_edit_of_the_sample_is_taken_for_a_refusal():
-    assert problems_of(config.ROOT / "Safety_Contrast" / "sample.jsonl") == {None: 144}
 
 
 def test_no_edit_of_the_papers_set_is_taken_for_a_refusal(paper_data):
@@ -209,15 +171,6 @@ def test_an_answer_in_a_tool_call_is_read(server, many, tmp_path):
 
     running.reshape = called
     assert write_set(many, tmp_path / "set", "--limit", "2") == 0 and len(running.requests) == 2
-
-
-def test_five_refusals_are_no_edits(server, many, tmp_path, capsys):
-    running = server()
-    refusals = [f"{way} help with that, {i}." for i, way in enumerate(["I can\u2019t", "I won't"] * 2 + ["I cannot"])]
-    running.content = lambda request, fault: (answer(refusals), "stop")
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--attempts", "1") == 3
-    said = capsys.readouterr().out
-    assert "0 of 3 originals have five edits" in said and "missing  id 0: prompt 1 is a refusal" in said
 
 
 def test_every_original_is_answered_and_the_files_are_in_the_papers_format(server, many, tmp_path, capsys):
@@ -245,17 +198,18 @@ def test_every_original_is_answered_and_the_files_are_in_the_papers_format(serve
 
 def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
     server()
-    assert write_set(many, tmp_path / "plain", "--concurrency", "32") == 0
+    flags = ["--concurrency", "32", "--limit", "200"]
+    assert write_set(many, tmp_path / "plain", *flags) == 0
     running = server(seed=1, share=0.3)
-    status = write_set(many, tmp_path / "faulty", "--concurrency", "32", "--attempts", "12")
+    status = write_set(many, tmp_path / "faulty", *flags, "--attempts", "12")
     assert status == 0
     assert running.most <= 32
     assert made(tmp_path / "faulty") == made(tmp_path / "plain")
     # What was charged for is in the journal, all of it; no original that had its five edits was asked again.
     entries = [json.loads(line) for line in (tmp_path / "faulty" / "contrast_answers.jsonl").read_text().splitlines()]
     assert len(entries) - 1 == len(running.charged)
-    assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 939
-    assert len(running.charged) > 939 + 50, "the faults were there"
+    assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 200
+    assert len(running.charged) > 200 + 10, "the faults were there"
 
 
 def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
@@ -263,13 +217,13 @@ def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
     environment = {**os.environ, "OPENAI_BASE_URL": running.url, "OPENAI_API_KEY": KEY}
     out, concurrency, moments, kills = tmp_path / "set", 8, random.Random(3), 0
     command = [sys.executable, "-m", "Safety_Contrast.build_data", "generate", "--data", str(many), "--quiet"]
-    command += ["--out", str(out), "--concurrency", str(concurrency), "--attempts", "12", "--limit", "400"]
-    while kills < 6:
+    command += ["--out", str(out), "--concurrency", str(concurrency), "--attempts", "12", "--limit", "100"]
+    while kills < 3:
         before = len(running.good)
         process = subprocess.Popen(command, cwd=config.ROOT, env=environment, stdout=subprocess.DEVNULL)
         while len(running.good) == before and process.poll() is None:
             time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.25))
+        time.sleep(moments.uniform(0, 0.1))
         if process.poll() is not None:
             break
         process.kill()
@@ -279,11 +233,11 @@ def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
             stream.write(b'{"id": "half')  # as if the machine had stopped in the middle of a line
     run = subprocess.run(command, cwd=config.ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert kills >= 3
+    assert kills
     twice = sum(number - 1 for number in Counter(running.good).values())
     assert twice <= kills * concurrency, "only what was under way when it was killed"
     parsed = [json.loads(line) for line in (out / "contrast_parsed.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in parsed] == list(range(400))
+    assert [row["id"] for row in parsed] == list(range(100))
     running.shutdown()
 
 
@@ -395,9 +349,6 @@ def test_a_temperature_that_a_model_refuses_is_named(server, many, tmp_path, cap
     [
         (lambda it: it | {"usage": {"prompt_tokens": "100", "completion_tokens": "50"}}, "100 in, 50 out"),
         (lambda it: it | {"usage": None}, "0 in, 0 out"),
-        (lambda it: it | {"usage": [1, "x"]}, "0 in, 0 out"),
-        (lambda it: it | {"usage": {"prompt_tokens": "many", "completion_tokens": None}}, "0 in, 0 out"),
-        (lambda it: it | {"usage": {"prompt_tokens": 100.0, "completion_tokens": 10**400}}, "100 in, 0 out"),
         (lambda it: it | {"id": [1], "model": {"a": 1}}, "100 in, 50 out"),
         (lambda it: in_parts(it), "100 in, 50 out"),
     ],
@@ -417,7 +368,7 @@ def in_parts(completion):
     return completion | {"choices": [{"index": 0, "message": message | {"content": parts}}]}
 
 
-@pytest.mark.parametrize("choices", [None, [], {}, "no", [None], [[]], [{"message": None}], [{"message": "no"}]])
+@pytest.mark.parametrize("choices", [None, [], [{"message": None}]])
 def test_an_answer_without_a_message_is_kept_and_asked_again(server, many, tmp_path, capsys, choices):
     started = server()
     started.reshape = lambda completion: completion | {"choices": choices}
@@ -425,19 +376,6 @@ def test_an_answer_without_a_message_is_kept_and_asked_again(server, many, tmp_p
     assert "missing  id 0: there is no JSON in it" in (said := capsys.readouterr().out)
     # Two answers of 100 and 50 tokens were paid for.
     assert len(started.requests) == 2 and "tokens   200 in, 100 out" in said
-
-
-def test_half_a_character_in_an_answer_is_asked_about_all_the_same(server, many, tmp_path):
-    started = server()
-
-    def half(completion):
-        first = len(started.requests) == 1
-        content = "no JSON \ud800" if first else completion["choices"][0]["message"]["content"]
-        return completion | {"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]}
-
-    started.reshape = half
-    assert write_set(many, tmp_path / "set", "--limit", "1") == 0 and len(started.requests) == 2
-    assert started.requests[1]["messages"][2]["content"] == "no JSON ?"
 
 
 def test_a_set_that_no_run_made_is_left_alone(server, many, tmp_path, capsys):
@@ -454,9 +392,7 @@ def test_a_set_that_no_run_made_is_left_alone(server, many, tmp_path, capsys):
     assert names == ["contrast_answers.jsonl"], "no empty set where nothing was answered"
 
 
-@pytest.mark.parametrize(
-    "line", ["5", "null", "[]", "{}", '{"answer": 1}', '{"settings": []}', '{"answer": "x", "id": 3}', "[" * 100_000]
-)
+@pytest.mark.parametrize("line", ["5", '{"answer": 1}', "[" * 100_000])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_line_of_a_journal_that_is_no_entry_is_named(server, many, tmp_path, capsys, line, at):
     server()
@@ -479,14 +415,6 @@ def test_a_timeout_is_tried_three_times(server, many, tmp_path, capsys, monkeypa
     assert "missing  id 0: no answer in time" in capsys.readouterr().out and len(started.requests) == 3
 
 
-def test_a_schema_that_is_refused_as_unprocessable_is_left_out(server, many, tmp_path):
-    started = server()
-    started.schema, started.schema_status = False, 422
-    flags = ["--limit", "3", "--gpt-model", "newer", "--concurrency", "1"]
-    assert write_set(many, tmp_path / "set", *flags) == 0
-    assert ["response_format" in request for request in started.requests] == [True, False, False, False]
-
-
 def test_answers_of_two_models_are_reported(server, many, tmp_path, capsys):
     started = server()
     started.reshape = lambda completion: completion | {"model": f"m{len(started.requests)}"}
@@ -495,7 +423,7 @@ def test_answers_of_two_models_are_reported(server, many, tmp_path, capsys):
     assert "the answers come from 2 models, as the server reports: m1, m2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("document", [None, [], "text", 5, {"error": "no"}])
+@pytest.mark.parametrize("document", [None, {"error": "no"}])
 def test_an_answer_that_is_no_completion_is_named(server, many, tmp_path, capsys, document):
     started = server()
     started.reshape = lambda completion: document
@@ -564,15 +492,6 @@ def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys, monke
     assert "stopped at --max-cost 0.06: $0.05" in said and " of 20, the most that --max-cost can cover, sent" in said
 
 
-@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 100}])
-def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, tmp_path, usage):
-    running = server()
-    running.reshape = lambda completion: completion | {"usage": usage}
-    # Each request can cost more than $0.006: 400 tokens of answer at $15 a million.
-    assert write_set(many, tmp_path / "set", "--limit", "10", "--max-cost", "0.06", "--concurrency", "1") == 3
-    assert 1 <= len(running.charged) < 10
-
-
 def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys):
     running = server()
     assert write_set(many, tmp_path / "set", "--limit", "1", "--max-cost", "0.006") == 3
@@ -580,19 +499,11 @@ def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys)
     assert not running.requests
 
 
-def test_a_server_that_knows_no_limit_of_answers_is_named(server, many, tmp_path, capsys):
-    server().refuse = (400, {"message": "Unrecognized request argument", "param": "max_completion_tokens"})
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--max-cost", "1") == 2
-    assert "refuses max_completion_tokens, which --max-cost needs; leave that out" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("status", "error", "message"),
     [
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
-        (404, {"code": "model_not_found"}, "has no model nothing-of-this-name"),
         (429, {"code": "insufficient_quota"}, "has no credit left"),
-        (402, {}, "has no credit left (status 402)"),
     ],
 )
 def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, error, message):
@@ -611,11 +522,6 @@ def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monk
     monkeypatch.setattr(generate, "RETRIES", 1)
     assert write_set(many, tmp_path / "set") == 2
     assert "20 requests in a row failed (no connection)" in capsys.readouterr().err
-
-
-def test_a_dry_run_needs_no_key(many, capsys):
-    assert build_data.get(["--dry-run", "--data", str(many), "--limit", "1", "--batch"]) == 0
-    assert "POST api.openai.com/chat/completions" in capsys.readouterr().out
 
 
 def test_without_a_key_there_are_three_ways_on(many, capsys):
@@ -676,17 +582,6 @@ def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp
     assert write_set(many, out, "--limit", "3") == 0
 
 
-def test_a_disk_without_locks_is_refused_as_such(server, many, tmp_path, capsys, monkeypatch):
-    def no_locks(descriptor, blocking):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    running = server()
-    monkeypatch.setattr(journal, "lock_descriptor", no_locks)
-    assert write_set(many, tmp_path / "set", "--limit", "2") == 2
-    assert "can't be locked (No locks available); give an --out on another disk" in capsys.readouterr().err
-    assert not running.requests
-
-
 def test_the_batch_api(server, many, tmp_path, monkeypatch):
     server()
     assert write_set(many, tmp_path / "plain", "--limit", "60") == 0
@@ -695,14 +590,6 @@ def test_the_batch_api(server, many, tmp_path, monkeypatch):
     assert write_set(many, tmp_path / "batch", "--limit", "60", "--batch", "--attempts", "8") == 0
     assert made(tmp_path / "batch") == made(tmp_path / "plain")
     assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
-
-
-def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
-    running = server()
-    running.batch_end = "expired"
-    assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
-    assert len(running.charged) == 40, "no answer twice"
 
 
 @pytest.mark.parametrize(
@@ -775,29 +662,10 @@ def with_an_open_batch(running, many, folder, monkeypatch, limit):
     return running
 
 
-def test_a_batch_that_the_server_does_not_know_is_told_as_such(server, many, tmp_path, capsys, monkeypatch):
-    with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "3")
-    with (tmp_path / "set" / "contrast_answers.jsonl").open("a") as stream:
-        stream.write(json.dumps({"batch": "batch_of_another", "file": "file-0"}) + "\n")
-    capsys.readouterr()
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
-    assert "has no batch batch_of_another, or not for this key; give the key that sent it" in capsys.readouterr().err
-
-
 def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
     running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 0
     assert len(running.batches) == 1 and len(running.charged) == 10
-
-
-def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
-    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
-    capsys.readouterr()
-    assert write_set(many, tmp_path / "set", "--limit", "10") == 2, "without --batch they would be paid for twice"
-    assert "add --batch to fetch them" in capsys.readouterr().err and not running.requests
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 0
-    assert write_set(many, tmp_path / "set", "--limit", "10") == 0
-    assert len(running.charged) == 10 and len(running.batches) == 1 and not running.requests
 
 
 def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
@@ -849,16 +717,6 @@ def test_what_is_no_file_of_raw_answers_is_refused(tmp_path, capsys, content, me
     line = capsys.readouterr().err
     assert re.match(f"error: .*{message}", line) and line.count("\n") == 1
     assert [one.name for one in tmp_path.iterdir()] == ["raw.jsonl"]
-
-
-def test_a_line_separator_in_an_answer_ends_no_row(tmp_path):
-    five = ["one\u2028more", *FIVE[1:]]
-    raw = {"id": 1, "category": "Hate Speech", "question": "why\u2028not?", "contrasts": answer(five)}
-    path = tmp_path / "raw.jsonl"
-    path.write_text(json.dumps(raw, ensure_ascii=False) + "\n")
-    assert build_data.parse([str(path)]) == 0
-    [row] = [json.loads(line) for line in (tmp_path / "raw_parsed.jsonl").read_text().split("\n")[:-1]]
-    assert (row["original_prompt"], row["prompt_#1"]) == ("why\u2028not?", "one\u2028more")
 
 
 def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
