@@ -8,8 +8,6 @@ import sentence_transformers
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from sentence_transformers.base.modules import Router, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -61,17 +59,6 @@ def other_type(folder: Path, kind: str) -> Path:
     architecture = BertForSequenceClassification if kind == "CrossEncoder" else BertForMaskedLM
     plain = bert(folder.with_name(f"plain-{folder.name}"), architecture=architecture)
     getattr(sentence_transformers, kind)(str(plain)).save_pretrained(str(folder), create_model_card=False)
-    return folder
-
-
-def routed(folder: Path, default: str) -> Path:
-    """Two BERTs with mean pooling, one for queries and one for documents, in the sentence-transformers format."""
-    routes = []
-    for seed, route in enumerate(("query", "document")):
-        part = bert(folder.with_name(f"{route}-{folder.name}"), seed)
-        routes.append([Transformer(str(part)), Pooling(16)])
-    router = Router.for_query_document(*routes, default_route=default)
-    sentence_transformers.SentenceTransformer(modules=[router]).save_pretrained(str(folder), create_model_card=False)
     return folder
 
 

@@ -11,9 +11,6 @@ import torch
 from checkpoints import mean_pooled
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
-from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -26,7 +23,7 @@ from transformers import (
 
 from utils import config
 from utils.embed.embedder import Embedder
-from utils.encoders import loaders, registry
+from utils.encoders import registry
 from utils.encoders.loading import load
 from utils.encoders.registry import resolve
 from utils.schema import Checkpoint, EncoderOptions, InputError
@@ -135,8 +132,7 @@ def test_llm2vec_merges_one_adapter_and_keeps_the_other(llm2vec):
         assert weight.dtype == (torch.float32 if "lora_" in name else torch.bfloat16), name
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(("attention", "padding"), [("sdpa", 5), ("eager", 0)])
 def test_config_is_causal_false_makes_a_decoder_attend_in_both_directions(llm2vec, attention, padding):
     kind, folders = llm2vec
     architecture = MistralModel if kind == "mistral" else LlamaModel
@@ -158,13 +154,11 @@ def test_config_is_causal_false_makes_a_decoder_attend_in_both_directions(llm2ve
     assert torch.stack([one, other]).numpy() == pytest.approx(bare.numpy(), abs=1e-5), "padding changes nothing"
 
 
-@pytest.mark.parametrize("kind", ["packaged", "t5", "llm2vec"])
+@pytest.mark.parametrize("kind", ["packaged", "llm2vec"])
 def test_vectors_do_not_depend_on_order_or_batch(tmp_path, kind):
     """Tolerance: 1e-5 of vectors of length about 1; sums of float32 in another order differ by that at most."""
     if kind == "packaged":
         spec = resolve("all-minilm-l6-v2")
-    elif kind == "t5":
-        spec = registered("st5-base", checkpoints.sentence_t5(tmp_path / "t5"))
     else:
         spec = registered("llm2vec-mistral", *decoders.llm2vec(tmp_path, "mistral").values(), dtype="float32")
     texts = [f"{'why ' * (i % 7)}question {i}" for i in range(60)]
@@ -190,11 +184,6 @@ def test_two_devices_give_the_vectors_of_one(tmp_path):
         two.close()
 
 
-def test_llm2vec_takes_one_device(llm2vec):
-    with pytest.raises(InputError, match="runs on one device"):
-        loaded(llm2vec, device="cpu,cpu")
-
-
 def test_memory_that_ends_is_a_memory_error_and_nothing_else_is(monkeypatch, tmp_path):
     encoder = load(resolve(str(checkpoints.sentence_bert(tmp_path / "tiny"))))
 
@@ -211,14 +200,6 @@ def test_memory_that_ends_is_a_memory_error_and_nothing_else_is(monkeypatch, tmp
     monkeypatch.setattr(encoder.model, "encode", failing("a shape is wrong"))
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         encoder.encode(["a"])
-
-
-def test_weights_that_do_not_fit_are_named():
-    def build():
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(InputError, match="weights don't fit the device's memory; try --dtype bfloat16"):
-        loaders.loaded(resolve("all-minilm-l6-v2"), build)
 
 
 def test_texts_that_are_cut_off_are_counted_and_remembered(tmp_path):
@@ -248,8 +229,8 @@ def edited(folder, file, **changes):
     return folder
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_weights_under_other_names_are_refused_and_not_made_up(tmp_path, prefix):
+def test_weights_under_other_names_are_refused_and_not_made_up(tmp_path):
+    prefix = "module."
     # 39 weights, 37 without the pooler's two: 5 of the embeddings, 16 of each of the two layers.
     folder = rewritten(checkpoints.sentence_bert(tmp_path / "tiny"), lambda key: prefix + key)
     shown = [f"{part}embeddings.LayerNorm.bias, {part}embeddings.LayerNorm.weight" for part in ("", prefix)]
@@ -258,20 +239,6 @@ def test_weights_under_other_names_are_refused_and_not_made_up(tmp_path, prefix)
     message = str(error.value)
     assert message.startswith(f"--model tiny: the checkpoint lacks weights of the model: 37 ({shown[0]}, ")
     assert f"; it has 39 ({shown[1]}, " in message and "\n" not in message
-
-
-def test_a_missing_layer_is_refused(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    rewritten(folder, lambda key: None if ".layer.1." in key else key)
-    with pytest.raises(InputError, match=r"lacks weights of the model: 16 \(encoder\.layer\.1\.attention\.output"):
-        load(resolve(str(folder)))
-
-
-def test_a_dense_module_whose_weights_have_other_names_is_refused(tmp_path):
-    folder = checkpoints.sentence_t5(tmp_path / "t5")
-    rewritten(folder, lambda key: f"module.{key}", "2_Dense/model.safetensors")
-    with pytest.raises(InputError, match=r'Missing key\(s\).* "linear\.weight" Unexpected .* "module\.linear\.weight"'):
-        load(resolve(str(folder)))
 
 
 @pytest.mark.parametrize("architecture", [BertModel, BertForMaskedLM])
@@ -284,13 +251,6 @@ def test_weights_that_the_configuration_leaves_unused_are_refused(tmp_path, arch
         load(resolve(str(folder)))
 
 
-def test_an_adapter_of_which_a_part_is_left_unused_is_refused(tmp_path):
-    adapter = checkpoints.adapter(tmp_path / "adapter", checkpoints.bert(tmp_path / "base"))
-    edited(adapter, "adapter_config.json", target_modules=["query"])
-    with pytest.raises(InputError, match=r"checkpoint unused: 4 \(.*attention\.self\.value\.lora_A"):  # of two layers
-        load(resolve(str(adapter)))
-
-
 def test_a_pooler_may_be_missing_where_it_is_not_used(tmp_path):
     folder = checkpoints.sentence_bert(tmp_path / "tiny")
     expected = load(resolve(str(folder))).encode(TEXTS)
@@ -300,14 +260,6 @@ def test_a_pooler_may_be_missing_where_it_is_not_used(tmp_path):
         InputError, match=r"lacks weights of the model: 2 \(pooler\.dense\.bias, pooler\.dense\.weight\);"
     ):
         load(registered("sup-simcse", folder))
-
-
-def test_the_weights_of_an_adapter_have_to_be_those_of_the_model(tmp_path):
-    adapter = checkpoints.adapter(tmp_path / "adapter", checkpoints.bert(tmp_path / "base"))
-    load(resolve(str(adapter)))
-    rewritten(adapter, lambda key: key.replace("lora_B", "lora_b"), "adapter_model.safetensors")
-    with pytest.raises(InputError, match=r"lacks weights of the model: 4 \(.*lora_B"):  # of 2 layers' query and value
-        load(resolve(str(adapter)))
 
 
 @pytest.mark.parametrize(
@@ -325,18 +277,6 @@ def test_llm2vec_refuses_what_its_parts_lack(tmp_path, recwarn, part, rename, mi
     with pytest.raises(InputError, match=rf"^--model llm2vec-mistral: .*lacks weights of the model: \d+ \(.*{missing}"):
         load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
     assert not [warning for warning in recwarn if "missing adapter keys" in str(warning.message)], "told once"
-
-
-@pytest.mark.parametrize("part", ["base", "mntp", "adapter"])
-def test_llm2vec_refuses_what_its_parts_would_leave_unused(tmp_path, part):
-    folders = decoders.llm2vec(tmp_path, "mistral")
-    shown = r"layers\.1\." if part == "base" else r"layers\.0\.mlp\.down_proj\.lora_A"
-    if part == "base":
-        edited(folders[part], "config.json", num_hidden_layers=1)
-    else:
-        edited(folders[part], "adapter_config.json", target_modules=["q_proj"])
-    with pytest.raises(InputError, match=rf"leaves weights of the checkpoint unused: \d+ \(.*{shown}"):
-        load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
 
 
 def without_words(folder):
@@ -373,25 +313,6 @@ def test_a_token_beyond_the_models_vectors_is_refused_where_it_is_used(tmp_path)
         load(resolve(str(padded)))
 
 
-def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["model"]["vocab"]["##bake"] = 89
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="knows 90 tokens, and the model has vectors for 89"):
-        load(resolve(str(folder)))
-
-
-def test_a_table_of_vectors_may_be_rounded_up(tmp_path):
-    folder = edited(checkpoints.sentence_bert(tmp_path / "tiny"), "config.json", vocab_size=128)
-    weights = load_file(folder / "model.safetensors")
-    before = load(resolve(str(checkpoints.sentence_bert(tmp_path / "plain")))).encode(TEXTS)
-    words = weights["embeddings.word_embeddings.weight"]
-    weights["embeddings.word_embeddings.weight"] = torch.cat([words, torch.zeros(39, 16)])
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(before, abs=1e-6)
-
-
 def noted(folder):
     """The vectors of the texts, and what is noted of the folder's encoder."""
     notes = []
@@ -414,30 +335,10 @@ def test_the_last_token_of_a_decoder_is_noted(tmp_path):
     assert note.endswith("has no modules.json, so a text's vector is taken to be the last token's")
 
 
-@pytest.mark.parametrize("route", ["query", "document"])
-def test_the_route_that_texts_take_is_noted(tmp_path, route):
-    matrix, notes = noted(checkpoints.routed(tmp_path / "tiny", route))
-    assert matrix == pytest.approx(mean_pooled(tmp_path / f"{route}-tiny", TEXTS), abs=1e-5)
-    assert notes == [f"tiny has several routes (query, document); every text takes {route}"]
-
-
-def test_a_model_made_for_dot_products_is_noted(tmp_path):
-    """Of vectors of length 1, the dot product is the cosine similarity."""
-    told = {}
-    for kind in ("sentence_bert", "sentence_mpnet"):
-        folder = getattr(checkpoints, kind)(tmp_path / kind)
-        (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": "dot"}))
-        told[kind] = noted(folder)[1]
-    text = "sentence_bert was made for dot products, and is compared by cosine similarity here"
-    assert told == {"sentence_bert": [text], "sentence_mpnet": []}
-
-
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
         ("sentence_bert_config.json", {"max_seq_length": -1}, "max_seq_length is -1 .* above the 2 that are added"),
-        ("sentence_bert_config.json", {"max_seq_length": 2}, "max_seq_length is 2 "),
-        ("sentence_bert_config.json", {"max_seq_length": 63.5}, r"max_seq_length is 63\.5 "),
         ("sentence_bert_config.json", {"max_seq_length": "64"}, "max_seq_length is '64' "),
         (
             "1_Pooling/config.json",
@@ -449,18 +350,6 @@ def test_a_model_made_for_dot_products_is_noted(tmp_path):
 def test_a_setting_that_contradicts_the_model_is_one_line(tmp_path, file, change, message):
     folder = edited(checkpoints.sentence_bert(tmp_path / "tiny"), file, **change)
     with pytest.raises(InputError, match=f"^--model tiny: .*{message}"):
-        load(resolve(str(folder)))
-
-
-def test_modules_that_do_not_fit_each_other_are_one_line(tmp_path):
-    folder = checkpoints.sentence_t5(tmp_path / "t5")  # a mean of 16 numbers, which a dense layer makes 12
-    edited(folder, "2_Dense/config.json", in_features=8)
-    save_file({"linear.weight": torch.ones(12, 8)}, folder / "2_Dense" / "model.safetensors")
-    with pytest.raises(InputError, match=r"^--model t5: can't be loaded \(mat1 and mat2 .*1x16 and 8x12"):
-        load(resolve(str(folder)))
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    (folder / "modules.json").write_text(json.dumps(json.loads((folder / "modules.json").read_text())[:1]))
-    with pytest.raises(InputError, match=r"its modules give a text no vector \(no 'sentence_embedding'"):
         load(resolve(str(folder)))
 
 
@@ -482,34 +371,6 @@ def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tmp_path):
     assert load(resolve(str(folder))).token_counts([text]).tolist() == [1200]
 
 
-def test_word_vectors_are_averaged(tmp_path):
-    words = WordEmbeddings(WhitespaceTokenizer(["bake", "bread"], stop_words=[]), torch.eye(2).tolist())
-    SentenceTransformer(modules=[words, Pooling(2)]).save(str(tmp_path / "words"))
-    encoder = load(resolve(str(tmp_path / "words")))
-    assert encoder.encode(["bake bread bread bread", "bread"]) == pytest.approx(np.array([[0.25, 0.75], [0, 1]]))
-    assert encoder.token_counts(["bake bread bread bread"]).tolist() == [4]
-
-
-def test_a_model_without_a_limit_reads_texts_of_any_length(tmp_path):
-    folder = checkpoints.sentence_t5(tmp_path / "t5")
-    edited(folder, "sentence_bert_config.json", max_seq_length=None)
-    edited(folder, "tokenizer_config.json", model_max_length=int(1e30))
-    embedder = Embedder(resolve(str(folder)), store.EmbeddingStore(tmp_path / "embeddings.sqlite"))
-    embedded = embedder.embed(["bread " * 100, "no"], ["a", "b"])
-    assert (embedded.stats.truncated, embedded.info.max_tokens) == (0, None)
-    alone = mean_of_t5(folder, "bread " * 100)
-    assert embedded.matrix[0] == pytest.approx(alone, abs=1e-5)
-
-
-def mean_of_t5(folder, text):
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), T5EncoderModel.from_pretrained(folder).eval()
-    encoded = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
-    assert encoded["input_ids"].shape == (1, 502)
-    with torch.no_grad():
-        row = load_file(folder / "2_Dense" / "model.safetensors")["linear.weight"] @ model(**encoded)[0][0].mean(dim=0)
-    return (row / row.norm()).numpy()
-
-
 @pytest.mark.parametrize("kind", ["sentence_bert", "sentence_mpnet"])
 def test_a_limit_beyond_the_learned_positions_is_lowered_to_them(tmp_path, kind):
     # 64 of BERT's 64 positions, and 64 of MPNet's 66, which count from its padding token's index, 1, on.
@@ -520,36 +381,6 @@ def test_a_limit_beyond_the_learned_positions_is_lowered_to_them(tmp_path, kind)
     long, whole = "a " * 100, "a " * 62  # and two special tokens
     assert encoder.encode([long])[0] == pytest.approx(encoder.encode([whole])[0], abs=1e-6)
     assert encoder.token_counts([long, whole]).tolist() == [102, 64]
-
-
-def test_a_tokenizer_without_a_padding_token_gets_one(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    expected = mean_pooled(folder, TEXTS)
-    edited(folder, "tokenizer_config.json", pad_token=None)
-    assert load(resolve(str(folder))).encode(TEXTS) == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_tokenizer_without_any_special_token_is_one_line(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    names = {f"{kind}_token": None for kind in ("pad", "unk", "cls", "sep", "mask")}
-    edited(folder, "tokenizer_config.json", **names)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
-    with pytest.raises(InputError, match=r"tokenizer has no padding token; add pad_token to tokenizer_config\.json"):
-        load(resolve(str(folder)))
-
-
-def test_a_hub_checkpoint_of_another_type_is_refused(tmp_path):
-    splade = checkpoints.other_type(tmp_path / "splade", "SparseEncoder")
-    with pytest.raises(InputError, match=r"^--model sentence-bert-all: is a model of type SparseEncoder,"):
-        load(registered("sentence-bert-all", splade))
-
-
-def test_a_module_that_is_not_whole_is_one_line(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    (folder / "1_Pooling" / "config.json").unlink()
-    with pytest.raises(InputError, match=r"--model tiny: can't be loaded \(Pooling.*embedding_dimension"):
-        load(resolve(str(folder)))
 
 
 def test_a_checkpoint_with_code_of_its_own_is_not_run(tmp_path):

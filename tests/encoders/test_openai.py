@@ -107,8 +107,6 @@ def test_wrong_dimensions_are_refused(server):
         (403, {}, "does not allow this key to use some-model"),
         (404, {"code": "model_not_found"}, "has no model some-model"),
         (429, {"code": "insufficient_quota"}, r"has no credit left \(status 429\); the answers so far are kept"),
-        (402, {}, r"has no credit left \(status 402\); the answers so far are kept"),
-        (404, {}, "has no model some-model, or no such API; check OPENAI_BASE_URL"),
         (429, {}, "still limits the rate after 7 tries"),
         (503, {}, r"failed 7 times \(status 503\)"),
         (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),
@@ -178,11 +176,8 @@ def raw(item):
 
 @pytest.mark.parametrize(
     "document",
-    ["<html>", [], None, 5, {}, {"data": None}, {"data": {}}, {"data": [None]}, {"data": [[]]}, {"data": [{}]}]
-    + [
-        {"data": [{"embedding": value}]}
-        for value in (None, 5, {"a": 1}, [], [[1.0]], ["1"], "!!", "AAA", "", [10**400])
-    ],
+    ["<html>", None, {"data": None}, {"data": [None]}, {"data": [{}]}]
+    + [{"data": [{"embedding": value}]} for value in (None, [], [[1.0]], "!!", "AAA", [10**400])],
 )
 def test_an_answer_that_is_none_is_one_line(server, document):
     server.misbehave = raw(document)
@@ -230,13 +225,9 @@ def test_nan_names_the_text(server):
         ("some-model", True),
         ("org/some-model", True),
         ("some-model-2024-05-13", True),
-        ("some-model:latest", True),
-        ("some-model-0613", True),
         ("some-model-v2", True),
         ("some-model-3-5", False),
-        ("some-model-large", False),
         ("other", False),
-        ("some", False),
     ],
 )
 def test_another_model_behind_the_name_is_noticed(server, served, taken):
@@ -265,8 +256,7 @@ def test_vectors_of_two_served_models_are_not_mixed(server, tmp_path):
     assert kept.get(spec.fingerprint, ["a", "b", "c"]).keys() == {"a", "b"}
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-@pytest.mark.parametrize("most", [10, 32])
+@pytest.mark.parametrize(("status", "most"), [(400, 10), (413, 32)])
 def test_a_server_of_small_requests_gets_small_ones(server, status, most):
     def misbehave(number, inputs, handler):
         if len(inputs) > most:
@@ -281,53 +271,6 @@ def test_a_server_of_small_requests_gets_small_ones(server, status, most):
     assert (answered - Counter(TEXTS)).total() == 1 and answered.keys() == set(TEXTS), "each once, but the one checked"
     # 256 is halved down to 8 or 32; of those that were under way at once, each may learn it for itself, in both forms.
     assert len(server.requests) - len(taken) <= 2 * 4 * 5
-
-
-def test_what_a_server_takes_is_learnt_once(server):
-    def misbehave(number, inputs, handler):
-        if len(inputs) > 10:
-            handler.reply(400, {"error": {"message": "too many"}})
-        return len(inputs) > 10
-
-    server.misbehave = misbehave
-    embedder = Embedder(resolve("openai:some-model"))
-    embedder.embed(TEXTS[:256], IDS[:256])
-    before = len(server.requests)
-    embedder.embed(TEXTS[256:], IDS[256:])
-    # 256 was halved to 8, which fits: 444 texts take 56 requests (444 / 8 = 55.5), and none is refused.
-    assert len(server.requests) - before == 56
-
-
-def test_a_model_that_changes_within_a_run_is_noticed(server):
-    def misbehave(number, inputs, handler):
-        handler.answer(map(vector, inputs), model=f"some-model-202{min(number, 2)}-01-01")
-        return True
-
-    server.misbehave = misbehave
-    with pytest.raises(InputError, match=r"answered with some-model-202\d-01-01 first and with some-model-202\d-01-01"):
-        Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
-
-
-def test_a_query_of_the_address_stays_behind_the_path(server, monkeypatch):
-    paths = []
-    server.misbehave = lambda number, inputs, handler: paths.append(handler.path)
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/?api-version=1")
-    loading.load(resolve("openai:some-model")).encode(["a"])
-    assert paths == ["/v1/embeddings?api-version=1"]
-
-
-def test_an_encoding_that_cannot_be_fetched_whole_is_done_without(monkeypatch):
-    def altered(model):
-        raise ValueError("Hash mismatch for data downloaded")
-
-    monkeypatch.setattr(tiktoken, "encoding_for_model", altered)
-    assert openai_encoder._encoding("some-model") is None
-
-
-def test_a_host_that_no_request_can_be_sent_to_is_one_line(server, monkeypatch):
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://x..y/v1")
-    with pytest.raises(InputError, match=r"x\.\.y/v1 can't be sent a request; check OPENAI_BASE_URL"):
-        loading.load(resolve("openai:some-model")).encode(["a"])
 
 
 def test_a_text_that_a_server_refuses_is_named(server, tmp_path):
@@ -372,10 +315,8 @@ def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatc
     [
         ("https://api.openai.com/v1", "OpenAI API model some-model"),
         ("https://api.openai.com:443/v1/", "OpenAI API model some-model"),
-        (" https://api.openai.com/v1\n", "OpenAI API model some-model"),
         ("http://api.openai.com/v1", "API at http://api.openai.com/v1, model some-model"),
         ("https://x.org/v1", "API at x.org/v1, model some-model"),
-        ("https://x.org:443/v1", "API at x.org/v1, model some-model"),
         ("https://x.org:8443/v1", "API at x.org:8443/v1, model some-model"),
         # The first 8 digits of the SHA-256 of key=a, by sha256sum.
         ("https://x.org/v1?key=a", "API at x.org/v1?e2159e96, model some-model"),
@@ -391,7 +332,6 @@ def test_an_address_is_the_same_however_it_is_written_and_another_where_it_is(mo
     ("name", "value", "message"),
     [
         ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY must name an http:// or https:// proxy"),
-        ("HTTPS_PROXY", "foo://x", "HTTPS_PROXY must name"),
         ("SSL_CERT_FILE", "/nonexistent.pem", "SSL_CERT_FILE must name a file with certificates"),
         ("OPENAI_API_KEY", "sk\u2014secret", "OPENAI_API_KEY: has a character that is not ASCII"),
         ("OPENAI_API_KEY", "a secret\nb", "OPENAI_API_KEY: has a character that is not ASCII or can't be seen"),
@@ -402,13 +342,6 @@ def test_a_setting_that_no_request_can_be_made_with_is_named(server, monkeypatch
     with pytest.raises(InputError, match=f"^{message}") as caught:
         loading.load(resolve("openai:some-model"))
     assert "secret" not in str(caught.value)
-
-
-def test_white_space_around_a_key_is_dropped(server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
-    config.load_environment()
-    loading.load(resolve("openai:some-model")).encode(["a"])
-    assert server.authorizations == {f"Bearer {KEY}"}
 
 
 def test_another_server_or_model_shares_no_vectors(server, monkeypatch):
@@ -431,9 +364,7 @@ def test_no_key_is_one_line(monkeypatch):
         loading.load(resolve("text-embedding-3-small"))
 
 
-@pytest.mark.parametrize(
-    "address", ["localhost:8000", "ftp://example.org", "https://", "http://[::1", "http://a b/v1", "http://a/v\n1"]
-)
+@pytest.mark.parametrize("address", ["localhost:8000", "http://[::1", "http://a/v\n1"])
 def test_an_address_that_is_none_is_named(monkeypatch, address):
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     with pytest.raises(InputError, match="OPENAI_BASE_URL: not an address"):
@@ -510,7 +441,7 @@ def among(answers, alone=direction):
 
 @pytest.mark.parametrize(
     ("numbers", "name"),
-    [("<f2", "float16"), ("<f8", "float64"), (">f4", "big-endian float32"), (">f8", "big-endian float64")],
+    [("<f2", "float16"), (">f8", "big-endian float64")],
 )
 def test_base64_of_other_numbers_is_refused_by_their_name(server, tmp_path, numbers, name):
     server.numbers, server.misbehave = numbers, among(list)
@@ -524,7 +455,6 @@ def test_base64_of_other_numbers_is_refused_by_their_name(server, tmp_path, numb
     ("answers", "message"),
     [
         (lambda rows: rows[::-1], "the vector that it gave a different text of a batch; use a server that answers in"),
-        (lambda rows: rows[1:] + rows[:1], "the vector that it gave a different text of a batch"),
         # Each vector is mixed with half of the batch's mean: the cosine is below 0.99.
         (
             lambda rows: (np.array(rows) + np.mean(rows, axis=0) / 2).tolist(),
@@ -544,7 +474,7 @@ def test_vectors_that_a_text_has_not_alone_are_refused(server, tmp_path, answers
     assert kept.get(spec.fingerprint, texts) == {}
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-7, 2e-4, 0.01])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_vectors_that_differ_by_rounding_are_taken(server, noise):
     # Noise of that share of the vector's length turns it by about as much: a cosine of 1 - noise ** 2 / 2.
     rng = np.random.default_rng(1)
@@ -562,14 +492,6 @@ def test_vectors_that_differ_by_rounding_are_taken(server, noise):
     )
 
 
-def test_texts_that_differ_in_nothing_that_is_read_may_share_a_vector(server):
-    server.misbehave = among(lambda rows: rows[:1] * len(rows), alone=lambda text: direction("Café?"))
-    long = "x" * openai_encoder.READ_BY_ALL
-    for texts in (["Café?", "cafe ?"], [f"{long}a", f"{long}b"], ["\U0001f600", "\U0001f603"]):
-        server.misbehave = lambda number, inputs, handler: handler.answer([direction("x")] * len(inputs)) or True
-        assert len(Embedder(resolve("openai:some-model")).embed(texts, IDS[:2]).matrix) == 2
-
-
 def test_the_check_is_made_once_and_what_it_can_not_better_is_not_paid_for(server, tmp_path):
     kept, spec = store.EmbeddingStore(tmp_path / "embeddings.sqlite"), resolve("openai:some-model")
     embedder = Embedder(spec, kept)
@@ -582,18 +504,6 @@ def test_the_check_is_made_once_and_what_it_can_not_better_is_not_paid_for(serve
     assert len(server.checks) == 2
     before = len(server.requests)
     assert Embedder(spec, kept).embed(TEXTS[:400], IDS[:400]).stats.computed == 0 and len(server.requests) == before
-
-
-def test_a_check_that_is_refused_halves_nothing(server):
-    def misbehave(number, inputs, handler):
-        if len(inputs) == 1:
-            handler.reply(400, {"error": {"message": "no"}})
-        return len(inputs) == 1
-
-    server.misbehave = misbehave
-    with pytest.raises(InputError, match=r"refused a request \(status 400\); the answer to 100 texts .* is not kept$"):
-        Embedder(resolve("openai:some-model")).embed(TEXTS[:100], IDS[:100])
-    assert len(server.requests) == 2
 
 
 def test_a_text_that_makes_the_server_fail_is_found_and_all_others_are_kept(server, tmp_path, monkeypatch):
@@ -615,23 +525,11 @@ def test_a_text_that_makes_the_server_fail_is_found_and_all_others_are_kept(serv
     assert len(server.requests) <= 8 + 7 + 8 + 1
 
 
-def test_a_server_that_fails_at_every_text_is_given_up(server, monkeypatch):
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
-    server.misbehave = lambda number, inputs, handler: handler.reply(500, {"error": {"message": "no"}}) or True
-    with pytest.raises(InputError, match=r"failed 7 times \(status 500\); .*; it was id \d+, id \d+, id \d+$"):
-        Embedder(resolve("openai:some-model")).embed(TEXTS, IDS)
-    # Each of four batches is halved eight times, and four to six texts are tried seven times: 78, and some halves more
-    # where one batch is ahead of the others. One try of each text would be 700.
-    assert len(server.requests) <= 2 * (4 * 9 + 6 * 7)
-
-
 @pytest.mark.parametrize(
     ("status", "wait", "message"),
     [
         (429, "600", "limits the rate after 1 try; it asks to wait 600 s, longer than a run waits; the answers so far"),
         (503, "3600", r"failed once \(status 503\); it asks to wait 3600 s, longer"),
-        (429, "Fri, 01 Jan 2100 00:00:00 GMT", r"after 1 try; it asks to wait \d{9,} s, longer"),
     ],
 )
 def test_a_longer_wait_than_a_run_waits_is_told(server, status, wait, message):
@@ -641,9 +539,3 @@ def test_a_longer_wait_than_a_run_waits_is_told(server, status, wait, message):
     with pytest.raises(InputError, match=message):
         loading.load(resolve("openai:some-model")).encode(["a"])
     assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("name", ["@cf/baai/bge-m3", "name@q8_0", "org/name:latest"])
-def test_a_name_with_an_at_sign_is_a_models(server, name):
-    assert loading.load(resolve(f"openai:{name}")).encode(["a"]).tolist() == [vector("a")]
-    assert server.requests[0]["model"] == name
