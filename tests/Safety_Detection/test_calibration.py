@@ -4,14 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.calibration import Calibration
-from utils.schema import InputError
 
 
 class Given(ClassifierMixin, BaseEstimator):
@@ -62,11 +59,6 @@ def test_a_line_through_two_scores_by_hand():
     assert found.probabilities(np.array([0, 1])) == pytest.approx([1 / 6, 5 / 6], abs=1e-6)
 
 
-@pytest.mark.parametrize("scores", [[3.0, 3.0, 3.0, 3.0], [1.0, 1.0, 0.0, 0.0], [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2]])
-def test_scores_that_rank_no_better_than_chance_say_nothing(scores):
-    assert calibration.fitted(np.array(scores), np.array([0, 0, 1, 1]), np.ones(4)) == Calibration(0.0, 0.0)
-
-
 def test_a_base_rate_by_bayes_rule():
     line = Calibration(slope=1.0, intercept=0.0)
     # Odds of 1 and 2 at equal classes, times 1/99 where one prompt in a hundred is unsafe: 1/99 and 2/99.
@@ -76,14 +68,6 @@ def test_a_base_rate_by_bayes_rule():
     # A score that is 8 times as frequent among unsafe prompts as among safe ones, where a quarter is unsafe.
     high = line.probabilities(np.array([math.log(8)]), 0.25)
     assert high == pytest.approx(0.25 * 8 / (0.25 * 8 + 0.75 * 1))
-
-
-@given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=2), st.floats(1e-12, 1 - 1e-12))
-def test_a_probability_rises_with_the_score_and_with_the_base_rate(pair, rate):
-    line = Calibration(0.7, -0.2)
-    low, high = line.probabilities(np.array(sorted(pair)), rate)
-    assert 0 <= low <= high <= 1
-    assert line.probabilities(np.array([pair[0]]), rate / 2) <= line.probabilities(np.array([pair[0]]), rate)
 
 
 def test_what_is_measured_by_the_slow_way():
@@ -130,10 +114,3 @@ def test_without_a_class_outside_of_a_part_there_is_no_probability():
     scores, labels = np.arange(6.0), np.array([1, 1, 1, 0, 0, 0])
     assert calibration.measured(scores, labels, np.ones(6), np.array([0, 0, 0, 1, 1, 1])) is None
     assert calibration.measured(scores, labels, np.ones(6), np.zeros(6)) is None
-
-
-@pytest.mark.parametrize("given", ["0", "1", "-0.1", "nan", "inf", "half", 0, 1.0])
-def test_a_base_rate_is_a_share(given):
-    with pytest.raises(InputError, match=f"--base-rate {given}: give a share above 0 and below 1"):
-        calibration.checked_base_rate(given, "--base-rate")
-    assert calibration.checked_base_rate("0.01") == 0.01

@@ -81,19 +81,6 @@ def test_names_and_pairs_join_through_others():
     assert joined(0, []) == [] and joined(2, []) == [0, 1]
 
 
-ITEMS = st.integers(0, 11)
-
-
-@given(st.lists(st.tuples(ITEMS, ITEMS), max_size=12), st.lists(st.sampled_from([None, "x", 1, (2,)]), max_size=12))
-def test_groups_are_numbered_in_the_order_in_which_they_first_occur(pairs, names):
-    names = [*names, *[None] * (12 - len(names))]
-
-    def linked(i, j):
-        return (i, j) in pairs or (j, i) in pairs or (names[i] is not None and names[i] == names[j])
-
-    assert joined(12, pairs, names) == components(12, linked)
-
-
 def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
     dataset, _ = labelled_sets.load("do_not_answer")
     assert collections.Counter(dataset.labels) == {1: 939, 0: 4695}
@@ -156,11 +143,6 @@ def test_the_sample_has_two_sets_of_matched_prompts():
     assert len(set(map(normalized, dataset.texts["prompt"]))) == len(dataset)
 
 
-def test_no_text_of_a_published_set_is_in_the_sample(paper_data):
-    published = {normalized(text) for text in labelled_sets.load("paper")[0].texts["prompt"]}
-    assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
-
-
 def test_what_auto_takes_where_the_published_sets_are_not(monkeypatch):
     def missing(card, folder):
         raise InputError(f"{card.file}: can't be downloaded")
@@ -208,27 +190,6 @@ def test_labels_in_the_words_of_other_files(tmp_path, unsafe, safe):
     assert labelled_sets.load(table(tmp_path, rows))[0].labels == (0, 1) * 5
 
 
-@pytest.mark.parametrize(("unsafe", "safe"), [(1.0, 0.0), (True, False), (1, 0.0), ("yes", False)])
-def test_labels_of_json_need_not_be_texts(tmp_path, unsafe, safe):
-    path = tmp_path / "mine.jsonl"
-    lines = [json.dumps({"prompt": f"text{i}", "label": [safe, unsafe][i % 2]}) for i in range(10)]
-    path.write_text("\n".join(lines))
-    assert labelled_sets.load(str(path))[0].labels == (0, 1) * 5
-    for wrong in ("null", "2", "NaN", "[1]", '""'):
-        path.write_text("\n".join([*lines, f'{{"prompt": "text", "label": {wrong}}}']))
-        with pytest.raises(InputError, match="row 11"):
-            labelled_sets.load(str(path))
-
-
-def test_a_file_is_known_by_its_whole_name(tmp_path):
-    files = [table(tmp_path, rows_of(5, 7), f"a_1.0_{language}.csv") for language in ("en", "fr")]
-    dataset, _ = labelled_sets.load(",".join(files))
-    assert (dataset.name, dataset.group_order) == ("a_1.0_en+a_1.0_fr", ("a_1.0_en", "a_1.0_fr"))
-    for name in (".csv", ".x.csv"):
-        with pytest.raises(InputError, match="rename it"):
-            labelled_sets.load(table(tmp_path, rows_of(5, 7), name))
-
-
 def test_texts_with_both_labels_are_counted_and_named(tmp_path):
     # a and A are one text, labelled 1 and 0; so is c; b is labelled 1 twice.
     rows = [["id", "prompt", "label", "set"], ["1", "a", "1", "x"], ["2", "A ", "0", "x"], ["3", "b", "1", "x"]]
@@ -244,38 +205,6 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
     rows += [[f"{i}{label}", f"n{i}", label, "x"] for i in range(20, 23) for label in "10"]
     notes = labelled_sets.load(table(tmp_path, rows))[0].notes
     assert "x: texts labelled unsafe and safe: 5 (ids 1 and 2, 7 and 5, 201 and 200, ...)" in notes
-
-
-@pytest.mark.parametrize("column", ["prompt", "id", "group", "set", "family", "type", "label"])
-def test_half_a_character_is_refused(tmp_path, column):
-    path = tmp_path / "mine.jsonl"
-    row = {"id": "1", "prompt": "a", "label": "1", "group": "g", "set": "s", "family": "f", "type": "t"}
-    path.write_text("\n".join(json.dumps(one) for one in (row, {**row, "id": "2"} | {column: "b \ud800 c"})))
-    with pytest.raises(InputError, match=rf"mine\.jsonl: row 2 \(.* 2\): '{column}' holds half a character"):
-        labelled_sets.load(str(path))
-
-
-def test_results_of_the_sample_and_more_are_not_the_samples(tmp_path):
-    sample = str(config.ROOT / "Safety_Detection" / "sample.csv")
-    mine = table(tmp_path, rows_of(5, 7))
-    names = {"sample": "sample", sample: "sample"}
-    names |= {f"sample,{mine}": "sample+mine", f"{sample},{mine}": "sample+mine", f"{mine},sample": "mine+sample"}
-    for data, name in names.items():
-        dataset, found = labelled_sets.load(data)
-        assert dataset.name == found.name == sources.joined_name(data) == name
-        assert {"edits", "twins"} == set(dataset.group_order) - {"mine"}
-    with pytest.raises(InputError, match="'others' is the name of another dataset"):
-        labelled_sets.load(table(tmp_path, rows_of(5, 7), "others.csv"))
-
-
-def test_texts_of_two_sets_are_counted(tmp_path):
-    one, other = table(tmp_path, rows_of(5, 7), "one.csv"), table(tmp_path, rows_of(9, 6), "other.csv")
-    # u0 to u4 and s0 to s5 are in both.
-    assert labelled_sets.load(f"{one},{other}")[0].notes == (
-        "texts in both one and other: 11",
-        "near-duplicates of prompts of one in other families: 11; detectors tested on it are trained without them",
-        "near-duplicates of prompts of other in other families: 11; detectors tested on it are trained without them",
-    )
 
 
 @pytest.mark.parametrize(
@@ -412,33 +341,6 @@ def test_what_is_named_wrongly(data, message, tmp_path, stand_ins):
     assert "\n" not in str(error.value)
 
 
-def test_a_family_without_some_of_its_sets_and_without_any(stand_ins):
-    stand_ins |= {"multijail", "harmbench"}
-    dataset, _ = labelled_sets.load("multilingual,unsafe")
-    assert dataset.group_order == ("llmzoo", "strongreject", "advbench", *UNSAFE_ONLY[3:-1])
-    assert dataset.notes == (
-        "without multijail: multijail: can't be downloaded",
-        "without harmbench: harmbench: can't be downloaded",
-    )
-    stand_ins.add("llmzoo")
-    with pytest.raises(InputError, match="--data safe,multilingual: no set of 'multilingual' is available: multij"):
-        labelled_sets.load("safe,multilingual")
-    with pytest.raises(InputError, match=r"^harmbench: can't be downloaded"):
-        labelled_sets.load("direct,harmbench")
-
-
-@pytest.mark.parametrize("name", ["paper", "auto", "others", "direct", "multilingual", "unsafe", "safe", "hatecheck"])
-def test_results_of_a_file_are_not_kept_under_another_name(name, tmp_path):
-    with pytest.raises(InputError, match=f"'{name}' is the name of another dataset; rename the file"):
-        labelled_sets.load(table(tmp_path, rows_of(5, 7), f"{name}.csv"))
-
-
-def test_a_family_is_meant_where_a_folder_has_its_name(tmp_path, monkeypatch, stand_ins):
-    (tmp_path / "direct").mkdir()
-    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
-    assert list(labelled_sets.load("direct")[0].group_order) == DIRECT
-
-
 def test_the_family_of_each_set_of_a_file(tmp_path):
     rows = [["prompt", "label", "set", "family"]]
     for one, family in (("a", " direct "), ("b", "xstest"), ("c", ""), ("d", "")):
@@ -482,14 +384,6 @@ def test_twins_are_the_prompts_of_a_group_in_which_one_class_is_alone(tmp_path):
     }
 
 
-def test_near_duplicates_are_no_twins(tmp_path):
-    # 5 of 6 words are shared, so the two are one group, but nobody says that they are a pair.
-    near = [["one two three four five six", "1", ""], ["one two three four five", "0", ""]]
-    rows = [["prompt", "label", "group"], *near, *([f"{c}{i}", c, ""] for i in range(5) for c in "01")]
-    dataset, _ = labelled_sets.load(table(tmp_path, rows))
-    assert dataset.clusters[:2] == (0, 0) and dataset.twins == ()
-
-
 def test_near_duplicates_of_other_families_are_counted(tmp_path):
     # Of x and y two pairs share 4 of 5 words, and two prompts of y are near one of x; x and z are of one family.
     texts = {
@@ -521,27 +415,6 @@ def test_a_limit_takes_whole_groups(tmp_path):
         assert mine != first[: len(mine)], "not the first of the file"
     with pytest.raises(InputError, match="fewer than the 5 folds; raise --limit above 8"):
         labelled_sets.load("sample", 8)
-
-
-def test_a_limit_keeps_twins(tmp_path):
-    whole, dataset = labelled_sets.load("sample")[0], labelled_sets.load("sample", 41)[0]
-    texts = [{(one.texts["prompt"][u], one.texts["prompt"][s]) for u, s in one.twins} for one in (whole, dataset)]
-    # The sample is of pairs, so 41 rows are 20 pairs, all of them twins.
-    assert (len(whole.twins), len(dataset), len(dataset.twins)) == (64, 40, 20) and texts[1] < texts[0]
-    assert all((dataset.labels[u], dataset.labels[s]) == (1, 0) for u, s in dataset.twins)
-    assert all(dataset.clusters[u] == dataset.clusters[s] for u, s in dataset.twins)
-
-
-def test_a_limit_leaves_no_set_without_its_classes(tmp_path):
-    # All prompts of `big` are one group, which does not fit into 20 rows.
-    big = table(tmp_path, [["prompt", "label", "group"], *([f"b{i}", "1", "g"] for i in range(30))], "big.csv")
-    mine = table(tmp_path, rows_of(9, 9))
-    with pytest.raises(InputError, match="set 'big': none of its groups is left; raise --limit above 20"):
-        labelled_sets.load(f"{mine},{big}", 20)
-    # In turn: one unsafe prompt of `mine`, which would leave it with one class, and one of `one`.
-    one = table(tmp_path, [["prompt", "label"], *([f"o{i}", "1"] for i in range(9))], "one.csv")
-    with pytest.raises(InputError, match="set 'mine': 1 group with unsafe prompts, fewer than the 5 folds; raise"):
-        labelled_sets.load(f"{mine},{one}", 2)
 
 
 def test_build_data_says_what_there_is(tmp_path, capsys):
@@ -577,14 +450,3 @@ def test_the_data_sheet_counts_and_describes_sets(tmp_path, capsys, stand_ins):
     assert f"file mine.csv, sha256 {digest}" in plain
     assert show_data(TASK, ["--data", str(tmp_path / "mine.csv")]) == 0
     assert "data: mine: 3 prompts of 1 set\n" in capsys.readouterr().out
-
-
-def test_the_data_sheet_of_published_sets_lists_no_digest(paper_data, capsys):
-    assert show_data(TASK, ["--data", "xstest,do_not_answer,openai_moderation"]) == 0
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80 and "sha256" not in said
-    assert re.search(r"^do_not_answer +939 +4695 +808 +- +none stated$", said, re.MULTILINE)
-    plain = " ".join(said.split())
-    assert "note: texts in both xstest and do_not_answer: 1" in plain
-    assert "note: xstest: near-duplicates join its 250 groups to 247" in plain
-    assert "note: near-duplicates of prompts of xstest in other families: " in plain

@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -108,27 +107,11 @@ def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
     assert (plain(text) == "Is it 1?") == (name in ("plain", "zero-width", "full-width"))
 
 
-def test_words_come_before_and_after_the_text_as_it_is():
-    before, after = (disguises(5)[name]("Is it 1?") for name in ("words before", "words after"))
-    assert before.endswith(". Is it 1?") and after.startswith("Is it 1? ")
-    # Two words a sentence at least, and none of the text's own.
-    assert len(before.split()) > 6 and len(after.split()) > 6 and before.count("Is it 1?") == 1
-
-
 @pytest.mark.parametrize("words", [1, 5, 1000])
 def test_as_many_words_as_are_read_come_before_a_padded_text(words):
     text = padded("Is it 1?", words)
     assert text.split()[words:] == ["Is", "it", "1?"] and disguises(words)["padded"]("Is it 1?") == text
     assert text.isascii(), "a word of an alphabet that a tokenizer lacks might be no token"
-
-
-def test_every_double_is_a_different_letter_of_another_alphabet_with_the_same_case():
-    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    pairs = [(a, b) for a, b in zip(letters, disguises(5)["look-alikes"](letters), strict=True) if a != b]
-    assert len(pairs) == len({b for _, b in pairs}) == 30
-    for one, other in pairs:
-        assert unicodedata.name(other).split()[0] in ("CYRILLIC", "GREEK") and plain(other) == other
-        assert one.isupper() == other.isupper()
 
 
 def test_the_table_by_hand(folder, asked, capsys):
@@ -216,18 +199,6 @@ def test_a_text_in_parts_has_the_highest_score_of_them(tmp_path, folder, asked, 
         assert table["padded"][0] == table["plain"][0] != "0 %", "padding hides nothing from windows"
 
 
-def test_whole_groups_are_resampled(tmp_path, folder, asked, capsys):
-    """A second prompt of each group that is as flagged as the first leaves every share and interval."""
-    once = run(capsys, "--detector", folder, "--data", asked)[1]
-    both = [(t, 1, f"u{i}") for i, t in enumerate(UNSAFE)] + [(t, 0, f"s{i}") for i, t in enumerate(SAFE)]
-    twice = labelled(tmp_path / "twice.csv", both + [(f"{t} now", *rest) for t, *rest in both])
-    again = run(capsys, "--detector", folder, "--data", twice)[1]
-    for name in (*disguises(1), *evade_rows()):
-        assert again[name][0] == once[name][0] and "[" in once[name][0]
-    low, high = map(int, re.findall(r"\d+", once["plain"][0])[1:])
-    assert low < 80 < high <= 100
-
-
 def test_a_text_without_a_known_word_is_not_flagged_and_counted(tmp_path, asked, capsys):
     out = tmp_path / "out.csv"
     said, _ = run(capsys, "--detector", fitted(tmp_path, "--model", "tfidf"), "--data", asked, "--out", out)
@@ -242,28 +213,12 @@ def test_a_text_without_a_known_word_is_not_flagged_and_counted(tmp_path, asked,
     assert "The encoder reads nothing" not in said, "TF-IDF reads texts of any length"
 
 
-def test_unsafe_prompts_alone_have_no_column_of_safe_ones(tmp_path, folder, capsys):
-    path = tmp_path / "own.csv"
-    path.write_text("prompt\n" + "\n".join(UNSAFE) + "\n")
-    said, table = run(capsys, "--detector", folder, "--data", path, "--label", "1")
-    assert "10 unsafe and 0 safe" in said and "safe\n" not in said.split("---")[0] and len(table["plain"]) == 5
-
-
 def test_what_was_trained_on_is_left_out_with_its_group(tmp_path, folder, capsys):
     rows = [(t, 1, "") for t in UNSAFE] + [(t, 0, "") for t in SAFE]
     # The words of a prompt that was trained on, in another order and case.
     path = labelled(tmp_path / "own.csv", [*rows, ("XQX qx, Bad", 1, "g"), ("a mild evening", 0, "g")])
     said, _ = run(capsys, "--detector", folder, "--data", path)
     assert "10 unsafe and 6 safe prompts of 1 set, 2 left out" in flat(said)
-
-
-def test_what_nothing_hides_is_said(tmp_path, folder, capsys):
-    path = labelled(tmp_path / "own.csv", [(text, 1, "") for text in UNSAFE[8:]])
-    said = flat(run(capsys, "--detector", folder, "--data", path)[0])
-    # One of the two, `ill`, is flagged in upper case.
-    assert (
-        "Of 100 unsafe prompts, 0 are flagged as they are, no fewer under any transformation, and 0 no matter" in said
-    )
 
 
 def published(monkeypatch, asked, *names):
@@ -287,15 +242,6 @@ def test_published_sets_of_families_not_trained_on_are_the_default_or_else_the_s
     assert fit.main(["--data", str(tmp_path / "trained.csv"), "--out", str(folder), "--quiet"]) == 0
     said, _ = run(capsys, "--detector", folder)
     assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
-
-
-def test_a_limit_draws_whole_groups_and_is_said(tmp_path, folder, capsys):
-    rows = [(t, 1, f"u{i % 5}") for i, t in enumerate(UNSAFE)] + [(t, 0, "") for t in SAFE]
-    path = labelled(tmp_path / "own.csv", rows)
-    assert evade.main(["--detector", str(folder), "--data", str(path), "--limit", "4"]) == 0
-    said = capsys.readouterr()
-    # An unsafe group of two, a safe prompt, and no second unsafe group: a safe prompt instead.
-    assert "2 unsafe and 2 safe prompts" in said.out and "limited to 4 rows" in said.err
 
 
 def refused(capsys, *arguments):

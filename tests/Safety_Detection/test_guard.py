@@ -1,33 +1,23 @@
 """A detector in use: from Python, explained, with its card, and kept up to date."""
 
 import csv
-import hashlib
 import json
 import re
-import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from doubles import StandIn
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from threadpoolctl import ThreadpoolController
 
 from Safety_Detection import fit, score
-from Safety_Detection.detectors import calibration
 from Safety_Detection.guardrail import card, saved
-from Safety_Detection.guardrail.bank import Bank, familiarity, hashed_words
-from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.bank import Bank, familiarity
 from Safety_Detection.guardrail.saved import load_detector
-from Safety_Detection.guardrail.threads import LIMIT
 from Safety_Detection.guardrail.versions import home
 from Safety_Detection.protocol import sides
 from Safety_Detection.sets import labelled_sets
-from Safety_Detection.sets.groups import NearTexts
 from utils.data.text import plain
 from utils.encoders import loading
 from utils.metrics import embedding as metrics
@@ -74,17 +64,6 @@ def fitted(tmp_path, labelled, *flags):
 
 def unit(texts):
     return metrics.unit_rows(World().encode(texts)).astype(np.float32)
-
-
-WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=7).map(" ".join)
-
-
-@given(st.lists(WORDS | st.sampled_from(["?!", "? !", "A b", "a  B", "…"]), min_size=1, max_size=12))
-def test_hashed_words_have_the_near_duplicates_of_the_texts(texts):
-    rows = np.arange(len(texts))
-    one, other = NearTexts(texts), NearTexts(hashed_words(texts))
-    for i in rows:
-        assert one.near(np.array([i])).tolist() == other.near(np.array([i])).tolist()
 
 
 def test_the_nearest_of_a_bank_by_the_slow_way():
@@ -195,51 +174,6 @@ def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, t
     assert threads_of_encoding[5:] == [2, 2]
 
 
-def test_callers_in_several_threads_leave_the_number_as_it_was():
-    """The second begins amid the first, and ends after it: it found one thread, but keeps no such limit."""
-    import torch
-
-    def now():
-        return torch.get_num_threads(), [
-            lib.num_threads for lib in ThreadpoolController().select(user_api="blas").lib_controllers
-        ]
-
-    def second():
-        with LIMIT.of(1):
-            begun.set()
-            assert over.wait(60)
-        found.append(now())
-
-    before, (begun, over), found = now(), (threading.Event(), threading.Event()), []
-    torch.set_num_threads(3)
-    try:
-        usual = now()
-        thread = threading.Thread(target=second)
-        with LIMIT.of(1):
-            assert now()[0] == 1
-            thread.start()
-            assert begun.wait(60)
-        over.set()
-        thread.join()
-        assert found == [usual] and now() == usual
-        with LIMIT.of(2), LIMIT.of(None):
-            assert now()[0] == 2
-    finally:
-        torch.set_num_threads(before[0])
-
-
-def test_score_tells_how_many_threads(tmp_path, labelled, threads_of_encoding, capsys):
-    folder, path = fitted(tmp_path, labelled), tmp_path / "in.txt"
-    path.write_text("a bad thing\n")
-    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
-    for flags, expected in (([], 1), (["--threads", "2"], 2)):
-        assert score.main([*arguments, *flags]) == 0
-        assert threads_of_encoding[-1] == expected
-    capsys.readouterr()
-    assert score.main([*arguments, "--threads", "0"]) == 2
-    assert capsys.readouterr().err == "error: --threads 0: give a whole number of at least 1\n"
-
-
 def test_a_text_that_cannot_be_scored_is_named_and_never_safe(tmp_path, labelled):
     guard = load_detector(fitted(tmp_path, labelled, "--model", "tfidf"))
     with pytest.raises(InputError, match="text 2: has no word that the detector knows"):
@@ -279,27 +213,6 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     found = guard.score(texts)
     assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
-
-
-def test_a_guard_that_replaces_another_uses_its_encoder_on_and_closes_a_different_one(tmp_path, labelled, monkeypatch):
-    done = []
-
-    class Counted(World):
-        def close(self):
-            done.append("closed")
-
-    detectors = [
-        saved.load(fitted(tmp_path / name, labelled, "--model", name)) for name in ("all-minilm-l6-v2", "random")
-    ]
-    monkeypatch.setattr(loading, "load", lambda spec: done.append(spec.name) or Counted())
-    first = Guard(detectors[0])
-    second = Guard(replace(detectors[0], threshold=9.0), before=first)
-    assert done == ["all-minilm-l6-v2"] and second.threshold == 9
-    with pytest.raises(InputError, match="another vector"):
-        Guard(replace(detectors[1], probe=np.zeros(5)), before=second)
-    assert "closed" not in done, "the one before is still in use"
-    Guard(detectors[1], before=second)
-    assert done[-2:] == ["random", "closed"]
 
 
 def read_card(folder):
@@ -379,81 +292,11 @@ def test_probabilities_are_those_of_scikit_learn_with_families_held_out(tmp_path
         load_detector(tmp_path / "detector", base_rate=1)
 
 
-def without_calibration(folder):
-    """Makes a folder one that a version without probabilities wrote."""
-    kept = read_card(folder)
-    del kept["calibration"]
-    (home(folder) / "detector.json").write_text(json.dumps({**kept, "card_sha256": saved._digest(kept)}))
-
-
-def test_a_detector_of_an_earlier_version_has_no_probability_until_it_is_fitted_again(tmp_path, labelled, capsys):
-    folder = fitted(tmp_path, labelled)
-    without_calibration(folder)
-    assert load_detector(folder).score(["a bad thing"])[0].probability is None
-    with pytest.raises(InputError, match=r"base_rate 0\.1: the detector has no probabilities"):
-        load_detector(folder, base_rate=0.1)
-    path = tmp_path / "in.txt"
-    path.write_text("a bad thing\n")
-    arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
-    assert score.main(arguments) == 0 and score.main([*arguments, "--probability"]) == 2
-    said = capsys.readouterr().err
-    assert said == (
-        f"error: --probability: the detector {folder} has no probabilities, as it was fitted by an earlier version "
-        "or on too little; fit it again, or fit --add to it\n"
-    )
-    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
-    assert score.main([*arguments, "--probability"]) == 0
-
-
-def test_sets_of_one_class_each_have_probabilities_too(tmp_path, labelled):
-    rows = [f"{'bad' if s in 'xy' else 'good'} thing {i} {s}{i} {s}v{i},{int(s in 'xy')},{s},{s}{i}"
-            for s in "xyzw" for i in range(20)]  # fmt: skip
-    labelled.write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
-    folder = fitted(tmp_path, labelled)
-    assert (
-        read_card(folder)["calibration"]["of_parts"] == []
-        and "Brier score is" in (home(folder) / "card.md").read_text()
-    )
-    assert load_detector(folder).score(["a bad thing"])[0].probability > 0.8
-
-
-def test_what_no_detector_knew_makes_no_probability(tmp_path, labelled, monkeypatch):
-    """Texts of which no held-out detector of TF-IDF knew a word are not calibrated on, as they are not scored."""
-    rows = [f"w{i}w v{i}v,{i % 2},w,w{i}" for i in range(20)]  # words that no other family has
-    labelled.write_text("\n".join([*labelled.read_text().splitlines(), *rows]) + "\n")
-    given, measured = [], calibration.measured
-    monkeypatch.setattr(calibration, "measured", lambda *arrays: given.append(arrays) or measured(*arrays))
-    folder = fitted(tmp_path, labelled, "--model", "tfidf", "--detector", "nearest_unsafe")
-    [(scores, labels, weights, parts)] = given
-    assert read_card(folder)["chosen_for"]["no_known_word"] == 20
-    assert len(scores) == len(labels) == len(weights) == len(parts) == 110
-    # Without unsafe prompts that others share a word with, there is nothing to calibrate on, and no probability.
-    texts = [f"a{i}a b{i}b,{int(s == 'x')},{s},{s}{i}" for s in "xy" for i in range(40)]
-    labelled.write_text("\n".join(["prompt,label,set,group", *texts]) + "\n")
-    folder = fitted(tmp_path, labelled, "--model", "tfidf")
-    assert read_card(folder)["calibration"] is None and "--probability" not in (home(folder) / "card.md").read_text()
-
-
 def test_the_smallest_rate_is_the_exact_binomial_bound():
     # The bound of Clopper and Pearson for 0 of n, one-sided: 300 prompts can't show 0.1 %.
     for n in (10, 300, 5000):
         assert card.smallest_rate(n) == pytest.approx(stats.beta.ppf(0.95, 1, n))
     assert abs(card.smallest_rate(300) - 0.00994) < 1e-5
-
-
-def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled):
-    folder = fitted(tmp_path, labelled, "--detector", "nearest_unsafe")
-    detector = saved.load(folder, bank=True)
-    similar = read_card(folder)["card"]["similarity"]
-    cosines = detector.bank.rows @ detector.bank.rows.T
-    n = len(cosines)
-    assert similar["mean_of_two_prompts"] == pytest.approx((cosines.sum() - np.trace(cosines)) / n / (n - 1), abs=1e-6)
-    assert similar["safe_50"] <= similar["safe_95"] <= similar["safe_99"] <= 1
-    text = (home(folder) / "card.md").read_text()
-    assert (
-        f"1 % within {similar['safe_99']:.3f}" in text
-        and f"mean cosine of {similar['mean_of_two_prompts']:.3f}" in text
-    )
 
 
 def test_the_card_is_written_for_a_reader(tmp_path, labelled):
@@ -582,19 +425,6 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
     assert bank.labels[bank.ids.index("x:3")] == 1 and places not in bank.twins
 
 
-def test_the_prompts_of_a_detector_of_an_earlier_version_are_known_by_id_words_and_label(tmp_path, labelled, capsys):
-    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
-    bank, card_of = json.loads((home(folder) / "bank.json").read_text()), read_card(folder)
-    del bank["digests"]
-    (home(folder) / "bank.json").write_text(json.dumps(bank))
-    card_of["bank_sha256"] = hashlib.sha256((home(folder) / "bank.json").read_bytes()).hexdigest()
-    (home(folder) / "detector.json").write_text(json.dumps({**card_of, "card_sha256": saved._digest(card_of)}))
-    assert fit.main(["--detector", str(folder), "--add", str(labelled)]) == 0
-    assert "110 of its prompts are in the detector already; texts like 40 of them" in capsys.readouterr().err
-    said = changes_of(tmp_path, folder, capsys, "1,xv1 x1 1 thing bad,1")
-    assert "already" not in said and "1 prompts added" in said
-
-
 def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
     path = tmp_path / "in.txt"
@@ -681,19 +511,6 @@ def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled, "--model", "tfidf")
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path))]) == 2
     assert "TF-IDF is fitted on the words of all prompts; fit it anew" in capsys.readouterr().err
-
-
-def test_it_is_said_what_was_held_out_together(tmp_path, labelled, capsys):
-    assert fit.main(["--data", str(labelled), "--out", str(tmp_path / "d")]) == 0
-    assert "3 families held out in turn: AUROC" in capsys.readouterr().out
-    assert "seen none of its family" in (home(tmp_path / "d") / "card.md").read_text()
-    # Without x no unsafe prompt is left, so groups are held out, though there are two families.
-    lines = labelled.read_text().splitlines()
-    two = tmp_path / "two.csv"
-    two.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[2] in "xz")]) + "\n")
-    assert fit.main(["--data", str(two), "--out", str(tmp_path / "e")]) == 0
-    assert "held out by groups: AUROC" in capsys.readouterr().out
-    assert "seen none of its group" in (home(tmp_path / "e") / "card.md").read_text()
 
 
 def test_one_class_cannot_be_fitted(tmp_path, labelled, capsys):

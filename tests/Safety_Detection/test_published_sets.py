@@ -43,12 +43,6 @@ TABLE = {
     "arena_hard": (0, 500, None),
 }
 OF_FILES = [name for name in TABLE if SET_CARDS[name].files]
-ATTACKS = {
-    "jbb_attack_pair": "PAIR",
-    "jbb_attack_gcg": "GCG",
-    "jbb_attack_rs": "random search",
-    "jbb_attack_jbc": "JBC",
-}
 
 
 def test_the_cards_and_readers_are_those_of_the_table():
@@ -120,91 +114,8 @@ def table(path):
     return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
 
 
-def expected_rows(name, data):
-    """(prompt, label, group, type) of each prompt of a set, read from its files in the most direct way."""
-    at = data / "detection"
-    if name == "coconot":
-        out_of_place = {"copyright violations", "incomprehensible"}
-        for row in lines(at / "coconot/coconot_eval.jsonl"):
-            if row["category"] == "Requests with safety concerns" and row["subcategory"] not in out_of_place:
-                yield row["prompt"], 1, None, row["subcategory"]
-        for row in lines(at / "coconot/coconot_contrast_eval.jsonl"):
-            yield row["prompt"], 0, None, row["subcategory"]
-    elif name == "hatecheck":
-        for row in table(at / "hatecheck/test_suite_cases.csv"):
-            label = {"hateful": 1, "non-hateful": 0}[row["label_gold"]]
-            group = row["templ_id"] if row["ref_templ_id"] == "" else row["ref_templ_id"]
-            yield row["test_case"], label, group, row["functionality"]
-    elif name == "physical_safety":
-        for label, kind in ((1, "Unsafe"), (0, "Safe")):
-            file = json.loads((at / f"stl_physical/I-PhysicalSafety{kind}.json").read_bytes())
-            for number, text in enumerate(file["instructions"]):
-                yield text, label, str(number + 1), ""
-    elif name == "harmbench":
-        for part in ("test", "val"):
-            for row in table(at / f"harmbench/harmbench_{part}.csv"):
-                if row["FunctionalCategory"] == "standard":
-                    assert not row["ContextString"]
-                    yield row["Behavior"], 1, row["BehaviorID"], "standard"
-                if row["FunctionalCategory"] == "contextual":
-                    assert row["ContextString"]
-                    yield row["ContextString"] + "\n\n" + row["Behavior"], 1, row["BehaviorID"], "contextual"
-    elif name == "strongreject":
-        for row in table(at / "strongreject/strongreject.csv"):
-            yield row["forbidden_prompt"], 1, None, row["category"]
-    elif name == "advbench":
-        for row in table(at / "advbench/advbench.csv"):
-            yield row["goal"], 1, None, ""
-    elif name == "jailbreakbench_attacks":
-        for folder, kind in ATTACKS.items():
-            for path in (at / folder).iterdir():
-                for row in json.loads(path.read_bytes())["jailbreaks"]:
-                    if row["prompt"]:
-                        yield row["prompt"], 1, str(row["index"]), kind
-    elif name == "simple_safety_tests":
-        for row in table(at / "simple_safety_tests/SimpleSafetyTests - test cases.csv"):
-            yield row["prompts_final"], 1, None, row["harm_area"]
-    elif name == "ailuminate":
-        for row in table(at / "ailuminate_en/airr_official_1.0_demo_en_us_prompt_set_release.csv"):
-            yield row["prompt_text"], 1, None, f"{row['hazard']} + {row['persona']}"
-    elif name == "multijail":
-        for row in table(at / "multijail/MultiJail.csv"):
-            for language in ("en", "zh", "ar", "it", "ko"):
-                yield row[language], 1, row["id"], language
-    elif name == "llmzoo":
-        for language in ("en", "zh", "ar", "it", "ko"):
-            for row in lines(at / f"llmzoo_multilingual/{language}100.jsonl"):
-                yield row["query"], 0, str(row["id"]), language
-    elif name == "phtest":
-        for row in table(at / "phtest/dataset_v0.1.csv"):
-            assert row["Harmfulness"] in ("harmless", "controversial")
-            if row["Harmfulness"] != "controversial":
-                yield row["Request"], 0, None, ""
-    elif name == "alpaca_eval":
-        for row in json.loads((at / "alpaca_eval/outputs.json").read_bytes()):
-            yield row["instruction"], 0, None, row["dataset"]
-    elif name == "arena_hard":
-        for row in lines(at / "arena_hard_v01/question.jsonl"):
-            yield row["prompt"], 0, row["cluster"], ""
-
-
 def rows_of(one):
     return list(zip(one.prompts, one.labels, one.names, one.types, strict=True))
-
-
-@pytest.mark.parametrize("name", OF_FILES)
-def test_a_published_set_has_the_prompts_that_it_should(name, detection_data):
-    one, (unsafe, safe, family) = PUBLISHED[name](), TABLE[name]
-    assert collections.Counter(one.labels) == collections.Counter({1: unsafe, 0: safe})
-    assert (one.name, one.family) == (name, family or name)
-    assert len(set(one.ids)) == len(one.ids) and all(one.ids) and all(map(str.strip, one.prompts))
-    cards = SET_CARDS[name].files
-    assert [(file.name, file.sha256) for file in one.files] == [
-        (card.file.rpartition("/")[2], card.sha256) for card in cards
-    ]
-    if SET_CARDS[name].files[0].file.startswith("detection/"):
-        expected = [(text.strip(), *rest) for text, *rest in expected_rows(name, detection_data)]
-        assert collections.Counter(rows_of(one)) == collections.Counter(expected)
 
 
 def test_the_groups_of_published_sets(detection_data):
@@ -218,20 +129,6 @@ def test_the_groups_of_published_sets(detection_data):
     # At most one prompt of each of the six files of attacks for a behaviour.
     assert sizes["jailbreakbench_attacks"][0] == 100 and sizes["jailbreakbench_attacks"][2] == 6
     assert all(sizes[name] == (0, 0, 0) for name in ("coconot", "strongreject", "ailuminate", "phtest", "alpaca_eval"))
-
-
-def test_the_twins_of_published_sets(detection_data):
-    pairs = {}
-    for name in OF_FILES:
-        one = PUBLISHED[name]()
-        dataset = labelled_sets.combined(name, [one])
-        pairs[name] = len(dataset.twins)
-        for unsafe, safe in dataset.twins:
-            assert (one.labels[unsafe], one.labels[safe]) == (1, 0)
-            assert one.names[unsafe] == one.names[safe] is not None
-    assert {name: number for name, number in pairs.items() if number} == {
-        "do_not_answer": 5 * 939, "xstest": 200, "physical_safety": 100,
-    }  # fmt: skip
 
 
 def test_the_readme_says_what_the_sets_share(detection_data):
@@ -494,16 +391,6 @@ def test_do_not_answer_on_a_made_up_file(monkeypatch, tmp_path):
     assert (one.ids, one.prompts) == (ids, prompts)
     assert rows_of(one)[:2] == [(prompts[0], 1, "7", ""), (prompts[1], 0, "7", "")]
     assert one.labels == [1, 0, 0, 0, 0, 0] * 2
-
-
-def test_prompts_around_one_template_are_not_one_group(put):
-    # The attacks on the two behaviours share 10 of 12 words, 0.83; those on behaviour 0 are one group by its index.
-    words = "a b c d e f g h i j"
-    put("jailbreakbench_attacks", [attack(f"{words} x", f"{words} y"), *(attack(f"{words} x") for _ in range(5))])
-    one = published_sets.jailbreakbench_attacks()
-    clusters = labelled_sets.combined("x", [one]).clusters
-    assert dict(zip(one.ids, clusters, strict=True))["PAIR-gpt-3.5-turbo-1106-1"] == 1
-    assert sorted(clusters) == [0] * 6 + [1]
 
 
 @pytest.mark.parametrize("name", MADE_UP)
