@@ -7,14 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu_encode
 from utils.config import ROOT
-from utils.data import catalogue, loading
-from utils.embed import embedder
 from utils.encoders.registry import known_encoders
 
 NAMES = ["BERT-base", "ST5-XXL", "Mistral-7B"]
@@ -66,71 +62,6 @@ def test_shapes_have_the_sizes_of_the_encoders_in_the_known_encoders():
     assert f"{(parameters['BERT-base'] + 590592) / 1e6:.0f}M" == known_encoders()["sup-simcse"]["parameters"]
     assert f"{(parameters['ST5-XXL'] + 786432) / 1e9:.2f}B" == known_encoders()["st5-xxl"]["parameters"]
     assert f"{(parameters['Mistral-7B'] + 131072000) / 1e9:.1f}B" == known_encoders()["llm2vec-mistral"]["parameters"]
-
-
-def test_lengths_are_those_of_the_papers_prompts(paper_data):
-    texts = {}
-    for fmt in catalogue.FORMATS.values():
-        dataset, _ = loading.load(fmt, "paper")
-        texts |= {text: None for column in dataset.texts.values() for text in column}
-    from tokenizers import Tokenizer
-
-    from utils.encoders.loading import load
-    from utils.encoders.registry import resolve
-
-    encoder = load(resolve("all-minilm-l6-v2"))
-    tokenizer = Tokenizer.from_str(encoder.model.tokenizer.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    found = sorted(len(one.ids) for one in tokenizer.encode_batch(list(texts)))
-    assert gpu_encode.lengths_of(len(found)).tolist() == found
-
-
-@given(st.integers(1, 3000))
-def test_lengths_are_quantiles(texts):
-    all_of_them = np.repeat(np.arange(6, 51), gpu_encode.TEXTS_OF_LENGTH)
-    ranks = (np.arange(texts) + 0.5) / texts
-    oracle = np.quantile(all_of_them, ranks, method="inverted_cdf")
-    assert gpu_encode.lengths_of(texts).tolist() == oracle.tolist()
-
-
-@given(st.integers(1, 500), st.integers(1, 4096))
-def test_batches_of_32_hold_every_text_once(texts, budget):
-    lengths = gpu_encode.lengths_of(texts)
-    reference = embedder.batches(lengths, gpu_encode.REFERENCE_BATCH * int(lengths.max()), gpu_encode.REFERENCE_BATCH)
-    assert [len(one) for one in reference] == [32] * (texts // 32) + ([texts % 32] if texts % 32 else [])
-    for batches in (reference, embedder.batches(lengths, budget)):
-        assert sorted(np.concatenate(batches)) == list(range(texts))
-        in_turn = lengths[np.concatenate(batches)]
-        assert (np.diff(in_turn) <= 0).all()
-
-
-def test_inputs_are_padded_on_the_side_asked_for():
-    lengths = np.array([2, 4, 3])
-    for left, mask in ((False, [[1, 1, 1, 1], [1, 1, 0, 0]]), (True, [[1, 1, 1, 1], [0, 0, 1, 1]])):
-        one, other = gpu_encode.inputs(lengths, [np.array([1, 0]), np.array([2])], 100, left, "cpu")
-        assert one["attention_mask"].tolist() == mask
-        assert (one["input_ids"] > 0).long().tolist() == mask
-        assert other["input_ids"].shape == (1, 3)
-
-
-def test_mistral_attends_in_both_directions_as_llm2vec_does():
-    torch.manual_seed(0)
-    model = gpu_encode.builders(tiny=True)["Mistral-7B"]()
-    tokens = torch.arange(10, 16)[None]
-    changed = tokens.clone()
-    changed[0, -1] = 99
-    with torch.inference_mode():
-        first, second = (model(input_ids=one).last_hidden_state[0, 0] for one in (tokens, changed))
-    assert (first - second).abs().max() > 1e-4
-
-
-def test_the_least_budget_that_does_for_every_model():
-    rates = {"a": {1: 50.0, 2: 96.0, 4: 100.0, 8: 99.0}, "b": {1: 10.0, 2: 10.0, 4: 19.0, 8: 20.0}}
-    assert gpu_encode.sufficient({"a": rates["a"]}) == 2
-    assert gpu_encode.sufficient(rates) == 4  # 19 is 95 % of 20
-    assert gpu_encode.sufficient({"a": {1: 1.0, 2: 2.0}, "b": {1: 2.0}}) is None  # 2 did not fit b
-    assert gpu_encode.sufficient({}) is None
 
 
 def test_a_budget_that_does_not_fit_is_said_and_the_next_goes_on(capsys):
