@@ -12,8 +12,6 @@ from scipy.sparse import csr_array
 
 from utils.metrics import embedding as metrics
 from utils.metrics import influence as of
-from utils.metrics.neighbors import nearest_neighbors
-from utils.metrics.uncertainty import paired_differences
 from utils.results.normalization import Grouping, Normalization, Triplets, score_edits, score_pairs
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -97,34 +95,6 @@ def test_the_influence_on_purity_by_hand():
     own, neighbor = kept / 4, 1 / 4
     expected = [[own, 0], [-own + neighbor, 0], [-neighbor, own], [0, -own + neighbor]]
     assert of.neighbor_influence(same, units, list("aabb"), "ab", 1) == pytest.approx(np.array(expected))
-
-
-def test_an_own_purity_is_not_shrunk_beyond_nothing():
-    # Of two nearest neighbours the first counts and the second does not: purity 1 throughout has no variance to shrink.
-    alike = np.array([[True, False]] * 4)
-    units = np.array([[1, 2], [0, 2], [3, 0], [2, 0]])
-    assert of.neighbor_influence(alike, units, list("aabb"), "ab", 1) == pytest.approx(
-        of.received_influence(alike, units, list("aabb"), "ab", 1, np.full(4, 0.5))
-    )
-    # Purities 1/2 and 1 of two neighbours, variance 1/8; and more than that of tosses.
-    same = np.array([[True, False, False, False], [True, True, False, False]] * 2)
-    units = np.array([[1, 2, 3, 3], [0, 2, 3, 3], [3, 0, 1, 1], [2, 0, 1, 1]])
-    # Boundaries 1/4 and 1/2: tosses (3/8)^2 + (1/8)^2 = 5/32 and 2 (1/4)^2 = 1/8, in the mean 9/64 a category: 9/32 of
-    # a variance of 1/4, or 9/8 of it. A quarter of that is 9/32.
-    shrunk = of.neighbor_influence(same, units, list("aabb"), "ab", 2)
-    received = of.received_influence(same, units, list("aabb"), "ab", 2, same.mean(axis=1))
-    assert (shrunk - received)[:2, 0] == pytest.approx(np.array([-1, 1]) / 8 * math.sqrt(23 / 32))
-
-
-def test_neighbours_that_belong_to_one_prompt_come_and_go_together():
-    # Both of the two nearest of 0 are of 1: one counts and one does not, where 1/4 takes their place; together they
-    # raise its purity of 1/2 by (3/4 - 1/4) / 2 = 1/4. Nothing near 1 counts. 2 and 3 are the same in their category.
-    same = np.array([[True, False, False, False], [False] * 4] * 2)
-    units = np.array([[1, 1, 2, 2], [0, 0, 2, 2], [3, 3, 0, 0], [2, 2, 0, 0]])
-    # By category a variance of 1/8, and of tosses (1/16 + 0) / 2, a quarter of it: of which a quarter is taken out.
-    kept = math.sqrt(1 - 1 / 16)
-    expected = [[kept / 8, 0], [-kept / 8 + 1 / 8, 0], [0, kept / 8], [0, -kept / 8 + 1 / 8]]
-    assert of.neighbor_influence(same, units, list("aabb"), "ab", 2) == pytest.approx(np.array(expected))
 
 
 @FORMS
@@ -232,67 +202,3 @@ def test_influences_of_scores_normalized_by_the_set_itself_are_their_derivatives
         for column, group in enumerate(order):
             expected = oracles.derivatives(functools.partial(statistic, group), n)
             assert found[name][:, column] == pytest.approx(np.array(expected), abs=1e-6), (name, group)
-
-
-# The functions of weights that are smooth, and their influences, of prompts in two categories.
-SMOOTH = {
-    "average similarity": (
-        lambda vectors, groups, weights: oracles.weighted_average_similarity(vectors, groups, weights),
-        lambda vectors, groups: of.average_similarity_influence(vectors, groups, np.arange(len(groups))),
-    ),
-    "silhouette": (
-        lambda vectors, groups, weights: oracles.group_mean(
-            oracles.weighted_silhouettes(vectors, groups, weights), groups, "a", weights
-        ),
-        lambda vectors, groups: of.silhouette_influence(
-            vectors, groups, "ab", metrics.silhouette(vectors, groups)
-        )[:, 0],
-    ),
-    "triplet accuracy": (
-        lambda vectors, groups, weights: oracles.group_mean(
-            oracles.weighted_triplets(vectors, [0.5] * len(groups), groups, range(len(groups)), weights),
-            groups, "a", weights,
-        ),
-        lambda vectors, groups: score_pairs(
-            np.full(len(groups), 0.5),
-            Triplets(*metrics.triplet_scores(vectors, np.full(len(groups), 0.5), groups, range(len(groups)),
-                                             [np.ones(len(groups))])),
-            Normalization(0.0, 0.5, None), Grouping(groups, "ab", 0, 0),
-        ).influence["triplet_accuracy"][:, 0],
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-def test_leaving_a_prompt_out_differs_from_its_influence_by_a_part_of_one_nth(name):
-    weighted, influence = SMOOTH[name]
-    for n in (16, 64):
-        groups = list("ab" * (n // 2))
-        vectors = np.random.default_rng(n).normal(size=(n, 3)) + np.eye(3)[[0, 1] * (n // 2)]
-        found, whole = influence(vectors, groups), weighted(vectors, groups, [1] * n)
-        without = [weighted(vectors, groups, [int(j != i) for j in range(n)]) for i in range(0, n, 4)]
-        apart = np.abs(whole - np.array(without) - found[::4]).max() / np.abs(found).max()
-        assert apart < 4 / n
-
-
-@settings(max_examples=20)
-@given(SEEDS)
-def test_the_order_of_items_changes_no_difference(seed):
-    rng = np.random.default_rng(seed)
-    n, k, order = 30, 4, list("abc")
-    categories = rng.permutation(list("abc" * 10))
-    encoders, turned = rng.normal(size=(2, n, 4)), rng.permutation(n)
-
-    def compared(encoders, categories):
-        values, influences = [], []
-        for vectors in encoders:
-            units = nearest_neighbors(vectors, 2 * k)
-            values.append(metrics.categorical_purity(units[:, :k], categories))
-            same = categories[units] == categories[:, None]
-            influences.append(of.neighbor_influence(same, units, categories, order, k))
-        gaps = values[0] - values[1], influences[0] - influences[1]
-        return paired_differences(*gaps, categories, order)
-
-    once, again = compared(encoders, categories), compared(encoders[:, turned], categories[turned])
-    for group, found in once.items():
-        assert vars(again[group]) == pytest.approx(vars(found), abs=1e-9)

@@ -1,6 +1,5 @@
 """Each metric of a sparse matrix of made-up texts is that of the same matrix made dense."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,17 +49,6 @@ def test_neighbours_of_sparse_rows_equal_those_of_dense_ones(world, block_bytes)
     for k in range(1, rows.shape[0]):
         expected = nearest_neighbors(rows.toarray(), k)
         assert (nearest_neighbors(rows, k, block_bytes=block_bytes) == expected).all()
-
-
-def test_blocks_change_no_number_of_a_sparse_matrix(monkeypatch):
-    rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, 3)) for _ in range(50)]
-    rows, categories = fit_words(texts)[1], "abcde" * 10
-    whole = [METRICS[name](rows, texts, categories) for name in ("triplet_accuracy", "silhouette")]
-    monkeypatch.setattr(metrics, "_BLOCK_ROWS", 3)
-    monkeypatch.setattr(metrics, "_BLOCK_CELLS", 25)
-    for name, expected in zip(("triplet_accuracy", "silhouette"), whole, strict=True):
-        assert METRICS[name](rows, texts, categories) == pytest.approx(expected, nan_ok=True)
 
 
 def test_clusters_of_sparse_rows_equal_those_of_dense_ones(monkeypatch):
