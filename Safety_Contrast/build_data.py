@@ -66,7 +66,13 @@ def generate(argv: Sequence[str]) -> int:
     flags.add_argument("--categories", metavar="NAMES", default="", help="only these categories, separated by commas")
     flags.add_argument("--limit", metavar="N", help="the first N originals only")
     flags.add_argument("--temperature", metavar="T", default="0", help="default 0")
-    flags.add_argument("--seed", metavar="N", default="42", help="default 42")
+    flags.add_argument("--seed", metavar="N", help="sent with each request (default: none is, as in the paper's code)")
+    flags.add_argument(
+        "--template",
+        metavar="WORDS",
+        help="paper, own or a YAML file: the words of the request (default the paper's, or own where they can't be "
+        "had; variable TEMPLATE)",
+    )
     flags.add_argument("--concurrency", metavar="N", default="16", help="requests at a time (default 16)")
     flags.add_argument("--attempts", metavar="N", default="3", help="the most answers for each original (default 3)")
     flags.add_argument("--max-cost", metavar="USD", help="the most that this run may cost, whatever the answers")
@@ -82,12 +88,13 @@ def generate(argv: Sequence[str]) -> int:
         arguments = flags.parse_args(argv)
         from Safety_Contrast.writing.generate import Run
         from Safety_Contrast.writing.order import Order, chosen, originals, preview
+        from Safety_Contrast.writing.template import template_of
         from utils.openai_api import require_key
 
         order = Order(
             model=arguments.gpt_model,
             temperature=_number(arguments.temperature, "--temperature", 0, 2),
-            seed=whole_number(arguments.seed, "--seed", least=0),
+            seed=None if arguments.seed is None else whole_number(arguments.seed, "--seed", least=0),
             concurrency=whole_number(arguments.concurrency, "--concurrency", least=1),
             attempts=whole_number(arguments.attempts, "--attempts", least=1),
             max_cost=None if arguments.max_cost is None else _number(arguments.max_cost, "--max-cost", 0, 1e9),
@@ -109,9 +116,10 @@ def generate(argv: Sequence[str]) -> int:
             if not arguments.quiet:
                 cli.note(sentence)
 
-        run_of_all = Run(order, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
+        template = template_of(arguments.template or config.setting("TEMPLATE"), cli.note)
+        run_of_all = Run(order, template, rows, everything, found, note, not arguments.quiet and sys.stderr.isatty())
         if arguments.dry_run:
-            cli.show(preview(order, run_of_all.first_request(), run_of_all.template, rows))
+            cli.show(preview(order, run_of_all.first_request(), template, rows))
             return 0
         return run_of_all.go()
 

@@ -19,7 +19,7 @@ PAID = ("cut off", "refusal", "four", "six", "duplicates", "original", "no JSON"
 
 def original_of(request):
     user = next(m["content"] for m in request["messages"] if m["role"] == "user")
-    return re.search(r"^Prompt: (.*)$", user, re.MULTILINE).group(1)
+    return re.search(r"^prompt: (.*)$", user, re.MULTILINE | re.IGNORECASE).group(1)
 
 
 def edits(original):

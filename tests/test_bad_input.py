@@ -139,6 +139,20 @@ def test_env_file_sets_and_the_shell_wins(tmp_path, monkeypatch):
     assert settings == ["5", "0.75", "auto", "all-minilm-l6-v2"]
 
 
+@pytest.mark.parametrize("name", config.TOKENS)
+def test_the_hubs_token_is_taken_under_every_name_it_has(name, tmp_path, monkeypatch):
+    for other in config.TOKENS:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))  # where `hf auth login` leaves one
+    env = tmp_path / ".env"
+    env.write_text(f"OPENAI_API_KEY = sk-x\n{name} = hf_a\n")  # spaces, as in the official repository's
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    config.load_environment(env)
+    assert os.environ["HF_TOKEN"] == "hf_a" and os.environ["OPENAI_API_KEY"] == "sk-x"
+    for key in (*config.TOKENS, "OPENAI_API_KEY"):
+        os.environ.pop(key, None)
+
+
 def test_env_example_lists_every_variable_with_its_default():
     from dotenv import dotenv_values
 

@@ -20,16 +20,26 @@ VARIABLES = {
     "DTYPE": ("auto", "encoders", "auto, float32, bfloat16 or float16"),
     "OUT": ("results", "evaluations", "folder of the result files"),
     "SOURCE": ("", "scripts/get_contrast_set.sh", "paper or sample; empty has GPT write a set"),
+    "TEMPLATE": (
+        "auto",
+        "scripts/get_contrast_set.sh",
+        "paper, own or a file; auto takes the paper's where it can be had",
+    ),
     "SAFE_EMBED_DATA_DIR": ("", "data sources", "a folder that holds the datasets already"),
     "SAFE_EMBED_CACHE_DIR": (".cache", "embedding store", "where embeddings are kept"),
     "OPENAI_API_KEY": ("", "OpenAI API", "key for text-embedding-3 and openai:MODEL"),
     "OPENAI_BASE_URL": ("", "OpenAI API", "a different server with the same API"),
     "SAFE_EMBED_SERVE_TOKEN": ("", "Safety_Detection.serve", "token that requests must send; empty for none"),
     "HF_TOKEN": ("", "Hugging Face hub", "token for gated models"),
+    "HUGGINGFACE_TOKEN": ("", "Hugging Face hub", "the same, as the paper's code calls it"),
+    "HUGGING_FACE_HUB_TOKEN": ("", "Hugging Face hub", "the same, as the hub's library called it"),
     "HF_ENDPOINT": ("", "Hugging Face hub", "a mirror of the hub"),
     "HF_HOME": ("", "Hugging Face hub", "where models and datasets are cached"),
     "HF_HUB_OFFLINE": ("", "Hugging Face hub", "1 to use only what is cached"),
 }
+
+# The names of the hub's token, the one that counts first.
+TOKENS = ("HF_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def load_environment(env_file: Path | None = None) -> None:
@@ -44,8 +54,14 @@ def load_environment(env_file: Path | None = None) -> None:
         value = os.environ.pop(name).strip()
         if value:
             os.environ[name] = value
-    if not env_file.is_file():
-        return
+    if env_file.is_file():
+        _load_file(env_file)
+    token = next(filter(None, map(os.environ.get, TOKENS)), None)
+    if token:
+        os.environ[TOKENS[0]] = token  # the only name that the hub's library reads
+
+
+def _load_file(env_file: Path) -> None:
     from dotenv.parser import parse_stream
 
     try:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from Safety_Contrast.writing.journal import Journal
-from Safety_Contrast.writing.order import Original
+from Safety_Contrast.writing.template import Original
 from utils import openai_api
 from utils.schema import InputError
 

@@ -3,7 +3,8 @@
 import asyncio
 import math
 
-from Safety_Contrast.writing.order import Order, Original, answer_limit, cost, most_tokens_in, price_of
+from Safety_Contrast.writing.order import Order, answer_limit, cost, most_tokens_in, price_of
+from Safety_Contrast.writing.template import Original
 from utils.schema import InputError
 
 

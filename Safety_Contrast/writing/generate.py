@@ -15,8 +15,6 @@ from Safety_Contrast.writing.budget import Budget, TooDear
 from Safety_Contrast.writing.journal import Journal
 from Safety_Contrast.writing.order import (
     Order,
-    Original,
-    Template,
     cost,
     estimate,
     estimated_cost,
@@ -26,6 +24,7 @@ from Safety_Contrast.writing.order import (
     request,
     takes_schema,
 )
+from Safety_Contrast.writing.template import Original, Template
 from utils import openai_api
 from utils.data.sources import Found
 from utils.files import shown_path
@@ -50,6 +49,7 @@ class Run:
     def __init__(
         self,
         order: Order,
+        template: Template,
         rows: Sequence[Original],
         everything: Sequence[Original],
         found: Found,
@@ -58,11 +58,11 @@ class Run:
     ) -> None:
         self.order, self.rows, self.everything, self.note = order, rows, everything, note
         self.show_progress = show_progress
-        self.template = Template()
+        self.template = template
         self.settings = order_settings(order, self.template, found)
         self.folder = folder_of(order, self.settings)
         self.price = price_of(order)
-        self.schema = takes_schema(order)
+        self.schema = takes_schema(order, template)
         self.unanswered: dict[str, str] = {}
         self.budget = Budget(order)
         self.stop: BaseException | None = None
@@ -111,7 +111,7 @@ class Run:
             finally:
                 outcome.write_set(self.folder, self.everything, self.journal.answers())
             return outcome.summary(
-                self.order, self.rows, self.journal, self.unanswered, time.monotonic() - start, self.note
+                self.order, self.template, self.rows, self.journal, self.unanswered, time.monotonic() - start, self.note
             )
         finally:
             self.journal.close()

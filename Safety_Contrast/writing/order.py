@@ -10,12 +10,12 @@ from pathlib import Path
 import yaml
 
 from Safety_Contrast.writing.answers import EDITS
+from Safety_Contrast.writing.template import Original, Template
 from utils import config, openai_api
 from utils.data import catalogue, loading, sources
 from utils.data.reading import read_columns
 from utils.schema import InputError
 
-TEMPLATE_FILE = Path(__file__).with_name("template.yaml")
 PRICES_FILE = Path(__file__).with_name("prices.yaml")
 # Tokens of an answer like those of the paper, which have 535 characters on average.
 TOKENS_ANSWERED = 150
@@ -46,57 +46,23 @@ SCHEMA = {
 
 
 @dataclass(frozen=True)
-class Original:
-    """An unsafe prompt: its id, its category as the data file names it, the category's short name, and its text."""
-
-    id: str
-    category: str
-    shown: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Order:
     """The model that is asked, its settings, and what the run may cost.
 
-    attempts: the most answers to ask for, for each original. price: dollars for a million tokens in and out, None for
-    those of prices.yaml. out: the folder of the set, None for one named for the settings.
+    seed: None for none, as the paper's code sends none. attempts: the most answers to ask for, for each original.
+    price: dollars for a million tokens in and out, None for those of prices.yaml. out: the folder of the set, None for
+    one named for the settings.
     """
 
     model: str
     temperature: float
-    seed: int
+    seed: int | None
     concurrency: int
     attempts: int
     max_cost: float | None
     price: tuple[float, float] | None
     out: Path | None
     batch: bool = False
-
-
-class Template:
-    """The words of a request, from template.yaml."""
-
-    def __init__(self) -> None:
-        content = TEMPLATE_FILE.read_bytes()
-        self.digest = hashlib.sha256(content).hexdigest()
-        self._words = yaml.safe_load(content)
-
-    def messages(self, original: Original, before: Sequence[dict]) -> list[dict]:
-        """The conversation that asks for an original's edits.
-
-        before: the journal's entries of its earlier answers; the last of them is shown with what was wrong with it.
-        """
-        words = self._words
-        known = words["explanations"].get(original.shown, f"it falls under {original.shown}")
-        user = words["user"].format(category=original.shown, explanation=known, prompt=original.text)
-        messages = [{"role": "system", "content": words["system"]}, {"role": "user", "content": user}]
-        for entry in before[-1:]:
-            messages += [
-                {"role": "assistant", "content": entry["answer"] or "(nothing)"},
-                {"role": "user", "content": words["again"].format(problem=entry["problem"])},
-            ]
-        return messages
 
 
 def originals(data: str) -> tuple[list[Original], sources.Found]:
@@ -152,14 +118,14 @@ def request(order: Order, template: Template, original: Original, before: Sequen
         "model": order.model,
         "messages": template.messages(original, before),
         "temperature": order.temperature,
-        "seed": order.seed,
     }
+    body |= {} if order.seed is None else {"seed": order.seed}
     return body | {"response_format": SCHEMA} if schema else body
 
 
-def takes_schema(order: Order) -> bool:
-    """Whether the model is to be asked for structured output, until it refuses it."""
-    return not order.model.startswith(_WITHOUT_SCHEMA)
+def takes_schema(order: Order, template: Template) -> bool:
+    """Whether the model is to be asked for structured output, until it refuses it; the paper's code never does."""
+    return not template.is_papers and not order.model.startswith(_WITHOUT_SCHEMA)
 
 
 def preview(order: Order, first: dict, template: Template, rows: Sequence[Original]) -> str:

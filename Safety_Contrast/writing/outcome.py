@@ -5,11 +5,15 @@ from pathlib import Path
 
 from Safety_Contrast.writing.answers import as_written, edits_of, json_lines, parsed_row, usage_of
 from Safety_Contrast.writing.journal import Journal
-from Safety_Contrast.writing.order import Order, Original, cost, price_of, price_source
+from Safety_Contrast.writing.order import Order, cost, price_of, price_source
+from Safety_Contrast.writing.template import Original, Template
+from utils import openai_api
 from utils.files import shown_path, write_whole
 from utils.schema import shown
+from utils.tables import markdown_text
 
 ORIGIN, PARSED, FAILED = "contrast_origin.jsonl", "contrast_parsed.jsonl", "contrast_failed.jsonl"
+CARD = "contrast_card.md"
 
 
 def write_set(folder: Path, originals: Sequence[Original], answers: Mapping[str, Sequence[dict]]) -> None:
@@ -43,6 +47,7 @@ def missing_edits(
 
 def summary(
     order: Order,
+    template: Template,
     rows: Sequence[Original],
     journal: Journal,
     unanswered: Mapping[str, str],
@@ -69,7 +74,9 @@ def summary(
         note(f"the answers come from {len(served)} models, as the server reports: {models}")
     print(f"Safety-Contrast set: {len(rows) - len(missing)} of {len(rows)} originals have five edits")
     print(f"  file     {shown_path(folder / PARSED)}")
+    write_whole(folder / CARD, _card(order, template, entries, models, len(rows) - len(missing)))
     print(f"  model    {models}, as the server reports")
+    print(f"  words    {template.description}")
     print(f"  answers  {len(entries)} ({len(new)} in this run, {unusable} of them unusable)")
     print(f"  tokens   {read} in, {written} out, {money}")
     print(f"  seconds  {seconds:.1f}")
@@ -85,3 +92,19 @@ def summary(
         print(f"  missing  {len(failed) - 5} more, in {FAILED}")
     print("  next     the same command asks again; --attempts 5 also replaces answers that are unusable")
     return 3
+
+
+def _card(order: Order, template: Template, entries: Sequence[dict], models: str, originals: int) -> str:
+    """The card of a set, in Markdown: what wrote it, and in whose words it was asked for."""
+    times = sorted(entry["time"][:10] for entry in entries) or ["-"]
+    lines = {
+        "originals with five safe edits": originals,
+        "asked for in the words of": f"{template.description}, SHA-256 {template.digest}",
+        "model": f"{order.model}; as the server reports: {models}",
+        "server": openai_api.host(),
+        "temperature": f"{order.temperature:g}",
+        "seed": "none" if order.seed is None else order.seed,
+        "answers": f"{len(entries)}, {times[0]} to {times[-1]}",
+    }
+    rows = "".join(f"| {name} | {markdown_text(str(value))} |\n" for name, value in lines.items())
+    return f"# A Safety-Contrast set\n\nThe originals are unsafe prompts.\n\n| | |\n|---|---|\n{rows}"

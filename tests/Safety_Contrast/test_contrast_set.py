@@ -18,11 +18,19 @@ from chat_server import KEY, ChatServer, answer, edits, original_of
 from Safety_Contrast import build_data, quality
 from Safety_Contrast.evaluate import TASK
 from Safety_Contrast.writing import answers, batch, generate, journal, order
+from Safety_Contrast.writing.template import OWN_FILE, template_of
 from utils import config
 from utils.data import catalogue, loading
 from utils.evaluation import run as evaluation_run
+from utils.schema import InputError
 
 FIVE = [f"an original {i}" for i in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def own_words(monkeypatch):
+    """No test of anything else asks for the paper's template, which would be downloaded."""
+    monkeypatch.setenv("TEMPLATE", "own")
 
 
 @pytest.fixture
@@ -531,7 +539,7 @@ def test_without_a_key_there_are_three_ways_on(many, capsys):
     assert line.count("\n") == 1
 
 
-def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys, monkeypatch):
+def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys):
     server()
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
@@ -539,16 +547,99 @@ def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys, m
     assert write_set(many, out, "--limit", "2", "--gpt-model", "other") == 2
     assert "holds answers asked for with another model; give another --out" in capsys.readouterr().err
     changed = tmp_path / "template.yaml"
-    changed.write_text(order.TEMPLATE_FILE.read_text() + "\n# changed\n")
-    monkeypatch.setattr(order, "TEMPLATE_FILE", changed)
-    assert write_set(many, out, "--limit", "2") == 2
+    changed.write_text(OWN_FILE.read_text() + "\n# changed\n")
+    assert write_set(many, out, "--limit", "2", "--template", str(changed)) == 2
     assert "another template" in capsys.readouterr().err
     assert (out / "contrast_answers.jsonl").read_bytes() == before
-    template = order.Template()
+    template = template_of("own", print)
     _, found = order.originals(str(many))
     cold, warm = (order.Order("m", temperature, 1, 1, 1, None, None, None) for temperature in (0, 0.5))
     folders = [order.folder_of(one, order.order_settings(one, template, found)) for one in (cold, warm)]
     assert folders[0] != folders[1]
+
+
+PAPERS_FORM = r"""
+contrast_templates:
+  - {id: 1, content: "prompt: {sentence}\n({category}, as {category_explanation}): {{'prompt_#n': ...}}"}
+  - {id: 2, content: 'never used'}
+Do_not_answer_policies:
+  - {id: 1, category: Assisting illegal activities, explanation: a crime}
+"""
+
+
+def test_a_template_in_the_papers_form_is_asked_as_the_official_code_does(server, many, tmp_path, capsys):
+    # The official code sends the first template as the only message, filled in with the question, the long name of its
+    # category and that category's explanation, at temperature 0, and nothing else.
+    running = server()
+    words = tmp_path / "words.yaml"
+    words.write_text(PAPERS_FORM)
+    flags = ["--template", str(words), "--categories", "Illegal Activities", "--limit", "1"]
+    assert build_data.generate(["--data", str(many), "--out", str(tmp_path / "set"), *flags]) == 0
+    [row] = [row for row in order.originals(str(many))[0] if row.shown == "Illegal Activities"][:1]
+    content = f"prompt: {row.text}\n(Assisting illegal activities, as a crime): {{'prompt_#n': ...}}"
+    [body] = running.requests
+    assert body == {
+        "model": "gpt-4o-2024-05-13",
+        "messages": [{"role": "user", "content": content}],
+        "temperature": 0,
+    }
+    assert "words    the template words.yaml" in capsys.readouterr().out
+    assert "the template words.yaml" in (tmp_path / "set" / "contrast_card.md").read_text()
+
+
+def test_the_papers_own_words_are_sent_where_they_can_be_had(paper_data, monkeypatch, capsys):
+    import yaml
+
+    monkeypatch.setenv("TEMPLATE", "auto")
+    assert build_data.generate(["--dry-run", "--limit", "1", "--data", "paper"]) == 0
+    body = json.loads(capsys.readouterr().out.partition("\n")[2].partition("\n\n")[0])
+    document = yaml.safe_load((paper_data / "gpt_templates.yaml").read_text())
+    row = loading.load(catalogue.TAXONOMY_FORMAT, "paper")[0]
+    known = {one["category"]: one["explanation"] for one in document["Do_not_answer_policies"]}
+    long = next(name for name, short in catalogue.CATEGORIES.items() if short == row.groups[0])
+    content = document["contrast_templates"][0]["content"].format(
+        sentence=row.texts["question"][0], category=long, category_explanation=known[long]
+    )
+    assert body["messages"] == [{"role": "user", "content": content}] and "seed" not in body
+    assert known.keys() == catalogue.CATEGORIES.keys()
+
+
+def test_without_the_papers_template_our_own_is_taken_and_said(many, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TEMPLATE", "auto")
+    monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("utils.data.sources.download", refused)
+    arguments = ["--dry-run", "--limit", "1", "--data", str(many)]
+    assert build_data.generate(arguments) == 0
+    assert "NOT THE PAPER'S WORDS: the request is in this project's own, as no connection" in capsys.readouterr().err
+    assert build_data.generate([*arguments, "--template", "paper"]) == 2
+    assert capsys.readouterr().err == "error: no connection; connect\n"
+
+
+def refused(card, directory):
+    raise InputError("no connection; connect")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "is no template (not YAML)"),
+        ("5", "is no template"),
+        ("system: a", "has no 'user'"),
+        ("user: write five", "does not hold {prompt}"),
+        ("user: 'five of {prompt} in {style}'", "{style} is none of category, explanation, prompt"),
+        ("user: 'five of {prompt'", "is no template"),
+        ("user: '{prompt}'\nagain: 'no, {reason}'", "has no 'reason'"),
+        (None, "can't be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_is_no_template_is_refused(content, message, many, tmp_path, capsys):
+    path = tmp_path / "words.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert build_data.generate(["--dry-run", "--data", str(many), "--template", str(path)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: --template ") and message in line and line.count("\n") == 1
+    assert line.endswith("give paper, own, or a YAML file like Safety_Contrast/writing/template.yaml\n")
 
 
 def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many, tmp_path, capsys):
@@ -571,7 +662,9 @@ def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp
     running, out = server(), tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
     left = {path.name for path in out.iterdir()}
-    assert left == {"contrast_answers.jsonl", "contrast_origin.jsonl", "contrast_parsed.jsonl"}, "and no lock's file"
+    assert left == {"contrast_answers.jsonl", "contrast_card.md", "contrast_origin.jsonl", "contrast_parsed.jsonl"}, (
+        "and no lock's file"
+    )
     path = out / "contrast_answers.jsonl"
     first = journal.Journal(path, json.loads(path.read_text().splitlines()[0])["settings"])
     assert write_set(many, out, "--limit", "3") == 2
