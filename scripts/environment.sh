@@ -33,7 +33,7 @@ set_up_on_first_use() { # set_up_on_first_use SCRIPT_NAME ARGUMENTS...: only sho
     if ! is_installed requirements.txt; then
         if asks_for_help "$@"; then
             show_help "$1"
-            echo "What each of them means is shown once the packages are installed: source setup.sh"
+            echo "The flags are shown once the packages are installed: source setup.sh"
             exit 0
         fi
         bash setup.sh >&2
@@ -43,43 +43,12 @@ set_up_on_first_use() { # set_up_on_first_use SCRIPT_NAME ARGUMENTS...: only sho
 }
 
 show_help() { # show_help SCRIPT_NAME: prints the text at the beginning of a script
-    sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# //p;}' "scripts/$1"
+    sed -n '2,/^[^#]/s/^# //p' "scripts/$1"
 }
 
 asks_for_help() { # asks_for_help ARGUMENTS...
     case " $* " in
         *' -h '* | *' --help '*) return 0 ;;
-        *) return 1 ;;
-    esac
-}
-
-# A script that is sourced without arguments sees the arguments of its caller. as_child.sh stores where the script was
-# sourced (CALLED_FROM, FILE:LINE) and the command string of `bash -c` or `zsh -c` (CALLED_AS). If nothing follows the
-# script's name in that text, the arguments are the caller's and are ignored.
-arguments_are_inherited() { # arguments_are_inherited SCRIPT_NAME
-    local place text before after
-    [ -n "${CALLED_FROM+set}" ] || return 1
-    place=${CALLED_FROM#:}
-    if [ -f "${place%:*}" ]; then
-        text=$(sed -n "${place##*:}p" "${place%:*}")
-    else
-        text=${CALLED_AS-}
-    fi
-    case "$text" in
-        *"$1"*) after=${text##*"$1"} ;;
-        *) return 1 ;;
-    esac
-    # The name may stand elsewhere, as in f=NAME; source $f --flag, whose arguments are the script's own.
-    before=${text%"$1"*}
-    case " ${before##*[\;\&\|\(]}" in
-        *[[:space:]]source[[:blank:]]* | *[[:space:]].[[:blank:]]*) ;;
-        *) return 1 ;;
-    esac
-    unset CALLED_FROM CALLED_AS
-    after=${after#[\"\']}
-    after=${after#"${after%%[![:blank:]]*}"}
-    case "$after" in
-        '' | [\;\&\|\#\)\}\<\>]* | [0-9][\<\>]* | $'\n'*) return 0 ;;
         *) return 1 ;;
     esac
 }

@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: ruff, shellcheck if it is installed, the tests.
-# Usage: bash scripts/test.sh [PYTEST ARGUMENTS]   (or source it)
-# shellcheck source=scripts/as_child.sh
-(return 0 2>/dev/null) && { (. "$(dirname "${BASH_SOURCE[0]:-$0}")/as_child.sh" "${BASH_SOURCE[0]:-$0}" "$@"); return $?; }
+# Usage: bash scripts/test.sh [PYTEST ARGUMENTS]
+(return 0 2>/dev/null) && { echo "run it: bash scripts/test.sh" >&2; return 2; }
 set -euo pipefail
-export SAFE_EMBED_CALLED_FROM_DIR="${SAFE_EMBED_CALLED_FROM_DIR:-$PWD}"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/environment.sh
 source scripts/environment.sh
-arguments_are_inherited test.sh && set --
 
 if asks_for_help "$@"; then
     show_help test.sh
@@ -25,7 +22,7 @@ if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 fi
 "$PYTHON" -m ruff check .
 if command -v shellcheck >/dev/null; then
-    shellcheck -x setup.sh scripts/*.sh .ci/run
+    shellcheck -x -P SCRIPTDIR setup.sh scripts/*.sh .ci/run
 else
     echo "test.sh: shellcheck is not installed; the scripts are not checked" >&2
 fi
