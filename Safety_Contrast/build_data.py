@@ -42,7 +42,10 @@ def get(argv: Sequence[str]) -> int:
     def work() -> int:
         known, rest = flags.parse_known_args(argv)
         source = known.source or config.setting("SOURCE")
-        return fetch(source, rest) or 0 if source else generate(rest)
+        if not source:
+            return generate(rest)
+        fetch(source, rest)
+        return 0
 
     if {"-h", "--help"} & set(argv):
         return generate(["--help"])

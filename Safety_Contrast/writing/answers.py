@@ -67,7 +67,8 @@ def edits_of(content: str) -> list:
 
 
 def _edits_in(text: str) -> list:
-    found, problem = [], "there is no JSON in it"
+    found: list = []
+    problem = "there is no JSON in it"
     at = _OPENING.search(text)
     while at is not None:
         end = at.end()

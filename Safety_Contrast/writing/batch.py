@@ -3,11 +3,16 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from Safety_Contrast.writing.journal import Journal
 from Safety_Contrast.writing.template import Original
 from utils import openai_api
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+    from openai.types import Batch
 
 SECONDS_BETWEEN_LOOKS = 30.0
 EXPIRED = "batch_expired"  # the code of a request that a batch had no time for
@@ -26,7 +31,7 @@ def last_batch(journal: Journal) -> tuple[str | None, str | None, bool]:
     return sent, batch_id, done
 
 
-async def open_batch(client, journal: Journal) -> str | None:
+async def open_batch(client: "AsyncOpenAI", journal: Journal) -> str | None:
     """The id of the batch that was sent and not yet fetched, or None; an id that never came is looked up."""
     sent, batch_id, done = last_batch(journal)
     if sent is None or done:
@@ -39,7 +44,7 @@ async def open_batch(client, journal: Journal) -> str | None:
     return batch_id
 
 
-async def submit(client, journal: Journal, bodies: Mapping[str, dict]) -> str:
+async def submit(client: "AsyncOpenAI", journal: Journal, bodies: Mapping[str, dict]) -> str:
     """The id of a new batch of the requests `bodies`, each under the id of its original."""
     lines = [
         {"custom_id": identifier, "method": "POST", "url": "/v1/chat/completions", "body": body}
@@ -64,7 +69,7 @@ async def submit(client, journal: Journal, bodies: Mapping[str, dict]) -> str:
 
 
 async def fetch(
-    client,
+    client: "AsyncOpenAI",
     journal: Journal,
     batch_id: str,
     rows: Mapping[str, Original],
@@ -130,7 +135,7 @@ def _problem(item: dict, response: dict, body: dict) -> str | None:
     return f"{openai_api.host()} refused a request ({told or 'it gives no reason'})"
 
 
-def _reasons(batch) -> str:
+def _reasons(batch: "Batch") -> str:
     """Why a server could not run a batch, in its codes; its own words may quote a prompt."""
     errors = getattr(getattr(batch, "errors", None), "data", None) or []
     told = [
@@ -141,7 +146,7 @@ def _reasons(batch) -> str:
     return "; ".join(dict.fromkeys(told[:3])) or "it gives no reason"
 
 
-def refusal(error, batch_id: str | None) -> InputError | None:
+def refusal(error: "APIStatusError", batch_id: str | None) -> InputError | None:
     """What the lack of a Batch API, or of the batch that was sent, means; None for any other error."""
     if error.status_code not in (404, 405, 501):
         return None

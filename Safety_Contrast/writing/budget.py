@@ -25,7 +25,8 @@ class Budget:
         self.limit, self.price, self.concurrency = order.max_cost, price_of(order), order.concurrency
         if self.limit is not None and self.price is None:
             raise InputError(f"--max-cost: the price of {order.model} is unknown; give --price INPUT,OUTPUT")
-        self.spent, self.short = 0.0, None  # short: dollars that the first request not sent may cost
+        self.spent = 0.0
+        self.short: float | None = None  # dollars that the first request not sent may cost
         self._reserved = self._dearest = 0.0
         self._under_way, self._known = 0, False
         self._changed = asyncio.Condition()

@@ -6,8 +6,9 @@ import json
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from Safety_Contrast.writing import batch, outcome
 from Safety_Contrast.writing.answers import entry_of
@@ -29,6 +30,10 @@ from utils import openai_api
 from utils.data.sources import Found
 from utils.files import shown_path
 from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+    from tqdm import tqdm
 
 # A run gives up after so many originals in a row without an answer; each request is tried again RETRIES times.
 FAILURES_IN_A_ROW = 20
@@ -159,7 +164,7 @@ class Run:
         waiting = list(reversed(missing))
         failures = 0
 
-        async def worker(client, bar) -> None:
+        async def worker(client: "AsyncOpenAI", bar: "tqdm") -> None:
             nonlocal failures
             while waiting and self.stop is None and self.budget.short is None:
                 row = waiting.pop()
@@ -195,7 +200,7 @@ class Run:
         self._tell_if_short()
 
     @contextlib.contextmanager
-    def _interruptible(self):
+    def _interruptible(self) -> Iterator[None]:
         """Ctrl-C ends a run after the running requests; a second one ends it at once.
 
         On Windows, where asyncio handles no signals, and outside the main thread, the first one ends it at once, and
@@ -224,7 +229,7 @@ class Run:
             for row in self.missing():
                 self.unanswered.setdefault(row.id, self.budget.reached())
 
-    async def _ask(self, client, row: Original) -> None:
+    async def _ask(self, client: "AsyncOpenAI", row: Original) -> None:
         """Asks for one original until it has five edits or its attempts are used up."""
         import openai
 
@@ -318,7 +323,7 @@ class Run:
                     f"--batch: {openai_api.host()} can't be reached; the batch continues there, run again to fetch it"
                 ) from None
 
-    def _fatal(self, error) -> InputError | None:
+    def _fatal(self, error: "APIStatusError") -> InputError | None:
         """What ends the run, for an error that every request would meet; None for any other."""
         name = f"--gpt-model {self.order.model}"
         if error.status_code in (401, 402, 403, 404) or openai_api.error_code(error) == "insufficient_quota":
@@ -332,12 +337,14 @@ class Run:
         return None
 
 
-def _refused_setting(error) -> str | None:
+def _refused_setting(error: "APIStatusError") -> str | None:
     """The setting of ours that a request was refused for, or None."""
     if error.status_code not in (400, 422):
         return None
     named = re.search(rf"['\"`]({'|'.join(SETTINGS)})['\"`]", error.message)
-    return error.param if error.param in SETTINGS else named and named.group(1)
+    if error.param in SETTINGS:
+        return error.param
+    return named.group(1) if named else None
 
 
 def _reason(error: Exception) -> str:

@@ -97,8 +97,20 @@ def sets_of_file(
         of = {families[i] for i in rows}
         if len(of) > 1:
             raise InputError(f"{file}: set '{one}' has {len(of)} families; give all its rows the same 'family'")
-        columns_of = ([values[i] for i in rows] for values in (ids, prompts, labels, names, types))
-        its_file = (DataFile(file, found.sha256, len(ids)),)
-        result.append(LabelledSet(one, *columns_of, its_file, found, tuple(notes), family=of.pop(), twins=True))
+        result.append(
+            LabelledSet(
+                name=one,
+                ids=[ids[i] for i in rows],
+                prompts=[prompts[i] for i in rows],
+                labels=[labels[i] for i in rows],
+                names=[names[i] for i in rows],
+                types=[types[i] for i in rows],
+                files=(DataFile(file, found.sha256, len(ids)),),
+                found=found,
+                notes=tuple(notes),
+                family=of.pop(),
+                twins=True,
+            )
+        )
         notes = []
     return result

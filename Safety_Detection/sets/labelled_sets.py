@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +143,7 @@ def _refuse_twice(data: str, names: Sequence[str]) -> None:
         raise InputError(f"--data {data}: '{twice}' occurs twice; name each once")
 
 
-def available(names: Sequence[str], required: Sequence[str] = ()) -> tuple[list[LabelledSet], list[str]]:
+def available(names: Iterable[str], required: Sequence[str] = ()) -> tuple[list[LabelledSet], list[str]]:
     """Those of the named published sets that can be had, and a note on each of the others.
 
     Raises InputError if a required one can't be had.

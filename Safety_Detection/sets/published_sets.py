@@ -4,7 +4,7 @@ import csv
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,12 @@ def _file(card: catalogue.DataCard, folder: str = FOLDER) -> sources.Found:
 
 
 def _set(
-    name: str, rows: Iterable[Row], found: sources.Found, files: Iterable[DataFile], notes=(), twins=False
+    name: str,
+    rows: Iterable[Row],
+    found: sources.Found,
+    files: Iterable[DataFile],
+    notes: Sequence[str] = (),
+    twins: bool = False,
 ) -> LabelledSet:
     ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
     prompts = list(map(str.strip, prompts))
@@ -43,7 +48,9 @@ def _set(
     )
 
 
-def _read(name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes=(), twins=False) -> LabelledSet:
+def _read(
+    name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes: Sequence[str] = (), twins: bool = False
+) -> LabelledSet:
     """The set made of all files of a card. rows_of: (number of a file, its rows) to prompts."""
     rows: list[Row] = []
     files, found = [], []

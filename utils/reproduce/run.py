@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from utils import config
 
@@ -48,14 +49,14 @@ def _evaluate(name: str, flags: Sequence[str]) -> str:
         return f"ended with exit status {status}" if status else ""
 
 
-def _checked(module: str, *arguments: str, **more) -> str:
+def _checked(module: str, *arguments: str, **more: Any) -> str:
     status, output = _child(module, *arguments, **more)
     if status:
         raise SystemExit(status)
     return output
 
 
-def _child(module: str, *arguments: str, **more) -> tuple[int, str]:
+def _child(module: str, *arguments: str, **more: Any) -> tuple[int, str]:
     """The exit status of a module in a child process, 128 + n after signal n as in a shell, and its output if piped."""
     with subprocess.Popen([sys.executable, "-m", module, *arguments], text=True, **more) as child:
         try:
