@@ -2,7 +2,7 @@
 
 import sys
 
-from Safety_Challenging.evaluate import TASK
+from Safety_Challenging.task import TASK
 from utils.evaluation.run import show_data
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from Safety_Contrast.evaluate import TASK
+from Safety_Contrast.task import TASK
 from utils import cli, config
 from utils.cli import Parser, fraction, run, whole_number
 from utils.data.catalogue import CATEGORIES, CONTRAST_FORMAT

@@ -2,7 +2,7 @@
 
 import sys
 
-from Safety_Detection.evaluate import TASK
+from Safety_Detection.task import TASK
 from utils.evaluation.run import show_data
 
 if __name__ == "__main__":

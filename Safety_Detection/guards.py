@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Detection.evaluate import MOST_RESAMPLES
 from Safety_Detection.protocol.evaluation import Crossing, Pairing
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_set import README, parsed_label
 from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.task import MOST_RESAMPLES, TASK
 from utils import cli, config
 from utils.data.labelled_cards import SAFE_ONLY, UNSAFE_ONLY
 from utils.data.reading import read_columns, refuse_unreadable
@@ -28,7 +28,6 @@ from utils.files import check_writable, sha256_of, shown_path
 from utils.results import result_file
 from utils.schema import EmbeddingStats, EncoderInfo, InputError, Metric, Result, shown
 from utils.tables import WIDTH
-from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.guards import beside_table, on_same_prompts
@@ -162,7 +161,7 @@ def result_of(
     left.subtract(scored.groups)
     digest = sha256_of(path)
     return Result(
-        task=DETECTION.name,
+        task=TASK.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         encoder=EncoderInfo(name, name, path.name, digest, 0, "", None, "", transfer.GIVEN, digest[:32]),
@@ -182,7 +181,7 @@ def table(result: Result, encoders: Sequence[Result]) -> str:
     """A guard's numbers, the encoders' headline detector beside it on the same prompts if there are any."""
     name, unscored = result.encoder.label, result.settings["unscored"]
     parts = [
-        f"{DETECTION.title}: {name}, its scores as given",
+        f"{TASK.title}: {name}, its scores as given",
         f"data: {result.dataset_name}, {result.dataset_items} prompts scored",
     ]
     if unscored:
@@ -258,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed = cli.whole_number(arguments.seed, "--seed", least=0)
         out = config.results_directory(cli.chosen(arguments, "out")[0])
         dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], label=label_of(arguments))
-        path = result_file.result_path(out, dataset.name, DETECTION.name, arguments.name)
+        path = result_file.result_path(out, dataset.name, TASK.name, arguments.name)
         check_name(arguments.name, path)
         check_writable(path.parent)
         scores = config.callers_path(arguments.scores)

@@ -2,7 +2,7 @@
 
 import sys
 
-from Safety_Taxonomy.evaluate import TASK
+from Safety_Taxonomy.task import TASK
 from utils.evaluation.run import show_data
 
 if __name__ == "__main__":

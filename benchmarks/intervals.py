@@ -94,9 +94,9 @@ class Scored:
 
 def scored(number: int, seen: np.ndarray, category: np.ndarray, resamples: int, seed: int) -> dict[str, Scored]:
     """The three tasks' scores of one encoder. seen: (n, 1 + EDITS, DIMENSIONS)."""
-    from Safety_Challenging import evaluate as challenging
-    from Safety_Contrast import evaluate as contrast
-    from Safety_Taxonomy import evaluate as taxonomy
+    from Safety_Challenging import task as challenging
+    from Safety_Contrast import task as contrast
+    from Safety_Taxonomy import task as taxonomy
 
     left_out: list[np.ndarray] = []
 

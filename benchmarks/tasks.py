@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ROOT, finished, refuse_failure
 from benchmarks.naive import STEPS
-from utils import cli
-from utils.data import catalogue, loading
+from utils import cli, tasks
+from utils.data import loading
 from utils.schema import InputError
 
 TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy")
@@ -55,7 +55,7 @@ from utils.embed import average_similarity
 from utils.evaluation.run import evaluate_all
 texts = json.load(open(os.environ["UNRELATED"]))
 average_similarity.beavertails_head_and_tail = lambda: (texts["head"], texts["tail"])
-tasks = [importlib.import_module(name + ".evaluate").TASK for name in sys.argv[1].split(",")]
+tasks = [importlib.import_module(name + ".task").TASK for name in sys.argv[1].split(",")]
 status = evaluate_all(tasks, "scripts.all_tasks", sys.argv[2:])
 print("torch" in sys.modules, file=sys.stderr)
 sys.exit(status)
@@ -121,7 +121,7 @@ def prepare(folder: Path, data: str) -> list[str]:
         ("safety_contrast", "contrast.jsonl"),
         ("safety_taxonomy", "taxonomy.csv"),
     ):
-        dataset, found = loading.load(catalogue.FORMATS[task], data)
+        dataset, found = loading.load(tasks.TASKS[task].format, data)
         (folder / name).write_bytes(found.path.read_bytes())
         texts += [text for column in dataset.texts.values() for text in column]
     texts = list(dict.fromkeys(texts))

@@ -32,7 +32,7 @@ from utils.evaluation import run
 from utils.metrics import embedding as metrics
 from utils.results import result_file
 
-module = importlib.import_module("Safety_Taxonomy.evaluate")
+module = importlib.import_module("Safety_Taxonomy.task")
 steps = {}
 
 def account(owner, name, step):

@@ -23,19 +23,20 @@ from mteb.abstasks import AbsTaskSTS
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Detection.evaluate import TASK as DETECTION
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from Safety_Challenging.task import TASK as CHALLENGING
+from Safety_Contrast.task import TASK as CONTRAST
+from Safety_Detection.task import TASK as DETECTION
+from Safety_Taxonomy.task import TASK as TAXONOMY
 from utils import config
 from utils.data import catalogue
 from utils.data.sources import given_files
 from utils.embed.embedder import Embedder
 from utils.encoders.mteb_encoder import OF_WRAPPER, MTEBEncoder
 from utils.evaluation.run import result_of
-from utils.evaluation.task import Task
+from utils.evaluation.settings import settings_of
 from utils.files import sha256_of
 from utils.schema import EncoderSpec, InputError, Metric, Result
+from utils.tasks import Task
 from utils.transfer import results as transfer
 
 CITATION = """@inproceedings{kim2024safeembed,
@@ -47,17 +48,16 @@ CITATION = """@inproceedings{kim2024safeembed,
 
 
 def _metadata(task: Task, direction: str, dataset: dict[str, str], **more) -> TaskMetadata:
-    about = task.about
     return TaskMetadata(
-        name=about.package.replace("_", ""),
-        description=f"{about.question} Main score: {about.metric}; {direction} is better.",
+        name=task.package.replace("_", ""),
+        description=f"{task.question} Main score: {task.metric}; {direction} is better.",
         type="STS",
         prompt=AbsTaskSTS.abstask_prompt,
         reference="https://arxiv.org/abs/2407.06851",
         dataset=dataset,
         eval_splits=["test"],
         eval_langs=["eng-Latn"],
-        main_score=about.headline,
+        main_score=task.headline,
         domains=["Written", "Social"],
         task_subtypes=[],
         dialect=[],
@@ -81,7 +81,7 @@ class SafetyTask(AbsTask):
         config.load_environment()
         chosen = {"data": "paper", "baseline": "own", "seed": seed, **flags}
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
-        self.settings = self.task.settings("evaluate", self.metadata.description, arguments)
+        self.settings = settings_of(self.task, "evaluate", self.metadata.description, arguments)
         if self.settings.baseline in ("auto", "paper", "beavertails"):
             raise InputError(f"--baseline {self.settings.baseline}: a task of MTEB takes own or a number")
         named = flags if seed == 42 else {**flags, "seed": seed}
@@ -126,13 +126,13 @@ class SafetyTask(AbsTask):
             "low": main.low,
             "high": main.high,
             "better": main.better,
-            **{name: result.value(name, "average") for name in self.task.about.beside_headline},
+            **{name: result.value(name, "average") for name in self.task.beside_headline},
             "metrics": [{key: cell for key, cell in vars(m).items() if cell is not None} for m in result.metrics],
         }
 
     def main_metric(self, result: Result) -> Metric:
         """The number that ranks encoders."""
-        return result.metric(self.task.about.headline, "average")
+        return result.metric(self.task.headline, "average")
 
     def _calculate_descriptive_statistics_from_split(self, split: str, **more) -> dict:
         return {"num_samples": len(self.evaluated)}

@@ -1,14 +1,12 @@
-"""Runs the paper's three tasks in one process, so that each encoder is loaded once, then writes the report."""
+"""Runs the tasks that compare encoders by items, loading each encoder once, then writes the report."""
 
 import sys
 from collections.abc import Sequence
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.evaluation.run import evaluate_all
 from utils.evaluation.settings import parser
 from utils.report import __main__ as report_main
+from utils.tasks import tasks_by_items
 
 PROGRAM = "scripts.all_tasks"
 
@@ -21,5 +19,4 @@ def of_report(argv: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    tasks = (CHALLENGING, CONTRAST, TAXONOMY)
-    sys.exit(evaluate_all(tasks, PROGRAM) or report_main.main(of_report(sys.argv[1:])))
+    sys.exit(evaluate_all(tasks_by_items(), PROGRAM) or report_main.main(of_report(sys.argv[1:])))

@@ -2,9 +2,9 @@
 
 import sys
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.evaluation.run import evaluate_all
+from utils.tasks import TASKS
 
 if __name__ == "__main__":
-    sys.exit(evaluate_all((CHALLENGING, TAXONOMY), "scripts.paper_tasks", show_data=False))
+    tasks = [task for task in TASKS.values() if task.paper_figures]
+    sys.exit(evaluate_all(tasks, "scripts.paper_tasks", show_data=False))

@@ -7,7 +7,7 @@ import oracles
 import pytest
 from scipy.sparse import csr_array
 
-from Safety_Contrast import evaluate
+from Safety_Contrast import task as contrast
 from utils.metrics.influence import neighbor_influence
 from utils.schema import Dataset
 
@@ -19,7 +19,7 @@ def guarded(vectors, categories, form=np.asarray):
     order = tuple(dict.fromkeys(categories))
     dataset = Dataset("made-up", tuple(map(str, range(n))), tuple(categories), order, texts, ())
     settings = SimpleNamespace(intervals=lambda bounds: {"resamples": 200, "seed": 1, "bounds": bounds})
-    return evaluate._guarded(dataset, {c: form(x) for c, x in zip(columns, vectors, strict=True)}, settings)
+    return contrast._guarded(dataset, {c: form(x) for c, x in zip(columns, vectors, strict=True)}, settings)
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])

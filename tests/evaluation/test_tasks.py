@@ -21,7 +21,6 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, files
-from utils.data.catalogue import FORMATS
 from utils.encoders import loading, registry, tfidf
 from utils.encoders.paper import paper_figures
 from utils.evaluation import run as evaluation_run
@@ -426,7 +425,7 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(sample_resu
         for headline in [m for m in doc["metrics"] if m["group"] == "overall" and m["metric"] in rows[0]]:
             numbers = [float(row[headline["metric"]]) for row in rows if row[headline["metric"]]]
             assert np.mean(numbers) == pytest.approx(headline["value"])
-        with (config.ROOT / task.about.package / FORMATS[task.name].sample).open() as stream:
+        with (config.ROOT / task.package / task.format.sample).open() as stream:
             texts = re.findall(r"[A-Z][^\",|]{30,}\?", stream.read())
         whole = b"".join(p.read_bytes() for p in (sample_results / "sample").rglob("*") if p.is_file())
         assert texts and not [text for text in texts if text.encode() in whole]

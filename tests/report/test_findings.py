@@ -199,7 +199,7 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
     """Each decimal number in the sentences stands in a result file or is a difference of two of its averages."""
     import re
 
-    for task in tasks.OF_ITEMS:
+    for task in (one.name for one in tasks.tasks_by_items()):
         paths = [sample_results / "sample" / task / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
         scores = [paired.scores_of(read_with_items(path), tasks.TASKS[task].headline) for path in paths]
         comparison = paired.compare(scores, tasks.TASKS[task].headline, "tfidf")

@@ -120,7 +120,7 @@ def test_figures_compare_and_report_refuse_the_same(
 
 def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
     titles = {}
-    for task in tasks.OF_ITEMS:
+    for task in (one.name for one in tasks.tasks_by_items()):
         read = [result_file.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
         with drawing():
             drawn = task_figures.figures_of(read, [result_file.rows_of(one) for one in read])

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from utils.compare.paired import Scores, compare, scores_of
 from utils.schema import Difference, InputError
 from utils.tables import number, signed
-from utils.tasks import DETECTION, TASKS
+from utils.tasks import TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
 
 RECALL = "recall_at_fpr"
-# The task of each metric that a gate can be on.
-TASK_OF = {**{about.headline: name for name, about in TASKS.items()}, RECALL: DETECTION.name}
 # The means of detection that a gate is on, those of them that there are; of a single set, the one within it.
 PLACES = (transfer.ACROSS, transfer.OTHERS, transfer.ORDINARY)
-FORM = f"give METRIC=TOLERANCE, such as auroc=0.02 or {RECALL}=0.01:0.05; METRIC is one of {', '.join(TASK_OF)}"
+FORM = f"give METRIC=TOLERANCE, such as auroc=0.02 or {RECALL}=0.01:0.05; METRIC is one of"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,12 @@ class Gate:
     @property
     def task(self) -> str:
         """The name of the task that has the metric."""
-        return TASK_OF[self.metric]
+        return _task_of()[self.metric]
+
+
+def _task_of() -> dict[str, str]:
+    """The task of each metric that a gate can be on."""
+    return {**{task.headline: name for name, task in TASKS.items()}, RECALL: "safety_detection"}
 
 
 def parsed_gate(text: str) -> Gate:
@@ -45,12 +48,12 @@ def parsed_gate(text: str) -> Gate:
     except ValueError:
         rates, tolerance = [], math.nan
     if (
-        metric not in TASK_OF
+        metric not in _task_of()
         or len(rates) != (metric == RECALL)
         or not 0 <= tolerance <= 1
         or not all(0 < rate < 1 for rate in rates)
     ):
-        raise InputError(f"--gate {text}: {FORM}; rate and tolerance are from 0 to 1")
+        raise InputError(f"--gate {text}: {FORM} {', '.join(_task_of())}; rate and tolerance are from 0 to 1")
     return Gate(text, metric, tolerance, *rates)
 
 
@@ -64,8 +67,8 @@ def breaches(gate: Gate, scores: Sequence[Scores], metric: str, reference: str, 
     by_name = {one.result.encoder.name: one for one in scores}
     guards = {name for name, one in by_name.items() if transfer.is_guard(one.result)}
     chosen = [n for n in by_name if n != reference and (not guards or n in guards or reference in guards)]
-    of = _of_detectors if gate.task == DETECTION.name else _of_items
-    better = "higher" if gate.task == DETECTION.name else None
+    of = _of_detectors if gate.task == "safety_detection" else _of_items
+    better = "higher" if gate.task == "safety_detection" else None
     lines = []
     for name, group, values, compared in of(gate, by_name[reference], [by_name[n] for n in chosen], metric, seed):
         direction = better or by_name[name].result.metric(gate.metric, group).better

@@ -16,7 +16,7 @@ from utils.results.likeness import refuse_unlike, side_by_side
 from utils.results.paired import Scores, differences_by_group, groups_of, item_scores
 from utils.results.result_file import read_result, read_with_items
 from utils.schema import SUMMARIES, Difference, InputError, Metric, Result
-from utils.tasks import DETECTION, TASKS
+from utils.tasks import TASKS
 from utils.transfer import differences
 from utils.transfer import results as transfer
 from utils.transfer.guards import on_same_prompts
@@ -196,7 +196,7 @@ def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
     A reference that is a guard is compared with all only; without a reference, encoders come first. Raises InputError
     if a file is not a result file.
     """
-    of_detection = files[0].parent.name == DETECTION.name
+    of_detection = files[0].parent.name == "safety_detection"
     guards = [path for path in files if of_detection and transfer.is_guard(read_result(path))]
     encoders = [path for path in files if path not in guards]
     together = list(files) if reference is not None else [*encoders, *guards]
@@ -213,7 +213,7 @@ def compare_read(
     unranked: Mapping[str, str] | None = None,
 ) -> Comparison:
     """The comparison of what `read_files` returns. unranked: encoders that get no rank, with the reason."""
-    if scores[0].result.task == DETECTION.name:
+    if scores[0].result.task == "safety_detection":
         return replace(compare_detectors(scores, metric, reference, seed), note=note)
     return replace(compare(scores, metric, reference, unranked), note=note)
 
@@ -224,7 +224,7 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
     metric: the task's headline metric if None. reference: an encoder as in `find_results`, the first if None.
     Raises InputError if a file is missing or is not a result file, or if the results can't be compared.
     """
-    of_detection = files[0].parent.name == DETECTION.name
+    of_detection = files[0].parent.name == "safety_detection"
     results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
     if any(map(transfer.is_guard, results)):
         results = told_apart(results, files)
@@ -262,11 +262,11 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
 def scores_of(result: Result, metric: str) -> Scores:
     """A result, and its items' values of `metric` with their influences. Raises InputError if it has no such scores."""
     name = f"{result.encoder.name} on {result.task}"
-    if result.task == DETECTION.name:
+    if result.task == "safety_detection":
         kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
         has = [transfer.metric_of("auroc", kind) for kind in kinds]
     else:
         has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
     if metric not in has:
         raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
-    return Scores(result) if result.task == DETECTION.name else item_scores(result, metric)
+    return Scores(result) if result.task == "safety_detection" else item_scores(result, metric)

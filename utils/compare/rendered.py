@@ -9,7 +9,7 @@ from utils.data.catalogue import group_title
 from utils.results.ranked import WHY
 from utils.schema import SUMMARIES, Difference, Metric, shown
 from utils.tables import p_text
-from utils.tasks import DETECTION, TASKS
+from utils.tasks import TASKS
 
 # How many characters a row of a LaTeX table may have, in small type between margins of an inch.
 LATEX_WIDTH = 90
@@ -45,7 +45,7 @@ def _latex(comparison: Comparison) -> str:
     """The ranking as a table, and the groups by encoder as one or more, each with a caption and a label."""
     about, ranked = TASKS[comparison.task], comparison.ranked_by
     reference, test = comparison.labels[comparison.reference], _test(comparison)
-    effect = "" if about is DETECTION else "d: Cohen's d of the pairs; "
+    effect = "" if about.name == "safety_detection" else "d: Cohen's d of the pairs; "
     captions = [
         f"{_head(comparison, about.title)}. By {ranked}, best first; diff: minus {reference}, with half the width of "
         f"its 95 % interval; {effect}p: {test}, corrected by Holm over all pairs of encoders; rank: one more than the "
@@ -121,13 +121,18 @@ def _head(comparison: Comparison, title: str) -> str:
 
 def _test(comparison: Comparison) -> str:
     return (
-        "paired bootstrap of groups" if comparison.task == DETECTION.name else "paired t-test within type or category"
+        "paired bootstrap of groups"
+        if comparison.task == "safety_detection"
+        else "paired t-test within type or category"
     )
 
 
 def _notes(comparison: Comparison) -> list[str]:
     """What the columns mean, a line each."""
-    effect, ranked = "" if comparison.task == DETECTION.name else "; d: Cohen's d of the pairs", comparison.ranked_by
+    effect, ranked = (
+        "" if comparison.task == "safety_detection" else "; d: Cohen's d of the pairs",
+        comparison.ranked_by,
+    )
     notes = [
         tables.INTERVAL,
         f"diff: minus {shown(comparison.labels[comparison.reference])}, ± half its 95 % interval{effect}",
@@ -163,7 +168,7 @@ def _ranking(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("d", [tables.signed(cell.effect_size, decimals=2) for cell in cells]),
         ("p", [p_text(cell.p) for cell in cells]),
     ]
-    return [column for column in columns if column[0] != "d" or comparison.task != DETECTION.name]
+    return [column for column in columns if column[0] != "d" or comparison.task != "safety_detection"]
 
 
 def _groups(comparison: Comparison) -> list[str]:
@@ -172,7 +177,7 @@ def _groups(comparison: Comparison) -> list[str]:
 
 def _first_summary(comparison: Comparison) -> int:
     """The number of rows that are no means over other rows, which come first."""
-    if comparison.task != DETECTION.name:
+    if comparison.task != "safety_detection":
         return len(_groups(comparison)) - len(SUMMARIES)
     return len({cell.group for cell in comparison.cells if cell.metric.test is not None})
 

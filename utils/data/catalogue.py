@@ -1,29 +1,12 @@
 """The known datasets and formats: source, licence, columns, and types or categories."""
 
-from dataclasses import dataclass
-
-from utils import tasks
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.schema import SUMMARIES
+from utils.tasks import DataCard, Format
 
 SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
 CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
 RAW_GITHUB = "https://raw.githubusercontent.com"
-
-
-@dataclass(frozen=True)
-class DataCard:
-    """A dataset file's provenance. `sha256` is that of the published bytes, `rows` their number of rows."""
-
-    title: str
-    file: str
-    url: str
-    sha256: str
-    rows: int
-    licence: str
-    source: str
-    citation: str
-
 
 CHALLENGING = DataCard(
     title="Safety-Challenging set",
@@ -97,33 +80,6 @@ CATEGORIES = {
     "Disseminating false or misleading information": "False Info",
 }
 
-
-@dataclass(frozen=True)
-class Format:
-    """The columns that a task reads from a file, and the names that its groups may have.
-
-    text_columns: that of the unsafe prompts, then those of their safe counterparts, if the task has them.
-    known_groups: name in the file to the name shown, in the order shown.
-    summaries: the names of means over several groups in the results, which no group may have.
-    """
-
-    card: DataCard
-    folder: str
-    sample: str
-    group_column: str
-    text_columns: tuple[str, ...]
-    known_groups: dict[str, str]
-    summaries: tuple[str, ...] = SUMMARIES
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("id", self.group_column, *self.text_columns)
-
-    @property
-    def readme(self) -> str:
-        return f"{self.folder}/README.md"
-
-
 CHALLENGING_FORMAT = Format(
     card=CHALLENGING,
     folder="Safety_Challenging",
@@ -149,8 +105,3 @@ TAXONOMY_FORMAT = Format(
     text_columns=("question",),
     known_groups=CATEGORIES,
 )
-FORMATS = {
-    tasks.CHALLENGING.name: CHALLENGING_FORMAT,
-    tasks.CONTRAST.name: CONTRAST_FORMAT,
-    tasks.TAXONOMY.name: TAXONOMY_FORMAT,
-}

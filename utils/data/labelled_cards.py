@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from utils.data.catalogue import CONTRAST, RAW_GITHUB, DataCard
+from utils.data.catalogue import CONTRAST, RAW_GITHUB
+from utils.tasks import DataCard
 
 # The classes that a set has.
 TWO_CLASSES, UNSAFE_ONLY, SAFE_ONLY = "two", "unsafe", "safe"

@@ -4,11 +4,12 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 
-from utils.data.catalogue import Format
 from utils.data.reading import read_columns
 from utils.data.sources import Found, find, lookup
 from utils.data.text import composed, has_text
+from utils.files import shown_path
 from utils.schema import DataFile, Dataset, InputError, Result, shown
+from utils.tasks import Format
 
 
 def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Found]:
@@ -73,6 +74,20 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
         ),
         found,
     )
+
+
+def data_sheet(fmt: Format, dataset: Dataset, found: Found) -> str:
+    """What is evaluated, where it was found, and under which licence."""
+    what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
+    lines = [
+        f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})",
+        f"  file     {shown_path(found.path)} ({found.how})",
+        f"  sha256   {found.sha256}",
+        f"  licence  {found.licence}",
+    ]
+    if found.name == "paper":
+        lines += [f"  source   {fmt.card.source}", f"  cite     {fmt.card.citation}"]
+    return "\n".join([*lines, *(f"  note     {sentence}" for sentence in dataset.notes)])
 
 
 def _unsafe_and_safe(fmt: Format, columns: dict[str, list[str]]) -> list[str]:

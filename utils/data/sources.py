@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils import config, network
-from utils.data.catalogue import FORMATS, DataCard, Format
 from utils.data.reading import dataset_stem, refuse_unreadable
 from utils.files import sha256_of, shown_path
 from utils.schema import InputError
+from utils.tasks import TASKS, DataCard, Format
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,13 @@ def dataset_name(data: str) -> str:
     path = config.callers_path(data)
     if not path.is_file():
         return joined_name(data) if "," in data else data
-    names = {fmt.card.file: find(fmt, data).name for fmt in FORMATS.values()}
+    names = {fmt.card.file: find(fmt, data).name for fmt in _formats()}
     known = next((name for name in names.values() if name in ("paper", "sample")), None)
     return known or names.get(path.name) or next(iter(names.values()))
+
+
+def _formats() -> list[Format]:
+    return [task.format for task in TASKS.values() if task.format]
 
 
 def joined_name(data: str) -> str:

@@ -12,18 +12,17 @@ import numpy as np
 from utils import cli
 from utils.cli import run
 from utils.encoders import registry
-from utils.evaluation.settings import Settings, parser, settings_from
-from utils.evaluation.task import Task
-from utils.schema import CONTROLS, OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
+from utils.evaluation.settings import Settings, parser, settings_from, settings_of
+from utils.schema import OWN, Baseline, Dataset, InputError, Result, is_word_overlap, printable, shown
 from utils.tables import INTERVAL
-from utils.tasks import OF_ITEMS
+from utils.tasks import Task
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
     """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
 
     def work() -> int:
-        settings = task.settings("evaluate", f"{task.about.title}: {task.about.question}", argv)
+        settings = settings_of(task, "evaluate", f"{task.title}: {task.question}", argv)
         dataset, found = task.data(settings)
         sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
         for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
@@ -44,7 +43,7 @@ def evaluate_all(tasks: Sequence[Task], program: str, argv: Sequence[str] | None
 
     show_data: whether to print each task's data sheet first; --quiet leaves it out too.
     """
-    flags = parser(program, f"{', '.join(task.about.title for task in tasks)}: one after the other.")
+    flags = parser(program, f"{', '.join(task.title for task in tasks)}: one after the other.")
 
     def work() -> int:
         settings = settings_from(flags.parse_args(argv))
@@ -65,8 +64,8 @@ def show_data(task: Task, argv: Sequence[str] | None = None) -> int:
     """
 
     def work() -> None:
-        about = f"{task.about.title}: finds its data or fetches them, and checks them."
-        settings = task.settings("build_data", about, argv)
+        about = f"{task.title}: finds its data or fetches them, and checks them."
+        settings = settings_of(task, "build_data", about, argv)
         dataset, found = task.data(settings)
         if not settings.quiet:
             cli.show(task.data_sheet(dataset, found))
@@ -112,11 +111,11 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     # Written like any other result, so that comparison, figures and report have the controls too. A number given as an
     # encoder's average similarity does not apply to them.
     own = replace(settings, baseline="own")
-    for control in (registry.resolve(name) for name in CONTROLS if name not in {spec.name for spec in specs}):
+    controls = dict.fromkeys(name for task in tasks for name in task.controls)
+    for control in (registry.resolve(name) for name in controls if name not in {spec.name for spec in specs}):
         embedder = Embedder(control, kept)
         for task in tasks:
-            # Detection has controls of its own that know nothing: prompt length and shuffled labels.
-            if task.name not in OF_ITEMS and not is_word_overlap(control):
+            if control.name not in task.controls:
                 continue
             try:
                 result = result_of(task, own, datasets[task.name], embedder, lambda sentence: None)
@@ -141,12 +140,12 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
         signatures = "\n".join(signature(result) for result in done[task.name])
         parts[-1] += f"\n\nwhat the numbers depend on:\n{signatures}"
         beside = reference_table(
-            done[task.name], lambda results, task=task: without_rank(results, task.about.headline, [settings.out])
+            done[task.name], lambda results, task=task: without_rank(results, task.headline, [settings.out])
         )
         if beside:
             parts[-1] += f"\n\n{beside}"
         if dataset.name == "sample":
-            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.about.published} data."
+            parts[-1] += f"\n\nSAMPLE: scores on the small set bundled here, not on {task.published} data."
     cli.show("\n\n\n".join(parts))
     return 0
 
@@ -218,7 +217,7 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
 
     source = baseline.settled_source(settings.baseline, spec, kept) if kept and task.uses_baseline else None
     if kept and (source or not task.uses_baseline):
-        known = kept_results.recall(kept, spec, name(source), task.about.package, dataset)
+        known = kept_results.recall(kept, spec, name(source), task.package, dataset)
         if known is not None:
             note(f"{spec.name}: the scores are stored too; --no-cache computes them again")
             if known.embedding.truncated:
@@ -271,7 +270,7 @@ def result_of(task: Task, settings: Settings, dataset: Dataset, embedder, note: 
     if kept:
         if average is not None:
             source = f"given {settings.baseline!r}" if average.source == "given" else average.source
-        kept_results.remember(kept, spec, name(source), task.about.package, result)
+        kept_results.remember(kept, spec, name(source), task.package, result)
     return result
 
 
@@ -290,12 +289,12 @@ def _without_interval(result: Result) -> str:
 
 
 def _heading(task: Task, dataset: Dataset, done: Sequence[Result]) -> str:
-    name = {"paper": task.about.published, "sample": "bundled SAMPLE"}.get(dataset.name, shown(dataset.name))
-    lines = [task.about.title, task.about.question, f"data: {name}, {len(dataset)} items"]
+    name = {"paper": task.published, "sample": "bundled SAMPLE"}.get(dataset.name, shown(dataset.name))
+    lines = [task.title, task.question, f"data: {name}, {len(dataset)} items"]
     if task.uses_baseline:
         for result in done:
             b = result.settings["baseline"]
             lines.append(f"average similarity of {shown(result.encoder.label)}: {b['value']:z.3f} ({b['source']})")
     if done[0].settings["bootstrap"]:
-        lines += [INTERVAL, f"(bootstrap {task.about.resampled})"]
+        lines += [INTERVAL, f"(bootstrap {task.resampled})"]
     return "\n".join([*lines, ""])

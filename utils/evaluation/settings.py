@@ -1,7 +1,7 @@
 """The settings of an evaluation: its flags, their variables, and checks of both."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from utils.cli import (
     with_variable,
 )
 from utils.schema import EncoderOptions, InputError
+from utils.tasks import Task
 
 CHOICES = ("auto", "paper", "beavertails", "own")
 
@@ -115,6 +116,14 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         encoder=options,
         prompt_spread=_spread(arguments),
     )
+
+
+def settings_of(task: Task, step: str, description: str, argv: Sequence[str] | None) -> Settings:
+    """The user's settings for a step of a task, `build_data` or `evaluate`; both take the same flags."""
+    flags = parser(f"{task.package}.{step}", description)
+    task.add_flags(flags)
+    arguments = flags.parse_args(argv)
+    return task.choose(arguments, settings_from(arguments))
 
 
 def _spread(arguments: argparse.Namespace) -> bool:

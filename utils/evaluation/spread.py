@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from utils.encoders import registry
 from utils.evaluation.settings import Settings
-from utils.evaluation.task import Task
 from utils.metrics.uncertainty import ALPHA, holm
 from utils.results.likeness import of_one_kind
 from utils.results.signature import signature
 from utils.schema import Dataset, Difference, EncoderSpec, InputError, Metric, Result
 from utils.tables import WIDTH, blocks, number, p_text, with_interval, with_reach
+from utils.tasks import Task
 
 # Four instructions in the forms that encoders are trained with; none is that of a particular encoder.
 OTHERS = (
@@ -31,7 +31,7 @@ def prompts_of(documented: str) -> list[tuple[str, str]]:
 
 def headline(task: Task, result: Result) -> Metric:
     """The number that the spread is of: the average of the headline metric; in detection the mean within sets."""
-    name = task.about.headline
+    name = task.headline
     found = result.metric(name, "average")
     if found is not None:
         return found
@@ -89,9 +89,7 @@ def _table(task: Task, name: str, tried: Sequence[tuple[str, str, Metric]]) -> s
         [("instruction", [repr(text) for _, text, _ in tried])],
     ]
     better = tried[0][2].better
-    title = textwrap.fill(
-        f"{task.about.title}: {task.about.metric} of {name} by instruction, {better} is better", WIDTH
-    )
+    title = textwrap.fill(f"{task.title}: {task.metric} of {name} by instruction, {better} is better", WIDTH)
     return f"{title}\n\n{blocks([('', [title for title, _, _ in tried])], columns)}"
 
 
@@ -141,7 +139,7 @@ def _compared(task: Task, documented: dict[str, str], found: dict[tuple[str, str
                             if of_row == name])
         for name in others
     ]  # fmt: skip
-    title = f"{task.about.title}: {task.about.metric} ({of.group}) of each encoder minus that of {first}"
+    title = f"{task.title}: {task.metric} ({of.group}) of each encoder minus that of {first}"
     above, *below = (textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in (title, note, *held))
     return "\n\n".join([above, blocks(left, [[column] for column in columns]), *below])
 

@@ -11,7 +11,7 @@ from utils.figures.tasks import drawn_of
 from utils.results.likeness import kind_of_baseline, shared_kind
 from utils.schema import Result, is_control
 from utils.tables import latex_text
-from utils.tasks import DETECTION, FIRST, TASKS
+from utils.tasks import FIRST, TASKS
 from utils.transfer import results as transfer
 
 KINDS = {"own": "the evaluated set itself", "beavertails": "BeaverTails"}
@@ -35,7 +35,7 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = 
         return " ".join(said + [_bootstrap(first)] * any(m.low is not None for m in drawn))
     about = TASKS[first.task]
     kind = stem.removeprefix(f"{about.name}_")
-    if about is DETECTION:
+    if about.name == "safety_detection":
         shown = results
         if kind not in about.captions:  # roc_<encoder>
             shown, kind = [r for r in results if stem == roc_name(r)], "roc"

@@ -22,7 +22,6 @@ from utils.figures.style import (
 from utils.metrics import detection as dm
 from utils.results.result_file import kept_stem
 from utils.schema import Result
-from utils.tasks import DETECTION
 from utils.transfer import results as transfer
 from utils.transfer.differences import MOST_SETS
 
@@ -34,7 +33,7 @@ NARROWEST = 1.9
 
 def detection_figures(results: Sequence[Result], style: Style = SCREEN) -> dict:
     """The figures of the task by name, made inside `drawing`. results: comparable, with their items."""
-    figures = {f"{DETECTION.name}_{stem}": figure for stem, figure in heatmaps(results, style).items()}
+    figures = {f"safety_detection_{stem}": figure for stem, figure in heatmaps(results, style).items()}
     for result in results:
         if transfer.sets_of(result):
             figures[roc_name(result)] = roc_curves(result, style=style)
@@ -43,7 +42,7 @@ def detection_figures(results: Sequence[Result], style: Style = SCREEN) -> dict:
 
 def roc_name(result: Result) -> str:
     """The name of the figure of an encoder's ROC curves."""
-    return f"{DETECTION.name}_roc_{kept_stem(result.encoder.name)}"
+    return f"safety_detection_roc_{kept_stem(result.encoder.name)}"
 
 
 def heatmaps(results: Sequence[Result], style: Style = SCREEN) -> dict:

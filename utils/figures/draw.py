@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
 from utils.figures.captions import caption, latex_figure
 from utils.figures.plane import plane_of
@@ -15,7 +14,7 @@ from utils.results.find import find_results
 from utils.results.likeness import side_by_side
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import InputError, Result
-from utils.tasks import DETECTION, OF_ITEMS, TAXONOMY
+from utils.tasks import tasks_by_items
 from utils.transfer import results as transfer
 
 
@@ -35,7 +34,8 @@ def draw_all(
     """
     found: list[tuple[list[Result], list[TaxonomyMap]]] = []
     without: list[tuple[str, InputError]] = []
-    for task, about in OF_ITEMS.items():
+    for about in tasks_by_items():
+        task = about.name
         try:
             files = find_results([out], dataset, task, encoders)
             if not files:
@@ -47,10 +47,10 @@ def draw_all(
         if again:
             note(again)
         maps: list[TaxonomyMap] = []
-        if about is TAXONOMY:
+        if about.name == "safety_taxonomy":
             items = [rows_of(result) for result in results]
             try:
-                maps = taxonomy_maps(results, items, load_evaluated(FORMATS[task], results[0], dataset), note)
+                maps = taxonomy_maps(results, items, load_evaluated(about.format, results[0], dataset), note)
             except InputError as error:
                 note(f"without maps: {error}")
         found.append((results, maps))
@@ -78,10 +78,10 @@ def draw_all(
     with drawing(style=style):
         keep(both, plane_of(both, style, labels))
     try:
-        files = find_results([out], dataset, DETECTION.name, encoders)
+        files = find_results([out], dataset, "safety_detection", encoders)
     except InputError as error:
         files = []
-        without.append((DETECTION.name, error))
+        without.append(("safety_detection", error))
     if files:
         from utils.figures.detection import detection_figures
 

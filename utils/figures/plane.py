@@ -21,7 +21,7 @@ from utils.figures.style import (
 )
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
-from utils.tasks import CHALLENGING, TAXONOMY
+from utils.tasks import TASKS
 
 NAME = "purity_and_triplet_accuracy"
 # What the controls show, by their names.
@@ -65,7 +65,7 @@ def points_of(results: Sequence[Result]) -> list[Point]:
         encoder = result.encoder
         same = [r for r in challenging if r.encoder.fingerprint == encoder.fingerprint]
         twin = next((r for r in same if r.encoder.name == encoder.name), same[0] if same else None)
-        purity = result.metric(TAXONOMY.headline, "average")
+        purity = result.metric(TASKS["safety_taxonomy"].headline, "average")
         accuracy = None if twin is None else twin.metric("triplet_accuracy", "average")
         if purity is not None and accuracy is not None:
             points.append(Point(encoder, purity, accuracy))
@@ -74,9 +74,9 @@ def points_of(results: Sequence[Result]) -> list[Point]:
 
 def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     """Those of Safety-Taxonomy, and those of Safety-Challenging on the same dataset."""
-    taxonomy = [r for r in results if r.task == TAXONOMY.name]
+    taxonomy = [r for r in results if r.task == "safety_taxonomy"]
     datasets = {r.dataset_name for r in taxonomy}
-    return taxonomy, [r for r in results if r.task == CHALLENGING.name and r.dataset_name in datasets]
+    return taxonomy, [r for r in results if r.task == "safety_challenging" and r.dataset_name in datasets]
 
 
 def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
@@ -87,7 +87,7 @@ def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[
     points = points_of(results)
     if not points:
         return {}
-    title = f"{TAXONOMY.title} and {CHALLENGING.title} ({data_of(results)})"
+    title = f"{TASKS['safety_taxonomy'].title} and {TASKS['safety_challenging'].title} ({data_of(results)})"
     return {NAME: plane(points, title, style=style, labels=labels)}
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.catalogue import FORMATS
 from utils.data.loading import in_turn
 from utils.encoders import tfidf
 from utils.encoders.random_vectors import random_vectors
@@ -16,6 +15,7 @@ from utils.metrics.embedding import is_sparse
 from utils.metrics.neighbors import nearest_neighbors
 from utils.schema import RANDOM_VECTORS, Dataset, InputError, Result, is_word_overlap
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
+from utils.tasks import TASKS
 
 SEED = 0  # the paper's
 PERPLEXITY = 30
@@ -104,7 +104,7 @@ def taxonomy_map(
     data = "\0".join([*texts, *categories]).encode("utf-8", "surrogatepass")
     name = f"{MAP}{SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
     kept = store.fact(result.encoder.fingerprint, name)
-    code = code_digest(FORMATS[result.task].folder)
+    code = code_digest(TASKS[result.task].package)
     if kept is None or kept.get("code") != code:
         vectors = vectors_of(result, texts, store)
         neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]

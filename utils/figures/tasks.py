@@ -23,7 +23,7 @@ from utils.figures.style import (
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.likeness import shown_settings
 from utils.schema import SUMMARIES, Metric, Result
-from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
+from utils.tasks import TASKS
 
 # The colours and marks of categories, the same in every figure: Krzywinski's twelve colours for the colour-blind,
 # ordered so that neighbours differ in lightness too.
@@ -287,17 +287,17 @@ def figures_of(
         f"{task}_heatmap": heatmap(results, metric, f"{title}: {about.metric}, {better} is better ({n})", style=style),
         f"{task}_average": averages(results, metric, f"{title} ({n})", style=style, labels=labels),
     }
-    if about is TAXONOMY:
+    if about.name == "safety_taxonomy":
         figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})", style=style, labels=labels)
         if maps:
             order = [m.group for m in _means(first, metric) if m.group not in SUMMARIES]
             part = f"; {drawn_of(maps)}" if drawn_of(maps) else ""
             figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n}{part})", style=style)
-    if about is CHALLENGING:
+    if about.name == "safety_challenging":
         similarities = [[float(row[metric]) for row in rows] for rows in items]
         figures[f"{task}_accuracy_curve"] = accuracy_curve(
             results, similarities, f"{title} ({n})", style=style, labels=labels
         )
-    if about is CONTRAST:
+    if about.name == "safety_contrast":
         figures[f"{task}_overlap"] = boundary_by_overlap(results, f"{title} ({n})", style=style, labels=labels)
     return figures

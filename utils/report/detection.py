@@ -12,7 +12,7 @@ from utils.report.tables import metric_cell
 from utils.results.find import find_results
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
-from utils.tasks import DETECTION
+from utils.tasks import TASKS
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.finding import finding, on_unseen
@@ -24,8 +24,8 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
 
     first: encoders that come first, in that order; controls come last.
     """
-    folder = out / name / DETECTION.name
-    files = find_results([out], name, DETECTION.name, ()) if folder.is_dir() else []
+    folder = out / name / "safety_detection"
+    files = find_results([out], name, "safety_detection", ()) if folder.is_dir() else []
     results, notes = transfer.alike(files)
     if not results:
         return None, notes
@@ -38,7 +38,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
         return {**heatmaps(results), **roc}
 
     def caption(stem: str) -> str:
-        text = DETECTION.captions[stem].format(encoder="the first encoder")
+        text = TASKS["safety_detection"].captions[stem].format(encoder="the first encoder")
         return f"{text[0].upper()}{text[1:]}"
 
     plain = transfer.plain_name(kind)
@@ -47,7 +47,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
     resampled = f" Intervals are of {resamples} resamples of whole groups of prompts." if resamples else ""
     unseen = [result for result in results if transfer.OTHERS in transfer.trains_of(result)]
     section = Section(
-        about=DETECTION,
+        about=TASKS["safety_detection"],
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
         tables=[*detection_tables(results, kind), *guards],

@@ -9,7 +9,7 @@ from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.ranked import WHY
 from utils.schema import CONTROLS, Metric, Result, control_order, shown
 from utils.tables import p_text
-from utils.tasks import CHALLENGING, CONTRAST, TASKS, TAXONOMY
+from utils.tasks import TASKS
 
 # The control that averages are compared with: what an encoder knows beyond it is more than words.
 FLOOR = "tfidf"
@@ -57,9 +57,9 @@ def findings_of(
     aside = "" if others + len(unranked) == len(results) else " (controls aside)"
     name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
     sentences = {
-        CHALLENGING.name: _challenging,
-        CONTRAST.name: _contrast,
-        TAXONOMY.name: _taxonomy,
+        "safety_challenging": _challenging,
+        "safety_contrast": _contrast,
+        "safety_taxonomy": _taxonomy,
     }[best.task](best, name, comparison)
     return [*sentences, *_ranking(comparison), *_unranked(results, unranked)]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.compare.paired import Comparison, compare, scores_of
-from utils.data.catalogue import FORMATS
 from utils.data.loading import load_evaluated
 from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.files import shown_path
@@ -15,7 +14,7 @@ from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.ranked import without_rank
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import CONTROLS, Dataset, InputError, Result, shown
-from utils.tasks import OF_ITEMS, TASKS, TAXONOMY, About
+from utils.tasks import TASKS, Task, tasks_by_items
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Evidence:
     the reason. dataset: None if the prompts are not available. notes: the reasons, and which results are left out.
     """
 
-    about: About
+    about: Task
     results: list[Result]
     items: list[list[dict]]
     comparison: Comparison | None
@@ -49,7 +48,8 @@ def gather(
     """
     gathered: list[Evidence] = []
     without: list[str] = []  # the notes of tasks without a readable result
-    for task, about in OF_ITEMS.items():
+    for about in tasks_by_items():
+        task = about.name
         notes: list[str] = []
         results, paths = [], []
         for path in find_results([out], name, task, (), choice) if (out / name / task).is_dir() else []:
@@ -101,7 +101,7 @@ def _name(result: Result) -> str:
 
 
 def _evidence(
-    about: About, results: list[Result], notes: list[str], reference: str | None, data: str | None, out: Path
+    about: Task, results: list[Result], notes: list[str], reference: str | None, data: str | None, out: Path
 ) -> Evidence:
     items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
@@ -122,8 +122,8 @@ def _evidence(
     dataset = None
     maps: list[TaxonomyMap] = []
     try:
-        dataset = load_evaluated(FORMATS[about.name], results[0], data)
-        if about is TAXONOMY:
+        dataset = load_evaluated(about.format, results[0], data)
+        if about.name == "safety_taxonomy":
             maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")

@@ -8,7 +8,6 @@ from utils.report.findings import leader
 from utils.report.gather import Evidence
 from utils.report.parts import Cell, Table
 from utils.schema import Result
-from utils.tasks import CHALLENGING, CONTRAST, TAXONOMY
 
 WORST = 15
 
@@ -16,9 +15,9 @@ WORST = 15
 def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, Table]]:
     """For each encoder, the items that it gets most wrong. Texts are added to `prompts`, and cells have their keys."""
     view = {
-        CHALLENGING.name: _worst_pairs,
-        CONTRAST.name: _nearest_edits,
-        TAXONOMY.name: _most_misplaced,
+        "safety_challenging": _worst_pairs,
+        "safety_contrast": _nearest_edits,
+        "safety_taxonomy": _most_misplaced,
     }[evidence.about.name]
 
     def prompt(item: str, column: str) -> Cell:

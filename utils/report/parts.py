@@ -8,7 +8,7 @@ from utils.compare.paired import Comparison
 from utils.figures.style import drawing, rendered
 from utils.report.findings import Finding
 from utils.schema import Result
-from utils.tasks import About
+from utils.tasks import Task
 
 # A table with more rows is collapsed at first.
 MOST_ROWS = 15
@@ -54,7 +54,7 @@ class Section:
     map: of the taxonomy, for the page's script.
     """
 
-    about: About
+    about: Task
     lead: str
     tables: list[Table]
     figures: list[dict]

@@ -12,7 +12,7 @@ from utils.report.tables import summary_table
 from utils.results.ranked import WHY
 from utils.schema import CONTROLS, Result
 from utils.tables import INTERVAL
-from utils.tasks import CHALLENGING, DETECTION, TAXONOMY
+from utils.tasks import TASKS
 
 PAGE = Path(__file__).with_name("template")
 
@@ -58,9 +58,12 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         interval=INTERVAL,
         why_no_rank=WHY if any(section.comparison and section.comparison.unranked for section in sections) else "",
         notes=[note for section in sections for note in section.notes],
-        has_detection=any(section.about is DETECTION for section in sections),
+        has_detection=any(section.about.name == "safety_detection" for section in sections),
         provenance=provenance_of(sections),
-        k=next((section.results[0].settings["top_k"] for section in sections if section.about is TAXONOMY), None),
+        k=next(
+            (section.results[0].settings["top_k"] for section in sections if section.about.name == "safety_taxonomy"),
+            None,
+        ),
         prompts={key: text for section in sections for key, text in section.prompts.items()},
         map_data=map_data,
         css=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
@@ -78,10 +81,15 @@ def _plane(results: Sequence[Result]) -> dict | None:
     [figure] = drawn(
         lambda: plane_of(results, labels=labels), lambda stem: description_of(results), len(points) > MOST_LABELLED
     )
-    return {**figure, "in_tables": f"{TAXONOMY.title} and {CHALLENGING.title}"}
+    return {**figure, "in_tables": f"{TASKS['safety_taxonomy'].title} and {TASKS['safety_challenging'].title}"}
 
 
 def _first_figure(sections: Sequence[Section]) -> dict | None:
     """The figure of averages where there is no plane: Safety-Taxonomy's, or else the first task's; None without one."""
-    found = [(s.about is TAXONOMY, f) for s in sections for f in s.figures if "average of each encoder" in f["caption"]]
+    found = [
+        (s.about.name == "safety_taxonomy", f)
+        for s in sections
+        for f in s.figures
+        if "average of each encoder" in f["caption"]
+    ]
     return max(found, key=lambda one: one[0])[1] if found else None

@@ -11,7 +11,7 @@ from utils.report.items import item_views, map_data_of
 from utils.report.parts import Section, drawn
 from utils.report.tables import group_tables, has_intervals, more_tables
 from utils.tables import INTERVAL
-from utils.tasks import FIRST, OF_ITEMS
+from utils.tasks import FIRST, tasks_by_items
 
 
 def sections_of(
@@ -23,7 +23,7 @@ def sections_of(
     """
     detection, why = detection_section(out, name, first)
     last = [] if detection is None else [detection]
-    if not any((out / name / task).is_dir() for task in OF_ITEMS):
+    if not any((out / name / task).is_dir() for task in (one.name for one in tasks_by_items())):
         if last:
             return last
         if why:

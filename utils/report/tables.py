@@ -10,17 +10,17 @@ from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
 from utils.schema import Metric, Result
 from utils.tables import number, p_text, signed, with_interval, with_reach
-from utils.tasks import CONTRAST, OF_ITEMS, TAXONOMY, About
+from utils.tasks import Task
 
 
-def has_intervals(about: About, results: Sequence[Result]) -> bool:
+def has_intervals(about: Task, results: Sequence[Result]) -> bool:
     """Whether every encoder's average has an interval."""
     return all(result.metric(about.headline, "average").low is not None for result in results)
 
 
 def summary_table(sections: Sequence[Section]) -> Table | None:
     """Encoders by the headline metrics of all tasks that compare them item by item; None if there is no such task."""
-    sections = [section for section in sections if section.about.name in OF_ITEMS]
+    sections = [section for section in sections if section.about.by_items]
     if not sections:
         return None
     label = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
@@ -65,7 +65,7 @@ def _group_table(evidence: Evidence, metric: str, comparison: Comparison | None)
     For one of the paper's encoders in the paper's setting, the paper's figure and the difference are added.
     """
     first = evidence.results[0]
-    bins = OVERLAP_BINS if evidence.about is CONTRAST else ()
+    bins = OVERLAP_BINS if evidence.about.name == "safety_contrast" else ()
     rows = [m for m in first.metrics if m.metric == metric and m.group not in bins]
     cells = {} if comparison is None else {(c.encoder, c.group): c for c in comparison.cells}
     groups = [m.group for m in rows]
@@ -103,12 +103,12 @@ def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
 def more_tables(evidence: Evidence) -> list[Table]:
     """The metrics beside the headline, and for Safety-Contrast the headline by word overlap."""
     wanted = [row for row in evidence.about.shown_beside if row[0] not in evidence.about.beside_headline]
-    if evidence.about is TAXONOMY:
+    if evidence.about.name == "safety_taxonomy":
         names = dict.fromkeys(m.metric for m in evidence.results[0].metrics if m.k is not None)
         headline = f"categorical_purity@{evidence.results[0].settings['top_k']}"
         wanted = [(name, "average") for name in names if name != headline] + wanted
     tables = [_rows_of(f"Other metrics of {evidence.about.title}", evidence, wanted)]
-    if evidence.about is CONTRAST:
+    if evidence.about.name == "safety_contrast":
         by_bin = [(metric, group) for metric in ("boundary_similarity", "mean_similarity") for group in OVERLAP_BINS]
         tables.insert(0, _rows_of("Similarity by word overlap of original and edit", evidence, by_bin))
     return tables

@@ -13,8 +13,6 @@ from utils.results.result_file import read_result, result_path
 from utils.schema import InputError, Metric, Result
 from utils.tasks import TASKS
 
-# (task, metric)
-TABLES = tuple((about.name, about.headline) for about in TASKS.values() if about.paper_figures)
 VERDICTS = ("within rounding", "within the interval", "differs")
 # The paper prints three decimals, also of its average similarities.
 HALF_UNIT = 0.0005
@@ -73,6 +71,11 @@ class Reproduction:
         return sum(cell.verdict == verdict for cell in self.cells)
 
 
+def papers_tables() -> list[tuple[str, str]]:
+    """The task and the metric of each of the paper's tables."""
+    return [(task.name, task.headline) for task in TASKS.values() if task.paper_figures]
+
+
 def rounding_of(metric: str, value: float, baseline: float | None) -> float:
     """The largest difference between `value` and the paper's figure if both are of exactly the same cosines.
 
@@ -94,7 +97,7 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
     """
     results, cells = [], []
     again = f"run: source scripts/reproduce.sh {name}"
-    for task, metric in TABLES:
+    for task, metric in papers_tables():
         path = result_path(out, "paper", task, name)
         found = [path] if path.is_file() else []
         if dtype not in ("auto", known_encoders()[name]["dtype"]):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from utils import config
+from utils.tasks import TASKS
 
-TASKS = ("Safety_Challenging", "Safety_Taxonomy")
 # As flags, so that no variable changes them; auto takes the paper's average similarity for the paper's encoders.
 PAPERS_SETTING = ("--data=paper", "--baseline=auto", "--top-k=10")
 INTERRUPTED, KILLED = 130, 137
@@ -27,14 +27,19 @@ def evaluate_encoders(names: Sequence[str], device: str, dtype: str, out: Path, 
     choices = [f"--device={device}", f"--dtype={dtype}"]
     runnable = _checked("utils.reproduce", "plan", *names, *choices, stdout=subprocess.PIPE).split()
     flags = [*choices, f"--out={out}", *PAPERS_SETTING, *([] if use_store else ["--no-cache"])]
-    for task in TASKS if runnable else ():
-        _checked(f"{task}.build_data", *flags, stdout=sys.stderr)
+    for package in _packages() if runnable else ():
+        _checked(f"{package}.build_data", *flags, stdout=sys.stderr)
     return {name: _evaluate(name, flags) for name in runnable}
+
+
+def _packages() -> list[str]:
+    """The packages of the tasks of the paper's tables."""
+    return [task.package for task in TASKS.values() if task.paper_figures]
 
 
 def _evaluate(name: str, flags: Sequence[str]) -> str:
     """Evaluates one encoder, and returns why that failed, '' if it did not."""
-    print(f"reproduce.sh: {' and '.join(TASKS)} with {name}", file=sys.stderr)
+    print(f"reproduce.sh: {' and '.join(_packages())} with {name}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         error = Path(folder) / "error"
         environment = config.environment_with(SAFE_EMBED_ERROR_FILE=str(error))

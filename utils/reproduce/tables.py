@@ -7,7 +7,7 @@ from utils import tables
 from utils.data.catalogue import group_title
 from utils.encoders.registry import known_encoders
 from utils.reproduce import machine
-from utils.reproduce.cells import TABLES, VERDICTS, Reproduction
+from utils.reproduce.cells import VERDICTS, Reproduction, papers_tables
 from utils.tasks import TASKS
 
 FORMATS = ("text", "markdown", "csv", "latex")
@@ -49,7 +49,7 @@ def rendered(reproductions: Sequence[Reproduction], form: str, earlier: Sequence
     parts = []
     for one in reproductions:
         parts.append(f"{bold}{_heading(one)}{', from an earlier run' if one.name in earlier else ''}{bold}")
-        parts.extend(_cells(one, metric, form) for _, metric in TABLES)
+        parts.extend(_cells(one, metric, form) for _, metric in papers_tables())
     cells = len(reproductions[0].cells)
     parts.append(f"{bold}averages, and the verdicts of the {cells} cells of both tables{bold}")
     parts.append(_summary(reproductions, form))
@@ -110,7 +110,7 @@ def _verdicts(reproductions: Sequence[Reproduction]) -> list[tuple[str, list[str
 def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
     left = [("encoder", [one.label for one in reproductions])]
     verdicts = [*_verdicts(reproductions), ("verdict", [one.verdict for one in reproductions])]
-    blocks = [*(_averages(reproductions, metric, metric.split("_")[1]) for _, metric in TABLES), verdicts]
+    blocks = [*(_averages(reproductions, metric, metric.split("_")[1]) for _, metric in papers_tables()), verdicts]
     if form == "markdown":
         return tables.flat([*left, *(column for block in blocks for column in block)], "pipe")
     return tables.blocks(left, blocks)
@@ -119,7 +119,7 @@ def _summary(reproductions: Sequence[Reproduction], form: str) -> str:
 def _latex(reproductions: Sequence[Reproduction]) -> str:
     """A table of the cells for each metric and BESIDE encoders, then one of the averages."""
     parts = [tables.LATEX_PREAMBLE]
-    for task, metric in TABLES:
+    for task, metric in papers_tables():
         for start in range(0, len(reproductions), BESIDE):
             several = reproductions[start : start + BESIDE]
             columns = [(TASKS[task].rows, [group_title(cell.group) for cell in several[0].of(metric)])]
@@ -136,7 +136,7 @@ def _latex(reproductions: Sequence[Reproduction]) -> str:
             over, rule = [(one.label, 2) for one in several], len(columns[0][1]) - 1
             parts.append(tables.latex(columns, caption, label, rule_before=rule, over=over))
     columns = [("encoder", [one.label for one in reproductions])]
-    for _, metric in TABLES:
+    for _, metric in papers_tables():
         columns += _averages(reproductions, metric, "ours")
     columns += _verdicts(reproductions)
     caption = (
@@ -144,7 +144,7 @@ def _latex(reproductions: Sequence[Reproduction]) -> str:
         "cells of both of its tables differ from ours by no more than its rounding, by more but within our interval, "
         "or by more; largest: the largest difference."
     )
-    over = [*((_title(metric), 3) for _, metric in TABLES), ("cells", 4)]
+    over = [*((_title(metric), 3) for _, metric in papers_tables()), ("cells", 4)]
     parts.append(tables.latex(columns, caption, "tab:reproduction", over=over))
     return "\n\n".join(parts)
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from utils import config
-from utils.data.catalogue import FORMATS
 from utils.data.sources import find, joined_name
 from utils.encoders.registry import known_encoders
 from utils.files import shown_path
 from utils.results.result_file import kept_stem, read_result
 from utils.schema import EncoderSpec, InputError, Result, control_order, is_control
-from utils.tasks import DETECTION, TASKS
+from utils.tasks import TASKS
 
 
 def kept_as(spec: EncoderSpec, choice: str | float) -> str:
@@ -55,10 +54,11 @@ def find_results(
     `choice`, else the default's.
     Raises InputError if a result is missing.
     """
-    if dataset is not None and task == DETECTION.name:
+    fmt = TASKS[task].format
+    if dataset is not None and fmt is None:
         dataset = joined_name(dataset)
     elif dataset is not None and config.callers_path(dataset).is_file():
-        dataset = find(FORMATS[task], dataset).name
+        dataset = find(fmt, dataset).name
     if dataset is None:
         folders = sorted(path for out in outs for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
         names = list(dict.fromkeys(path.parent.name for path in folders))

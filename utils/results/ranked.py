@@ -9,7 +9,7 @@ from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.schema import InputError, Result, is_word_overlap
 from utils.tables import number
-from utils.tasks import TASKS, TAXONOMY
+from utils.tasks import TASKS
 
 WHY = (
     "An encoder whose Categorical Purity is below TF-IDF's gets no rank by a similarity, because one that knows "
@@ -42,12 +42,12 @@ def without_rank(results: Sequence[Result], metric: str, outs: Sequence[Path]) -
 def _purities(outs: Sequence[Path]) -> dict[str, list[_Purity]]:
     """The purities there are, by name of the dataset."""
     found: dict[str, list[_Purity]] = {}
-    for path in (path for out in outs for path in sorted(out.glob(f"*/{TAXONOMY.name}/*.json"))):
+    for path in (path for out in outs for path in sorted(out.glob("*/safety_taxonomy/*.json"))):
         try:
             result = read_result(path)
         except InputError:
             continue
-        average = result.metric(TAXONOMY.headline, "average")
+        average = result.metric(TASKS["safety_taxonomy"].headline, "average")
         if average is not None:
             on = (tuple(file.sha256 for file in result.dataset_files), result.dataset_items, result.settings["top_k"])
             purity = _Purity(result.encoder.fingerprint, average.value, on, is_word_overlap(result.encoder))

@@ -9,7 +9,7 @@ from utils.results.result_file import read_with_items
 from utils.results.signature import signature
 from utils.schema import InputError, Result
 from utils.tables import WIDTH, blocks, with_interval
-from utils.tasks import OF_ITEMS
+from utils.tasks import TASKS
 
 FOLDER = "reference_results"
 
@@ -17,8 +17,6 @@ FOLDER = "reference_results"
 def references(done: Sequence[Result]) -> list[Result]:
     """The reference results of other encoders that can be compared with all of `done`, results of one task."""
     first = done[0]
-    if first.task not in OF_ITEMS:
-        return []
     found, names = [], {result.encoder.name for result in done}
     for path in sorted((config.ROOT / FOLDER / first.dataset_name / first.task).glob("*.json")):
         result = read_with_items(path)
@@ -40,7 +38,7 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     others = references(done)
     if not others:
         return ""
-    metric, names = OF_ITEMS[done[0].task].headline, {result.encoder.name for result in others}
+    metric, names = TASKS[done[0].task].headline, {result.encoder.name for result in others}
     brought, note = of_one_kind([*done, *others])
     results = [result for result in brought if result.metric(metric, "average")]
     better = results[0].metric(metric, "average").better
@@ -50,7 +48,7 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
         [("average", [with_interval(result.metric(metric, "average")) for result in results])],
         [("from", [FOLDER if result.encoder.name in names else "this run" for result in results])],
     ]
-    title = f"{OF_ITEMS[done[0].task].metric} beside reference results, {better} is better"
+    title = f"{TASKS[done[0].task].metric} beside reference results, {better} is better"
     table = blocks([("encoder", [result.encoder.label for result in results])], columns)
     labels = {result.encoder.name: result.encoder.label for result in results}
     notes = [note, *(f"{labels[name]} is last: an encoder {why}" for name, why in last.items())]

@@ -19,7 +19,7 @@ import numpy as np
 from utils import config
 from utils.files import shown_path, write_bytes_whole, write_whole
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
-from utils.tasks import DETECTION, OF_ITEMS
+from utils.tasks import TASKS
 
 SCHEMA = 1
 # The keys that every metric has in a result file.
@@ -170,19 +170,8 @@ def result_of(document: dict) -> Result:
 
 
 def _metric_of(task: str, row: dict) -> Metric:
-    """A metric of a result file. Older files have its parts only inside the two strings `metric` and `group`."""
-    metric = Metric(**row)
-    parts: dict = {}
-    if "@" in metric.metric and metric.k is None:
-        parts["k"] = int(metric.metric.split("@")[1])
-    if task == DETECTION.name and metric.detector is None:
-        pair, _, kind = metric.group.partition(": ")
-        train, arrow, test = pair.partition(" -> ")
-        _, slash, parts["detector"] = metric.metric.partition("/")
-        if not slash:
-            raise ValueError("a metric of detection names its detector")
-        parts |= {"train": train, "test": test, "type": kind or None} if arrow else {}
-    return replace(metric, **parts) if parts else metric
+    """A metric of a result file, which an older version may have written."""
+    return TASKS[task].up_to_date(Metric(**row))
 
 
 def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
@@ -216,7 +205,7 @@ def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
 
 def _influence_beside(path: Path, document: dict, n: int) -> dict[str, np.ndarray]:
     """The influences of a result of n items; empty for a task that has none."""
-    if document["task"] not in OF_ITEMS:
+    if not TASKS[document["task"]].by_items:
         return {}
     beside = shown_path(influence_path(path))
     if "influence" not in document:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from utils.data.catalogue import CARDS
 from utils.encoders.paper import paper_entry
 from utils.schema import Result
 from utils.tables import blocks, number, signed, with_interval
@@ -61,16 +60,16 @@ def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[f
     if key is None or entry is None or not is_papers_setting(result):
         return None
     figures = dict(entry[key])
-    average = entry.get("average_categorical_purity") if key == "categorical_purity_at_10" else None
+    average = entry.get(f"average_{metric}")
     figures["average"] = average if average is not None else sum(figures.values()) / len(figures)
     return [figures.get(group) for group in groups]
 
 
 def is_papers_setting(result: Result) -> bool:
     """Whether a result was computed on all of the paper's data, with the paper's k and average similarity."""
-    whole = {(card.sha256, card.rows) for card in CARDS}
+    card = TASKS[result.task].format.card
     return (
-        all((file.sha256, file.rows) in whole for file in result.dataset_files)
+        all((file.sha256, file.rows) == (card.sha256, card.rows) for file in result.dataset_files)
         and result.settings["top_k"] in (None, 10)
         and (result.settings["baseline"] is None or result.settings["baseline"]["source"] == "paper")
     )

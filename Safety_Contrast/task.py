@@ -1,0 +1,149 @@
+"""Safety-Contrast: scores unsafe prompts against small safe edits of each."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from utils.data.catalogue import CONTRAST_FORMAT
+from utils.data.loading import data_sheet, load
+from utils.evaluation.settings import Settings
+from utils.metrics import embedding as metrics
+from utils.metrics.influence import neighbor_influence
+from utils.metrics.neighbors import nearest_of_first
+from utils.metrics.summary import summarise
+from utils.results.normalization import (
+    EDIT_METRICS,
+    Grouping,
+    Normalization,
+    Triplets,
+    by_edit,
+    edit_weights,
+    overlap_bins,
+    score_edits,
+)
+from utils.results.paired import item_differences
+from utils.results.tables import group_table, metric_table
+from utils.schema import Baseline, Dataset, Metric, Result
+from utils.tasks import BY_GROUP, Scores, Task
+
+# The neighbours of guarded purity.
+K = 10
+GUARDED = ("guarded_purity", "guarded_purity_others")
+
+
+def score(
+    dataset: Dataset, vectors: dict[str, np.ndarray], baseline: Baseline, settings: Settings, moved: np.ndarray | None
+) -> Scores:
+    """Scores of each original over its edits, and their means by category and by word overlap.
+
+    vectors: `original_prompt` and `prompt_#1` to `prompt_#5`, each (n, d).
+    """
+    originals = vectors["original_prompt"]
+    columns = [column for column in dataset.texts if column != "original_prompt"]
+    texts = dataset.texts["original_prompt"]
+
+    cosine = np.stack([metrics.paired_cosine(originals, vectors[column]) for column in columns], axis=1)  # (n, m)
+    overlap = np.array(
+        [
+            [metrics.word_overlap(o, e) for e in row]
+            for o, *row in zip(texts, *map(dataset.texts.get, columns), strict=True)
+        ]
+    )
+    chosen = [np.ones_like(overlap, dtype=bool), *overlap_bins(overlap).values()]
+    triplets = Triplets(
+        *metrics.triplet_scores(originals, cosine, dataset.groups, texts, list(map(edit_weights, chosen)))
+    )
+    normalization = Normalization(baseline.value, settings.threshold, moved if baseline.source == "own" else None)
+    grouping = Grouping(dataset.groups, dataset.group_order, settings.bootstrap, settings.seed)
+    found = score_edits(cosine, triplets, overlap, normalization, grouping)
+    guarded, rows, influence = _guarded(dataset, vectors, settings)
+    items = {
+        "id": list(dataset.ids),
+        "category": list(dataset.groups),
+        "max_cosine": cosine.max(axis=1).tolist(),
+        "nearest_edit": (cosine.argmax(axis=1) + 1).tolist(),
+        "mean_word_overlap": overlap.mean(axis=1).tolist(),
+        **{name: values.tolist() for name, values in (found.scores | guarded).items()},
+    }
+    for name, values in (("cosine", cosine), ("triplet_accuracy", triplets.accuracy), ("word_overlap", overlap)):
+        items |= by_edit(name, values)
+    return Scores(items, found.rows + rows, found.influence | influence)
+
+
+def _guarded(
+    dataset: Dataset, vectors: dict[str, np.ndarray], settings: Settings
+) -> tuple[dict[str, np.ndarray], list[Metric], dict[str, np.ndarray]]:
+    """Guarded purity, with and without an original's own edits in the pool: scores of n originals, means, influences.
+
+    Empty if the pool is too small for K neighbours.
+    """
+    n, m = len(dataset), len(vectors) - 1
+    if n * (m + 1) - 1 - m < K:
+        return {}, [], {}
+    pool = [vectors[column] for column in dataset.texts]  # the originals come first
+    pool = metrics.stacked(pool)
+    most = min(2 * K + m, len(dataset) * (m + 1) - 1)
+    nearest = nearest_of_first(pool, n, most)  # (n, most)
+    groups, order = np.array(dataset.groups, dtype=object), dataset.group_order
+    units = nearest % n
+    same = (nearest < n) & (groups[units] == groups[:, None])
+    sizes = np.array([(groups == group).sum() for group in groups])
+    scores: dict[str, np.ndarray] = {}
+    rows: list[Metric] = []
+    influence: dict[str, np.ndarray] = {}
+    for name, left_out in zip(GUARDED, (0, m), strict=True):
+        if left_out:
+            own_last = np.argsort(units == np.arange(n)[:, None], axis=1, kind="stable")[:, : most - m]
+            same, units = (np.take_along_axis(values, own_last, axis=1) for values in (same, units))
+        scores[name] = same[:, :K].mean(axis=1)
+        influence[name] = neighbor_influence(same[:, : 2 * K], units[:, : 2 * K], groups, order, K)
+        chance = (sizes - 1) / (n * (m + 1) - 1 - left_out)
+        ceiling = np.minimum(K, sizes - 1) / K
+        drawn = {**settings.intervals((0, 1)), "influence": influence[name]}
+        rows += summarise(name, scores[name], groups, order, "higher", chance, ceiling, **drawn)
+    return scores, rows, influence
+
+
+def table(results: Sequence[Result]) -> str:
+    """The tables of boundary similarity, by category and by word overlap, and of the averages of all other metrics."""
+    groups = [m.group for m in results[0].metrics if m.metric == "boundary_similarity"]
+    categories = [group for group in groups if group not in metrics.OVERLAP_BINS]
+    rest = [(m, g) for m in (*list(EDIT_METRICS)[1:], GUARDED[1]) for g in ("average", "overall")]
+    return (
+        "boundary similarity (nearest of the safe edits), lower is better\n\n"
+        f"{group_table(results, 'boundary_similarity', categories, 'category')}\n\n"
+        "the same by word overlap of original and edit (n: originals with such edits)\n\n"
+        f"{group_table(results, 'boundary_similarity', list(metrics.OVERLAP_BINS), 'edits with')}\n\n"
+        f"guarded purity: of an original's {K} nearest among all originals and edits, the\n"
+        f"share that are originals of its category; higher is better\n\n"
+        f"{group_table(results, 'guarded_purity', heading='category')}\n\n"
+        f"{metric_table(results, rest)}"
+    )
+
+
+TASK = Task(
+    package="Safety_Contrast",
+    question="How near to an unsafe prompt can a small safe edit stay?",
+    headline="boundary_similarity",
+    grouped_by="category",
+    settings={"threshold": "threshold"},
+    rows="category",
+    format=CONTRAST_FORMAT,
+    load=partial(load, CONTRAST_FORMAT),
+    data_sheet=partial(data_sheet, CONTRAST_FORMAT),
+    score=score,
+    table=table,
+    differences=item_differences,
+    shown_beside=(
+        ("guarded_purity", "average"),
+        ("guarded_purity_others", "average"),
+        ("mean_similarity", "average"),
+        ("pairwise_accuracy", "average"),
+        ("triplet_accuracy", "average"),
+    ),
+    beside_headline=("guarded_purity",),
+    won_by_nothing=("boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"),
+    item_scores=("mean_word_overlap",),
+    captions={**BY_GROUP, "overlap": "{metric} by word overlap of original and edit{interval}"},
+)

@@ -1,0 +1,208 @@
+"""Safety-Detection: scores detectors of unsafe prompts within their own set and on others."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from Safety_Detection.detectors.kinds import CONTROLS, KINDS
+from Safety_Detection.protocol import evaluation, sides
+from Safety_Detection.protocol.identity import set_identity
+from Safety_Detection.protocol.measure import Measures
+from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.data_sheet import data_sheet
+from Safety_Detection.sets.labelled_files import add_label, label_of
+from utils.evaluation.settings import Settings
+from utils.schema import InputError, Metric, Result, shown
+from utils.tables import WIDTH, blocks
+from utils.tasks import Scores, Task
+from utils.transfer import results as transfer
+from utils.transfer import tables as transfer_tables
+from utils.transfer.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
+from utils.transfer.finding import finding
+
+# A curve is computed for each resample; ten thousand would take minutes without being more exact.
+MOST_RESAMPLES = 1000
+# The prefix of the columns of items that say whether a prompt has no word of a training set.
+UNKNOWN = "no_known_word"
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """Adds the task's own flags."""
+    add_label(flags)
+    flags.add_argument(
+        "--detectors",
+        metavar="NAMES",
+        default=",".join(KINDS),
+        help=f"detectors to evaluate, separated by commas (default {', '.join(KINDS)})",
+    )
+
+
+def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings with the chosen detectors and label, and at most MOST_RESAMPLES resamples."""
+    asked = tuple(dict.fromkeys(name.strip() for name in arguments.detectors.split(",") if name.strip()))
+    unknown = [name for name in asked if name not in KINDS]
+    if unknown or not asked:
+        raise InputError(f"--detectors {arguments.detectors}: give one or more of {', '.join(KINDS)}")
+    label = label_of(arguments)
+    own = {"detectors": list(asked), **({} if label is None else {"label": label})}
+    return replace(settings, bootstrap=min(settings.bootstrap, MOST_RESAMPLES), own=own)
+
+
+def score(
+    dataset: labelled_sets.LabelledDataset,
+    vectors: dict[str, np.ndarray],
+    baseline: None,
+    settings: Settings,
+    moved: None,
+) -> Scores:
+    """Scores of every detector on every set by what it was trained on, and their metrics.
+
+    vectors: `prompt`, (n, d); none for TF-IDF, which is fitted on each training side.
+    """
+    from tqdm import tqdm
+
+    texts = dataset.texts["prompt"]
+    of = evaluation.vectors_of(vectors["prompt"]) if vectors else evaluation.word_vectors_of(texts)
+    kinds = [*settings.own["detectors"], *CONTROLS]
+    items: dict[str, list] = {
+        "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),
+        "group": list(dataset.clusters), "type": list(dataset.types),
+    }  # fmt: skip
+
+    def put(column: str, rows: np.ndarray, values: np.ndarray) -> None:
+        cells = items.setdefault(column, [float("nan")] * len(dataset))
+        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
+            cells[row] = value
+
+    measures = Measures(dataset, settings.bootstrap, settings.seed)
+    with tqdm(unit="fit", disable=settings.quiet or not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, number: int) -> None:
+            bar.total = number
+            bar.update()
+
+        for one in evaluation.pairings(dataset, of, kinds, settings.top_k, settings.seed, progress):
+            if isinstance(one, evaluation.Crossing):
+                measures.crossing(one)
+                for name, other in ((one.unsafe, one.safe), (one.safe, one.unsafe)):
+                    its = np.array([dataset.groups[row] == name for row in one.rows])
+                    put(transfer.crossing_column(one.kind, other), one.rows[its], one.scores[its])
+                continue
+            measures.pairing(one)
+            if one.kind != CONTROLS[1]:
+                put(f"{one.kind}/{one.train}", one.rows, one.scores)
+                if not vectors and one.kind in KINDS:
+                    put(f"{UNKNOWN}/{one.train}", one.rows, one.unknown.astype(int))
+        identity = set_identity(Sides(dataset, settings.seed), of, settings.seed)
+    return Scores(items, [*measures.rows, *measures.means(), *identity])
+
+
+def table(results: Sequence[Result]) -> str:
+    """The finding and means of each encoder, the other tables of the first one, and the comparison of encoders."""
+    first = results[0]
+    kind = transfer.headline_kind(first).replace("_", " ")
+    parts = []
+    for result in results:
+        label = shown(result.encoder.label)
+        parts += [
+            finding(result),
+            f"mean AUROC of each detector on {label}",
+            transfer_tables.detectors_table(result),
+            transfer_tables.identity_line(result),
+        ]
+        if transfer.sets_of(result):
+            title = f"AUROC of {kind} on {label} (columns: tested on)"
+            parts += [title, transfer_tables.matrix_table(result)]
+    parts.append(transfer_tables.means_note(first))
+    label = shown(first.encoder.label)
+    for title, made in (
+        (f"{kind} on {label}, the other metrics", transfer_tables.details_table),
+        (f"flagged by {kind} on {label} at its threshold (columns: trained on)", transfer_tables.flagged_table),
+        (f"AUROC of {kind} on {label}, sets of one class", transfer_tables.crossings_table),
+        ("the same, TPR at 1 % FPR", lambda result: transfer_tables.crossings_table(result, "tpr_at_1_fpr")),
+        ("unsafe prompts and their safe twins at the threshold, shares of pairs", transfer_tables.verdicts_table),
+        ("flagged at the threshold, by type (columns: trained on)", transfer_tables.types_table),
+    ):
+        text = made(first)
+        if text:
+            parts += [title, text, transfer_tables.DETAILS_NOTE if made is transfer_tables.details_table else ""]
+    seed = first.settings["seed"]
+    between = {"encoders": encoder_differences(results, seed), "detectors": detector_differences(first, seed)}
+    for what, differences in between.items():
+        if differences:
+            parts += [f"differences of AUROC between {what}", transfer_tables.differences_table(differences)]
+    parts.append(transfer_tables.DIFFERENCES_NOTE if any(between.values()) else "")
+    parts += [part for result in results for part in _without_known_word(result)]
+    return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts if part)
+
+
+def _without_known_word(result: Result) -> list[str]:
+    """Title and table of the numbers of tested prompts without a known word; empty if there are none."""
+    trains = [train for train in transfer.trains_of(result) if f"{UNKNOWN}/{train}" in result.items]
+    if len(trains) > MOST_SETS and transfer.OTHERS in trains:
+        trains = [transfer.OTHERS]
+    sets = np.array(result.items["set"], dtype=object)
+    of = {train: np.array(result.items[f"{UNKNOWN}/{train}"], dtype=float) for train in trains}
+    tests = [*transfer.sets_of(result), *transfer.one_class_of(result)]
+    counts = {test: [int(np.nansum(of[train][sets == test])) for train in trains] for test in tests}
+    counts = {test: numbers for test, numbers in counts.items() if any(numbers)}
+    if not counts:
+        return []
+    columns = [[(train, [str(numbers[i]) for numbers in counts.values()])] for i, train in enumerate(trains)]
+    title = (
+        f"prompts without any word that {shown(result.encoder.label)} was trained on: their scores mean nothing "
+        "(columns: trained on)"
+    )
+    left = [("tested on", list(counts)), ("n", [str((sets == test).sum()) for test in counts])]
+    return [title, blocks(left, columns)]
+
+
+def up_to_date(metric: Metric) -> Metric:
+    """A number of a result file. Older ones have its parts only inside the two strings `metric` and `group`."""
+    if metric.detector is not None:
+        return metric
+    pair, _, kind = metric.group.partition(": ")
+    train, arrow, test = pair.partition(" -> ")
+    _, slash, detector = metric.metric.partition("/")
+    if not slash:
+        raise ValueError("a metric of detection names its detector")
+    return replace(metric, detector=detector, **({"train": train, "test": test, "type": kind or None} if arrow else {}))
+
+
+TASK = Task(
+    package="Safety_Detection",
+    question="What is left of a detector of unsafe prompts when it meets another dataset?",
+    headline="auroc",
+    grouped_by="set",
+    settings={"top_k": "k", "seed": "seed", "detectors": "detectors"},  # the seed decides what is trained on
+    rows="trained -> tested",
+    load=labelled_sets.load,
+    data_sheet=data_sheet,
+    score=score,
+    table=table,
+    check=lambda dataset, settings: sides.check(dataset),
+    differences=group_differences,
+    loads=("label",),
+    fits_words=True,
+    add_flags=add_flags,
+    choose=choose,
+    by_items=False,
+    up_to_date=up_to_date,
+    controls=("tfidf",),
+    captions={
+        "heatmap": "area under the ROC curve by set trained on and set tested on; bold within a set by grouped "
+        "five-fold; grey is a pair that was not evaluated, because both are of one family",
+        "one_class": "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, "
+        "and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, "
+        "mostly because both are of one family",
+        "roc": "ROC curves of {encoder}, a panel for each tested set, a line for each training side; of more "
+        "than three sets, only the tested set itself and others",
+    },
+    published="the published",
+    resampled="of groups of prompts",
+)

@@ -1,0 +1,110 @@
+"""Safety-Taxonomy: scores how far unsafe prompts of one category lie together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from utils.data.catalogue import TAXONOMY_FORMAT
+from utils.data.loading import data_sheet, load
+from utils.evaluation.settings import Settings
+from utils.metrics import embedding as metrics
+from utils.metrics.influence import neighbor_influence, silhouette_influence
+from utils.metrics.neighbors import nearest_neighbors
+from utils.metrics.summary import summarise
+from utils.results.paired import item_differences
+from utils.results.tables import group_table, metric_table
+from utils.schema import Dataset, InputError, Metric, Result
+from utils.tasks import BY_GROUP, Scores, Task
+
+CURVE = (1, 5, 10, 20, 50)
+
+
+def check(dataset: Dataset, settings: Settings) -> None:
+    """Raises InputError if there are too few prompts for top_k neighbours, or only one category."""
+    if settings.top_k >= len(dataset):
+        raise InputError(
+            f"--top-k {settings.top_k}: {len(dataset)} prompts have {len(dataset) - 1} neighbours each; give 1 to "
+            f"{len(dataset) - 1}"
+        )
+    if len(dataset.group_order) < 2:
+        raise InputError(f"{dataset.files[0].name}: just one category; Categorical Purity needs two at least")
+
+
+def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, settings: Settings, moved: None) -> Scores:
+    """Per-prompt Categorical Purity at several k with chance and ceiling, its means by category, and clustering.
+
+    vectors: `question`, (n, d).
+    """
+    embeddings, categories, order = vectors["question"], dataset.groups, dataset.group_order
+    curve = [k for k in CURVE if k < len(dataset)]
+    most = min(len(dataset) - 1, 2 * max([settings.top_k, *curve]))  # of 2 k, what takes a neighbour's place
+    neighbors = nearest_neighbors(embeddings, most, device=settings.encoder.device)
+    labels = np.array(categories, dtype=object)
+    same = labels[neighbors] == labels[:, None]  # (n, most)
+    chance = metrics.purity_chance(categories)
+    influence: dict[str, np.ndarray] = {}
+    rows: list[Metric] = []
+    items: dict[str, list] = {"id": list(dataset.ids), "category": list(categories)}
+    for name, k in [("categorical_purity", settings.top_k), *((f"categorical_purity@{k}", k) for k in curve)]:
+        purity = metrics.categorical_purity(neighbors[:, :k], categories)  # (n,)
+        ceiling = metrics.purity_ceiling(categories, k)
+        influence[name] = neighbor_influence(same[:, : 2 * k], neighbors[:, : 2 * k], categories, order, k)
+        drawn = {**settings.intervals((0, 1)), "influence": influence[name]}
+        means = summarise(name, purity, categories, order, "higher", chance, ceiling, **drawn)
+        rows += means if name == "categorical_purity" else [replace(mean, k=k) for mean in means]
+        items[name] = purity.tolist()
+    items["nearest_id"] = [dataset.ids[j] for j in neighbors[:, 0]]
+    silhouette = metrics.silhouette(embeddings, categories)
+    items["silhouette"] = silhouette.tolist()
+    influence["silhouette"] = silhouette_influence(embeddings, categories, order, silhouette)
+    drawn = {**settings.intervals((-1, 1)), "influence": influence["silhouette"]}
+    rows += summarise("silhouette", silhouette, categories, order, "higher", **drawn)
+    # Not a mean of items, so it has no interval: a resample would contain prompts twice, which cluster together.
+    nmi = metrics.normalized_mutual_information(embeddings, categories, settings.seed)
+    rows.append(Metric("nmi", "overall", nmi, len(dataset), "higher"))
+    return Scores(items, rows, influence)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Categorical Purity by category, then at other k and the clustering metrics."""
+    k = results[0].settings["top_k"]
+    rest = [(f"categorical_purity@{other}", "average") for other in CURVE if other != k]
+    rest += [("silhouette", "overall"), ("nmi", "overall")]
+    return (
+        f"Categorical Purity at {k}, higher is better\n\n"
+        f"{group_table(results, 'categorical_purity', heading='category')}\n\n{metric_table(results, rest)}"
+    )
+
+
+def up_to_date(metric: Metric) -> Metric:
+    """A number of a result file. Older ones have k only in the metric's name."""
+    return replace(metric, k=int(metric.metric.split("@")[1])) if "@" in metric.metric and metric.k is None else metric
+
+
+TASK = Task(
+    package="Safety_Taxonomy",
+    question="Do unsafe prompts of one category lie together?",
+    headline="categorical_purity",
+    grouped_by="category",
+    settings={"top_k": "k"},
+    rows="category",
+    format=TAXONOMY_FORMAT,
+    load=partial(load, TAXONOMY_FORMAT),
+    data_sheet=partial(data_sheet, TAXONOMY_FORMAT),
+    check=check,
+    score=score,
+    table=table,
+    differences=item_differences,
+    up_to_date=up_to_date,
+    shown_beside=(("silhouette", "overall"), ("nmi", "overall")),
+    item_scores=("silhouette",),
+    captions={
+        **BY_GROUP,
+        "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
+        "tsne": "a t-SNE map of the prompts' standardised vectors for each encoder, a colour and a mark for each "
+        "{rows}; trustworthiness is how far neighbours on a map are neighbours in the encoder's space, 1 is best",
+    },
+    paper_figures="categorical_purity_at_10",
+)
