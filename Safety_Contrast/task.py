@@ -1,7 +1,8 @@
 """Safety-Contrast: scores unsafe prompts against small safe edits of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from utils.results.normalization import (
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Metric, Result
-from utils.tasks import BY_GROUP, Scores, Task
+from utils.tasks import Figure, Scores, Task
 
 # The neighbours of guarded purity.
 K = 10
@@ -122,6 +123,39 @@ def table(results: Sequence[Result]) -> str:
     )
 
 
+def figures() -> Sequence[Figure]:
+    """Its figures."""
+    from Safety_Contrast.figures import FIGURES
+
+    return FIGURES
+
+
+def findings(best: Result, name: str, comparison: Any) -> Sequence:
+    """What may be said of the best encoder."""
+    from Safety_Contrast import report
+
+    return report.findings(best, name, comparison)
+
+
+def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Any]) -> Any:
+    """The items that an encoder gets most wrong, as a table of the report."""
+    from Safety_Contrast import report
+
+    return report.worst_items(result, rows, prompt)
+
+
+def shown_beside(result: Result) -> dict[str, list[tuple[str, str]]]:
+    """What a report shows beside the headline, and the headline by word overlap."""
+    similarities = ("boundary_similarity", "mean_similarity")
+    averages = ("guarded_purity", "guarded_purity_others", "mean_similarity", "pairwise_accuracy", "triplet_accuracy")
+    return {
+        "Similarity by word overlap of original and edit": [
+            (metric, overlap) for metric in similarities for overlap in metrics.OVERLAP_BINS
+        ],
+        "Other metrics of Safety-Contrast": [(metric, "average") for metric in averages],
+    }
+
+
 TASK = Task(
     package="Safety_Contrast",
     question="How near to an unsafe prompt can a small safe edit stay?",
@@ -135,15 +169,18 @@ TASK = Task(
     score=score,
     table=table,
     differences=item_differences,
-    shown_beside=(
-        ("guarded_purity", "average"),
-        ("guarded_purity_others", "average"),
-        ("mean_similarity", "average"),
-        ("pairwise_accuracy", "average"),
-        ("triplet_accuracy", "average"),
-    ),
+    shown_beside=shown_beside,
     beside_headline=("guarded_purity",),
     won_by_nothing=("boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"),
     item_scores=("mean_word_overlap",),
-    captions={**BY_GROUP, "overlap": "{metric} by word overlap of original and edit{interval}"},
+    figures=figures,
+    definitions={
+        "boundary similarity": "Mean over originals of norm(cos) with the nearest of their safe edits; mean similarity "
+        "takes the mean edit. Lower is better.",
+        "guarded purity": "Mean over a category of the share of each original's 10 nearest among all originals and all "
+        "safe edits that are originals of its category; guarded purity others leaves its own edits out. Higher is "
+        "better; an encoder that knows nothing can't win it.",
+    },
+    findings=findings,
+    worst_items=worst_items,
 )

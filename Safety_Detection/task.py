@@ -5,6 +5,8 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,9 @@ from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.data_sheet import data_sheet
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from utils.evaluation.settings import Settings
-from utils.schema import InputError, Metric, Result, shown
+from utils.schema import DataFile, InputError, Metric, Result, shown
 from utils.tables import WIDTH, blocks
-from utils.tasks import Scores, Task
+from utils.tasks import Figure, Scores, Task
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
@@ -174,6 +176,37 @@ def up_to_date(metric: Metric) -> Metric:
     return replace(metric, detector=detector, **({"train": train, "test": test, "type": kind or None} if arrow else {}))
 
 
+def comparing() -> Any:
+    """How encoders are compared."""
+    from Safety_Detection.shown.comparison import PairedByGroups
+
+    return PairedByGroups()
+
+
+def figures() -> Sequence[Figure]:
+    """Its figures."""
+    from Safety_Detection.shown.figures import FIGURES
+
+    return FIGURES
+
+
+def section(out: Path, name: str, first: Sequence[str]) -> tuple[Any, list[str]]:
+    """Its section of the report, and the reasons if it has none."""
+    from Safety_Detection.shown.section import detection_section
+
+    return detection_section(TASK, out, name, first)
+
+
+def cards(file: DataFile) -> Any:
+    """The card of a published set's file; None for any other one."""
+    from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
+
+    if file.name.startswith(JAILBREAKBENCH["path"]):
+        return SET_CARDS["jailbreakbench"]
+    published = (card for of_set in SET_CARDS.values() for card in of_set.files)
+    return next((card for card in published if card.sha256 == file.sha256), None)
+
+
 TASK = Task(
     package="Safety_Detection",
     question="What is left of a detector of unsafe prompts when it meets another dataset?",
@@ -194,15 +227,23 @@ TASK = Task(
     by_items=False,
     up_to_date=up_to_date,
     controls=("tfidf",),
-    captions={
-        "heatmap": "area under the ROC curve by set trained on and set tested on; bold within a set by grouped "
-        "five-fold; grey is a pair that was not evaluated, because both are of one family",
-        "one_class": "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, "
-        "and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, "
-        "mostly because both are of one family",
-        "roc": "ROC curves of {encoder}, a panel for each tested set, a line for each training side; of more "
-        "than three sets, only the tested set itself and others",
+    comparing=comparing,
+    cards=cards,
+    figures=figures,
+    definitions={
+        "AUROC, AUPRC": "How often an unsafe prompt scores above a safe one, ties counting half; 0.5 is chance. "
+        "Average precision; the base rate is chance.",
+        "FPR at 95 % TPR, TPR at 1 % FPR": "The share of safe prompts flagged where 95 % of the unsafe ones are; the "
+        "share of unsafe prompts flagged where 1 % of the safe ones are at most.",
+        "threshold for 5 %": "Flags 5 % of the safe prompts of the training side, each scored by a detector that was "
+        "fitted without it.",
+        "set identity": "Mean AUROC with which a classifier of the vectors tells two sets of prompts of the same label "
+        "apart. The higher it is, the more of what a detector learns may be the set and not the harm. Lower is better; "
+        "0.5 is chance.",
+        "separated, both flagged, both passed, inverted": "Shares of pairs of an unsafe prompt and its safe twin of "
+        "which the threshold flags only the unsafe one, both, neither, only the safe one.",
     },
+    section=section,
     published="the published",
     resampled="of groups of prompts",
 )

@@ -1,8 +1,9 @@
 """Safety-Taxonomy: scores how far unsafe prompts of one category lie together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
-from utils.tasks import BY_GROUP, Scores, Task
+from utils.tasks import Figure, Role, Scores, Task
 
 CURVE = (1, 5, 10, 20, 50)
 
@@ -83,6 +84,49 @@ def up_to_date(metric: Metric) -> Metric:
     return replace(metric, k=int(metric.metric.split("@")[1])) if "@" in metric.metric and metric.k is None else metric
 
 
+def figures() -> Sequence[Figure]:
+    """Its figures."""
+    from Safety_Taxonomy.figures import FIGURES
+
+    return FIGURES
+
+
+def maps(results: Sequence[Result], dataset: Dataset, note: Callable[[str], None]) -> Sequence:
+    """The maps of the evaluated prompts."""
+    from Safety_Taxonomy.map import taxonomy_maps
+
+    return taxonomy_maps(results, dataset, note)
+
+
+def findings(best: Result, name: str, comparison: Any) -> Sequence:
+    """What may be said of the best encoder."""
+    from Safety_Taxonomy import report
+
+    return report.findings(best, name, comparison)
+
+
+def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Any]) -> Any:
+    """The items that an encoder gets most wrong, as a table of the report."""
+    from Safety_Taxonomy import report
+
+    return report.worst_items(result, rows, prompt)
+
+
+def map_data(evidence: Any, prompts: dict[str, str]) -> dict:
+    """The maps for the script of the report's page. Texts are added to `prompts`."""
+    from Safety_Taxonomy import report
+
+    return report.map_data(evidence, prompts)
+
+
+def shown_beside(result: Result) -> dict[str, list[tuple[str, str]]]:
+    """What a report shows beside the headline: purity at every other k, and the clustering metrics."""
+    names = dict.fromkeys(m.metric for m in result.metrics if m.k is not None)
+    headline = f"categorical_purity@{result.settings['top_k']}"
+    purities = [(name, "average") for name in names if name != headline]
+    return {"Other metrics of Safety-Taxonomy": [*purities, ("silhouette", "overall"), ("nmi", "overall")]}
+
+
 TASK = Task(
     package="Safety_Taxonomy",
     question="Do unsafe prompts of one category lie together?",
@@ -98,13 +142,19 @@ TASK = Task(
     table=table,
     differences=item_differences,
     up_to_date=up_to_date,
-    shown_beside=(("silhouette", "overall"), ("nmi", "overall")),
+    shown_beside=shown_beside,
     item_scores=("silhouette",),
-    captions={
-        **BY_GROUP,
-        "purity_against_k": "average Categorical Purity against the number of neighbours{interval}, and chance",
-        "tsne": "a t-SNE map of the prompts' standardised vectors for each encoder, a colour and a mark for each "
-        "{rows}; trustworthiness is how far neighbours on a map are neighbours in the encoder's space, 1 is best",
+    figures=figures,
+    definitions={
+        "Categorical Purity at k": "Mean over a category of the share of each prompt's k nearest neighbours that are "
+        "of its category{k}; the prompt itself is left out by index. Higher is better; chance is (n_c − 1)/(n − 1), "
+        "ceiling min(k, n_c − 1)/k.",
+        "silhouette, NMI": "Of the categories by cosine; of k-means clusters with the categories. Higher is better.",
     },
+    findings=findings,
+    worst_items=worst_items,
+    map_data=map_data,
+    maps=maps,
+    knows_topics=Role("categorical_purity", "Categorical Purity", "prompts"),
     paper_figures="categorical_purity_at_10",
 )

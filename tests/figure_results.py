@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from Safety_Taxonomy.map import TaxonomyMap
 from utils.figures import plane
-from utils.figures.projection import TaxonomyMap
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.results.result_file import read_items, read_result
+from utils.results.result_file import read_with_items
 from utils.tasks import TASKS
 
 ENCODERS = ("all-minilm-l6-v2", "tfidf")
@@ -22,12 +22,12 @@ STEMS = {f"safety_{task}_{kind}" for task, kinds in KINDS.items() for kind in ki
 
 def read(folder, task):
     paths = [folder / "sample" / task / f"{name}.json" for name in ENCODERS]
-    return paths, [read_result(path) for path in paths], [json.loads(path.read_text()) for path in paths]
+    return paths, [read_with_items(path) for path in paths], [json.loads(path.read_text()) for path in paths]
 
 
 def long_named(sample_results, task, encoders, groups, letters=(55, 70)):
-    """Results of so many encoders and groups, their items, and maps. letters: of an encoder's and of a group's name."""
-    paths, results, _ = read(sample_results, task)
+    """Results of so many encoders and groups with items, and maps. letters: of an encoder's and of a group's name."""
+    _, results, _ = read(sample_results, task)
     first, metric = results[0], TASKS[task].headline
     average = first.metric(metric, "average")
     kept = [m for m in first.metrics if m.metric != metric or m.group in ("average", *OVERLAP_BINS)]
@@ -40,4 +40,4 @@ def long_named(sample_results, task, encoders, groups, letters=(55, 70)):
     names = tuple(row.group for row in rows) * 2
     ids = tuple(map(str, range(len(names))))
     maps = [TaxonomyMap("e", one.encoder.label, ids, names, points, ((),) * len(ids), 0.9) for one in made]
-    return made, [read_items(paths[0], [metric])] * encoders, maps if task == "safety_taxonomy" else []
+    return made, maps if task == "safety_taxonomy" else []

@@ -15,7 +15,7 @@ FLOORS = (
     "reproduce",
 )  # fmt: skip
 # The same within Safety_Detection; its commands are above its rooms.
-DETECTION_FLOORS = ("sets", "detectors", "protocol", "guardrail", "server")
+DETECTION_FLOORS = ("sets", "detectors", "protocol", "shown", "guardrail", "server")
 MOST_COMMANDS = 10
 TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
 LONGEST, MOST_FLAT = 350, 14

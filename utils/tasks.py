@@ -4,11 +4,12 @@ import argparse
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.schema import CONTROLS, SUMMARIES, Dataset, Difference, Metric, Result
+from utils.schema import CONTROLS, SUMMARIES, DataFile, Dataset, Difference, Metric, Result
 
 # The packages of the tasks, in the order in which they are shown. Each has its TASK in a module `task`.
 PACKAGES = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
@@ -17,11 +18,6 @@ FIRST_SCRIPT = "scripts/safety_taxonomy.sh"
 
 # What a list of averages begins with, by the direction of the metric. It is not called the best: see won_by_nothing.
 FIRST = {"lower": "lowest", "higher": "highest"}
-# The captions of the figures that every task of items has.
-BY_GROUP = {
-    "heatmap": "{metric} by encoder and {rows}; the average is last",
-    "average": "{metric}: the average of each encoder{interval}, {first} first",
-}
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,54 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Role:
+    """A metric whose average tells something of an encoder that figures and ranks of other tasks need.
+
+    words: its name in sentences. items: what a task's items are called.
+    """
+
+    metric: str
+    words: str
+    items: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure of a task's results is drawn from.
+
+    results: of one task, comparable, with their items. data: the items, the dataset and the settings, for a title.
+    style: one of utils.figures.style. maps: those of the task's prompts, if it has any.
+    labels: of the encoders of all tasks, so that each has its colour and mark in every figure.
+    """
+
+    results: Sequence[Result]
+    data: str
+    style: Any
+    maps: Sequence = ()
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a task's results.
+
+    name: the end of the name of its files. draw: from a drawing, inside utils.figures.style.drawing, to a figure of
+    matplotlib; None if there is nothing to draw. caption: what it shows; `{metric}`, `{rows}`, `{interval}`, `{first}`
+    and `{encoder}` are filled in. better: which direction is, if it does not show the headline metric.
+    has_settings: whether it depends on k or on the average similarity. for_each: whether there is one for each encoder.
+    how_to_read: the sentences of a paper's caption after the first, in place of those on direction, data and intervals.
+    """
+
+    name: str
+    draw: Callable[[Drawing], Any]
+    caption: str
+    better: str = ""
+    has_settings: bool = True
+    for_each: bool = False
+    how_to_read: Callable[[Drawing], list[str]] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """What a task asks, how its data are read and scored, and how its results are shown and compared.
 
@@ -94,6 +138,7 @@ class Task:
     in it, with interval and p.
     format: that of its file; None for a task of several sets.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
+    cards: (an evaluated file) to the card of what was published, None if it is not known; besides that of the format.
     loads: names of its own settings that `load` takes too, where they are given.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
     add_flags, choose: add the task's own flags, and return the settings with their values.
@@ -101,12 +146,25 @@ class Task:
     influences.
     up_to_date: a number of an older result file as it is written today; raises ValueError if it is not the task's.
     controls: those that are evaluated beside the encoders.
-    shown_beside: (metric, group) of what a report shows beside the headline.
+    shown_beside: of a result, (metric, group) of what a report shows beside the headline, by the table's caption.
     item_scores: columns that the report reads of the items, the headline aside.
-    captions: what each figure shows, by the end of its name; `{metric}`, `{rows}`, `{interval}`, `{first}` and
-    `{encoder}` are filled in.
+    comparing: how its encoders are compared, if not as utils.compare.paired.PairedByItems does.
+    figures: its figures, besides those by group that every task of items has.
+    maps: (results with their items, all of the data, what is called with a note on each missing map) to the maps of the
+    evaluated prompts; None if it has none.
     beside_headline: metrics by which encoders are compared besides. won_by_nothing: metrics by which an encoder that
     knows nothing is the best, so that they rank only encoders that are known to know something.
+    map_data: (evidence of utils.report.gather with maps, texts by key, to which those of the map are added) to the maps
+    for the script of the report's page.
+    findings: (the best result, how its encoder is called, its utils.compare.paired.Comparison with others or None) to
+    utils.report.findings.Finding of it.
+    worst_items: (result, its items, (id, text column) to a cell) to the utils.report.parts.Table of the items that an
+    encoder gets most wrong; None if it has none.
+    section: (folder of the results, dataset, encoders to list first) to its section of the report and the reasons if it
+    has none; None for a task of items, whose sections utils.report makes.
+    definitions: of its metrics, by their name in words; `{k}` is filled in.
+    knows_topics: the metric that tells whether an encoder knows topics. tells_safety: the one that tells whether it
+    knows safety from words.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
     published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
     """
@@ -124,6 +182,7 @@ class Task:
     differences: Callable[[Sequence[Result], Metric], list[Difference]]
     format: Format | None = None
     check: Callable[[Dataset, Any], None] = lambda dataset, settings: None
+    cards: Callable[[DataFile], Any] = lambda file: None
     loads: tuple[str, ...] = ()
     fits_words: bool = False
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
@@ -131,11 +190,20 @@ class Task:
     by_items: bool = True
     up_to_date: Callable[[Metric], Metric] = lambda metric: metric
     controls: tuple[str, ...] = CONTROLS
-    shown_beside: tuple[tuple[str, str], ...] = ()
+    shown_beside: Callable[[Result], dict[str, list[tuple[str, str]]]] = lambda result: {}
     item_scores: tuple[str, ...] = ()
-    captions: dict[str, str] = field(default_factory=dict)
+    comparing: Callable[[], Any] | None = None
+    figures: Callable[[], Sequence[Figure]] = lambda: ()
+    maps: Callable[[Sequence[Result], Dataset, Callable[[str], None]], Sequence] | None = None
     beside_headline: tuple[str, ...] = ()
     won_by_nothing: tuple[str, ...] = ()
+    map_data: Callable[[Any, dict[str, str]], dict] | None = None
+    findings: Callable[[Result, str, Any], Sequence] = lambda best, name, comparison: ()
+    worst_items: Callable[[Result, list[dict], Callable[[str, str], Any]], Any] | None = None
+    section: Callable[[Path, str, Sequence[str]], tuple[Any, list[str]]] | None = None
+    definitions: dict[str, str] = field(default_factory=dict)
+    knows_topics: Role | None = None
+    tells_safety: Role | None = None
     paper_figures: str | None = None
     published: str = "the paper's"
     resampled: str = "within type or category"
@@ -165,6 +233,11 @@ class Task:
         """Whether the average similarity affects its numbers; only such a task has a threshold."""
         return "threshold" in self.settings
 
+    def card_of(self, file: DataFile) -> Any:
+        """The card of an evaluated file, which has source, licence and citation; None if it is not known."""
+        known = self.format is not None and self.format.card.sha256 == file.sha256
+        return self.format.card if known else self.cards(file)
+
     def data(self, settings: Any) -> tuple[Dataset, Any]:
         """The dataset that the settings of an evaluation name, and the file found."""
         own = {name: settings.own[name] for name in self.loads if name in settings.own}
@@ -189,6 +262,16 @@ class _Tasks(Mapping[str, Task]):
 
 
 TASKS = _Tasks()
+
+
+def topics_task() -> Task | None:
+    """The task by whose metric encoders are known to know topics; None if there is none."""
+    return next((task for task in TASKS.values() if task.knows_topics), None)
+
+
+def safety_task() -> Task | None:
+    """The task by whose metric encoders are known to tell safety from words; None if there is none."""
+    return next((task for task in TASKS.values() if task.tells_safety), None)
 
 
 def tasks_by_items() -> list[Task]:

@@ -13,9 +13,9 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, ro
 from Safety_Detection import guards
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.shown.section import detection_section
 from utils.compare import __main__ as compare_main
 from utils.evaluation.run import evaluate
-from utils.report.detection import detection_section
 from utils.transfer import results as transfer
 
 # Set: label (None for both), number of prompts, family.
@@ -223,7 +223,7 @@ def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsy
     assert groups == {"others -> a", "others -> b", "others -> c", "others", "others -> bad | good", "ordinary traffic"}
     folder = done / "made" / "safety_detection"
     assert [one.encoder.name for one in transfer.alike(sorted(folder.glob("*.json")))[0]] == ["tfidf"]
-    section, _ = detection_section(done, "made", [])
+    section, _ = detection_section(TASK, done, "made", [])
     (table,) = (table for table in section.tables if "guard judge" in table.caption)
     cells = {row[0].text: row[1].value for row in table.rows}
     assert cells["others"] == pytest.approx(metrics(done)["auroc/guard", "as given"]["value"])

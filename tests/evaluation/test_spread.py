@@ -10,10 +10,11 @@ from scipy import stats
 
 from Safety_Challenging.evaluate import TASK
 from Safety_Detection.evaluate import TASK as DETECTION
-from utils.compare.paired import compare_detectors
+from Safety_Detection.shown.comparison import compare_detectors
 from utils.encoders import loading, registry
 from utils.evaluation import spread
 from utils.evaluation.run import evaluate
+from utils.evaluation.settings import settings_of
 from utils.results.paired import Scores
 from utils.results.result_file import read_with_items
 from utils.tables import p_text, signed, with_reach
@@ -85,7 +86,9 @@ def test_several_encoders_are_compared_under_each_instruction(tmp_path):
         values[name, prompt] = base if name == first else base + shift + generator.normal(0, 0.05, 22)
         return read_with_items(written(tmp_path / str(len(values)), name, values[name, prompt]))
 
-    settings = TASK.settings("evaluate", "", ["--model", ",".join(names), "--no-cache", "--quiet", "--data", "sample"])
+    settings = settings_of(
+        TASK, "evaluate", "", ["--model", ",".join(names), "--no-cache", "--quiet", "--data", "sample"]
+    )
     said = spread.spread(TASK, None, settings, result_of, print)
     assert max(len(line) for line in said.splitlines() if "|" not in line) <= 80
     own = {name: registry.resolve(name).prompt for name in names}

@@ -10,9 +10,12 @@ import pytest
 from figure_checks import cut_off, drawn_texts, overlapping, seen_whole
 from figure_results import STEMS, long_named, read
 
+from Safety_Challenging import figures as challenging_figures
+from Safety_Contrast import figures as contrast_figures
+from Safety_Taxonomy import figures as taxonomy_figures
+from Safety_Taxonomy.map import TaxonomyMap
 from utils.figures import __main__ as figures_main
 from utils.figures import tasks as task_figures
-from utils.figures.projection import TaxonomyMap
 from utils.figures.style import FORMS, drawing, encoder_styles, panels, rendered
 from utils.tasks import TASKS
 
@@ -54,8 +57,8 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
     labels = [result.encoder.label for result in taxonomy]
     last = taxonomy[1].encoder.label
     drawn = [
-        task_figures.purity_against_k(taxonomy, "", labels=labels).axes[0].lines[1],
-        task_figures.boundary_by_overlap(contrast[1:], "", labels=labels).axes[0].containers[0].lines[0],
+        taxonomy_figures.purity_against_k(taxonomy, "", labels=labels).axes[0].lines[1],
+        contrast_figures.boundary_by_overlap(contrast[1:], "", labels=labels).axes[0].containers[0].lines[0],
         task_figures.averages(contrast[1:], "boundary_similarity", "", labels=labels).axes[0].containers[0].lines[0],
     ]
     wanted = encoder_styles(labels)[last]
@@ -68,7 +71,7 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
 
 def test_purity_against_k_and_chance(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = task_figures.purity_against_k(results, "a title").axes[0]
+    axes = taxonomy_figures.purity_against_k(results, "a title").axes[0]
     for line, document in zip(axes.lines, documents, strict=False):
         expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
         assert line.get_ydata() == pytest.approx(expected)
@@ -82,7 +85,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
     for path in paths:
         with path.with_name(f"{path.stem}.items.csv").open() as stream:
             items.append([float(row["normalized_similarity"]) for row in csv.DictReader(stream)])
-    axes = task_figures.accuracy_curve(results, items, "a title").axes[0]
+    axes = challenging_figures.accuracy_curve(results, items, "a title").axes[0]
     for line, values, document in zip(axes.lines, items, documents, strict=True):
         thresholds = line.get_xdata()
         for at in (0, 37, 100, 200):
@@ -92,7 +95,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
 
 def test_boundary_by_overlap_shows_the_bins(sample_results):
     _, results, documents = read(sample_results, "safety_contrast")
-    axes = task_figures.boundary_by_overlap(results, "a title").axes[0]
+    axes = contrast_figures.boundary_by_overlap(results, "a title").axes[0]
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
@@ -102,7 +105,7 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     categories = ["a", "b", "a", "c", "b"]
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
-    figure = task_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
+    figure = taxonomy_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
     assert [panel.get_title() for panel in figure.axes] == ["X\ntrustworthiness 0.90"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
@@ -165,13 +168,13 @@ def test_no_results_is_one_line(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_nothing_is_cut_off(sample_results, task, encoders, groups):
-    results, items, maps = long_named(sample_results, task, encoders, groups)
+    results, maps = long_named(sample_results, task, encoders, groups)
     with warnings.catch_warnings(), drawing():
         warnings.simplefilter("error")
-        for stem, figure in task_figures.figures_of(results, items, maps).items():
+        for stem, figure in task_figures.figures_of(results, maps).items():
             shown = "".join("".join(text.get_text() for text in seen_whole(figure)).split())
             assert figure.get_suptitle().replace("\n", "").count("data") > 30, "a title is whole"
-            heads = maps[: task_figures.MAPS_DRAWN] if stem.endswith("tsne") else results
+            heads = maps[: taxonomy_figures.MAPS_DRAWN] if stem.endswith("tsne") else results
             assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
             if stem.endswith(("heatmap", "tsne")):
                 assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
@@ -182,8 +185,8 @@ def test_nothing_is_cut_off(sample_results, task, encoders, groups):
 
 
 def test_every_encoder_stands_by_its_bin(sample_results):
-    results, _, _ = long_named(sample_results, "safety_contrast", 30, 2)
-    for container in task_figures.boundary_by_overlap(results, "").axes[0].containers:
+    results, _ = long_named(sample_results, "safety_contrast", 30, 2)
+    for container in contrast_figures.boundary_by_overlap(results, "").axes[0].containers:
         assert np.abs(container.lines[0].get_xdata() - np.arange(3)).max() < 0.5
 
 
@@ -199,7 +202,7 @@ def test_a_cut_label_is_found():
 
 
 def test_no_zero_has_a_sign(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 1, 2)
+    results, _ = long_named(sample_results, "safety_taxonomy", 1, 2)
     rows = [replace(results[0].metrics[0], value=-0.0004), *results[0].metrics[1:]]
     rows = [replace(m, value=-0.0004, low=-0.1, high=0.1) if m.group == "average" else m for m in rows]
     changed = [replace(results[0], metrics=tuple(rows))]
@@ -211,7 +214,7 @@ def test_no_zero_has_a_sign(sample_results):
 
 
 def test_many_groups_are_the_rows_of_a_heatmap(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 61)
+    results, _ = long_named(sample_results, "safety_taxonomy", 2, 61)
     axes = task_figures.heatmap(results, "categorical_purity", "").axes[0]
     assert np.asarray(axes.images[0].get_array()).shape == (62, 2)
     # The third group has the value 2 / 10, the last row is the average.
@@ -234,7 +237,7 @@ def test_panels_leave_no_hole(n, across, columns):
 
 
 def test_a_name_in_letters_that_no_font_has_gives_no_raw_warning(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 2, 3)
+    results, _ = long_named(sample_results, "safety_taxonomy", 2, 3)
     rows = tuple(replace(m, group=f"\U00012000 {m.group}") if m.n else m for m in results[0].metrics)
     named = [replace(result, metrics=rows) for result in results]
     with warnings.catch_warnings(record=True) as said, drawing():

@@ -60,10 +60,10 @@ def test_a_pdfs_width_and_type_are_read():
     ],
 )  # fmt: skip
 def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoders, groups, letters):
-    results, items, maps = long_named(sample_results, task, encoders, groups, letters)
+    results, maps = long_named(sample_results, task, encoders, groups, letters)
     with warnings.catch_warnings(), drawing(style=PAPER):
         warnings.simplefilter("error")
-        for stem, figure in task_figures.figures_of(results, items, maps, PAPER).items():
+        for stem, figure in task_figures.figures_of(results, maps, PAPER).items():
             content = rendered(figure, "pdf", PAPER)
             width = figure.get_figwidth()
             assert width in (COLUMN, TEXT), stem
@@ -77,7 +77,7 @@ def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoder
 
 
 def test_what_a_page_has_no_room_for_is_wider(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 20, 18, (24, 24))
+    results, _ = long_named(sample_results, "safety_taxonomy", 20, 18, (24, 24))
     with drawing(style=PAPER):
         figure = task_figures.heatmap(results, "categorical_purity", "", style=PAPER)
         assert figure.get_figwidth() > TEXT and seen_whole(figure)
@@ -87,7 +87,7 @@ def test_what_is_larger_than_a_page_is_said(sample_results, capsys, monkeypatch)
     with drawing(style=PAPER):
         figure, _ = task_figures.panels(1, 1)
         figure.set_size_inches(7.04, 9.04)
-    monkeypatch.setattr("utils.figures.draw.taxonomy_maps", lambda *_: [])
+    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *_: [])
     monkeypatch.setattr("utils.figures.draw.plane_of", lambda *_: {})
     drawn = {"safety_taxonomy": {"safety_taxonomy_heatmap": figure}}
     monkeypatch.setattr("utils.figures.draw.figures_of", lambda given, *_: drawn.get(given[0].task, {}))
@@ -98,7 +98,7 @@ def test_what_is_larger_than_a_page_is_said(sample_results, capsys, monkeypatch)
 
 
 def test_many_groups_are_rows_where_a_page_has_no_room_for_columns(sample_results):
-    results, _, _ = long_named(sample_results, "safety_taxonomy", 3, 20, (24, 24))
+    results, _ = long_named(sample_results, "safety_taxonomy", 3, 20, (24, 24))
     with drawing(style=PAPER):
         axes = task_figures.heatmap(results, "categorical_purity", "", style=PAPER).axes[0]
     # 20 groups with their average.
@@ -142,7 +142,7 @@ def test_a_caption_says_what_a_title_said(sample_results):
         f"Higher is better. {results[0].dataset_items} items, data: sample, k = 10."
     )
     assert "k = 10" not in caption("safety_taxonomy_purity_against_k", results), "it shows every k"
-    results, _, maps = long_named(sample_results, "safety_taxonomy", 7, 3)
+    results, maps = long_named(sample_results, "safety_taxonomy", 7, 3)
     assert caption("safety_taxonomy_tsne", results, maps).endswith(f"data: {'data' * 30}, the first 6 of 7 encoders.")
     assert "the first" not in caption("safety_taxonomy_tsne", results, maps[:6])
 

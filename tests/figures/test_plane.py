@@ -112,7 +112,7 @@ def test_a_control_without_room_for_its_label_is_in_the_legend(results):
     points = made(results, 14, bootstrap=False)
     places = [(0.5 + 0.01 * (i % 5), 0.5 + 0.01 * (i // 5)) for i in (6, 7, *range(6), *range(8, 14))]
     points = [
-        Point(point.encoder, replace(point.purity, value=x), replace(point.accuracy, value=y))
+        Point(point.encoder, replace(point.topics, value=x), replace(point.safety, value=y))
         for point, (x, y) in zip(points, places, strict=True)
     ]
     with drawing():

@@ -7,12 +7,12 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.manifold import TSNE
 
+from Safety_Taxonomy import figures as taxonomy_figures
+from Safety_Taxonomy import map as projection
 from utils import config
 from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.data.loading import load_evaluated
-from utils.figures import projection
-from utils.figures import tasks as task_figures
-from utils.results.result_file import read_items, read_result
+from utils.results.result_file import read_result, read_with_items
 from utils.store.embeddings import EmbeddingStore, default_path
 
 
@@ -63,9 +63,9 @@ def test_four_prompts_are_enough():
 
 def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_store, monkeypatch):
     paths = [sample_results / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
-    results, items = [read_result(path) for path in paths], [read_items(path) for path in paths]
+    results = [read_with_items(path) for path in paths]
     dataset = load_evaluated(TAXONOMY_FORMAT, results[0], None)
-    maps = projection.taxonomy_maps(results, items, dataset)
+    maps = projection.taxonomy_maps(results, dataset)
     assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
         question = {row["id"]: row["question"] for row in csv.DictReader(stream)}
@@ -81,14 +81,14 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_st
             others = sorted((j for j in range(144) if j != row), key=lambda j: -cosine[row, j])[:10]
             got = [cosine[row, one.ids.index(i)] for i in one.nearest[row]]
             assert got == pytest.approx([cosine[row, j] for j in others], abs=1e-6)
-        nearest = {r["id"]: r["nearest_id"] for r in items[maps.index(one)]}
+        nearest = dict(zip(result.items["id"], result.items["nearest_id"], strict=True))
         assert [row[0] for row in one.nearest] == [nearest[i] for i in one.ids]
     monkeypatch.setattr(projection, "tsne", lambda vectors: pytest.fail("computed again"))
-    again = projection.taxonomy_maps(results, items, dataset)
+    again = projection.taxonomy_maps(results, dataset)
     assert all(np.array_equal(a.points, b.points) for a, b in zip(maps, again, strict=True))
     notes = []
     store.prune(results[0].encoder.fingerprint)
-    assert [one.label for one in projection.taxonomy_maps(results, items, dataset, notes.append)] == ["TF-IDF"]
+    assert [one.label for one in projection.taxonomy_maps(results, dataset, notes.append)] == ["TF-IDF"]
     assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
 
 
@@ -126,7 +126,7 @@ def result(sample_results):
 
 def test_a_category_has_one_colour_and_mark_everywhere():
     twelve = list(TAXONOMY_FORMAT.known_groups.values())
-    styles = task_figures.category_styles(twelve)
+    styles = taxonomy_figures.category_styles(twelve)
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
-    assert task_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
-    assert len(set(task_figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144
+    assert taxonomy_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}
+    assert len(set(taxonomy_figures.category_styles([f"own {i}" for i in range(144)]).values())) == 144

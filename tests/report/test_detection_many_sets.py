@@ -9,10 +9,11 @@ from figure_checks import cut_off, drawn_texts, over_data, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
+from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transfer_heatmap
 from utils.compare import __main__ as compare_main
 from utils.figures.captions import caption
-from utils.figures.detection import detection_figures, one_class_heatmap, roc_curves, transfer_heatmap
 from utils.figures.style import COLUMN, PAPER, SCREEN, TEXT, drawing
+from utils.figures.tasks import figures_of
 from utils.report import __main__ as report_main
 from utils.report.detection_tables import detection_tables
 from utils.transfer import results as transfer
@@ -109,7 +110,7 @@ def test_curves_of_many_sets_are_those_within_and_of_all_others(results):
 @pytest.mark.parametrize("style", [SCREEN, PAPER])
 def test_the_figures_are_whole(results, style):
     with drawing(style=style):
-        figures = detection_figures(results, style)
+        figures = figures_of(results, style=style)
         names = ("heatmap", "one_class", "roc_half", "roc_tfidf")
         assert list(figures) == [f"safety_detection_{name}" for name in names]
         for stem, figure in figures.items():

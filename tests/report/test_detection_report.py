@@ -13,12 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transfer_heatmap
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
-from utils.figures.detection import one_class_heatmap, roc_curves, transfer_heatmap
 from utils.figures.style import FORMS, drawing
 from utils.report import __main__ as report_main
-from utils.report import gather
 from utils.results.result_file import read_items, read_result
 from utils.tables import p_text, with_interval, with_reach
 from utils.transfer import results as transfer
@@ -245,7 +244,7 @@ def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results,
 
 
 def test_it_stands_after_the_other_tasks(out, sample_results, sample_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
+    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
     shutil.copytree(sample_results / "sample", tmp_path / "sample")
     shutil.copytree(out / "sample" / "safety_detection", tmp_path / "sample" / "safety_detection")
     assert report_main.main(["--out", str(tmp_path), "--data", "sample", "--quiet"]) == 0

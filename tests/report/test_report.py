@@ -14,7 +14,6 @@ from utils import config, tasks
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
-from utils.report import gather
 from utils.report import tables as report_tables
 from utils.schema import CONTROLS
 
@@ -93,7 +92,7 @@ def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_sto
         return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
 
     monkeypatch.setattr(report_tables, "papers_figures", figures)
-    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
+    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
     assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     tree = html.fromstring((sample_results / "sample" / "report.html").read_bytes())
     floor = by_group(document(sample_results / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
@@ -318,7 +317,7 @@ def test_help_lists_what_is_taken_and_no_more(capsys):
 
 
 def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
-    monkeypatch.setattr(gather, "taxonomy_maps", lambda *arguments: [])
+    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
     assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("report on sample: ") and "took" not in printed.err

@@ -230,11 +230,11 @@ def test_the_papers_figures_have_three_decimals():
 
 def test_rounding_by_hand():
     # Of purity: the printed figure alone, half of 0.001.
-    assert rounding_of("categorical_purity", 0.4, None) == 0.0005
+    assert rounding_of(0.4, None) == 0.0005
     # Of similarity, norm = (x - b) / (1 - b): 1 - norm = (1 - x) / (1 - b), so between b and b* it moves by
     # (1 - x) |1/(1 - b) - 1/(1 - b*)| = (1 - norm) |b - b*| / (1 - b*). With norm 0.4, b 0.721 and b* up to 0.7215:
     # 0.6 * 0.0005 / 0.2785 = 0.00107720, and 0.0005 for the printed figure.
-    assert rounding_of("normalized_similarity", 0.4, 0.721) == pytest.approx(0.00157720, abs=1e-8)
+    assert rounding_of(0.4, 0.721) == pytest.approx(0.00157720, abs=1e-8)
 
 
 @given(st.floats(-0.2, 0.9), st.lists(st.floats(-1, 1), min_size=1, max_size=10))
@@ -244,11 +244,11 @@ def test_what_the_paper_prints_of_the_same_cosines_is_within_rounding_and_no_fur
     printed = [round((x - true_b) / (1 - true_b), 3) for x in cosines]
     ours = [(x - b) / (1 - b) for x in cosines]
     value = sum(ours) / len(ours)
-    bound = rounding_of("normalized_similarity", value, b)
+    bound = rounding_of(value, b)
     assert abs(value - sum(printed) / len(printed)) <= bound + 1e-9
     # Just as far, with both roundings at their worst: b* half a unit above b, the figure half a unit below its own.
     worst = (cosines[0] - b - 0.0005) / (1 - b - 0.0005) - 0.0005
-    assert ours[0] - worst == pytest.approx(rounding_of("normalized_similarity", ours[0], b), abs=1e-9)
+    assert ours[0] - worst == pytest.approx(rounding_of(ours[0], b), abs=1e-9)
 
 
 # --- Ours beside the paper's -----------------------------------------------------------------------------------------

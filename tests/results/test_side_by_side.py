@@ -123,7 +123,7 @@ def test_k_and_the_kind_of_average_similarity_are_in_the_titles(sample_results):
     for task in (one.name for one in tasks.tasks_by_items()):
         read = [result_file.read_with_items(path) for path in sorted((sample_results / "sample" / task).glob("*.json"))]
         with drawing():
-            drawn = task_figures.figures_of(read, [result_file.rows_of(one) for one in read])
+            drawn = task_figures.figures_of(read)
         titles[task] = {figure.get_suptitle().replace("\n", " ") for figure in drawn.values()}
         pyplot.close("all")
     assert all("144 items, data: sample, k = 10" in title for title in titles["safety_taxonomy"])

@@ -3,7 +3,7 @@
 Reads result files and the items beside them; computes no embedding.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -11,18 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from utils.metrics.uncertainty import ALPHA, effect_size, holm
-from utils.results.find import named, once, told_apart
+from utils.results.find import named, once
 from utils.results.likeness import refuse_unlike, side_by_side
 from utils.results.paired import Scores, differences_by_group, groups_of, item_scores
-from utils.results.result_file import read_result, read_with_items
+from utils.results.result_file import read_with_items
 from utils.schema import SUMMARIES, Difference, InputError, Metric, Result
-from utils.tasks import TASKS
-from utils.transfer import differences
-from utils.transfer import results as transfer
-from utils.transfer.guards import on_same_prompts
-
-# The means of detection that rank encoders: the first of them that there is.
-RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
+from utils.tasks import TASKS, Task
 
 Pair = tuple[str, str]
 # The difference of two encoders by group, with its effect size, if there is one.
@@ -96,48 +90,10 @@ def compare(
 
     sizes = {group.sum() for group in members.values()}
     same = {"overall": "average"} if len(sizes) == 1 else {}
-    return _compared(scores, metric, reference, (*order, *SUMMARIES), "average", same, test, unranked)
+    return compared(scores, metric, reference, (*order, *SUMMARIES), "average", same, test, unranked)
 
 
-def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
-    """The groups whose numbers are those of `ranked_by` or of an earlier group, to that group."""
-    first: dict[Hashable, str] = {numbers[ranked_by]: ranked_by}
-    return {group: found for group, its in numbers.items() if (found := first.setdefault(its, group)) != group}
-
-
-def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
-    """The comparison of the AUROC of one detector on several encoders, by a paired bootstrap of whole groups.
-
-    scores: results with their items. Ranks are by the mean over pairs of different sets; if there is one set, by
-    that set; with guards, by the mean of `others`, or over ordinary traffic. The rest is as in `compare`.
-    """
-    refuse_unlike([one.result for one in scores])
-    kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
-    groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
-    ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
-    areas = differences.areas([(one.result, kind) for one in scores], differences.RESAMPLES, seed)
-    by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
-    if any(transfer.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
-        scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
-    clusters = {group: differences.clusters_of(scores[0].result, group) for group in groups}
-
-    def test(pair: Pair) -> Tested:
-        of, other = by_name[pair[0]], by_name[pair[1]]
-        return {group: (differences.difference(of[group], other[group], clusters[group]), None) for group in groups}
-
-    numbers = {group: tuple(of[group][1].tobytes() for of in areas) for group in groups}
-    return _compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test)
-
-
-def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
-    rows = []
-    for m in result.metrics:
-        low, high = differences.interval(result, m.group, *of[m.group]) if m.metric == metric else (None, None)
-        rows.append(replace(m, low=low, high=high))
-    return replace(result, metrics=tuple(rows))
-
-
-def _compared(
+def compared(
     scores: Sequence[Scores],
     metric: str,
     reference: str,
@@ -190,17 +146,123 @@ def _compared(
     )
 
 
-def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
-    """The files of one task that are compared together: those of encoders, then, if there are guards, all.
+@dataclass(frozen=True)
+class Gate:
+    """The most by which a metric may be worse than the reference's.
 
-    A reference that is a guard is compared with all only; without a reference, encoders come first. Raises InputError
-    if a file is not a result file.
+    text: as the user gave it. task: the name of the task that has the metric. rate: the false positive rate at which
+    recall is taken; None for the other metrics.
     """
-    of_detection = files[0].parent.name == "safety_detection"
-    guards = [path for path in files if of_detection and transfer.is_guard(read_result(path))]
-    encoders = [path for path in files if path not in guards]
-    together = list(files) if reference is not None else [*encoders, *guards]
-    parts = [[] if reference is not None and named(guards, reference) else encoders, together if guards else []]
+
+    text: str
+    task: str
+    metric: str
+    tolerance: float
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A mean of an encoder that a gate is on, the reference's, and their difference."""
+
+    encoder: str
+    group: str
+    value: float
+    reference: float
+    difference: Difference
+    better: str
+
+
+class PairedByItems:
+    """How the encoders of a task are compared: paired by items. A task may have a class of its own in its place.
+
+    test: what its p-values are of, in words. has_effect_size: whether it has Cohen's d.
+    """
+
+    test = "paired t-test within type or category"
+    has_effect_size = True
+
+    def alike(self, files: Sequence[Path]) -> tuple[list[Result], list[str]]:
+        """The results in the files, with their items, made comparable, and a sentence on each change or omission.
+
+        Raises InputError if they can't be compared.
+        """
+        headline = _task_of(files).headline
+        results, note = side_by_side([read_with_items(path, [headline]) for path in files], files)
+        return results, [note] if note else []
+
+    def parts(self, files: Sequence[Path], reference: str | None) -> list[list[Path]]:
+        """The files that are compared together. reference: what the others are compared with, the first if None."""
+        return [list(files)]
+
+    def read_one(self, path: Path) -> Result:
+        """The result in a file, with its items."""
+        return read_with_items(path)
+
+    def headline(self, results: Sequence[Result]) -> str:
+        """The metric by which they are compared unless another one is asked for."""
+        return TASKS[results[0].task].headline
+
+    def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
+        """The results in the files made comparable, each with its file, and a note or ''. metric: the one asked for."""
+        results, paths = once([self.read_one(path) for path in files], files)
+        results, note = side_by_side(results, paths)
+        results, paths = once(results, paths)
+        if len(results) < 2:
+            raise InputError(
+                f"{results[0].encoder.name} on {results[0].task}: all results are copies of this one; evaluate a "
+                "different encoder"
+            )
+        return results, paths, note
+
+    def metrics(self, result: Result) -> list[str]:
+        """The metrics by which a result can be compared."""
+        return [column for column in result.items if any(m.metric == column for m in result.metrics)]
+
+    def scores(self, result: Result, metric: str) -> Scores:
+        """What `compare` takes of a result that has the metric."""
+        return item_scores(result, metric)
+
+    def compare(
+        self,
+        scores: Sequence[Scores],
+        metric: str,
+        reference: str,
+        seed: int = 42,
+        unranked: Mapping[str, str] | None = None,
+    ) -> Comparison:
+        """The comparison of comparable results. seed: of resamples, if there are any."""
+        return compare(scores, metric, reference, unranked)
+
+    def means(self, comparison: Comparison) -> int:
+        """How many rows of a comparison, its last ones, are means over others."""
+        return len(SUMMARIES)
+
+    def gates(self, task: Task) -> dict[str, bool]:
+        """The metrics that a gate can be on, and whether each is taken at a rate that the gate names."""
+        return {task.headline: False}
+
+    def gated(self, gate: Gate, reference: Scores, others: Sequence[Scores], metric: str, seed: int) -> Iterator[Gated]:
+        """The means of others that the gate is on. metric: the one that the scores are of."""
+        scores = [scores_of(one.result, gate.metric) for one in (reference, *others)]
+        for cell in compare(scores, gate.metric, reference.result.encoder.name).cells:
+            if cell.group == "average" and cell.difference is not None:
+                value = reference.result.value(gate.metric, "average")
+                yield Gated(cell.encoder, "average", cell.metric.value, value, cell.difference, cell.metric.better)
+
+
+def comparing(task: Task) -> PairedByItems:
+    """How the encoders of a task are compared."""
+    return task.comparing() if task.comparing else PairedByItems()
+
+
+def _task_of(files: Sequence[Path]) -> Task:
+    return TASKS[files[0].parent.name]
+
+
+def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
+    """The files of one task that are compared together. Raises InputError if one of them is not a result file."""
+    parts = comparing(_task_of(files)).parts(files, reference)
     return [part for part in parts if len(part) > 1]
 
 
@@ -213,9 +275,8 @@ def compare_read(
     unranked: Mapping[str, str] | None = None,
 ) -> Comparison:
     """The comparison of what `read_files` returns. unranked: encoders that get no rank, with the reason."""
-    if scores[0].result.task == "safety_detection":
-        return replace(compare_detectors(scores, metric, reference, seed), note=note)
-    return replace(compare(scores, metric, reference, unranked), note=note)
+    how = comparing(TASKS[scores[0].result.task])
+    return replace(how.compare(scores, metric, reference, seed, unranked), note=note)
 
 
 def read_files(files: Sequence[Path], metric: str | None, reference: str | None) -> tuple[list[Scores], str, str, str]:
@@ -224,24 +285,8 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
     metric: the task's headline metric if None. reference: an encoder as in `find_results`, the first if None.
     Raises InputError if a file is missing or is not a result file, or if the results can't be compared.
     """
-    of_detection = files[0].parent.name == "safety_detection"
-    results = [transfer.read(path) if of_detection else read_with_items(path) for path in files]
-    if any(map(transfer.is_guard, results)):
-        results = told_apart(results, files)
-        encoders = [result for result in results if not transfer.is_guard(result)] or results[:1]
-        metric = metric or transfer.metric_of("auroc", transfer.headline_kind(encoders[0]))
-        for result in encoders:
-            scores_of(result, metric)
-        results, note = on_same_prompts(results, metric.removeprefix("auroc/"))
-    else:
-        results, files = once(results, files)
-        results, note = side_by_side(results, files)
-        results, files = once(results, files)
-        if len(results) < 2:
-            raise InputError(
-                f"{results[0].encoder.name} on {results[0].task}: all results are copies of this one; evaluate a "
-                "different encoder"
-            )
+    how = comparing(_task_of(files))
+    results, files, note = how.read(files, metric)
     first = results[0]
     names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}
     chosen = first.encoder.name
@@ -253,20 +298,14 @@ def read_files(files: Sequence[Path], metric: str | None, reference: str | None)
                 f"are: {', '.join(matching or names.values())}); name one"
             )
         chosen = matching[0]
-    if metric is None and of_detection:
-        metric = transfer.metric_of("auroc", transfer.headline_kind(first))
-    metric = metric or TASKS[first.task].headline
+    metric = metric or how.headline(results)
     return [scores_of(result, metric) for result in results], metric, chosen, note
 
 
 def scores_of(result: Result, metric: str) -> Scores:
     """A result, and its items' values of `metric` with their influences. Raises InputError if it has no such scores."""
-    name = f"{result.encoder.name} on {result.task}"
-    if result.task == "safety_detection":
-        kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
-        has = [transfer.metric_of("auroc", kind) for kind in kinds]
-    else:
-        has = [column for column in result.items if any(m.metric == column for m in result.metrics)]
-    if metric not in has:
-        raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(has)})")
-    return Scores(result) if result.task == "safety_detection" else item_scores(result, metric)
+    how = comparing(TASKS[result.task])
+    if metric not in how.metrics(result):
+        name = f"{result.encoder.name} on {result.task}"
+        raise InputError(f"--metric {metric}: {name} has no such scores (it has: {', '.join(how.metrics(result))})")
+    return how.scores(result, metric)

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Sequence
 
 from utils import tables
-from utils.compare.paired import ALPHA, Cell, Comparison
+from utils.compare.paired import ALPHA, Cell, Comparison, comparing
 from utils.data.catalogue import group_title
-from utils.results.ranked import WHY
-from utils.schema import SUMMARIES, Difference, Metric, shown
+from utils.results.ranked import why_no_rank
+from utils.schema import Difference, Metric, shown
 from utils.tables import p_text
 from utils.tasks import TASKS
 
@@ -45,7 +45,7 @@ def _latex(comparison: Comparison) -> str:
     """The ranking as a table, and the groups by encoder as one or more, each with a caption and a label."""
     about, ranked = TASKS[comparison.task], comparison.ranked_by
     reference, test = comparison.labels[comparison.reference], _test(comparison)
-    effect = "" if about.name == "safety_detection" else "d: Cohen's d of the pairs; "
+    effect = "d: Cohen's d of the pairs; " if comparing(about).has_effect_size else ""
     captions = [
         f"{_head(comparison, about.title)}. By {ranked}, best first; diff: minus {reference}, with half the width of "
         f"its 95 % interval; {effect}p: {test}, corrected by Holm over all pairs of encoders; rank: one more than the "
@@ -120,19 +120,13 @@ def _head(comparison: Comparison, title: str) -> str:
 
 
 def _test(comparison: Comparison) -> str:
-    return (
-        "paired bootstrap of groups"
-        if comparison.task == "safety_detection"
-        else "paired t-test within type or category"
-    )
+    return comparing(TASKS[comparison.task]).test
 
 
 def _notes(comparison: Comparison) -> list[str]:
     """What the columns mean, a line each."""
-    effect, ranked = (
-        "" if comparison.task == "safety_detection" else "; d: Cohen's d of the pairs",
-        comparison.ranked_by,
-    )
+    has_effect, ranked = comparing(TASKS[comparison.task]).has_effect_size, comparison.ranked_by
+    effect = "; d: Cohen's d of the pairs" if has_effect else ""
     notes = [
         tables.INTERVAL,
         f"diff: minus {shown(comparison.labels[comparison.reference])}, ± half its 95 % interval{effect}",
@@ -149,7 +143,7 @@ def _notes(comparison: Comparison) -> list[str]:
 def _without_rank(comparison: Comparison) -> list[str]:
     """Why encoders have no rank, a line each, and what the rule is for."""
     lines = [f"no rank: {shown(comparison.labels[name])}, {why}" for name, why in comparison.unranked.items()]
-    return [*lines, WHY] if lines else []
+    return [*lines, why_no_rank()] if lines else []
 
 
 def _ranking(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -168,7 +162,7 @@ def _ranking(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("d", [tables.signed(cell.effect_size, decimals=2) for cell in cells]),
         ("p", [p_text(cell.p) for cell in cells]),
     ]
-    return [column for column in columns if column[0] != "d" or comparison.task != "safety_detection"]
+    return [column for column in columns if column[0] != "d" or comparing(TASKS[comparison.task]).has_effect_size]
 
 
 def _groups(comparison: Comparison) -> list[str]:
@@ -177,9 +171,7 @@ def _groups(comparison: Comparison) -> list[str]:
 
 def _first_summary(comparison: Comparison) -> int:
     """The number of rows that are no means over other rows, which come first."""
-    if comparison.task != "safety_detection":
-        return len(_groups(comparison)) - len(SUMMARIES)
-    return len({cell.group for cell in comparison.cells if cell.metric.test is not None})
+    return len(_groups(comparison)) - comparing(TASKS[comparison.task]).means(comparison)
 
 
 def _cells_of(comparison: Comparison, name: str) -> dict[str, Cell]:

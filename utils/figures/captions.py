@@ -4,75 +4,62 @@ import textwrap
 from collections.abc import Sequence
 
 from utils.figures import plane
-from utils.figures.detection import roc_name
-from utils.figures.projection import TaxonomyMap
 from utils.figures.style import COLUMN
-from utils.figures.tasks import drawn_of
+from utils.figures.tasks import named_figures
 from utils.results.likeness import kind_of_baseline, shared_kind
 from utils.schema import Result, is_control
 from utils.tables import latex_text
-from utils.tasks import FIRST, TASKS
-from utils.transfer import results as transfer
+from utils.tasks import FIRST, TASKS, Drawing, Figure
 
 KINDS = {"own": "the evaluated set itself", "beavertails": "BeaverTails"}
-# Those that do not show the headline metric.
-BETTER = {
-    "accuracy_curve": "Higher is better",
-    "tsne": "Large distances have no meaning",
-    "roc": "Nearer to the upper left corner is better, the diagonal is chance",
-}
 
 
-def caption(stem: str, results: Sequence[Result], maps: Sequence[TaxonomyMap] = ()) -> str:
+def caption(stem: str, results: Sequence[Result], maps: Sequence = ()) -> str:
     """The caption of a figure: what it shows, which direction is better, the data, and what intervals are.
 
-    stem: the figure's name. results: those drawn, comparable. maps: of the taxonomy.
+    stem: the figure's name. results: those drawn, comparable. maps: of the task's prompts, if it has any.
     """
-    first = results[0]
     if stem == plane.NAME:
         said = [f"{plane.description_of(results)}.", f"{plane.data_of(results)}."]
-        drawn = [m for point in plane.points_of(results) for m in (point.purity, point.accuracy)]
-        return " ".join(said + [_bootstrap(first)] * any(m.low is not None for m in drawn))
-    about = TASKS[first.task]
-    kind = stem.removeprefix(f"{about.name}_")
-    if about.name == "safety_detection":
-        shown = results
-        if kind not in about.captions:  # roc_<encoder>
-            shown, kind = [r for r in results if stem == roc_name(r)], "roc"
-        better = BETTER.get(kind, "Higher is better, 0.5 is chance")
-        said = [
-            about.captions[kind].format(encoder=shown[0].encoder.label),
-            f"The detector is {transfer.plain_name(transfer.headline_kind(first))}. {better}.",
-            f"{first.dataset_items} prompts, data: {first.dataset_name}, seed {first.settings['seed']}.",
-        ]
-    else:
-        average = first.metric(about.headline, "average")
-        interval = "" if average.low is None else " with its 95 % interval"
-        text = about.captions[kind]
-        data = [f"{first.dataset_items} items", f"data: {first.dataset_name}", *_settings(results, kind)]
-        if kind == "tsne" and drawn_of(maps):
-            data.append(drawn_of(maps))
-        said = [
-            text.format(metric=about.metric, rows=about.rows, interval=interval, first=FIRST[average.better]),
-            f"{BETTER.get(kind, f'{average.better.capitalize()} is better')}.",
-            f"{', '.join(data)}.",
-        ]
-        if interval and "{interval}" in text:
-            said.append(_bootstrap(first))
-    said[0] = f"{about.title}. {said[0][0].upper()}{said[0][1:]}."
+        drawn = [m for point in plane.points_of(results) for m in (point.topics, point.safety)]
+        return " ".join(said + [_bootstrap(results[0])] * any(m.low is not None for m in drawn))
+    figure, shown = next((figure, shown) for name, figure, shown in named_figures(results) if name == stem)
+    first, text = shown[0], described(figure, shown)
+    said = [f"{TASKS[first.task].title}. {text}."]
+    if figure.how_to_read is not None:
+        return " ".join([*said, *figure.how_to_read(Drawing(shown, "", None, maps))])
+    average = first.metric(TASKS[first.task].headline, "average")
+    data = [f"{first.dataset_items} items", f"data: {first.dataset_name}"]
+    data += _settings(shown) if figure.has_settings else []
+    said += [f"{figure.better or f'{average.better.capitalize()} is better'}.", f"{', '.join(data)}."]
+    if "95 % interval" in text:
+        said.append(_bootstrap(first))
     return " ".join(said)
+
+
+def described(figure: Figure, results: Sequence[Result], encoder: str = "") -> str:
+    """What a figure shows, without a point. encoder: how the first encoder is called, by its label if not given."""
+    task, first = TASKS[results[0].task], results[0]
+    average = first.metric(task.headline, "average")
+    intervals = average is not None and all(r.metric(task.headline, "average").low is not None for r in results)
+    text = figure.caption.format(
+        metric=task.metric,
+        rows=task.rows,
+        interval=" with its 95 % interval" if intervals else "",
+        first="" if average is None else FIRST[average.better],
+        encoder=encoder or first.encoder.label,
+    )
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _bootstrap(result: Result) -> str:
     return f"Intervals: bootstrap of {result.settings['bootstrap']:,} resamples {TASKS[result.task].resampled}."
 
 
-def _settings(results: Sequence[Result], kind: str) -> list[str]:
-    """k, or what average similarity was measured on; none for a figure that depends on neither."""
+def _settings(results: Sequence[Result]) -> list[str]:
+    """k, or what average similarity was measured on."""
     first = results[0]
-    if kind in ("tsne", "purity_against_k"):
-        return []
-    if "top_k" in TASKS[first.task].settings:
+    if TASKS[first.task].uses_top_k:
         return [f"k = {first.settings['top_k']}"]
     source = shared_kind(results) or kind_of_baseline(first)
     controls = [] if source == "own" else [r.encoder.label for r in results if is_control(r.encoder)]

@@ -3,19 +3,16 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from utils.compare.paired import comparing
 from utils.data.loading import load_evaluated
 from utils.figures.captions import caption, latex_figure
 from utils.figures.plane import plane_of
-from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.figures.style import PAGE, SCREEN, Style, drawing, save
 from utils.figures.tasks import figures_of
 from utils.files import shown_path, write_whole
 from utils.results.find import find_results
-from utils.results.likeness import side_by_side
-from utils.results.result_file import read_with_items, rows_of
 from utils.schema import InputError, Result
-from utils.tasks import tasks_by_items
-from utils.transfer import results as transfer
+from utils.tasks import FIRST_SCRIPT, TASKS, Task
 
 
 def draw_all(
@@ -32,33 +29,25 @@ def draw_all(
     note: called with a sentence for each map that can't be drawn, for each result that is left out, and for each figure
     of a paper that is larger than its page.
     """
-    found: list[tuple[list[Result], list[TaxonomyMap]]] = []
+    read: dict[str, tuple[list[Result], Sequence]] = {}  # by task: its results, and maps of its prompts
     without: list[tuple[str, InputError]] = []
-    for about in tasks_by_items():
-        task = about.name
+    for task in TASKS.values():
         try:
-            files = find_results([out], dataset, task, encoders)
-            if not files:
-                continue
-            results, again = side_by_side([read_with_items(path, [about.headline]) for path in files], files)
+            files = find_results([out], dataset, task.name, encoders)
+            results, notes = comparing(task).alike(files) if files else ([], [])
         except InputError as error:
-            without.append((task, error))
+            without.append((task.name, error))
             continue
-        if again:
-            note(again)
-        maps: list[TaxonomyMap] = []
-        if about.name == "safety_taxonomy":
-            items = [rows_of(result) for result in results]
-            try:
-                maps = taxonomy_maps(results, items, load_evaluated(about.format, results[0], dataset), note)
-            except InputError as error:
-                note(f"without maps: {error}")
-        found.append((results, maps))
-    labels = list(dict.fromkeys(result.encoder.label for results, _ in found for result in results))
+        for sentence in notes:
+            note(sentence)
+        if results:
+            read[task.name] = results, _maps(task, results, dataset, note)
+    by_items = [result for name, (results, _) in read.items() if TASKS[name].by_items for result in results]
+    labels = list(dict.fromkeys(result.encoder.label for result in by_items))
     written = []
     captions: dict[Path, str] = {}  # of a paper, by the figure's path without suffix
 
-    def keep(results: Sequence[Result], figures: dict, maps: Sequence[TaxonomyMap] = ()) -> None:
+    def keep(results: Sequence[Result], figures: dict, maps: Sequence = ()) -> None:
         for stem, figure in figures.items():
             folder = out / results[0].dataset_name / "figures" / ("" if style is SCREEN else style.name)
             # The suffix is needed because an encoder's name may contain a dot.
@@ -71,33 +60,29 @@ def draw_all(
                 if height > PAGE:
                     note(f"{stem}: {height:.1f} in high, more than a page's {PAGE}: name fewer encoders")
 
-    for results, maps in found:
+    for results, maps in read.values():
         with drawing(style=style):
-            keep(results, figures_of(results, [rows_of(result) for result in results], maps, style, labels), maps)
-    both = [result for results, _ in found for result in results]
+            keep(results, figures_of(results, maps, style, labels), maps)
     with drawing(style=style):
-        keep(both, plane_of(both, style, labels))
-    try:
-        files = find_results([out], dataset, "safety_detection", encoders)
-    except InputError as error:
-        files = []
-        without.append(("safety_detection", error))
-    if files:
-        from utils.figures.detection import detection_figures
-
-        results, notes = transfer.alike(files)
-        for sentence in notes:
-            note(sentence)
-        if results:
-            with drawing(style=style):
-                keep(results, detection_figures(results, style))
+        keep(by_items, plane_of(by_items, style, labels))
     if not written and without:
         raise without[0][1]
     for task, error in without:
         note(f"without {task}: {error}")
     if not written:
-        raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as scripts/safety_taxonomy.sh")
+        raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as {FIRST_SCRIPT}")
     for folder in dict.fromkeys(path.parent for path in captions):
         written.append(folder / "captions.tex")
         write_whole(written[-1], "\n".join(text for path, text in captions.items() if path.parent == folder))
     return written
+
+
+def _maps(task: Task, results: list[Result], dataset: str | None, note: Callable[[str], None]) -> Sequence:
+    """The maps of the evaluated prompts, if the task has any and the prompts are there."""
+    if task.maps is None:
+        return ()
+    try:
+        return task.maps(results, load_evaluated(task.format, results[0], dataset), note)
+    except InputError as error:
+        note(f"without maps: {error}")
+        return ()

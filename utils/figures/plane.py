@@ -21,7 +21,7 @@ from utils.figures.style import (
 )
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
-from utils.tasks import TASKS
+from utils.tasks import TASKS, safety_task, topics_task
 
 NAME = "purity_and_triplet_accuracy"
 # What the controls show, by their names.
@@ -34,49 +34,50 @@ LABEL_LETTERS, LEGEND_LETTERS, LEGEND_ROWS = 24, 36, 31
 
 @dataclass(frozen=True)
 class Point:
-    """An encoder's averages: of Categorical Purity, and of the triplet accuracy of Safety-Challenging."""
+    """An encoder's averages: of the metric that tells whether it knows topics, and of the one that tells safety."""
 
     encoder: EncoderInfo
-    purity: Metric
-    accuracy: Metric
+    topics: Metric
+    safety: Metric
 
     @property
     def at(self) -> tuple[float, float]:
-        return self.purity.value, self.accuracy.value
+        return self.topics.value, self.safety.value
 
     @property
     def reach(self) -> tuple[float, float, float, float]:
         """Where its intervals end, or itself without any: left, lower, right, upper."""
         (left, right), (lower, upper) = (
-            (m.value, m.value) if m.low is None else (m.low, m.high) for m in (self.purity, self.accuracy)
+            (m.value, m.value) if m.low is None else (m.low, m.high) for m in (self.topics, self.safety)
         )
         return left, lower, right, upper
 
 
 def points_of(results: Sequence[Result]) -> list[Point]:
-    """The points of the encoders that have both averages, in the order of their results of Safety-Taxonomy.
+    """The points of the encoders that have both averages, in the order of their results of the task of topics.
 
     results: of any tasks, those of one task comparable. Two belong together if they are of one dataset and of the same
     vectors; names may differ, as they are made unique among the results of each task.
     """
-    taxonomy, challenging = _of_both(results)
+    topics, safety = _of_both(results)
     points = []
-    for result in taxonomy:
+    for result in topics:
         encoder = result.encoder
-        same = [r for r in challenging if r.encoder.fingerprint == encoder.fingerprint]
+        same = [r for r in safety if r.encoder.fingerprint == encoder.fingerprint]
         twin = next((r for r in same if r.encoder.name == encoder.name), same[0] if same else None)
-        purity = result.metric(TASKS["safety_taxonomy"].headline, "average")
-        accuracy = None if twin is None else twin.metric("triplet_accuracy", "average")
-        if purity is not None and accuracy is not None:
-            points.append(Point(encoder, purity, accuracy))
+        if twin is not None:
+            across = result.metric(topics_task().knows_topics.metric, "average")
+            up = twin.metric(safety_task().tells_safety.metric, "average")
+            if across is not None and up is not None:
+                points.append(Point(encoder, across, up))
     return points
 
 
 def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """Those of Safety-Taxonomy, and those of Safety-Challenging on the same dataset."""
-    taxonomy = [r for r in results if r.task == "safety_taxonomy"]
-    datasets = {r.dataset_name for r in taxonomy}
-    return taxonomy, [r for r in results if r.task == "safety_challenging" and r.dataset_name in datasets]
+    """Those of the task that tells who knows topics, and those of the one that tells safety on the same dataset."""
+    topics = [r for r in results if TASKS[r.task].knows_topics]
+    datasets = {r.dataset_name for r in topics}
+    return topics, [r for r in results if TASKS[r.task].tells_safety and r.dataset_name in datasets]
 
 
 def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
@@ -87,32 +88,38 @@ def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[
     points = points_of(results)
     if not points:
         return {}
-    title = f"{TASKS['safety_taxonomy'].title} and {TASKS['safety_challenging'].title} ({data_of(results)})"
-    return {NAME: plane(points, title, style=style, labels=labels)}
+    return {NAME: plane(points, f"{titles()} ({data_of(results)})", style=style, labels=labels)}
+
+
+def titles() -> str:
+    """The titles of the two tasks."""
+    return f"{topics_task().title} and {safety_task().title}"
 
 
 def data_of(results: Sequence[Result]) -> str:
     """What the plane's numbers are computed from. results: as for points_of, at least one of each task."""
-    (taxonomy, *_), (challenging, *_) = _of_both(results)
-    sizes = f"{taxonomy.dataset_items} prompts and {challenging.dataset_items} pairs"
-    return f"{sizes}, data: {taxonomy.dataset_name}, {shown_settings([taxonomy])}"
+    (topics, *_), (safety, *_) = _of_both(results)
+    across, up = topics_task().knows_topics, safety_task().tells_safety
+    sizes = f"{topics.dataset_items} {across.items} and {safety.dataset_items} {up.items}"
+    return f"{sizes}, data: {topics.dataset_name}, {shown_settings([topics])}"
 
 
 def description_of(results: Sequence[Result]) -> str:
     """What the plane shows, in sentences, the last without its point. results: those that plane_of drew."""
     points = points_of(results)
     interval = ", with 95 % intervals" if any(point.reach != 2 * point.at for point in points) else ""
-    found = [(point.encoder.label, CONTROLS.get(point.encoder.name)) for point in points]
-    controls = ", ".join(f"{label} ({shows})" for label, shows in found if shows)
+    shown = [(point.encoder.label, CONTROLS.get(point.encoder.name)) for point in points]
+    controls = ", ".join(f"{label} ({shows})" for label, shows in shown if shows)
+    across, up = topics_task().knows_topics, safety_task().tells_safety
     return (
-        f"Average Categorical Purity and average triplet accuracy of each encoder{interval}. Higher is better, the "
+        f"Average {across.words} and average {up.words} of each encoder{interval}. Higher is better, the "
         f"star is the ideal, dotted lines are chance{f'. Controls: {controls}' if controls else ''}"
     )
 
 
 @in_widths(COLUMN, TEXT)
 def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
-    """Each encoder by its purity and its triplet accuracy, with 95 % intervals, chance, and the ideal corner.
+    """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner.
 
     Encoders have labels beside their points. Where there is no room for all of these, a legend has the encoders, then
     the controls and then the corner too.
@@ -144,14 +151,14 @@ def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: 
         marks.append(axes.errorbar(x, y, **bars, **look).lines[0])
     marks += axes.plot(*IDEAL, color=ink(), marker="*", markersize=11 if screen else 8, **bare)
     thin = {"color": ink(), "linewidth": 0.8 if screen else 0.6, "linestyle": (0, (1, 3)), "zorder": 0}
-    axes.axvline(points[0].purity.chance, **thin)
-    axes.axhline(points[0].accuracy.chance, **thin)
+    axes.axvline(points[0].topics.chance, **thin)
+    axes.axhline(points[0].safety.chance, **thin)
     reaches = np.array([point.reach for point in points])
     low, high = np.minimum(0, reaches[:, :2].min(axis=0)), np.maximum(1, reaches[:, 2:].max(axis=0))
     ticks = np.linspace(0, 1, 6)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=ticks, yticks=ticks)
-    axes.set_xlabel("Categorical Purity (Safety-Taxonomy), higher is better")
-    axes.set_ylabel("triplet accuracy (Safety-Challenging), higher is better")
+    axes.set_xlabel(f"{topics_task().knows_topics.words} ({topics_task().title}), higher is better")
+    axes.set_ylabel(f"{safety_task().tells_safety.words} ({safety_task().title}), higher is better")
     keyed = [at for at in range(len(marks)) if at not in beside]
     if keyed:
         names = [_names(points, LEGEND_LETTERS, style)[at] for at in keyed]
@@ -176,7 +183,7 @@ def _labelled(figure, points: Sequence[Point], beside: Collection[int], style: S
     (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
     marks = [*(point.at for point in points), IDEAL]
     reaches = [*(point.reach for point in points), 2 * IDEAL]
-    chance_x, chance_y = points[0].purity.chance, points[0].accuracy.chance
+    chance_x, chance_y = points[0].topics.chance, points[0].safety.chance
     lines = [] if over_chance else [(chance_x, low_y, chance_x, high_y), (low_x, chance_y, high_x, chance_y)]
     for (x, y), (left, lower, right, upper) in zip(marks, reaches, strict=True):
         lines += [(left, y, right, y), (x, lower, x, upper)]

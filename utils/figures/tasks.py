@@ -1,11 +1,10 @@
-"""Draws the results of the three tasks that compare encoders item by item."""
+"""Draws the results of a task: the figures that every task of items has, and its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from utils.data.catalogue import CATEGORIES, group_title
-from utils.figures.projection import TaxonomyMap
+from utils.data.catalogue import group_title
 from utils.figures.style import (
     COLUMN,
     SCREEN,
@@ -20,31 +19,24 @@ from utils.figures.style import (
     name,
     panels,
 )
-from utils.metrics.embedding import OVERLAP_BINS
 from utils.results.likeness import shown_settings
-from utils.schema import SUMMARIES, Metric, Result
-from utils.tasks import TASKS
+from utils.results.result_file import kept_stem
+from utils.schema import Metric, Result
+from utils.tasks import TASKS, Drawing, Figure
 
-# The colours and marks of categories, the same in every figure: Krzywinski's twelve colours for the colour-blind,
-# ordered so that neighbours differ in lightness too.
-CATEGORY_COLORS = (
-    "#9F0162", "#00C2F9", "#E20134", "#009F81", "#FFC33B", "#8400CD",
-    "#FF6E3A", "#008DF9", "#FFB2FD", "#A40122", "#00FCCF", "#FF5AAF",
-)  # fmt: skip
-CATEGORY_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
-MAPS_DRAWN = 6
 # With more groups a heatmap has them as rows, so that it grows in height and not in width.
 MOST_COLUMNS = 24
-LEGEND_ROWS = 31
 
 
-def _axes():
+def single_axes():
+    """A figure of one panel, and its axes."""
     figure, [axes] = panels(1, 1)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _labelled(figure, title: str, x: str, y: str, style: Style, lowest: float = 0):
+def labelled(figure, title: str, x: str, y: str, style: Style, lowest: float = 0):
+    """The figure with names of its axes, a legend and a title. lowest: the end of its axis, which goes to 1."""
     axes = figure.axes[0]
     axes.set_ylim(lowest, 1)
     axes.set_xlabel(x)
@@ -53,13 +45,14 @@ def _labelled(figure, title: str, x: str, y: str, style: Style, lowest: float = 
     return fitted(figure, title, 5, 3, style, 2)
 
 
-def _lines(results: Sequence[Result], labels: Sequence[str], style: Style) -> list[dict]:
+def line_looks(results: Sequence[Result], labels: Sequence[str], style: Style) -> list[dict]:
     """How the line of each result is drawn. labels: of all encoders that figures show, else those of the results."""
     styles = encoder_styles(labels or [result.encoder.label for result in results], style)
     return [styles[result.encoder.label] for result in results]
 
 
-def _means(result: Result, metric: str) -> list:
+def means(result: Result, metric: str) -> list[Metric]:
+    """The numbers of a metric of a result."""
     return [m for m in result.metrics if m.metric == metric]
 
 
@@ -69,7 +62,8 @@ def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = S
 
     With more groups than MOST_COLUMNS, or than a paper has room for, groups are the rows.
     """
-    groups = [m.group for m in _means(results[0], metric) if m.group not in ("overall", *OVERLAP_BINS)]
+    left_out = {*TASKS[results[0].task].format.summaries} - {"average"}
+    groups = [m.group for m in means(results[0], metric) if m.group not in left_out]
     if len(groups) <= MOST_COLUMNS:
         figure = _heatmap(results, metric, groups, title, style, False)
         if style.width is None or figure.get_figwidth() == style.width:
@@ -81,7 +75,7 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
     columns = [name(group_title(group), style) for group in groups]
     rows = [name(r.encoder.label, style) for r in results]
-    figure, axes = _axes()
+    figure, axes = single_axes()
     if turned:
         values, columns, rows = values.T, rows, columns
         axes.axhline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
@@ -103,7 +97,7 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
     else:
         width = max(0.28, 0.12 * lines + 0.04) * len(columns)
         height = max(0.2, 0.12 * max(row.count("\n") + 1 for row in rows) + 0.04) * len(rows)
-    better = _means(results[0], metric)[0].better
+    better = means(results[0], metric)[0].better
     room = max(width, (style.width or 0) - 1.3)  # a paper's figure without its labels
     color_bar(figure, image, axes, room, height, f"{metric.replace('_', ' ')}, {better} is better", style)
     return fitted(figure, title, width, height, style)
@@ -116,9 +110,9 @@ def averages(results: Sequence[Result], metric: str, title: str, style: Style = 
     labels: of all encoders that figures show, so that each has its colour and mark in all of them.
     """
     found = [(r.encoder.label, r.metric(metric, "average")) for r in results]
-    looks = dict(zip((label for label, _ in found), _lines(results, labels, style), strict=True))
+    looks = dict(zip((label for label, _ in found), line_looks(results, labels, style), strict=True))
     found.sort(key=lambda pair: pair[1].value, reverse=found[0][1].better == "higher")
-    figure, axes = _axes()
+    figure, axes = single_axes()
     above = {"textcoords": "offset points", "ha": "center", "fontsize": style.small}
     ground = {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}
     for row, (label, m) in enumerate(found):
@@ -135,7 +129,7 @@ def averages(results: Sequence[Result], metric: str, title: str, style: Style = 
     names = [name(label, style) for label, _ in found]
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.4, -0.7)
-    axes.set_xlim(min(0, *(_least(m) for _, m in found)), 1)
+    axes.set_xlim(min(0, *(least(m) for _, m in found)), 1)
     better = f"{found[0][1].better} is better"
     if style.width is None:
         interval = "" if found[0][1].low is None else ", with 95 % interval"
@@ -146,158 +140,53 @@ def averages(results: Sequence[Result], metric: str, title: str, style: Style = 
     return fitted(figure, title, 1.6, row * len(found) + 0.3, style)
 
 
-def _least(m: Metric) -> float:
+def least(m: Metric) -> float:
+    """The lower end of a number's interval, or the number."""
     return m.value if m.low is None else m.low
 
 
-@in_widths(COLUMN, TEXT)
-def purity_against_k(results: Sequence[Result], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
-    """Average Categorical Purity for each k, with its 95 % interval, and chance. labels: as for averages."""
-    figure, axes = _axes()
-    for result, look in zip(results, _lines(results, labels, style), strict=True):
-        rows = {m.k: m for m in result.metrics if m.k is not None and m.group == "average"}
-        k = sorted(rows)
-        axes.plot(k, [rows[one].value for one in k], label=name(result.encoder.label), **look)
-        if rows[k[0]].low is not None:
-            axes.fill_between(
-                k,
-                [rows[one].low for one in k],
-                [rows[one].high for one in k],
-                color=look["color"],
-                alpha=0.2,
-                linewidth=0,
-            )
-    axes.plot(k, [rows[one].chance for one in k], color=ink(), linewidth=1, linestyle=(0, (1, 2)), label="chance")
-    axes.set_xscale("log")
-    axes.set_xticks(k, [str(one) for one in k])
-    axes.minorticks_off()
-    return _labelled(figure, title, "k nearest neighbours", "average Categorical Purity, higher is better", style)
+def _drawn_heatmap(drawing: Drawing):
+    task, metric = TASKS[drawing.results[0].task], TASKS[drawing.results[0].task].headline
+    better = drawing.results[0].metric(metric, "average").better
+    title = f"{task.title}: {task.metric}, {better} is better ({drawing.data})"
+    return heatmap(drawing.results, metric, title, style=drawing.style)
 
 
-@in_widths(COLUMN, TEXT)
-def accuracy_curve(
-    results: Sequence[Result],
-    items: Sequence[Sequence[float]],
-    title: str,
-    style: Style = SCREEN,
-    labels: Sequence[str] = (),
-):
-    """Pairwise accuracy at every threshold from 0 to 1: the share of pairs whose normalized similarity is below it.
-
-    items: each result's normalized similarities. labels: as for averages.
-    """
-    thresholds = np.linspace(0, 1, 201)
-    figure, axes = _axes()
-    for result, values, look in zip(results, items, _lines(results, labels, style), strict=True):
-        shares = (np.asarray(values)[None, :] < thresholds[:, None]).mean(axis=1)
-        axes.plot(thresholds, shares, label=name(result.encoder.label), markevery=20, clip_on=False, **look)
-    axes.set_xlim(0, 1)
-    y = "pairwise accuracy, higher is better"
-    return _labelled(figure, title, "threshold on normalized similarity", y, style)
+def _drawn_averages(drawing: Drawing):
+    task = TASKS[drawing.results[0].task]
+    title = f"{task.title} ({drawing.data})"
+    return averages(drawing.results, task.headline, title, style=drawing.style, labels=drawing.labels)
 
 
-@in_widths(COLUMN, TEXT)
-def boundary_by_overlap(results: Sequence[Result], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
-    """Boundary similarity of edits by their word overlap with the original, with 95 % intervals.
-
-    labels: as for averages.
-    """
-    figure, axes = _axes()
-    apart = min(0.08, 0.5 / len(results))
-    for i, (result, look) in enumerate(zip(results, _lines(results, labels, style), strict=True)):
-        found = [(j, result.metric("boundary_similarity", overlap)) for j, overlap in enumerate(OVERLAP_BINS)]
-        found = [(j + (i - (len(results) - 1) / 2) * apart, m) for j, m in found if m is not None]
-        at, values = [j for j, _ in found], [m.value for _, m in found]
-        reach = None
-        if found and found[0][1].low is not None:
-            reach = [[m.value - m.low for _, m in found], [m.high - m.value for _, m in found]]
-        axes.errorbar(
-            at, values, yerr=reach, label=name(result.encoder.label), capsize=3 if style.width is None else 2, **look
-        )
-    axes.set_xticks(
-        range(len(OVERLAP_BINS)), [overlap.removeprefix("overlap ").replace(">=", "≥") for overlap in OVERLAP_BINS]
-    )
-    shown = [m for r in results for m in _means(r, "boundary_similarity") if m.group in OVERLAP_BINS]
-    x, y = "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better"
-    return _labelled(figure, title, x, y, style, min(0, *(_least(m) for m in shown)))
+# The figures that every task has that compares encoders item by item.
+BY_GROUP = (
+    Figure("heatmap", _drawn_heatmap, "{metric} by encoder and {rows}; the average is last"),
+    Figure("average", _drawn_averages, "{metric}: the average of each encoder{interval}, {first} first"),
+)
 
 
-def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(colour, mark) by category. Those of the twelve known categories do not depend on the data."""
-    known = list(dict.fromkeys(CATEGORIES.values()))
-    others = [category for category in order if category not in known]
-    places = {category: i for names in (known, others) for i, category in enumerate(names)}
-    return {
-        category: (CATEGORY_COLORS[i % 12], CATEGORY_MARKS[(i + i // 12) % 12])
-        for category, i in places.items()
-        if category in order
-    }
-
-
-@in_widths(COLUMN, TEXT)
-def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, style: Style = SCREEN):
-    """The taxonomy by t-SNE, a panel for each encoder, a colour and a mark for each category.
-
-    order: the categories as they are listed.
-    """
-    figure, axes = panels(len(maps), 2 if len(maps) == 4 else 3)
-    styles = category_styles(order)
-    for panel, drawn in zip(axes, maps, strict=True):
-        categories = np.array(drawn.categories, dtype=object)
-        for category, (color, mark) in styles.items():
-            x, y = drawn.points[categories == category].T
-            look = {"color": color, "marker": mark, "edgecolor": ink(), "label": name(category)}
-            panel.scatter(
-                x, y, **look, **({"s": 16, "linewidth": 0.25} if style.width is None else {"s": 6, "linewidth": 0.15})
-            )
-        panel.set_title(f"{name(drawn.label)}\ntrustworthiness {drawn.trustworthiness:.2f}")
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    look = {"markerscale": 1.4}
-    if style.width is None:
-        look |= {"fontsize": 8, "ncols": -(-len(labels) // LEGEND_ROWS)}
-    legend(figure, handles, labels, "outside right center", style, **look)
-    return fitted(figure, title, 4, 4, style, 1.9)
-
-
-def drawn_of(maps: Sequence[TaxonomyMap]) -> str:
-    """Which of the maps are drawn, empty if all are."""
-    return f"the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
+def named_figures(results: Sequence[Result]) -> Iterator[tuple[str, Figure, Sequence[Result]]]:
+    """The figures of a task's results: the name of each one's files, the figure, and the results that it shows."""
+    task = TASKS[results[0].task]
+    for figure in (*(BY_GROUP if task.by_items else ()), *task.figures()):
+        if figure.for_each:
+            for result in results:
+                yield f"{task.name}_{figure.name}_{kept_stem(result.encoder.name)}", figure, [result]
+        else:
+            yield f"{task.name}_{figure.name}", figure, results
 
 
 def figures_of(
-    results: Sequence[Result],
-    items: Sequence[Sequence[dict]],
-    maps: Sequence[TaxonomyMap] = (),
-    style: Style = SCREEN,
-    labels: Sequence[str] = (),
+    results: Sequence[Result], maps: Sequence = (), style: Style = SCREEN, labels: Sequence[str] = ()
 ) -> dict:
     """The figures of one task by name, made inside `drawing`.
 
-    results: of one task, comparable. items: those of each result, as rows_of gives them. maps: of the taxonomy.
+    results: of one task, comparable, with their items. maps: those of the task's prompts, if it has any.
     labels: of the encoders of all tasks, so that each has its colour and mark in every figure.
     """
     first = results[0]
-    about = TASKS[first.task]
-    task, title, metric = about.name, about.title, about.headline
-    better = first.metric(metric, "average").better
-    n = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
-    figures = {
-        f"{task}_heatmap": heatmap(results, metric, f"{title}: {about.metric}, {better} is better ({n})", style=style),
-        f"{task}_average": averages(results, metric, f"{title} ({n})", style=style, labels=labels),
+    data = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
+    drawn = {
+        stem: figure.draw(Drawing(shown, data, style, maps, labels)) for stem, figure, shown in named_figures(results)
     }
-    if about.name == "safety_taxonomy":
-        figures[f"{task}_purity_against_k"] = purity_against_k(results, f"{title} ({n})", style=style, labels=labels)
-        if maps:
-            order = [m.group for m in _means(first, metric) if m.group not in SUMMARIES]
-            part = f"; {drawn_of(maps)}" if drawn_of(maps) else ""
-            figures[f"{task}_tsne"] = tsne_maps(maps[:MAPS_DRAWN], order, f"{title}: t-SNE ({n}{part})", style=style)
-    if about.name == "safety_challenging":
-        similarities = [[float(row[metric]) for row in rows] for rows in items]
-        figures[f"{task}_accuracy_curve"] = accuracy_curve(
-            results, similarities, f"{title} ({n})", style=style, labels=labels
-        )
-    if about.name == "safety_contrast":
-        figures[f"{task}_overlap"] = boundary_by_overlap(results, f"{title} ({n})", style=style, labels=labels)
-    return figures
+    return {stem: figure for stem, figure in drawn.items() if figure is not None}

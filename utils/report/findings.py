@@ -2,11 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from utils.compare.paired import ALPHA, Comparison
-from utils.metrics.embedding import OVERLAP_BINS
-from utils.results.ranked import WHY
+from utils.results.ranked import why_no_rank
 from utils.schema import CONTROLS, Metric, Result, control_order, shown
 from utils.tables import p_text
 from utils.tasks import TASKS
@@ -56,12 +54,7 @@ def findings_of(
     others = len([result for result in results if result.encoder.name not in (*CONTROLS, *unranked)])
     aside = "" if others + len(unranked) == len(results) else " (controls aside)"
     name = best.encoder.label if others < 2 else f"{best.encoder.label}, the best of {others}{aside}"
-    sentences = {
-        "safety_challenging": _challenging,
-        "safety_contrast": _contrast,
-        "safety_taxonomy": _taxonomy,
-    }[best.task](best, name, comparison)
-    return [*sentences, *_ranking(comparison), *_unranked(results, unranked)]
+    return [*TASKS[best.task].findings(best, name, comparison), *_ranking(comparison), *_unranked(results, unranked)]
 
 
 def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
@@ -77,72 +70,17 @@ def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
     return min(others, key=lambda result: sign * result.value(metric, "average"))
 
 
-def _taxonomy(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
-    m = best.metric("categorical_purity", "average")
-    k = best.settings["top_k"]
-    text = (
-        f"Of a prompt's {k} nearest neighbour{'s' if k > 1 else ''}, averaged over categories, a share of {_score(m)} "
-        f"is of its own category for {name}{_against_floor(best, comparison)}. Neighbours drawn at random give "
-        f"{m.chance:z.3f}."
-    )
-    return [Finding("Topics", text + _extremes(best, "categorical_purity", "Strongest in", "weakest in"))]
-
-
-def _challenging(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
-    m = best.metric("normalized_similarity", "average")
-    twins = (
-        f"A safe prompt that shares an unsafe one's words stays at {_score(m)} of the way from unrelated (0) to "
-        f"identical (1), averaged over types, for {name}{_against_floor(best, comparison)}."
-    )
-    found = [Finding("Safe twins", twins + _extremes(best, "normalized_similarity", "Told apart worst in", "best in"))]
-    triplet = best.metric("triplet_accuracy", "average")
-    if triplet is None:  # no type has two different unsafe prompts
-        return found
-    verdict = ""
-    if triplet.low is not None and triplet.high < 0.5:
-        verdict = " So words weigh more than safety."
-    elif triplet.low is not None and triplet.low > 0.5:
-        verdict = " So safety or topic weighs more than the shared words."
-    elif triplet.low is not None:
-        verdict = " Neither clearly weighs more."
-    blind = (
-        f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
-        f"{_percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "
-        f"topic gets 50 %.{verdict}"
-    )
-    return [*found, Finding("Words or safety", blind)]
-
-
-def _contrast(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
-    m = best.metric("boundary_similarity", "average")
-    flagged = 1 - best.value("pairwise_accuracy", "overall")
-    text = (
-        f"The nearest safe edit of an unsafe prompt stays at {_score(m)} of the way from unrelated to identical, "
-        f"averaged over categories, for {name}{_against_floor(best, comparison)}. A guardrail that flags every "
-        f"prompt with a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
-        f"flag at least {_percent(flagged)} of the safe edits, each for its own original."
-    )
-    # The mean edit, not the nearest: in a bin with more edits the nearest is nearer for that reason alone.
-    bins = {name: best.metric("mean_similarity", name) for name in OVERLAP_BINS}
-    words = ("word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
-    there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
-    if len(there) > 1:
-        apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
-        rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
-        means = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
-        text += f" {rule}: the mean edit stays at {means}."
-    return [Finding("Small safe edits", text)]
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as a percentage."""
     return f"{share * 100:z.1f} %"
 
 
-def _score(m: Metric) -> str:
+def score(m: Metric) -> str:
+    """A number with its interval, if it has one."""
     return f"{m.value:z.3f}" if m.low is None else f"{m.value:z.3f} (95 % interval {m.low:z.3f} to {m.high:z.3f})"
 
 
-def _against_floor(best: Result, comparison: Comparison | None) -> str:
+def against_floor(best: Result, comparison: Comparison | None) -> str:
     """How its average compares with that of word overlap alone, by the test that the ranks use."""
     if comparison is None or FLOOR not in comparison.labels or best.encoder.name == FLOOR:
         return ""
@@ -159,7 +97,7 @@ def _against_floor(best: Result, comparison: Comparison | None) -> str:
     return f", {abs(difference):z.3f} {more} than word overlap alone (TF-IDF {floor:z.3f}, {said})"
 
 
-def _extremes(best: Result, metric: str, first: str, last: str) -> str:
+def extremes(best: Result, metric: str, first: str, last: str) -> str:
     """The two groups where a metric is highest and lowest, among those that could reach its highest value."""
     groups = [
         m
@@ -198,4 +136,4 @@ def _unranked(results: Sequence[Result], unranked: Mapping[str, str]) -> list[Fi
     """Which encoders have no rank, and why; empty if all have one."""
     labels = {result.encoder.name: result.encoder.label for result in results}
     reasons = [f"{shown(labels[name])}, {why}" for name, why in unranked.items()]
-    return [Finding("No rank", f"{'; '.join(reasons)}. {WHY}")] if reasons else []
+    return [Finding("No rank", f"{'; '.join(reasons)}. {why_no_rank()}")] if reasons else []

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from utils.compare.paired import Comparison, compare, scores_of
 from utils.data.loading import load_evaluated
-from utils.figures.projection import TaxonomyMap, taxonomy_maps
 from utils.files import shown_path
 from utils.report.findings import FLOOR, place
 from utils.results.find import datasets, find_results, told_apart
@@ -14,7 +13,7 @@ from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.ranked import without_rank
 from utils.results.result_file import read_with_items, rows_of
 from utils.schema import CONTROLS, Dataset, InputError, Result, shown
-from utils.tasks import TASKS, Task, tasks_by_items
+from utils.tasks import FIRST_SCRIPT, TASKS, Task, tasks_by_items
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Evidence:
     beside: list[Comparison]
     unranked: dict[str, str]
     dataset: Dataset | None
-    maps: list[TaxonomyMap]
+    maps: Sequence
     notes: list[str]
 
 
@@ -89,7 +88,7 @@ def beside_headline(results: Sequence[Result]) -> list[str]:
 
 def nothing(folder: Path, why: Sequence[str]) -> InputError:
     said = f" ({why[0].rstrip('.')})" if why else ""
-    remedy = "run a task first, such as scripts/safety_taxonomy.sh"
+    remedy = f"run a task first, such as {FIRST_SCRIPT}"
     others = datasets([folder.parent])
     if others and not why:
         remedy = f"there are some on {', '.join(map(shown, others))}: name one with --data, or {remedy}"
@@ -120,11 +119,11 @@ def _evidence(
             f"{about.title}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
         )
     dataset = None
-    maps: list[TaxonomyMap] = []
+    maps: Sequence = ()
     try:
         dataset = load_evaluated(about.format, results[0], data)
-        if about.name == "safety_taxonomy":
-            maps = taxonomy_maps(results, items, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
+        if about.maps is not None:
+            maps = about.maps(results, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
     return Evidence(about, results, items, comparison, beside, unranked, dataset, maps, notes)
@@ -134,7 +133,5 @@ def newest_dataset(out: Path) -> str:
     """The dataset of the result that was written last. Raises InputError if there is none."""
     files = [path for task in TASKS for path in out.glob(f"*/{task}/*.json")]
     if not files:
-        raise InputError(
-            f"{shown_path(out)}: no results to report; run a task first, such as scripts/safety_taxonomy.sh"
-        )
+        raise InputError(f"{shown_path(out)}: no results to report; run a task first, such as {FIRST_SCRIPT}")
     return max(files, key=lambda path: path.stat().st_mtime_ns).parent.parent.name

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 
-from utils.data.catalogue import CARDS
-from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
 from utils.report.parts import Section
+from utils.schema import DataFile
+from utils.tasks import TASKS
 
 
-def _origin(file: str, sha256: str, dataset: str) -> dict:
+def _origin(file: DataFile, dataset: str) -> dict:
     """The source and licence of an evaluated file, as far as its digest or name identifies it."""
-    for card in (*CARDS, *(file for of_set in SET_CARDS.values() for file in of_set.files)):
-        if card.sha256 == sha256:
+    for task in TASKS.values():
+        card = task.card_of(file)
+        if card is not None:
             return {"source": card.source, "licence": card.licence, "citation": card.citation}
-    if file.startswith(JAILBREAKBENCH["path"]):
-        card = SET_CARDS["jailbreakbench"]
-        return {"source": card.source, "licence": card.licence, "citation": card.citation}
     if dataset == "sample":
         return {"source": "bundled with this project", "licence": "Apache-2.0", "citation": ""}
     return {"source": "provided by the user", "licence": "not known here", "citation": ""}
@@ -25,7 +23,7 @@ def provenance_of(sections: Sequence[Section]) -> dict:
     files = []
     for section in sections:
         for file in section.results[0].dataset_files:
-            known = _origin(file.name, file.sha256, section.results[0].dataset_name)
+            known = _origin(file, section.results[0].dataset_name)
             files.append({"task": section.about.title, **vars(file), **known})
     encoders = []
     for section in sections:

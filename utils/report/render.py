@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.figures.plane import MOST_LABELLED, description_of, plane_of, points_of
+from utils.figures.plane import MOST_LABELLED, description_of, plane_of, points_of, titles
 from utils.files import write_whole
 from utils.report.markdown import render_markdown
 from utils.report.parts import Section, drawn
 from utils.report.provenance import provenance_of
 from utils.report.tables import summary_table
-from utils.results.ranked import WHY
+from utils.results.ranked import why_no_rank
 from utils.schema import CONTROLS, Result
 from utils.tables import INTERVAL
 from utils.tasks import TASKS
@@ -41,6 +41,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     labels = {result.encoder.name: result.encoder.label for result in results}
     plane = _plane(results)
     map_data = next((section.map for section in sections if section.map), None)
+    has_unranked = any(section.comparison and section.comparison.unranked for section in sections)
     plotly = ""
     if map_data is not None:
         from plotly.offline import get_plotlyjs
@@ -56,14 +57,11 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         first_figure=None if plane else _first_figure(sections),
         sections=sections,
         interval=INTERVAL,
-        why_no_rank=WHY if any(section.comparison and section.comparison.unranked for section in sections) else "",
+        why_no_rank=why_no_rank() if has_unranked else "",
         notes=[note for section in sections for note in section.notes],
-        has_detection=any(section.about.name == "safety_detection" for section in sections),
+        definitions=_definitions(sections, True),
+        more_definitions=_definitions(sections, False),
         provenance=provenance_of(sections),
-        k=next(
-            (section.results[0].settings["top_k"] for section in sections if section.about.name == "safety_taxonomy"),
-            None,
-        ),
         prompts={key: text for section in sections for key, text in section.prompts.items()},
         map_data=map_data,
         css=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
@@ -72,8 +70,19 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
 
 
+def _definitions(sections: Sequence[Section], by_items: bool) -> dict[str, str]:
+    """What the metrics of the tasks are: of all tasks of items, or of those other tasks that have a section."""
+    shown = {section.about.name: section.results[0] for section in sections}
+    found = {}
+    for task in TASKS.values():
+        if task.by_items == by_items and (by_items or task.name in shown):
+            k = f" (k = {shown[task.name].settings['top_k']})" if task.uses_top_k and task.name in shown else ""
+            found |= {name: text.format(k=k) for name, text in task.definitions.items()}
+    return found
+
+
 def _plane(results: Sequence[Result]) -> dict | None:
-    """The plane of purity and triplet accuracy, with a row to itself if a legend names many encoders; None without."""
+    """The plane of topics and safety, with a row to itself if a legend names many encoders; None without."""
     points = points_of(results)
     if not points:
         return None
@@ -81,13 +90,13 @@ def _plane(results: Sequence[Result]) -> dict | None:
     [figure] = drawn(
         lambda: plane_of(results, labels=labels), lambda stem: description_of(results), len(points) > MOST_LABELLED
     )
-    return {**figure, "in_tables": f"{TASKS['safety_taxonomy'].title} and {TASKS['safety_challenging'].title}"}
+    return {**figure, "in_tables": titles()}
 
 
 def _first_figure(sections: Sequence[Section]) -> dict | None:
-    """The figure of averages where there is no plane: Safety-Taxonomy's, or else the first task's; None without one."""
+    """The figure of averages if there is no plane: of the task of topics, or else the first task; None without one."""
     found = [
-        (s.about.name == "safety_taxonomy", f)
+        (bool(s.about.knows_topics), f)
         for s in sections
         for f in s.figures
         if "average of each encoder" in f["caption"]

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from utils.compare.paired import Comparison
 from utils.data.catalogue import group_title
-from utils.metrics.embedding import OVERLAP_BINS
 from utils.report.gather import Evidence, beside_headline
 from utils.report.parts import Cell, Section, Table
 from utils.results.tables import papers_figures
-from utils.schema import Metric, Result
+from utils.schema import SUMMARIES, Metric, Result
 from utils.tables import number, p_text, signed, with_interval, with_reach
 from utils.tasks import Task
 
@@ -65,7 +64,7 @@ def _group_table(evidence: Evidence, metric: str, comparison: Comparison | None)
     For one of the paper's encoders in the paper's setting, the paper's figure and the difference are added.
     """
     first = evidence.results[0]
-    bins = OVERLAP_BINS if evidence.about.name == "safety_contrast" else ()
+    bins = {*evidence.about.format.summaries} - {*SUMMARIES}
     rows = [m for m in first.metrics if m.metric == metric and m.group not in bins]
     cells = {} if comparison is None else {(c.encoder, c.group): c for c in comparison.cells}
     groups = [m.group for m in rows]
@@ -101,17 +100,12 @@ def _paper_cells(ours: float | None, paper: float | None) -> list[Cell]:
 
 
 def more_tables(evidence: Evidence) -> list[Table]:
-    """The metrics beside the headline, and for Safety-Contrast the headline by word overlap."""
-    wanted = [row for row in evidence.about.shown_beside if row[0] not in evidence.about.beside_headline]
-    if evidence.about.name == "safety_taxonomy":
-        names = dict.fromkeys(m.metric for m in evidence.results[0].metrics if m.k is not None)
-        headline = f"categorical_purity@{evidence.results[0].settings['top_k']}"
-        wanted = [(name, "average") for name in names if name != headline] + wanted
-    tables = [_rows_of(f"Other metrics of {evidence.about.title}", evidence, wanted)]
-    if evidence.about.name == "safety_contrast":
-        by_bin = [(metric, group) for metric in ("boundary_similarity", "mean_similarity") for group in OVERLAP_BINS]
-        tables.insert(0, _rows_of("Similarity by word overlap of original and edit", evidence, by_bin))
-    return tables
+    """The tables of what is shown beside the headline metric, and not compared."""
+    compared = evidence.about.beside_headline
+    return [
+        _rows_of(caption, evidence, [row for row in wanted if row[0] not in compared])
+        for caption, wanted in evidence.about.shown_beside(evidence.results[0]).items()
+    ]
 
 
 def _rows_of(caption: str, evidence: Evidence, wanted: Sequence[tuple[str, str]]) -> Table:

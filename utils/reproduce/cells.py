@@ -76,16 +76,16 @@ def papers_tables() -> list[tuple[str, str]]:
     return [(task.name, task.headline) for task in TASKS.values() if task.paper_figures]
 
 
-def rounding_of(metric: str, value: float, baseline: float | None) -> float:
+def rounding_of(value: float, baseline: float | None) -> float:
     """The largest difference between `value` and the paper's figure if both are of exactly the same cosines.
 
-    value: our mean; baseline: the paper's average similarity b, as printed. Rounding changes the paper's figure by at
-    most h, half a unit of its last decimal. Normalized similarity also depends on b, of which the paper prints only
-    a rounded value: if x is the mean cosine and b* the unrounded average similarity, (x - b) / (1 - b) and
-    (x - b*) / (1 - b*) differ by (1 - value) |b - b*| / (1 - b*), which is at most h (1 - value) / (1 - b - h). The
-    same bound holds for a mean over types, because each is linear in x.
+    value: our mean; baseline: the paper's average similarity b, as printed, None if the metric does not depend on it.
+    Rounding changes the paper's figure by at most h, half a unit of its last decimal. Normalized similarity also
+    depends on b, of which the paper prints only a rounded value: if x is the mean cosine and b* the unrounded average
+    similarity, (x - b) / (1 - b) and (x - b*) / (1 - b*) differ by (1 - value) |b - b*| / (1 - b*), which is at most h
+    (1 - value) / (1 - b - h). The same bound holds for a mean over types, because each is linear in x.
     """
-    if metric == "normalized_similarity":
+    if baseline is not None:
         return HALF_UNIT + HALF_UNIT * (1 - value) / (1 - baseline - HALF_UNIT)
     return HALF_UNIT
 
@@ -119,7 +119,7 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
         for group, figure in zip(groups, paper, strict=True):
             if figure is not None:
                 ours = result.metric(metric, group)
-                cells.append(Cell(task, metric, group, ours, figure, rounding_of(metric, ours.value, b)))
+                cells.append(Cell(task, metric, group, ours, figure, rounding_of(ours.value, b)))
     return Reproduction(name, tuple(results), tuple(cells))
 
 

@@ -71,7 +71,8 @@ def _heading(one: Reproduction) -> str:
 
 
 def _title(metric: str) -> str:
-    return f"{metric.replace('_', ' ')}{' at 10' if metric == 'categorical_purity' else ''}"
+    at_k = [task.headline for task in TASKS.values() if task.uses_top_k]
+    return f"{metric.replace('_', ' ')}{' at 10' if metric in at_k else ''}"
 
 
 def _cells(one: Reproduction, metric: str, form: str) -> str:

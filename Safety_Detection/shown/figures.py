@@ -1,6 +1,7 @@
 """Draws the results of detection: heatmaps of areas under the ROC curve, and ROC curves."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from utils.figures.style import (
     panels,
 )
 from utils.metrics import detection as dm
-from utils.results.result_file import kept_stem
-from utils.schema import Result
+from utils.schema import Metric, Result
+from utils.tasks import Drawing, Figure
 from utils.transfer import results as transfer
 from utils.transfer.differences import MOST_SETS
 
@@ -29,30 +30,6 @@ from utils.transfer.differences import MOST_SETS
 NO_VALUE = (0.6, 0.6, 0.6, 0.35)
 # Inches of a panel on a screen: a title in lines of 24 letters does not reach over the colour bar beside it.
 NARROWEST = 1.9
-
-
-def detection_figures(results: Sequence[Result], style: Style = SCREEN) -> dict:
-    """The figures of the task by name, made inside `drawing`. results: comparable, with their items."""
-    figures = {f"safety_detection_{stem}": figure for stem, figure in heatmaps(results, style).items()}
-    for result in results:
-        if transfer.sets_of(result):
-            figures[roc_name(result)] = roc_curves(result, style=style)
-    return figures
-
-
-def roc_name(result: Result) -> str:
-    """The name of the figure of an encoder's ROC curves."""
-    return f"safety_detection_roc_{kept_stem(result.encoder.name)}"
-
-
-def heatmaps(results: Sequence[Result], style: Style = SCREEN) -> dict:
-    """`heatmap` of sets of two classes and `one_class` of unsafe-only sets against safe-only ones, if there are any."""
-    figures = {}
-    if transfer.sets_of(results[0]):
-        figures["heatmap"] = transfer_heatmap(results, style=style)
-    if transfer.crossings_of(results[0]):
-        figures["one_class"] = one_class_heatmap(results, style=style)
-    return figures
 
 
 def _title(result: Result, what: str) -> str:
@@ -96,7 +73,7 @@ def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN):
     return _heatmap(results, found, small, rows, columns, _title(results[0], what), cell, style)
 
 
-def _value(metric) -> float:
+def _value(metric: Metric | None) -> float:
     return np.nan if metric is None else metric.value
 
 
@@ -201,3 +178,54 @@ def roc_curves(result: Result, style: Style = SCREEN):
     legend(figure, list(entries.values()), list(entries), "outside right center", style, title="trained on")
     what = f"ROC of {transfer.plain_name(kind)} on {result.encoder.label}, nearer to the upper left corner is better"
     return fitted(figure, _title(result, what), 3, 3, style, 0.9)
+
+
+def _drawn_transfer(drawing: Drawing):
+    return transfer_heatmap(drawing.results, style=drawing.style) if transfer.sets_of(drawing.results[0]) else None
+
+
+def _drawn_one_class(drawing: Drawing):
+    return (
+        one_class_heatmap(drawing.results, style=drawing.style) if transfer.crossings_of(drawing.results[0]) else None
+    )
+
+
+def _drawn_curves(drawing: Drawing):
+    [result] = drawing.results
+    return roc_curves(result, style=drawing.style) if transfer.sets_of(result) else None
+
+
+def _how_to_read(drawing: Drawing, better: str = "Higher is better, 0.5 is chance.") -> list[str]:
+    first = drawing.results[0]
+    return [
+        f"The detector is {transfer.plain_name(transfer.headline_kind(first))}.",
+        better,
+        f"{first.dataset_items} prompts, data: {first.dataset_name}, seed {first.settings['seed']}.",
+    ]
+
+
+FIGURES = (
+    Figure(
+        "heatmap",
+        _drawn_transfer,
+        "area under the ROC curve by set trained on and set tested on; bold within a set by grouped five-fold; grey is "
+        "a pair that was not evaluated, because both are of one family",
+        how_to_read=_how_to_read,
+    ),
+    Figure(
+        "one_class",
+        _drawn_one_class,
+        "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, and in "
+        "smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, mostly "
+        "because both are of one family",
+        how_to_read=_how_to_read,
+    ),
+    Figure(
+        "roc",
+        _drawn_curves,
+        "ROC curves of {encoder}, a panel for each tested set, a line for each training side; of more than three sets, "
+        "only the tested set itself and others",
+        for_each=True,
+        how_to_read=partial(_how_to_read, better="Nearer to the upper left corner is better, the diagonal is chance."),
+    ),
+)

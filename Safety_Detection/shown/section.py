@@ -3,29 +3,32 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.compare.paired import Scores, compare_detectors
-from utils.figures.detection import heatmaps, roc_curves
+from Safety_Detection.shown.comparison import compare_detectors
+from utils.figures.captions import described
+from utils.figures.style import SCREEN
+from utils.figures.tasks import named_figures
 from utils.report.detection_tables import detection_tables
 from utils.report.findings import Finding, place
 from utils.report.parts import Cell, Section, Table, drawn
 from utils.report.tables import metric_cell
 from utils.results.find import find_results
+from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
-from utils.tasks import TASKS
+from utils.tasks import Drawing, Task
 from utils.transfer import results as transfer
 from utils.transfer import tables as transfer_tables
 from utils.transfer.finding import finding, on_unseen
 from utils.transfer.guards import on_same_prompts
 
 
-def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
+def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
     """The section on dataset `name`, of results comparable with the newest, or None; and the reasons if None.
 
     first: encoders that come first, in that order; controls come last.
     """
-    folder = out / name / "safety_detection"
-    files = find_results([out], name, "safety_detection", ()) if folder.is_dir() else []
+    folder = out / name / task.name
+    files = find_results([out], name, task.name, ()) if folder.is_dir() else []
     results, notes = transfer.alike(files)
     if not results:
         return None, notes
@@ -33,13 +36,15 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
     top, kind = results[0], transfer.headline_kind(results[0])
     guards, more = _guards(files, results)
 
+    # Of the curves, which are many, those of the first encoder only.
+    shown = {stem: (figure, of) for stem, figure, of in named_figures(results) if of[0] is top}
+
     def figures() -> dict:
-        roc = {"roc": roc_curves(top)} if transfer.sets_of(top) else {}
-        return {**heatmaps(results), **roc}
+        found = {stem: figure.draw(Drawing(of, "", SCREEN)) for stem, (figure, of) in shown.items()}
+        return {stem: figure for stem, figure in found.items() if figure is not None}
 
     def caption(stem: str) -> str:
-        text = TASKS["safety_detection"].captions[stem].format(encoder="the first encoder")
-        return f"{text[0].upper()}{text[1:]}"
+        return described(*shown[stem], "the first encoder")
 
     plain = transfer.plain_name(kind)
     plain = f"{plain[0].upper()}{plain[1:]}"
@@ -47,7 +52,7 @@ def detection_section(out: Path, name: str, first: Sequence[str]) -> tuple[Secti
     resampled = f" Intervals are of {resamples} resamples of whole groups of prompts." if resamples else ""
     unseen = [result for result in results if transfer.OTHERS in transfer.trains_of(result)]
     section = Section(
-        about=TASKS["safety_detection"],
+        about=task,
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
         tables=[*detection_tables(results, kind), *guards],

@@ -15,7 +15,6 @@ from utils.metrics.embedding import is_sparse
 from utils.metrics.neighbors import nearest_neighbors
 from utils.schema import RANDOM_VECTORS, Dataset, InputError, Result, is_word_overlap
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
-from utils.tasks import TASKS
 
 SEED = 0  # the paper's
 PERPLEXITY = 30
@@ -104,7 +103,7 @@ def taxonomy_map(
     data = "\0".join([*texts, *categories]).encode("utf-8", "surrogatepass")
     name = f"{MAP}{SEED} {PERPLEXITY} {MOST_POINTS} {NEIGHBORS} {hashlib.sha256(data).hexdigest()}"
     kept = store.fact(result.encoder.fingerprint, name)
-    code = code_digest(TASKS[result.task].package)
+    code = code_digest("Safety_Taxonomy")
     if kept is None or kept.get("code") != code:
         vectors = vectors_of(result, texts, store)
         neighbors = nearest_neighbors(vectors, min(NEIGHBORS, len(texts) - 1))[shown]
@@ -129,13 +128,12 @@ def taxonomy_map(
 
 def taxonomy_maps(
     results: Sequence[Result],
-    items: Sequence[Sequence[dict]],
     dataset: Dataset,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[TaxonomyMap]:
     """The maps of all Safety-Taxonomy results whose vectors are stored.
 
-    items: of each result. dataset: all of the evaluated data. note: called with the reason for each missing map.
+    results: with their items. dataset: all of the evaluated data. note: called with the reason for each missing map.
     """
     text_of = dict(zip(dataset.ids, dataset.texts["question"], strict=True))
     maps = []
@@ -145,8 +143,8 @@ def taxonomy_maps(
         note(f"without maps: {error}")
         return []
     with contextlib.closing(store) as kept:
-        for result, rows in zip(results, items, strict=True):
-            ids, categories = [row["id"] for row in rows], [row["category"] for row in rows]
+        for result in results:
+            ids, categories = result.items["id"], result.items["category"]
             try:
                 maps.append(taxonomy_map(result, ids, categories, [text_of[i] for i in ids], kept))
             except InputError as error:

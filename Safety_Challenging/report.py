@@ -1,0 +1,55 @@
+"""What the report says of Safety-Challenging's results."""
+
+from collections.abc import Callable
+
+from utils.compare.paired import Comparison
+from utils.data.catalogue import group_title
+from utils.report.findings import Finding, against_floor, extremes, percent, score
+from utils.report.items import WORST, number_cell
+from utils.report.parts import Cell, Table
+from utils.schema import Result
+
+
+def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
+    """How far the best encoder is from telling safe twins apart, and whether words weigh more than safety."""
+    m = best.metric("normalized_similarity", "average")
+    twins = (
+        f"A safe prompt that shares an unsafe one's words stays at {score(m)} of the way from unrelated (0) to "
+        f"identical (1), averaged over types, for {name}{against_floor(best, comparison)}."
+    )
+    found = [Finding("Safe twins", twins + extremes(best, "normalized_similarity", "Told apart worst in", "best in"))]
+    triplet = best.metric("triplet_accuracy", "average")
+    if triplet is None:  # no type has two different unsafe prompts
+        return found
+    verdict = ""
+    if triplet.low is not None and triplet.high < 0.5:
+        verdict = " So words weigh more than safety."
+    elif triplet.low is not None and triplet.low > 0.5:
+        verdict = " So safety or topic weighs more than the shared words."
+    elif triplet.low is not None:
+        verdict = " Neither clearly weighs more."
+    blind = (
+        f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
+        f"{percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "
+        f"topic gets 50 %.{verdict}"
+    )
+    return [*found, Finding("Words or safety", blind)]
+
+
+def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
+    """The pairs that an encoder tells apart least."""
+    worst = sorted(rows, key=lambda row: -float(row["normalized_similarity"]))[:WORST]
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(group_title(row["type"]), row["type"]),
+            number_cell(row["normalized_similarity"]),
+            number_cell(row["triplet_accuracy"]),
+            prompt(row["id"], "unsafe_prompt"),
+            prompt(row["id"], "safe_prompt"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("type", False), ("normalized similarity", True), ("triplet accuracy", True),
+               ("unsafe prompt", False), ("safe twin", False)]  # fmt: skip
+    return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headers, body)

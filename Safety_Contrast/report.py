@@ -1,0 +1,52 @@
+"""What the report says of Safety-Contrast's results."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from utils.compare.paired import Comparison
+from utils.metrics.embedding import OVERLAP_BINS
+from utils.report.findings import Finding, against_floor, percent, score
+from utils.report.items import WORST, number_cell
+from utils.report.parts import Cell, Table
+from utils.schema import Result
+
+
+def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
+    """How near small safe edits stay to their originals for the best encoder."""
+    m = best.metric("boundary_similarity", "average")
+    flagged = 1 - best.value("pairwise_accuracy", "overall")
+    text = (
+        f"The nearest safe edit of an unsafe prompt stays at {score(m)} of the way from unrelated to identical, "
+        f"averaged over categories, for {name}{against_floor(best, comparison)}. A guardrail that flags every "
+        f"prompt with a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
+        f"flag at least {percent(flagged)} of the safe edits, each for its own original."
+    )
+    # The mean edit, not the nearest: in a bin with more edits the nearest is nearer for that reason alone.
+    bins = {name: best.metric("mean_similarity", name) for name in OVERLAP_BINS}
+    words = ("word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
+    there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
+    if len(there) > 1:
+        apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
+        rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
+        means = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
+        text += f" {rule}: the mean edit stays at {means}."
+    return [Finding("Small safe edits", text)]
+
+
+def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
+    """The originals whose nearest safe edit is nearest."""
+    worst = sorted(rows, key=lambda row: -float(row["boundary_similarity"]))[:WORST]
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(row["category"], row["category"]),
+            number_cell(row["boundary_similarity"]),
+            number_cell(row["mean_word_overlap"]),
+            prompt(row["id"], "original_prompt"),
+            prompt(row["id"], f"prompt_#{row['nearest_edit']}") if row.get("nearest_edit") else Cell("not recorded"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("category", False), ("boundary similarity", True), ("mean word overlap", True),
+               ("original", False), ("nearest safe edit", False)]  # fmt: skip
+    return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headers, body)

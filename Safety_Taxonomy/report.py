@@ -1,0 +1,75 @@
+"""What the report says of Safety-Taxonomy's results."""
+
+from collections.abc import Callable
+
+from Safety_Taxonomy.figures import category_styles
+from utils.compare.paired import Comparison
+from utils.report.findings import Finding, against_floor, extremes, score
+from utils.report.gather import Evidence
+from utils.report.items import WORST, number_cell
+from utils.report.parts import Cell, Table
+from utils.schema import Result
+
+
+def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
+    """How far prompts of one category lie together for the best encoder."""
+    m = best.metric("categorical_purity", "average")
+    k = best.settings["top_k"]
+    text = (
+        f"Of a prompt's {k} nearest neighbour{'s' if k > 1 else ''}, averaged over categories, a share of {score(m)} "
+        f"is of its own category for {name}{against_floor(best, comparison)}. Neighbours drawn at random give "
+        f"{m.chance:z.3f}."
+    )
+    return [Finding("Topics", text + extremes(best, "categorical_purity", "Strongest in", "weakest in"))]
+
+
+def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
+    """The prompts whose neighbours are of other categories."""
+    worst = sorted(rows, key=lambda row: (float(row["categorical_purity"]), float(row["silhouette"])))[:WORST]
+    category = {row["id"]: row["category"] for row in rows}
+    body = [
+        [
+            Cell(row["id"], row["id"]),
+            Cell(row["category"], row["category"]),
+            number_cell(row["categorical_purity"]),
+            number_cell(row["silhouette"]),
+            prompt(row["id"], "question"),
+            Cell(category.get(row["nearest_id"], "-"), category.get(row["nearest_id"])),
+            prompt(row["nearest_id"], "question"),
+        ]
+        for row in worst
+    ]
+    headers = [("id", False), ("category", False), ("categorical purity", True), ("silhouette", True),
+               ("prompt", False), ("category of the nearest", False), ("nearest prompt", False)]  # fmt: skip
+    return Table(f"The {len(body)} prompts that {result.encoder.label} misplaces most", headers, body)
+
+
+def map_data(evidence: Evidence, prompts: dict[str, str]) -> dict:
+    """The maps for the page's script. Neighbours and categories are given by their index in `ids`."""
+    first = evidence.maps[0]
+    place = {item: i for i, item in enumerate(first.ids)}
+    order = [group for group in evidence.dataset.group_order if group in set(first.categories)]
+    text_of = dict(zip(evidence.dataset.ids, evidence.dataset.texts["question"], strict=True))
+    category_of = dict(zip(evidence.dataset.ids, evidence.dataset.groups, strict=True))
+    nearest = [[[place.get(j, j) for j in row[:5]] for row in one.nearest] for one in evidence.maps]
+    elsewhere = {j for rows in nearest for row in rows for j in row if isinstance(j, str)}
+    for item in [*first.ids, *sorted(elsewhere)]:
+        prompts[f"{evidence.about.name} {item} question"] = text_of[item]
+    styles = category_styles(order)
+    return {
+        "task": evidence.about.name,
+        "ids": first.ids,
+        "is_part": len(first.ids) < evidence.results[0].dataset_items,
+        "categories": [{"name": name, "color": styles[name][0], "mark": styles[name][1]} for name in order],
+        "category": [order.index(name) for name in first.categories],
+        "elsewhere": {item: category_of[item] for item in sorted(elsewhere)},
+        "encoders": [
+            {
+                "label": one.label,
+                "trustworthiness": round(one.trustworthiness, 3),
+                "points": [[round(float(x), 3), round(float(y), 3)] for x, y in one.points],
+                "nearest": rows,
+            }
+            for one, rows in zip(evidence.maps, nearest, strict=True)
+        ],
+    }
