@@ -14,10 +14,13 @@ import numpy as np
 
 from Safety_Detection.protocol.evaluation import Crossing, Pairing
 from Safety_Detection.protocol.measure import Measures
-from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets import labelled_sets, naming
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_set import README, parsed_label
 from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.shown import reading
+from Safety_Detection.shown import tables as transfer_tables
+from Safety_Detection.shown.guards import beside_table, on_same_prompts
 from Safety_Detection.task import MOST_RESAMPLES, TASK
 from utils import cli, config
 from utils.data.labelled_cards import SAFE_ONLY, UNSAFE_ONLY
@@ -28,9 +31,6 @@ from utils.files import check_writable, sha256_of, shown_path
 from utils.results import result_file
 from utils.schema import EmbeddingStats, EncoderInfo, InputError, Metric, Result, shown
 from utils.tables import WIDTH
-from utils.transfer import results as transfer
-from utils.transfer import tables as transfer_tables
-from utils.transfer.guards import beside_table, on_same_prompts
 
 LATENCIES = ("median_milliseconds", "p95_milliseconds")
 REMEDY = "fix the row or leave it out"
@@ -125,12 +125,12 @@ def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing | Crossin
     for name in dataset.group_order:
         its = dataset.rows(name)
         flags = None if given.flags is None else given.flags[its]
-        yield Pairing(transfer.GIVEN, name, transfer.GUARD, its, given.scores[its], flags, unknown[its])
+        yield Pairing(naming.GIVEN, name, naming.GUARD, its, given.scores[its], flags, unknown[its])
     for unsafe in dataset.of_kind(UNSAFE_ONLY):
         for safe in dataset.of_kind(SAFE_ONLY):
             if dataset.family_of.get(unsafe, unsafe) != dataset.family_of.get(safe, safe):
                 its = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
-                yield Crossing(unsafe, safe, transfer.GUARD, its, given.scores[its], transfer.GIVEN)
+                yield Crossing(unsafe, safe, naming.GUARD, its, given.scores[its], naming.GIVEN)
 
 
 def result_of(
@@ -148,15 +148,15 @@ def result_of(
     items = {
         "id": list(scored.ids), "set": list(scored.groups), "label": list(scored.labels),
         "group": list(scored.clusters), "type": list(scored.types),
-        f"{transfer.GUARD}/{transfer.GIVEN}": given.scores.tolist(),
+        f"{naming.GUARD}/{naming.GIVEN}": given.scores.tolist(),
     }  # fmt: skip
     if given.flags is not None:
         items["flagged"] = given.flags.astype(int).tolist()
     if given.milliseconds is not None:
         items["milliseconds"] = given.milliseconds.tolist()
         for metric, value in zip(LATENCIES, np.quantile(given.milliseconds, [0.5, 0.95]).tolist(), strict=True):
-            named = transfer.metric_of(metric, transfer.GUARD)
-            metrics.append(Metric(named, transfer.GIVEN, value, len(scored), "lower", detector=transfer.GUARD))
+            named = naming.metric_of(metric, naming.GUARD)
+            metrics.append(Metric(named, naming.GIVEN, value, len(scored), "lower", detector=naming.GUARD))
     left = Counter(dataset.groups)
     left.subtract(scored.groups)
     digest = sha256_of(path)
@@ -164,7 +164,7 @@ def result_of(
         task=TASK.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
-        encoder=EncoderInfo(name, name, path.name, digest, 0, "", None, "", transfer.GIVEN, digest[:32]),
+        encoder=EncoderInfo(name, name, path.name, digest, 0, "", None, "", naming.GIVEN, digest[:32]),
         dataset_name=dataset.name,
         dataset_files=dataset.files,
         dataset_items=len(scored),
@@ -187,7 +187,7 @@ def table(result: Result, encoders: Sequence[Result]) -> str:
     if unscored:
         said = ", ".join(f"{number} of {one}" for one, number in unscored.items())
         parts.append(f"not scored and left out: {sum(unscored.values())} ({said})")
-    slow = [result.value(transfer.metric_of(metric, transfer.GUARD), transfer.GIVEN) for metric in LATENCIES]
+    slow = [result.value(naming.metric_of(metric, naming.GUARD), naming.GIVEN) for metric in LATENCIES]
     if None not in slow:
         parts.append(f"latency: median {slow[0]:.0f} ms, 95th percentile {slow[1]:.0f} ms")
     parts += _beside(result, encoders)
@@ -207,7 +207,7 @@ def table(result: Result, encoders: Sequence[Result]) -> str:
 
 def _beside(result: Result, encoders: Sequence[Result]) -> list[str]:
     """The guard's metrics beside those of the encoders, and a sentence; nothing if no two classes are scored."""
-    if not (transfer.sets_of(result) or transfer.crossings_of(result)):
+    if not (reading.sets_of(result) or reading.crossings_of(result)):
         return []
     alone = beside_table(on_same_prompts([result])[0])
     if not encoders:
@@ -225,7 +225,7 @@ def check_name(name: str, path: Path) -> None:
         raise InputError(f"--name {shown(name)}: give the guard a name of letters, digits and . : / - _")
     taken = name in known_encoders()
     if not taken and path.exists():
-        taken = not transfer.is_guard(result_file.read_result(path))
+        taken = not reading.is_guard(result_file.read_result(path))
     if taken:
         raise InputError(f"--name {name}: is the name of an encoder; give the guard a different one")
 
@@ -266,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             given = replace(given, flags=given.scores >= threshold)
         result = result_of(arguments.name, scores, dataset, given, threshold, seed)
         result_file.write_result(result, out)
-        encoders, others = transfer.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
+        encoders, others = reading.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
         for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
             cli.note(sentence)
         cli.show(table(result, encoders))

@@ -15,17 +15,17 @@ from Safety_Detection.protocol import evaluation, sides
 from Safety_Detection.protocol.identity import set_identity
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.protocol.sides import Sides
-from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets import labelled_sets, naming
 from Safety_Detection.sets.data_sheet import data_sheet
 from Safety_Detection.sets.labelled_files import add_label, label_of
+from Safety_Detection.shown import reading
+from Safety_Detection.shown import tables as transfer_tables
+from Safety_Detection.shown.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
+from Safety_Detection.shown.finding import finding
 from utils.evaluation.settings import Settings
 from utils.schema import DataFile, InputError, Metric, Result, shown
 from utils.tables import WIDTH, blocks
 from utils.tasks import Figure, Scores, Task
-from utils.transfer import results as transfer
-from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
-from utils.transfer.finding import finding
 
 # A curve is computed for each resample; ten thousand would take minutes without being more exact.
 MOST_RESAMPLES = 1000
@@ -93,7 +93,7 @@ def score(
                 measures.crossing(one)
                 for name, other in ((one.unsafe, one.safe), (one.safe, one.unsafe)):
                     its = np.array([dataset.groups[row] == name for row in one.rows])
-                    put(transfer.crossing_column(one.kind, other), one.rows[its], one.scores[its])
+                    put(naming.crossing_column(one.kind, other), one.rows[its], one.scores[its])
                 continue
             measures.pairing(one)
             if one.kind != CONTROLS[1]:
@@ -107,7 +107,7 @@ def score(
 def table(results: Sequence[Result]) -> str:
     """The finding and means of each encoder, the other tables of the first one, and the comparison of encoders."""
     first = results[0]
-    kind = transfer.headline_kind(first).replace("_", " ")
+    kind = reading.headline_kind(first).replace("_", " ")
     parts = []
     for result in results:
         label = shown(result.encoder.label)
@@ -117,7 +117,7 @@ def table(results: Sequence[Result]) -> str:
             transfer_tables.detectors_table(result),
             transfer_tables.identity_line(result),
         ]
-        if transfer.sets_of(result):
+        if reading.sets_of(result):
             title = f"AUROC of {kind} on {label} (columns: tested on)"
             parts += [title, transfer_tables.matrix_table(result)]
     parts.append(transfer_tables.means_note(first))
@@ -145,12 +145,12 @@ def table(results: Sequence[Result]) -> str:
 
 def _without_known_word(result: Result) -> list[str]:
     """Title and table of the numbers of tested prompts without a known word; empty if there are none."""
-    trains = [train for train in transfer.trains_of(result) if f"{UNKNOWN}/{train}" in result.items]
-    if len(trains) > MOST_SETS and transfer.OTHERS in trains:
-        trains = [transfer.OTHERS]
+    trains = [train for train in reading.trains_of(result) if f"{UNKNOWN}/{train}" in result.items]
+    if len(trains) > MOST_SETS and naming.OTHERS in trains:
+        trains = [naming.OTHERS]
     sets = np.array(result.items["set"], dtype=object)
     of = {train: np.array(result.items[f"{UNKNOWN}/{train}"], dtype=float) for train in trains}
-    tests = [*transfer.sets_of(result), *transfer.one_class_of(result)]
+    tests = [*reading.sets_of(result), *reading.one_class_of(result)]
     counts = {test: [int(np.nansum(of[train][sets == test])) for train in trains] for test in tests}
     counts = {test: numbers for test, numbers in counts.items() if any(numbers)}
     if not counts:

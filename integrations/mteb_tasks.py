@@ -25,6 +25,8 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from Safety_Challenging.task import TASK as CHALLENGING
 from Safety_Contrast.task import TASK as CONTRAST
+from Safety_Detection.sets import naming
+from Safety_Detection.shown import reading
 from Safety_Detection.task import TASK as DETECTION
 from Safety_Taxonomy.task import TASK as TAXONOMY
 from utils import config
@@ -37,7 +39,6 @@ from utils.evaluation.settings import settings_of
 from utils.files import sha256_of
 from utils.schema import EncoderSpec, InputError, Metric, Result
 from utils.tasks import Task
-from utils.transfer import results as transfer
 
 CITATION = """@inproceedings{kim2024safeembed,
   title = {Safe-Embed: Unveiling the Safety-Critical Knowledge of Sentence Encoders},
@@ -203,8 +204,8 @@ class SafetyDetection(SafetyTask):
 
     def main_metric(self, result: Result) -> Metric:
         """The mean area of the headline detector across sets; the one within its set if there are none across."""
-        name = transfer.metric_of("auroc", transfer.headline_kind(result))
-        places = (transfer.ACROSS, transfer.OTHERS, transfer.ORDINARY, transfer.WITHIN)
+        name = naming.metric_of("auroc", reading.headline_kind(result))
+        places = (naming.ACROSS, naming.OTHERS, naming.ORDINARY, naming.WITHIN)
         return next(filter(None, (result.metric(name, place) for place in places)))
 
 

@@ -11,7 +11,7 @@ from utils.config import ROOT
 # A room imports only rooms before it. A command line may also import what is above its own room.
 FLOORS = (
     "schema", "config", "tasks", "files", "network", "model_folder", "cli", "tables", "hub", "openai_api", "metrics",
-    "data", "store", "encoders", "embed", "results", "evaluation", "transfer", "compare", "figures", "report",
+    "data", "store", "encoders", "embed", "results", "evaluation", "compare", "figures", "report",
     "reproduce",
 )  # fmt: skip
 # The same within Safety_Detection; its commands are above its rooms.

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
+from Safety_Detection.shown import tables as transfer_tables
+from Safety_Detection.shown.differences import Compared
 from utils import tables
 from utils.compare.paired import Cell, Comparison
 from utils.compare.rendered import rendered
 from utils.data.catalogue import group_title
 from utils.schema import Difference, Metric
-from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import Compared
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import numpy as np
 from Safety_Detection.guardrail.card_figures import reliability_figure, scores_figure
 from Safety_Detection.guardrail.fitting import Fit
 from Safety_Detection.guardrail.saved_detector import SavedDetector
+from Safety_Detection.sets.naming import VERDICTS
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
 from utils.tables import flat, number
-from utils.transfer.results import VERDICTS
 
 RATES = (0.001, 0.005, 0.01, 0.05)
 RESAMPLES = 1000

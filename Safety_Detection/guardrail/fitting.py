@@ -12,8 +12,8 @@ from Safety_Detection.guardrail.bank import Bank, familiarity
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.sets.naming import OTHERS
 from utils.metrics import detection as dm
-from utils.transfer.results import OTHERS
 
 ALL = "all"  # the side of all that is fitted on
 

@@ -11,9 +11,9 @@ from Safety_Detection.detectors.kinds import INNER_FOLDS, candidates, folds, in_
 from Safety_Detection.protocol.evaluation import Vectors
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.sets.naming import IDENTITY, identity_of, metric_of
 from utils.metrics import detection as dm
 from utils.schema import Metric
-from utils.transfer.results import IDENTITY, identity_of, metric_of
 
 # Prompts of a set that are drawn, in whole groups.
 MOST_PROMPTS = 300

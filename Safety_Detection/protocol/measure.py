@@ -9,12 +9,7 @@ from Safety_Detection.detectors.kinds import CONTROLS
 from Safety_Detection.protocol.evaluation import Crossing, Pairing
 from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from utils.data.labelled_cards import TWO_CLASSES
-from utils.metrics import detection as dm
-from utils.metrics.detection import OF_CROSSING, OF_CURVE
-from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
-from utils.schema import Metric
-from utils.transfer.results import (
+from Safety_Detection.sets.naming import (
     ACROSS,
     GIVEN,
     GUARD,
@@ -26,6 +21,11 @@ from utils.transfer.results import (
     crossing_of,
     metric_of,
 )
+from utils.data.labelled_cards import TWO_CLASSES
+from utils.metrics import detection as dm
+from utils.metrics.detection import OF_CROSSING, OF_CURVE
+from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
+from utils.schema import Metric
 
 AT_THRESHOLD = {0: ("fpr_at_threshold", "lower"), 1: ("tpr_at_threshold", "higher")}
 # A number, and its values in the resamples.

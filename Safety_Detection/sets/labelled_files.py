@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from Safety_Detection.sets.labelled_set import README, LabelledSet, parsed_label
+from Safety_Detection.sets.naming import OTHERS
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils.data import sources
 from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
@@ -13,7 +14,6 @@ from utils.data.reading import column_names, read_columns
 from utils.data.text import composed, has_text
 from utils.files import sha256_of
 from utils.schema import DataFile, InputError, shown
-from utils.transfer.results import OTHERS
 
 # Names of several published sets: those of a family, and those of one class.
 FAMILIES = tuple(dict.fromkeys(card.family for card in SET_CARDS.values() if card.family != card.name))

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection.detectors.kinds import CONTROLS
+from Safety_Detection.sets import naming
+from Safety_Detection.shown import differences, reading
+from Safety_Detection.shown.guards import on_same_prompts
 from utils.compare.paired import Comparison, Gate, Gated, Pair, PairedByItems, Tested, compared, scores_of
 from utils.results.find import named, told_apart
 from utils.results.likeness import refuse_unlike
@@ -13,15 +17,12 @@ from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import InputError, Result
 from utils.tasks import Task
-from utils.transfer import differences
-from utils.transfer import results as transfer
-from utils.transfer.guards import on_same_prompts
 
 # The means that rank encoders: the first of them that there is.
-RANKED_BY = (transfer.ACROSS, transfer.WITHIN, transfer.OTHERS, transfer.ORDINARY)
+RANKED_BY = (naming.ACROSS, naming.WITHIN, naming.OTHERS, naming.ORDINARY)
 RECALL = "recall_at_fpr"
 # The means that a gate is on, those of them that there are; of a single set, the one within it.
-GATED = (transfer.ACROSS, transfer.OTHERS, transfer.ORDINARY)
+GATED = (naming.ACROSS, naming.OTHERS, naming.ORDINARY)
 
 
 def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
@@ -42,7 +43,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
     areas = differences.areas([(one.result, kind) for one in scores], differences.RESAMPLES, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
-    if any(transfer.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
+    if any(reading.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
         scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
     clusters = {group: differences.clusters_of(scores[0].result, group) for group in groups}
 
@@ -70,7 +71,7 @@ class PairedByGroups(PairedByItems):
 
     def alike(self, files: Sequence[Path]) -> tuple[list[Result], list[str]]:
         """The results that can be compared with the newest, and a sentence on each of the others."""
-        return transfer.alike(files)
+        return reading.alike(files)
 
     def parts(self, files: Sequence[Path], reference: str | None) -> list[list[Path]]:
         """The files that are compared together: those of encoders, then, if there are guards, all.
@@ -78,25 +79,25 @@ class PairedByGroups(PairedByItems):
         A reference that is a guard is compared with all only; without a reference, encoders come first. Raises
         InputError if a file is not a result file.
         """
-        guards = [path for path in files if transfer.is_guard(read_result(path))]
+        guards = [path for path in files if reading.is_guard(read_result(path))]
         encoders = [path for path in files if path not in guards]
         together = list(files) if reference is not None else [*encoders, *guards]
         return [[] if reference is not None and named(guards, reference) else encoders, together if guards else []]
 
     def read_one(self, path: Path) -> Result:
         """The result in a file, with its items."""
-        return transfer.read(path)
+        return reading.read(path)
 
     def headline(self, results: Sequence[Result]) -> str:
         """The area of the headline detector of the first."""
-        return transfer.metric_of("auroc", transfer.headline_kind(results[0]))
+        return naming.metric_of("auroc", reading.headline_kind(results[0]))
 
     def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
         """The results in the files made comparable; with guards among them, on the prompts that all have scored."""
-        if not any(transfer.is_guard(read_result(path)) for path in files):
+        if not any(reading.is_guard(read_result(path)) for path in files):
             return super().read(files, metric)
-        results = told_apart([transfer.read(path) for path in files], files)
-        encoders = [result for result in results if not transfer.is_guard(result)] or results[:1]
+        results = told_apart([reading.read(path) for path in files], files)
+        encoders = [result for result in results if not reading.is_guard(result)] or results[:1]
         metric = metric or self.headline(encoders)
         for result in encoders:
             scores_of(result, metric)
@@ -105,8 +106,8 @@ class PairedByGroups(PairedByItems):
 
     def metrics(self, result: Result) -> list[str]:
         """The areas of the detectors that are no controls."""
-        kinds = [kind for kind in transfer.kinds_of(result) if kind not in transfer.CONTROLS]
-        return [transfer.metric_of("auroc", kind) for kind in kinds]
+        kinds = [kind for kind in reading.kinds_of(result) if kind not in CONTROLS]
+        return [naming.metric_of("auroc", kind) for kind in kinds]
 
     def scores(self, result: Result, metric: str) -> Scores:
         """The result itself: areas are computed from its items."""
@@ -137,12 +138,12 @@ class PairedByGroups(PairedByItems):
         With guards among the results, only the differences between a guard and an encoder are looked at, as encoders
         are compared by themselves. Raises InputError if the results have none of the means.
         """
-        guards = [one for one in (reference, *others) if transfer.is_guard(one.result)]
+        guards = [one for one in (reference, *others) if reading.is_guard(one.result)]
         others = [one for one in others if not guards or one in guards or reference in guards]
         kind = metric.removeprefix("auroc/")
         scored = [(one.result, kind) for one in (reference, *others)]
         first, *areas = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
-        groups = [place for place in GATED if place in first] or [one for one in (transfer.WITHIN,) if one in first]
+        groups = [place for place in GATED if place in first] or [one for one in (naming.WITHIN,) if one in first]
         if not groups:
             raise InputError(f"--gate {gate.text}: the results have none of the means {', '.join(GATED)}")
         for one, of in zip(others, areas, strict=True):

@@ -5,6 +5,9 @@ from functools import partial
 
 import numpy as np
 
+from Safety_Detection.sets import naming
+from Safety_Detection.shown import reading
+from Safety_Detection.shown.differences import MOST_SETS
 from utils.figures.style import (
     COLORS,
     COLUMN,
@@ -23,8 +26,6 @@ from utils.figures.style import (
 from utils.metrics import detection as dm
 from utils.schema import Metric, Result
 from utils.tasks import Drawing, Figure
-from utils.transfer import results as transfer
-from utils.transfer.differences import MOST_SETS
 
 # Grey on a light and on a dark background: the cell of a pair of sets that was not evaluated.
 NO_VALUE = (0.6, 0.6, 0.6, 0.35)
@@ -42,9 +43,9 @@ def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN):
 
     A pair that was not evaluated is an empty grey cell.
     """
-    sets, trains = transfer.sets_of(results[0]), transfer.trains_of(results[0])
-    found = [np.array([[_value(m) for m in row] for row in transfer.matrix(result)]) for result in results]
-    kind = transfer.plain_name(transfer.headline_kind(results[0]))
+    sets, trains = reading.sets_of(results[0]), reading.trains_of(results[0])
+    found = [np.array([[_value(m) for m in row] for row in reading.matrix(result)]) for result in results]
+    kind = reading.plain_name(reading.headline_kind(results[0]))
     title, cell = _title(results[0], f"AUROC of {kind}, higher is better"), (0.62, 0.4)
     if style.width is not None:
         cell = (0.28, 0.2)
@@ -59,15 +60,15 @@ def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN):
 
     In smaller type in the same cell: the true positive rate at 1 % false positives, in percent.
     """
-    unsafe, safe = (list(dict.fromkeys(names)) for names in zip(*transfer.crossings_of(results[0]), strict=True))
-    kind = transfer.headline_kind(results[0])
+    unsafe, safe = (list(dict.fromkeys(names)) for names in zip(*reading.crossings_of(results[0]), strict=True))
+    kind = reading.headline_kind(results[0])
 
     def of(result: Result, metric: str) -> np.ndarray:
-        name_of = transfer.metric_of(metric, kind)
-        return np.array([[_value(result.metric(name_of, transfer.crossing_of(a, b))) for b in safe] for a in unsafe])
+        name_of = naming.metric_of(metric, kind)
+        return np.array([[_value(result.metric(name_of, naming.crossing_of(a, b))) for b in safe] for a in unsafe])
 
     found, small = ([of(result, metric) for result in results] for metric in ("auroc", "tpr_at_1_fpr"))
-    what = f"AUROC and, smaller, TPR at 1 % FPR of {transfer.plain_name(kind)} trained on neither set, higher is better"
+    what = f"AUROC and, smaller, TPR at 1 % FPR of {reading.plain_name(kind)} trained on neither set, higher is better"
     cell = (0.75, 0.5) if style.width is None else (0.36, 0.3)
     rows, columns = ("unsafe-only set", unsafe), ("safe-only set", safe)
     return _heatmap(results, found, small, rows, columns, _title(results[0], what), cell, style)
@@ -138,7 +139,7 @@ def roc_curves(result: Result, style: Style = SCREEN):
     result: with its items. A line for each training side; of more than MOST_SETS sets only the set itself and all
     others.
     """
-    kind, sets = transfer.headline_kind(result), transfer.sets_of(result)
+    kind, sets = reading.headline_kind(result), reading.sets_of(result)
     across = 2 if len(sets) == 4 else 3
     if style.width is not None:
         across = 3 if len(sets) in (3, 5, 6, 9) else 4 if len(sets) <= 12 else 5
@@ -146,11 +147,11 @@ def roc_curves(result: Result, style: Style = SCREEN):
     for panel, test in zip(axes, sets, strict=True):
         mine = np.array([one == test for one in result.items["set"]])
         labels = np.array(result.items["label"])[mine]
-        lines = {train: train for train in transfer.trains_of(result)}
+        lines = {train: train for train in reading.trains_of(result)}
         if len(sets) > MOST_SETS:
-            lines = {test: "the tested set", transfer.OTHERS: transfer.OTHERS}
+            lines = {test: "the tested set", naming.OTHERS: naming.OTHERS}
         for i, (train, title) in enumerate(lines.items()):
-            if result.metric(transfer.metric_of("auroc", kind), transfer.group_of(train, test)) is None:
+            if result.metric(naming.metric_of("auroc", kind), naming.group_of(train, test)) is None:
                 continue
             of = dm.curve(labels, np.array(result.items[f"{kind}/{train}"])[mine])
             panel.plot(
@@ -176,29 +177,27 @@ def roc_curves(result: Result, style: Style = SCREEN):
     entries = dict(pair[::-1] for panel in axes for pair in zip(*panel.get_legend_handles_labels(), strict=True))
     entries["chance"] = entries.pop("chance")
     legend(figure, list(entries.values()), list(entries), "outside right center", style, title="trained on")
-    what = f"ROC of {transfer.plain_name(kind)} on {result.encoder.label}, nearer to the upper left corner is better"
+    what = f"ROC of {reading.plain_name(kind)} on {result.encoder.label}, nearer to the upper left corner is better"
     return fitted(figure, _title(result, what), 3, 3, style, 0.9)
 
 
 def _drawn_transfer(drawing: Drawing):
-    return transfer_heatmap(drawing.results, style=drawing.style) if transfer.sets_of(drawing.results[0]) else None
+    return transfer_heatmap(drawing.results, style=drawing.style) if reading.sets_of(drawing.results[0]) else None
 
 
 def _drawn_one_class(drawing: Drawing):
-    return (
-        one_class_heatmap(drawing.results, style=drawing.style) if transfer.crossings_of(drawing.results[0]) else None
-    )
+    return one_class_heatmap(drawing.results, style=drawing.style) if reading.crossings_of(drawing.results[0]) else None
 
 
 def _drawn_curves(drawing: Drawing):
     [result] = drawing.results
-    return roc_curves(result, style=drawing.style) if transfer.sets_of(result) else None
+    return roc_curves(result, style=drawing.style) if reading.sets_of(result) else None
 
 
 def _how_to_read(drawing: Drawing, better: str = "Higher is better, 0.5 is chance.") -> list[str]:
     first = drawing.results[0]
     return [
-        f"The detector is {transfer.plain_name(transfer.headline_kind(first))}.",
+        f"The detector is {reading.plain_name(reading.headline_kind(first))}.",
         better,
         f"{first.dataset_items} prompts, data: {first.dataset_name}, seed {first.settings['seed']}.",
     ]

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from Safety_Detection.sets import naming
+from Safety_Detection.shown import reading
+from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.comparison import compare_detectors
+from Safety_Detection.shown.finding import finding, on_unseen
+from Safety_Detection.shown.guards import on_same_prompts
+from Safety_Detection.shown.report_tables import detection_tables
 from utils.figures.captions import described
 from utils.figures.style import SCREEN
 from utils.figures.tasks import named_figures
-from utils.report.detection_tables import detection_tables
 from utils.report.findings import Finding, place
 from utils.report.parts import Cell, Section, Table, drawn
 from utils.report.tables import metric_cell
@@ -16,10 +21,6 @@ from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
 from utils.tasks import Drawing, Task
-from utils.transfer import results as transfer
-from utils.transfer import tables as transfer_tables
-from utils.transfer.finding import finding, on_unseen
-from utils.transfer.guards import on_same_prompts
 
 
 def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) -> tuple[Section | None, list[str]]:
@@ -29,11 +30,11 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
     """
     folder = out / name / task.name
     files = find_results([out], name, task.name, ()) if folder.is_dir() else []
-    results, notes = transfer.alike(files)
+    results, notes = reading.alike(files)
     if not results:
         return None, notes
     results.sort(key=lambda result: place(result.encoder.name, first))
-    top, kind = results[0], transfer.headline_kind(results[0])
+    top, kind = results[0], reading.headline_kind(results[0])
     guards, more = _guards(files, results)
 
     # Of the curves, which are many, those of the first encoder only.
@@ -46,11 +47,11 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
     def caption(stem: str) -> str:
         return described(*shown[stem], "the first encoder")
 
-    plain = transfer.plain_name(kind)
+    plain = reading.plain_name(kind)
     plain = f"{plain[0].upper()}{plain[1:]}"
     resamples = top.settings["bootstrap"]
     resampled = f" Intervals are of {resamples} resamples of whole groups of prompts." if resamples else ""
-    unseen = [result for result in results if transfer.OTHERS in transfer.trains_of(result)]
+    unseen = [result for result in results if naming.OTHERS in reading.trains_of(result)]
     section = Section(
         about=task,
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
@@ -70,7 +71,7 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
 
 def _numbers(result: Result) -> str:
     """The number of items, and of sets of each kind."""
-    two, labels = transfer.sets_of(result), list(transfer.one_class_of(result).values())
+    two, labels = reading.sets_of(result), list(reading.one_class_of(result).values())
     text = f"{result.dataset_items} items of {len(two) + len(labels)} sets"
     if not labels:
         return text
@@ -82,13 +83,13 @@ def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Tabl
     tables, notes = [], []
     for path in files:
         try:
-            if not transfer.is_guard(read_result(path)):
+            if not reading.is_guard(read_result(path)):
                 continue
-            together, note = on_same_prompts([transfer.read(path), *results])
+            together, note = on_same_prompts([reading.read(path), *results])
         except InputError as error:
             notes.append(f"Left out: {error}.")
             continue
-        label, metric = together[0].encoder.label, transfer.metric_of("auroc", transfer.headline_kind(together[0]))
+        label, metric = together[0].encoder.label, naming.metric_of("auroc", reading.headline_kind(together[0]))
         compared = compare_detectors([Scores(one) for one in together], metric, together[0].encoder.name)
         rows: dict[str, list[Cell]] = {}
         for cell in compared.cells:
@@ -100,6 +101,6 @@ def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Tabl
 
 def _note(result: Result) -> str:
     """What the means are over, and which sets are ordinary traffic."""
-    ordinary = transfer.ordinary_of(result)
+    ordinary = reading.ordinary_of(result)
     text = transfer_tables.means_note(result)
     return f"{text} Ordinary traffic: {', '.join(ordinary)}." if ordinary else text

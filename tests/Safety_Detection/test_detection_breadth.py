@@ -16,13 +16,13 @@ from Safety_Detection.protocol import evaluation, identity
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.shown import reading
 from utils.compare.paired import compare_read, read_files
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
-from utils.transfer import results as transfer
 
 # Set: family, label (None for both), number of prompts.
 SETS = {"a": ("a", None, 40), "b": ("b", None, 30), "bad1": ("f", 1, 30), "bad2": ("f", 1, 24), "bad3": ("m", 1, 20),
@@ -218,15 +218,15 @@ def test_a_result_is_read_and_compared_with_its_crossings(done, file, tmp_path, 
                            "--quiet", "--no-cache", "--prompt", "blind: "]) == 0  # fmt: skip
     files = [done / "all-minilm-l6-v2.json", *(tmp_path / "broad" / "safety_detection").glob("all*.json")]
     files = [path for path in files if "items" not in path.name]
-    result = transfer.read(files[0])
-    assert transfer.sets_of(result) == ["a", "b"] and transfer.trains_of(result) == ["a", "b", "others"]
-    assert transfer.one_class_of(result) == {"bad1": 1, "bad2": 1, "bad3": 1, "good1": 0, "good2": 0}
-    assert transfer.ordinary_of(result) == ["good1", "good2"] and len(transfer.crossings_of(result)) == 5
+    result = reading.read(files[0])
+    assert reading.sets_of(result) == ["a", "b"] and reading.trains_of(result) == ["a", "b", "others"]
+    assert reading.one_class_of(result) == {"bad1": 1, "bad2": 1, "bad3": 1, "good1": 0, "good2": 0}
+    assert reading.ordinary_of(result) == ["good1", "good2"] and len(reading.crossings_of(result)) == 5
     compared = compare_read(*read_files(files, None, None))
     cells = {(cell.group, cell.encoder): cell for cell in compared.cells}
     groups = {group for group, _ in cells}
     assert {"ordinary traffic", "ordinary traffic, one set", "others", "others -> bad1 | good2"} <= groups
-    seeing, blind = (transfer.read(path) for path in files)
+    seeing, blind = (reading.read(path) for path in files)
     name = "auroc/logistic_regression"
     other = next(cell for (group, _), cell in cells.items() if group == "ordinary traffic" and cell.p is not None)
     assert {cell.group for cell in compared.cells if cell.group.startswith("ordinary")} == {
@@ -251,7 +251,7 @@ def test_a_result_without_a_score_that_it_says_it_has_is_refused(done, tmp_path)
     del document["items"]  # the digest, which would say so first
     (tmp_path / "all-minilm-l6-v2.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="not the complete items"):
-        transfer.read(tmp_path / "all-minilm-l6-v2.json")
+        reading.read(tmp_path / "all-minilm-l6-v2.json")
 
 
 def test_areas_in_resamples_are_those_of_weighted_curves():

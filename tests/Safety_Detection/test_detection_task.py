@@ -15,6 +15,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.protocol.measure import resamplings
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.naming import VERDICTS
+from Safety_Detection.shown import differences as differences_module
+from Safety_Detection.shown import reading
+from Safety_Detection.shown import tables as transfer_tables
+from Safety_Detection.shown.differences import Compared, areas, detector_differences, encoder_differences
+from Safety_Detection.shown.finding import distrust, finding
 from utils.data.labelled_cards import SET_CARDS
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
@@ -22,12 +28,6 @@ from utils.metrics.uncertainty import grouped_resamples
 from utils.results import result_file
 from utils.schema import Difference, EncoderInfo, Metric
 from utils.tables import p_text, signed
-from utils.transfer import differences as differences_module
-from utils.transfer import results as transfer
-from utils.transfer import tables as transfer_tables
-from utils.transfer.differences import Compared, areas, detector_differences, encoder_differences
-from utils.transfer.finding import distrust, finding
-from utils.transfer.results import VERDICTS
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
 
@@ -115,7 +115,7 @@ def test_it_prints_the_matrix_within_80_columns(done):
 
 
 def read(folder):
-    return transfer.read(folder / "sample" / "safety_detection" / "tfidf.json")
+    return reading.read(folder / "sample" / "safety_detection" / "tfidf.json")
 
 
 def test_p_and_interval_of_every_difference_agree_and_are_those_of_resampled_groups(done):

@@ -13,10 +13,10 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, ro
 from Safety_Detection import guards
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.shown import reading
 from Safety_Detection.shown.section import detection_section
 from utils.compare import __main__ as compare_main
 from utils.evaluation.run import evaluate
-from utils.transfer import results as transfer
 
 # Set: label (None for both), number of prompts, family.
 SETS = {"a": (None, 40, "a"), "b": (None, 30, "b"), "c": (None, 24, "c"), "bad": (1, 30, "bad"),
@@ -222,7 +222,7 @@ def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsy
     groups = {row["group"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert groups == {"others -> a", "others -> b", "others -> c", "others", "others -> bad | good", "ordinary traffic"}
     folder = done / "made" / "safety_detection"
-    assert [one.encoder.name for one in transfer.alike(sorted(folder.glob("*.json")))[0]] == ["tfidf"]
+    assert [one.encoder.name for one in reading.alike(sorted(folder.glob("*.json")))[0]] == ["tfidf"]
     section, _ = detection_section(TASK, done, "made", [])
     (table,) = (table for table in section.tables if "guard judge" in table.caption)
     cells = {row[0].text: row[1].value for row in table.rows}
@@ -299,7 +299,7 @@ def test_a_guards_items_that_lack_a_score_are_refused(done, file, tmp_path):
         writer.writerows(rows)
     tie(path.with_name("judge.json"))
     with pytest.raises(guards.InputError, match="not the complete items"):
-        transfer.read(path.with_name("judge.json"))
+        reading.read(path.with_name("judge.json"))
 
 
 def test_a_guard_is_gated_against_an_encoder_and_an_encoder_against_a_guard(done, capsys):

@@ -11,6 +11,7 @@ from scipy import stats
 from Safety_Challenging.evaluate import TASK
 from Safety_Detection.evaluate import TASK as DETECTION
 from Safety_Detection.shown.comparison import compare_detectors
+from Safety_Detection.shown.differences import group_differences
 from utils.encoders import loading, registry
 from utils.evaluation import spread
 from utils.evaluation.run import evaluate
@@ -18,7 +19,6 @@ from utils.evaluation.settings import settings_of
 from utils.results.paired import Scores
 from utils.results.result_file import read_with_items
 from utils.tables import p_text, signed, with_reach
-from utils.transfer.differences import group_differences
 
 
 class Shifted(StandIn):

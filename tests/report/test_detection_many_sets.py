@@ -9,15 +9,15 @@ from figure_checks import cut_off, drawn_texts, over_data, overlapping
 from lxml import html
 from sklearn.metrics import roc_auc_score
 
+from Safety_Detection.shown import reading
 from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transfer_heatmap
+from Safety_Detection.shown.finding import on_unseen
+from Safety_Detection.shown.report_tables import detection_tables
 from utils.compare import __main__ as compare_main
 from utils.figures.captions import caption
 from utils.figures.style import COLUMN, PAPER, SCREEN, TEXT, drawing
 from utils.figures.tasks import figures_of
 from utils.report import __main__ as report_main
-from utils.report.detection_tables import detection_tables
-from utils.transfer import results as transfer
-from utils.transfer.finding import on_unseen
 
 KIND = "centroid_difference"
 TWO = ["two0", "two1", "two2", "two3"]
@@ -25,7 +25,7 @@ TWO = ["two0", "two1", "two2", "two3"]
 
 @pytest.fixture(scope="module")
 def results(many_sets):
-    return [transfer.read(many_sets / "safety_detection" / f"{name}.json") for name in ("half", "tfidf")]
+    return [reading.read(many_sets / "safety_detection" / f"{name}.json") for name in ("half", "tfidf")]
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.shown import reading
+from Safety_Detection.shown.differences import detector_differences
 from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transfer_heatmap
+from Safety_Detection.shown.finding import finding
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
 from utils.figures.style import FORMS, drawing
 from utils.report import __main__ as report_main
 from utils.results.result_file import read_items, read_result
 from utils.tables import p_text, with_interval, with_reach
-from utils.transfer import results as transfer
-from utils.transfer.differences import detector_differences
-from utils.transfer.finding import finding
 
 DIFFERENCES = (
     "Differences of AUROC between detectors on TF-IDF, with half the width of the 95 % interval, p of the same "
@@ -79,7 +79,7 @@ def test_tables_show_the_result_file(out):
         for heading, metric in (("FPR at 95 % TPR", "fpr_at_95_tpr"), ("TPR there", "tpr_at_threshold")):
             assert row[heading].startswith(f"{result.value(f'{metric}/centroid_difference', group):.3f} ")
     rows = table(tree, DIFFERENCES)
-    found = detector_differences(transfer.read(out / "sample" / "safety_detection" / "tfidf.json"))
+    found = detector_differences(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
     assert len(rows) == 4 and {row["difference of"] for row in rows} == {"centroid difference minus nearest unsafe"}
     for row, of in zip(rows, found, strict=True):
         texts = [with_reach(of.difference), p_text(of.difference.p), p_text(of.p)]
@@ -130,7 +130,7 @@ def test_the_page_stands_alone_and_has_both_figures_for_both_grounds(out):
 def test_the_curves_drawn_have_the_areas_of_the_results(out):
     result, rows = read(out)
     with drawing():
-        figure = roc_curves(transfer.read(out / "sample" / "safety_detection" / "tfidf.json"))
+        figure = roc_curves(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
         for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
             mine = [row for row in rows if row["set"] == test]
             labels = [int(row["label"]) for row in mine]
@@ -166,7 +166,7 @@ def test_figures_are_written_of_results_that_are_alike(out, tmp_path, capsys):
 
 @pytest.mark.parametrize(("encoders", "sets"), [(1, 2), (5, 2), (2, 11)])
 def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
-    result = transfer.read(out / "sample" / "safety_detection" / "tfidf.json")
+    result = reading.read(out / "sample" / "safety_detection" / "tfidf.json")
     names = [f"set-{i}".ljust(55, "s") for i in range(sets)]
     sides = [*names, "others"]
     first, known = result.metrics[0], replace(result.metrics[0], metric="auroc/centroid_difference", value=0.7)
@@ -221,7 +221,7 @@ def test_a_result_of_other_data_is_left_out_and_named(out, tmp_path, part):
         shutil.copy(path.with_name("tfidf.items.csv"), tmp_path / f"{name}.items.csv")
     old["dataset"][part] = 7 if part == "items" else [{**old["dataset"]["files"][0], "sha256": "0" * 64}]
     (tmp_path / "other.json").write_text(json.dumps(old))
-    alike, notes = transfer.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
+    alike, notes = reading.alike([path, tmp_path / "same.json", tmp_path / "other.json"])
     assert [result.encoder.name for result in alike] == ["tfidf", "same"], "of one name, so by their files"
     assert len(notes) == 1 and notes[0].startswith("Left out: tfidf and other on safety_detection: different ")
 
@@ -232,7 +232,7 @@ def test_a_result_that_cannot_be_read_is_left_out_and_named(out, sample_results,
     (folder / "broken.json").write_text("{")
     assert report_main.main(["--out", str(tmp_path)]) == 0
     assert "Left out: " in capsys.readouterr().err
-    assert transfer.alike([folder / "broken.json"])[0] == []
+    assert reading.alike([folder / "broken.json"])[0] == []
     (folder / "tfidf.items.csv").unlink()
     assert report_main.main(["--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err

@@ -14,13 +14,13 @@ from lxml import html
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Detection.evaluate import TASK as DETECTION
+from Safety_Detection.shown import reading
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.compare import __main__ as compare_main
 from utils.figures import __main__ as figures_main
 from utils.report import __main__ as report_main
 from utils.results.result_file import read_with_items
 from utils.results.signature import signature
-from utils.transfer import results as transfer
 
 # A minus or plus sign, as text, typeset or in LaTeX, before a zero with nothing but zeros behind it.
 SIGNED_ZERO = re.compile(r"(?<![\w.@$-])(?:[-+\u2212]|\$-\$)0(?:\.0+)?(?![\d.])")
@@ -62,7 +62,7 @@ def test_no_zero_has_a_sign(sample_results, sample_store, many_sets, tmp_path, c
     near_zero(folder)
     texts = {}
     for task in (CHALLENGING, CONTRAST, TAXONOMY, DETECTION):
-        read = transfer.read if task is DETECTION else read_with_items
+        read = reading.read if task is DETECTION else read_with_items
         results = [read(path) for path in sorted((folder / task.name).glob("*.json"))]
         if results:
             texts[task.name] = "\n".join([task.table(results), *map(signature, results)])

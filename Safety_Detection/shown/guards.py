@@ -5,12 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from utils import tables
-from utils.metrics import detection as dm
-from utils.metrics.detection import OF_CROSSING, OF_CURVE
-from utils.results.likeness import refuse_unlike
-from utils.schema import InputError, Metric, Result
-from utils.transfer.results import (
+from Safety_Detection.sets.naming import (
     GIVEN,
     GUARD,
     ORDINARY,
@@ -18,13 +13,15 @@ from utils.transfer.results import (
     crossing_column,
     crossing_of,
     group_of,
-    headline_kind,
-    is_guard,
     metric_of,
-    ordinary_of,
-    sets_of,
 )
-from utils.transfer.tables import DETAILS, shorter
+from Safety_Detection.shown.reading import headline_kind, is_guard, ordinary_of, sets_of
+from Safety_Detection.shown.tables import DETAILS, shorter
+from utils import tables
+from utils.metrics import detection as dm
+from utils.metrics.detection import OF_CROSSING, OF_CURVE
+from utils.results.likeness import refuse_unlike
+from utils.schema import InputError, Metric, Result
 
 # A set tested, or an unsafe-only set and the safe-only one beside it.
 Tested = tuple[str, str | None]

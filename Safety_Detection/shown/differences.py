@@ -5,28 +5,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.metrics import detection as dm
-from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, holm
-from utils.schema import Difference, Metric, Result
-from utils.transfer.results import (
+from Safety_Detection.detectors.kinds import CONTROLS
+from Safety_Detection.sets.naming import (
     ACROSS,
-    CONTROLS,
     ORDINARY,
     ORDINARY_ONE,
     OTHERS,
     WITHIN,
     crossing_column,
     crossing_of,
-    crossings_of,
     group_of,
+    metric_of,
+)
+from Safety_Detection.shown.reading import (
+    crossings_of,
     headline_kind,
     kinds_of,
-    metric_of,
     ordinary_of,
     plain_name,
     sets_of,
     trains_of,
 )
+from utils.metrics import detection as dm
+from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, holm
+from utils.schema import Difference, Metric, Result
 
 # The resamples of which a standard error is known to 2 %.
 RESAMPLES = 1000

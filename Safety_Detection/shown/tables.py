@@ -3,10 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from utils import tables
-from utils.schema import Metric, Result, shown
-from utils.transfer.differences import MOST_SETS, RESAMPLES, Compared
-from utils.transfer.results import (
+from Safety_Detection.sets.naming import (
     ACROSS,
     GIVEN,
     IDENTITY,
@@ -15,18 +12,23 @@ from utils.transfer.results import (
     OTHERS,
     WITHIN,
     crossing_of,
-    crossings_of,
     group_of,
+    metric_of,
+)
+from Safety_Detection.shown.differences import MOST_SETS, RESAMPLES, Compared
+from Safety_Detection.shown.reading import (
+    crossings_of,
     headline_kind,
     is_guard,
     kinds_of,
     matrix,
-    metric_of,
     one_class_of,
     plain_name,
     sets_of,
     trains_of,
 )
+from utils import tables
+from utils.schema import Metric, Result, shown
 
 DETAILS = {
     "auprc": "AUPRC",

@@ -1,19 +1,9 @@
 """Says in sentences what a detector does to prompts it has not seen, and which thresholds can be trusted."""
 
+from Safety_Detection.sets.naming import ORDINARY, OTHERS, group_of, metric_of
+from Safety_Detection.shown.differences import MOST_SETS
+from Safety_Detection.shown.reading import headline_kind, one_class_of, ordinary_of, plain_name, sets_of, trains_of
 from utils.schema import Metric, Result, shown
-from utils.transfer.differences import MOST_SETS
-from utils.transfer.results import (
-    ORDINARY,
-    OTHERS,
-    group_of,
-    headline_kind,
-    metric_of,
-    one_class_of,
-    ordinary_of,
-    plain_name,
-    sets_of,
-    trains_of,
-)
 
 # A threshold for 5 % false alarms should not be trusted on a set where it gives more than twice as many.
 MOST_FALSE_POSITIVES = 0.10

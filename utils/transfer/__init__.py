@@ -1,1 +1,0 @@
-"""Results of detection, read, compared and put into words."""
