@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.data.catalogue import CHALLENGING_FORMAT
+from utils.data.catalogue import CHALLENGING, CHALLENGING_TYPES
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
@@ -14,7 +14,16 @@ from utils.results.normalization import Grouping, Normalization, Triplets, score
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
-from utils.tasks import Figure, Role, Scores, Task
+from utils.tasks import Figure, Format, Role, Scores, Task
+
+FORMAT = Format(
+    card=CHALLENGING,
+    folder="Safety_Challenging",
+    sample="sample.csv",
+    group_column="type",
+    text_columns=("unsafe_prompt", "safe_prompt"),
+    known_groups={name: name for name in CHALLENGING_TYPES},
+)
 
 
 def score(
@@ -80,15 +89,23 @@ TASK = Task(
     grouped_by="type",
     settings={"threshold": "threshold"},
     rows="type",
-    format=CHALLENGING_FORMAT,
-    load=partial(load, CHALLENGING_FORMAT),
-    data_sheet=partial(data_sheet, CHALLENGING_FORMAT),
+    format=FORMAT,
+    load=partial(load, FORMAT),
+    data_sheet=partial(data_sheet, FORMAT),
     score=score,
     table=table,
     differences=item_differences,
     shown_beside=shown_beside,
     item_scores=("triplet_accuracy",),
     figures=figures,
+    better="lower",
+    mteb={
+        "category": "t2t",
+        "date": ("2023-08-01", "2024-07-31"),
+        "license": "not specified",
+        "annotations_creators": "expert-annotated",
+        "sample_creation": "created",
+    },
     definitions={
         "normalized similarity": "Mean of norm(cos(unsafe prompt, safe twin)). Lower is better.",
         "pairwise accuracy": "Share of pairs with norm(cos) below the threshold of the run. Higher is better.",

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from Safety_Contrast.task import TASK
+from Safety_Contrast.task import FORMAT, TASK
 from utils import cli, config
 from utils.cli import Parser, fraction, run, whole_number
-from utils.data.catalogue import CATEGORIES, CONTRAST_FORMAT
+from utils.data.catalogue import CATEGORIES
 from utils.data.loading import load
 from utils.data.reading import dataset_stem, form_of, opened, problem, refuse_unreadable
 from utils.data.reading import rows as rows_in
@@ -34,7 +34,7 @@ def get(argv: Sequence[str]) -> int:
             raise InputError(f"SOURCE {shown(source)}: {WAYS}")
         if rest:
             raise InputError(f"{shown(rest[0])}: is for a set that GPT writes; leave out either this or SOURCE")
-        found = find(CONTRAST_FORMAT, source)
+        found = find(FORMAT, source)
         cli.show(f"Safety-Contrast set ({found.name}): {shown_path(found.path)}\nlicence: {found.licence}")
         data = "" if source == "paper" else "DATA=sample "
         print(f"next: {data}source scripts/safety_contrast.sh")
@@ -145,7 +145,7 @@ def check(argv: Sequence[str]) -> int:
         from Safety_Contrast import quality
 
         least = None if arguments.minimal is None else fraction(arguments.minimal, "--minimal")
-        dataset, found = load(CONTRAST_FORMAT, arguments.file)
+        dataset, found = load(FORMAT, arguments.file)
         rows = quality.quality(dataset)
         cli.show(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
         cli.show(quality.table(rows))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.data.catalogue import CONTRAST_FORMAT
+from utils.data.catalogue import CATEGORIES, CONTRAST
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
@@ -25,8 +25,18 @@ from utils.results.normalization import (
 )
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
-from utils.schema import Baseline, Dataset, Metric, Result
-from utils.tasks import Figure, Scores, Task
+from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
+from utils.tasks import Figure, Format, Scores, Task
+
+FORMAT = Format(
+    card=CONTRAST,
+    folder="Safety_Contrast",
+    sample="sample.jsonl",
+    group_column="category",
+    text_columns=("original_prompt", *(f"prompt_#{j}" for j in range(1, 6))),
+    known_groups=CATEGORIES,
+    summaries=(*SUMMARIES, *metrics.OVERLAP_BINS),
+)
 
 # The neighbours of guarded purity.
 K = 10
@@ -163,9 +173,9 @@ TASK = Task(
     grouped_by="category",
     settings={"threshold": "threshold"},
     rows="category",
-    format=CONTRAST_FORMAT,
-    load=partial(load, CONTRAST_FORMAT),
-    data_sheet=partial(data_sheet, CONTRAST_FORMAT),
+    format=FORMAT,
+    load=partial(load, FORMAT),
+    data_sheet=partial(data_sheet, FORMAT),
     score=score,
     table=table,
     differences=item_differences,
@@ -174,6 +184,14 @@ TASK = Task(
     won_by_nothing=("boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"),
     item_scores=("mean_word_overlap",),
     figures=figures,
+    better="lower",
+    mteb={
+        "category": "t2t",
+        "date": ("2023-08-01", "2024-07-31"),
+        "license": "not specified",
+        "annotations_creators": "LM-generated",
+        "sample_creation": "multiple",
+    },
     definitions={
         "boundary similarity": "Mean over originals of norm(cos) with the nearest of their safe edits; mean similarity "
         "takes the mean edit. Lower is better.",

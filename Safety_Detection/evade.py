@@ -19,12 +19,12 @@ from Safety_Detection.guardrail.splitting import SPLITS, sentences, windows
 from Safety_Detection.guardrail.versions import is_inside
 from Safety_Detection.protocol.measure import Resampling
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.groups import NearTexts
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
-from utils.data.labelled_cards import SET_CARDS
 from utils.encoders.tfidf import without_known_word
 from utils.files import check_writable, write_whole
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples

@@ -15,6 +15,7 @@ import numpy as np
 from Safety_Detection.protocol.evaluation import Crossing, Pairing
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.sets import labelled_sets, naming
+from Safety_Detection.sets.cards import SAFE_ONLY, UNSAFE_ONLY
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_set import README, parsed_label
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -23,7 +24,6 @@ from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.guards import beside_table, on_same_prompts
 from Safety_Detection.task import MOST_RESAMPLES, TASK
 from utils import cli, config
-from utils.data.labelled_cards import SAFE_ONLY, UNSAFE_ONLY
 from utils.data.reading import read_columns, refuse_unreadable
 from utils.data.text import normalized
 from utils.encoders.registry import known_encoders

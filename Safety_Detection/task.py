@@ -11,19 +11,16 @@ from typing import Any
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS, KINDS
-from Safety_Detection.protocol import evaluation, sides
-from Safety_Detection.protocol.identity import set_identity
-from Safety_Detection.protocol.measure import Measures
-from Safety_Detection.protocol.sides import Sides
-from Safety_Detection.sets import labelled_sets, naming
-from Safety_Detection.sets.data_sheet import data_sheet
+from Safety_Detection.sets import naming
+from Safety_Detection.sets.cards import CARDS_FILE, JAILBREAKBENCH, SET_CARDS
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.shown import reading
 from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
 from Safety_Detection.shown.finding import finding
 from utils.evaluation.settings import Settings
-from utils.schema import DataFile, InputError, Metric, Result, shown
+from utils.files import sha256_of
+from utils.schema import DataFile, Dataset, InputError, Metric, Result, shown
 from utils.tables import WIDTH, blocks
 from utils.tasks import Figure, Scores, Task
 
@@ -55,8 +52,29 @@ def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
     return replace(settings, bootstrap=min(settings.bootstrap, MOST_RESAMPLES), own=own)
 
 
+def load(data: str, limit: int | None = None, **own) -> tuple[Dataset, Any]:
+    """The labelled sets as one dataset, and the files found."""
+    from Safety_Detection.sets import labelled_sets
+
+    return labelled_sets.load(data, limit, **own)
+
+
+def data_sheet(dataset: Any, found: Any) -> str:
+    """What is evaluated, where it was found, and under which licence."""
+    from Safety_Detection.sets import data_sheet as sheet
+
+    return sheet.data_sheet(dataset, found)
+
+
+def check(dataset: Any, settings: Settings) -> None:
+    """Raises InputError if there is nothing to train on or to test on."""
+    from Safety_Detection.protocol import sides
+
+    sides.check(dataset)
+
+
 def score(
-    dataset: labelled_sets.LabelledDataset,
+    dataset: Any,
     vectors: dict[str, np.ndarray],
     baseline: None,
     settings: Settings,
@@ -64,9 +82,14 @@ def score(
 ) -> Scores:
     """Scores of every detector on every set by what it was trained on, and their metrics.
 
-    vectors: `prompt`, (n, d); none for TF-IDF, which is fitted on each training side.
+    dataset: a LabelledDataset. vectors: `prompt`, (n, d); none for TF-IDF, which is fitted on each training side.
     """
     from tqdm import tqdm
+
+    from Safety_Detection.protocol import evaluation
+    from Safety_Detection.protocol.identity import set_identity
+    from Safety_Detection.protocol.measure import Measures
+    from Safety_Detection.protocol.sides import Sides
 
     texts = dataset.texts["prompt"]
     of = evaluation.vectors_of(vectors["prompt"]) if vectors else evaluation.word_vectors_of(texts)
@@ -199,8 +222,6 @@ def section(out: Path, name: str, first: Sequence[str]) -> tuple[Any, list[str]]
 
 def cards(file: DataFile) -> Any:
     """The card of a published set's file; None for any other one."""
-    from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
-
     if file.name.startswith(JAILBREAKBENCH["path"]):
         return SET_CARDS["jailbreakbench"]
     published = (card for of_set in SET_CARDS.values() for card in of_set.files)
@@ -214,11 +235,11 @@ TASK = Task(
     grouped_by="set",
     settings={"top_k": "k", "seed": "seed", "detectors": "detectors"},  # the seed decides what is trained on
     rows="trained -> tested",
-    load=labelled_sets.load,
+    load=load,
     data_sheet=data_sheet,
     score=score,
     table=table,
-    check=lambda dataset, settings: sides.check(dataset),
+    check=check,
     differences=group_differences,
     loads=("label",),
     fits_words=True,
@@ -230,6 +251,14 @@ TASK = Task(
     comparing=comparing,
     cards=cards,
     figures=figures,
+    mteb={
+        "dataset": {"path": "Safety_Detection", "revision": sha256_of(CARDS_FILE)},
+        "category": "t2c",
+        "date": ("2023-08-01", "2024-12-31"),
+        "license": "multiple",
+        "annotations_creators": "human-annotated",
+        "sample_creation": "multiple",
+    },
     definitions={
         "AUROC, AUPRC": "How often an unsafe prompt scores above a safe one, ties counting half; 0.5 is chance. "
         "Average precision; the base rate is chance.",

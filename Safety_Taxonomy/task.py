@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.data.catalogue import TAXONOMY_FORMAT
+from utils.data.catalogue import CATEGORIES, DO_NOT_ANSWER
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
@@ -17,7 +17,16 @@ from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
-from utils.tasks import Figure, Role, Scores, Task
+from utils.tasks import Figure, Format, Role, Scores, Task
+
+FORMAT = Format(
+    card=DO_NOT_ANSWER,
+    folder="Safety_Taxonomy",
+    sample="sample.csv",
+    group_column="types_of_harm",
+    text_columns=("question",),
+    known_groups=CATEGORIES,
+)
 
 CURVE = (1, 5, 10, 20, 50)
 
@@ -134,9 +143,9 @@ TASK = Task(
     grouped_by="category",
     settings={"top_k": "k"},
     rows="category",
-    format=TAXONOMY_FORMAT,
-    load=partial(load, TAXONOMY_FORMAT),
-    data_sheet=partial(data_sheet, TAXONOMY_FORMAT),
+    format=FORMAT,
+    load=partial(load, FORMAT),
+    data_sheet=partial(data_sheet, FORMAT),
     check=check,
     score=score,
     table=table,
@@ -145,6 +154,13 @@ TASK = Task(
     shown_beside=shown_beside,
     item_scores=("silhouette",),
     figures=figures,
+    mteb={
+        "category": "t2c",
+        "date": ("2023-08-01", "2023-09-30"),
+        "license": "apache-2.0",
+        "annotations_creators": "LM-generated and reviewed",
+        "sample_creation": "LM-generated and verified",
+    },
     definitions={
         "Categorical Purity at k": "Mean over a category of the share of each prompt's k nearest neighbours that are "
         "of its category{k}; the prompt itself is left out by index. Higher is better; chance is (n_c − 1)/(n − 1), "

@@ -23,21 +23,15 @@ from mteb.abstasks import AbsTaskSTS
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from Safety_Challenging.task import TASK as CHALLENGING
-from Safety_Contrast.task import TASK as CONTRAST
-from Safety_Detection.sets import naming
-from Safety_Detection.shown import reading
-from Safety_Detection.task import TASK as DETECTION
-from Safety_Taxonomy.task import TASK as TAXONOMY
-from utils import config
-from utils.data import catalogue
+from utils import config, tasks
+from utils.compare.paired import comparing
 from utils.data.sources import given_files
 from utils.embed.embedder import Embedder
 from utils.encoders.mteb_encoder import OF_WRAPPER, MTEBEncoder
 from utils.evaluation.run import result_of
 from utils.evaluation.settings import settings_of
 from utils.files import sha256_of
-from utils.schema import EncoderSpec, InputError, Metric, Result
+from utils.schema import EncoderSpec, InputError
 from utils.tasks import Task
 
 CITATION = """@inproceedings{kim2024safeembed,
@@ -48,14 +42,14 @@ CITATION = """@inproceedings{kim2024safeembed,
 }"""
 
 
-def _metadata(task: Task, direction: str, dataset: dict[str, str], **more) -> TaskMetadata:
+def _metadata(task: Task) -> TaskMetadata:
+    dataset = task.format and {"path": task.format.card.url, "revision": task.format.card.sha256}
     return TaskMetadata(
         name=task.package.replace("_", ""),
-        description=f"{task.question} Main score: {task.metric}; {direction} is better.",
+        description=f"{task.question} Main score: {task.metric}; {task.better} is better.",
         type="STS",
         prompt=AbsTaskSTS.abstask_prompt,
         reference="https://arxiv.org/abs/2407.06851",
-        dataset=dataset,
         eval_splits=["test"],
         eval_langs=["eng-Latn"],
         main_score=task.headline,
@@ -63,12 +57,8 @@ def _metadata(task: Task, direction: str, dataset: dict[str, str], **more) -> Ta
         task_subtypes=[],
         dialect=[],
         bibtex_citation=CITATION,
-        **more,
+        **({"dataset": dataset} | task.mteb),
     )
-
-
-def _file(card: catalogue.DataCard) -> dict[str, str]:
-    return {"path": card.url, "revision": card.sha256}
 
 
 class SafetyTask(AbsTask):
@@ -121,7 +111,7 @@ class SafetyTask(AbsTask):
         result = result_of(self.task, self.settings, self.evaluated, embedder, lambda sentence: None)
         if prediction_folder:
             self._save_task_predictions(result.items, model, prediction_folder, hf_split, hf_subset)
-        main = self.main_metric(result)
+        main = comparing(self.task).main(result)
         return {
             self.metadata.main_score: main.value,
             "low": main.low,
@@ -131,82 +121,15 @@ class SafetyTask(AbsTask):
             "metrics": [{key: cell for key, cell in vars(m).items() if cell is not None} for m in result.metrics],
         }
 
-    def main_metric(self, result: Result) -> Metric:
-        """The number that ranks encoders."""
-        return result.metric(self.task.headline, "average")
-
     def _calculate_descriptive_statistics_from_split(self, split: str, **more) -> dict:
         return {"num_samples": len(self.evaluated)}
 
 
-class SafetyChallenging(SafetyTask):
-    """Pairs of an unsafe prompt and a safe one that shares its words."""
-
-    task = CHALLENGING
-    metadata = _metadata(
-        CHALLENGING,
-        "lower",
-        _file(catalogue.CHALLENGING),
-        category="t2t",
-        date=("2023-08-01", "2024-07-31"),
-        license="not specified",
-        annotations_creators="expert-annotated",
-        sample_creation="created",
-    )
+def _class_of(task: Task) -> type[SafetyTask]:
+    members = {"__doc__": task.question, "__module__": __name__, "task": task, "metadata": _metadata(task)}
+    return type(task.package.replace("_", ""), (SafetyTask,), members)
 
 
-class SafetyContrast(SafetyTask):
-    """Unsafe prompts and five safe edits of each."""
-
-    task = CONTRAST
-    metadata = _metadata(
-        CONTRAST,
-        "lower",
-        _file(catalogue.CONTRAST),
-        category="t2t",
-        date=("2023-08-01", "2024-07-31"),
-        license="not specified",
-        annotations_creators="LM-generated",
-        sample_creation="multiple",
-    )
-
-
-class SafetyTaxonomy(SafetyTask):
-    """Unsafe prompts in categories of harm."""
-
-    task = TAXONOMY
-    metadata = _metadata(
-        TAXONOMY,
-        "higher",
-        _file(catalogue.DO_NOT_ANSWER),
-        category="t2c",
-        date=("2023-08-01", "2023-09-30"),
-        license="apache-2.0",
-        annotations_creators="LM-generated and reviewed",
-        sample_creation="LM-generated and verified",
-    )
-
-
-class SafetyDetection(SafetyTask):
-    """Labelled sets, with detectors that are trained on one or all and tested on another one."""
-
-    task = DETECTION
-    metadata = _metadata(
-        DETECTION,
-        "higher",
-        {"path": "Safety_Detection", "revision": sha256_of(config.ROOT / "utils/data/labelled_sets.toml")},
-        category="t2c",
-        date=("2023-08-01", "2024-12-31"),
-        license="multiple",
-        annotations_creators="human-annotated",
-        sample_creation="multiple",
-    )
-
-    def main_metric(self, result: Result) -> Metric:
-        """The mean area of the headline detector across sets; the one within its set if there are none across."""
-        name = naming.metric_of("auroc", reading.headline_kind(result))
-        places = (naming.ACROSS, naming.OTHERS, naming.ORDINARY, naming.WITHIN)
-        return next(filter(None, (result.metric(name, place) for place in places)))
-
-
-TASKS = (SafetyChallenging, SafetyContrast, SafetyTaxonomy, SafetyDetection)
+TASKS = tuple(map(_class_of, tasks.TASKS.values()))
+# Each by its name too, such as SafetyChallenging.
+globals().update({task.__name__: task for task in TASKS})

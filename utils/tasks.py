@@ -166,6 +166,7 @@ class Task:
     knows_topics: the metric that tells whether an encoder knows topics. tells_safety: the one that tells whether it
     knows safety from words.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
+    better: the direction of the headline metric. mteb: what the metadata of MTEB say of its data.
     published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
     """
 
@@ -205,6 +206,8 @@ class Task:
     knows_topics: Role | None = None
     tells_safety: Role | None = None
     paper_figures: str | None = None
+    better: str = "higher"
+    mteb: dict[str, Any] = field(default_factory=dict)
     published: str = "the paper's"
     resampled: str = "within type or category"
 

@@ -12,9 +12,10 @@ import yaml
 from Safety_Contrast.writing.answers import EDITS
 from Safety_Contrast.writing.template import Original, Template
 from utils import config, openai_api
-from utils.data import catalogue, loading, sources
+from utils.data import loading, sources
 from utils.data.reading import read_columns
 from utils.schema import InputError
+from utils.tasks import TASKS
 
 PRICES_FILE = Path(__file__).with_name("prices.yaml")
 # Tokens of an answer like those of the paper, which have 535 characters on average.
@@ -70,7 +71,7 @@ def originals(data: str) -> tuple[list[Original], sources.Found]:
 
     data: `auto` or `paper` for Do-Not-Answer, `sample`, or the path of a file in its format.
     """
-    fmt = catalogue.TAXONOMY_FORMAT
+    fmt = TASKS["safety_taxonomy"].format
     dataset, found = loading.load(fmt, "paper" if data == "auto" else data)
     columns = read_columns(found.path, fmt.columns, fmt.readme)
     cells = zip(columns["id"], columns[fmt.group_column], dataset.groups, columns["question"], strict=True)

@@ -9,9 +9,9 @@ import numpy as np
 from Safety_Detection.detectors.kinds import CONTROLS, INNER_FOLDS, KINDS, candidates, in_threads, strongest
 from Safety_Detection.detectors.neighbors import scores, scores_of_sides
 from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.sets.naming import ACROSS, OTHERS, WITHIN
-from utils.data.labelled_cards import TWO_CLASSES
 from utils.encoders.tfidf import WordCounts, without_known_word
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics

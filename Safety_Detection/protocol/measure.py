@@ -7,6 +7,7 @@ import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS
 from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.naming import (
@@ -21,7 +22,6 @@ from Safety_Detection.sets.naming import (
     crossing_of,
     metric_of,
 )
-from utils.data.labelled_cards import TWO_CLASSES
 from utils.metrics import detection as dm
 from utils.metrics.detection import OF_CROSSING, OF_CURVE
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples

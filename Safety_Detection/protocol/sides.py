@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, balanced, folds
+from Safety_Detection.sets.cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
 from Safety_Detection.sets.groups import joined
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.sets.naming import OTHERS
-from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
 from utils.schema import InputError
 
 # Up to so many families each is left out by itself for held-out scores; of more, several at a time.

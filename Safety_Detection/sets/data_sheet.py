@@ -3,8 +3,8 @@
 import re
 import textwrap
 
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from utils.data.labelled_cards import SET_CARDS
 from utils.data.sources import Found
 from utils.tables import WIDTH, blocks
 

@@ -5,11 +5,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from Safety_Detection.sets.cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
 from Safety_Detection.sets.labelled_set import README, LabelledSet, parsed_label
 from Safety_Detection.sets.naming import OTHERS
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils.data import sources
-from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
 from utils.data.reading import column_names, read_columns
 from utils.data.text import composed, has_text
 from utils.files import sha256_of

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection.sets.cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
 from Safety_Detection.sets.groups import NearTexts, joined
 from Safety_Detection.sets.labelled_files import FAMILIES, ONE_CLASS, RESERVED, sets_of_file
 from Safety_Detection.sets.labelled_set import FOLDER, LabelledSet, Unavailable
@@ -16,7 +17,6 @@ from Safety_Detection.sets.published_sets import PUBLISHED
 from Safety_Detection.sets.shared_texts import labelled_both, removed, shared
 from utils import config, files
 from utils.data import sources
-from utils.data.labelled_cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
 from utils.data.reading import dataset_stem, refuse_unreadable
 from utils.schema import Dataset, InputError
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS
 from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
-from utils.data import catalogue, loading, sources
-from utils.data.labelled_cards import JAILBREAKBENCH, SET_CARDS
+from utils.data import loading, sources
 from utils.data.reading import read_columns
 from utils.schema import DataFile, InputError
+from utils.tasks import TASKS, DataCard
 
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 # The languages that the two multilingual sets have in common.
@@ -23,7 +24,7 @@ LANGUAGES = ("en", "zh", "ar", "it", "ko")
 Row = tuple[str, str, int, str | None, str]
 
 
-def _file(card: catalogue.DataCard, folder: str = FOLDER) -> sources.Found:
+def _file(card: DataCard, folder: str = FOLDER) -> sources.Found:
     """A card's file, found or downloaded."""
     if sources.lookup(card, folder) is None:
         try:
@@ -78,7 +79,7 @@ def _content(path: Path) -> list[dict]:
 
 def do_not_answer() -> LabelledSet:
     """Do-Not-Answer's prompts (unsafe) and five GPT edits of each (safe); an original and its edits are one group."""
-    fmt = catalogue.CONTRAST_FORMAT
+    fmt = TASKS["safety_contrast"].format
     found = _file(fmt.card, fmt.folder)
     dataset, _ = loading.load(fmt, "paper")
     rows = [

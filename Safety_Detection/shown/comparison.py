@@ -15,7 +15,7 @@ from utils.results.find import named, told_apart
 from utils.results.likeness import refuse_unlike
 from utils.results.paired import Scores
 from utils.results.result_file import read_result
-from utils.schema import InputError, Result
+from utils.schema import InputError, Metric, Result
 from utils.tasks import Task
 
 # The means that rank encoders: the first of them that there is.
@@ -91,6 +91,11 @@ class PairedByGroups(PairedByItems):
     def headline(self, results: Sequence[Result]) -> str:
         """The area of the headline detector of the first."""
         return naming.metric_of("auroc", reading.headline_kind(results[0]))
+
+    def main(self, result: Result) -> Metric:
+        """The mean area of the headline detector across sets; the one within its set if there are none across."""
+        places = (naming.ACROSS, naming.OTHERS, naming.ORDINARY, naming.WITHIN)
+        return next(filter(None, (result.metric(self.headline([result]), place) for place in places)))
 
     def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
         """The results in the files made comparable; with guards among them, on the prompts that all have scored."""

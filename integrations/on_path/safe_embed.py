@@ -12,12 +12,11 @@ from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceF
 from pathlib import Path
 from types import CodeType
 
-PACKAGES = ("utils", "Safety_Detection")
 __path__ = [str(Path(__file__).resolve().parents[2])]  # makes this module a package, in which these are found
 
 
 class Renaming(ast.NodeTransformer):
-    """Puts the name of this package before absolute imports of PACKAGES."""
+    """Puts the name of this package before absolute imports of the repository's."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         if node.level == 0 and _is_ours(node.module):
@@ -43,11 +42,11 @@ class Loader(SourceFileLoader):
 
 
 class Finder:
-    """Finds the modules of PACKAGES in this package."""
+    """Finds the repository's packages in this package."""
 
     @staticmethod
     def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        """The spec of a module of PACKAGES, None for every other one."""
+        """The spec of a module of the repository, None for every other one."""
         above, _, name = fullname.partition(".")
         if above != __name__ or not _is_ours(name):
             return None
@@ -55,7 +54,8 @@ class Finder:
 
 
 def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] in PACKAGES
+    package = name.partition(".")[0]
+    return package == "utils" or package.startswith("Safety_")
 
 
 sys.meta_path.insert(0, Finder)

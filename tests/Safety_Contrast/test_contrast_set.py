@@ -848,7 +848,7 @@ def test_quality_by_hand(tmp_path, capsys):
         rows.append(answers.parsed_row(number, "Hate Speech", "a b c d", five))
     path = tmp_path / "small.jsonl"
     path.write_text(answers.json_lines(rows))
-    dataset, _ = loading.load(catalogue.CONTRAST_FORMAT, str(path))
+    dataset, _ = loading.load(TASK.format, str(path))
     everything = quality.quality(dataset)[-1]
     assert everything.overlap == pytest.approx((3 / 5 + 3 / 5 + 1 / 7 + 0 + 4 / 5) / 5)
     assert everything.small == pytest.approx(3 / 5)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets, published_sets
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.groups import NearTexts, joined
 from Safety_Detection.sets.labelled_set import LabelledSet, Unavailable
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
 from utils.data import sources
-from utils.data.labelled_cards import SET_CARDS
 from utils.data.text import normalized
 from utils.evaluation.run import show_data
 from utils.schema import InputError

@@ -15,13 +15,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.protocol.measure import resamplings
 from Safety_Detection.sets import labelled_sets
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.naming import VERDICTS
 from Safety_Detection.shown import differences as differences_module
 from Safety_Detection.shown import reading
 from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import Compared, areas, detector_differences, encoder_differences
 from Safety_Detection.shown.finding import distrust, finding
-from utils.data.labelled_cards import SET_CARDS
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.metrics.uncertainty import grouped_resamples

@@ -13,12 +13,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from file_server import FileServer
 
+from Safety_Contrast.task import TASK as CONTRAST
 from Safety_Detection.sets import labelled_sets, published_sets
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_set import README, Unavailable
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
 from utils.data import catalogue, sources
-from utils.data.labelled_cards import SET_CARDS
 from utils.schema import InputError
 
 # The table of published sets: unsafe prompts, safe prompts, family (None for its own).
@@ -373,7 +374,7 @@ def test_what_is_left_out_is_counted(put):
 
 
 def test_do_not_answer_on_a_made_up_file(monkeypatch, tmp_path):
-    fmt = catalogue.CONTRAST_FORMAT
+    fmt = CONTRAST.format
     rows = [
         {column: f"{column} {i}" for column in fmt.text_columns}
         | {"id": str(i), fmt.group_column: next(iter(fmt.known_groups))}
@@ -384,7 +385,7 @@ def test_do_not_answer_on_a_made_up_file(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "ROOT", tmp_path / "root")
     monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(tmp_path))
     card = replace(fmt.card, sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(catalogue, "CONTRAST_FORMAT", replace(fmt, card=card))
+    monkeypatch.setattr("Safety_Contrast.task.TASK", replace(CONTRAST, format=replace(fmt, card=card)))
     one = published_sets.do_not_answer()
     ids = [f"{i}{edit}" for i in (7, 8) for edit in ("", "#1", "#2", "#3", "#4", "#5")]
     prompts = [f"{column} {i}" for i in (7, 8) for column in fmt.text_columns]

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from file_server import FileServer
 
+from Safety_Challenging.task import FORMAT as CHALLENGING_FORMAT
+from Safety_Contrast.task import FORMAT as CONTRAST_FORMAT
+from Safety_Taxonomy.task import FORMAT as TAXONOMY_FORMAT
 from utils import config
-from utils.data.catalogue import CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT
 from utils.data.loading import load
 from utils.schema import InputError
 

@@ -9,8 +9,8 @@ from sklearn.manifold import TSNE
 
 from Safety_Taxonomy import figures as taxonomy_figures
 from Safety_Taxonomy import map as projection
+from Safety_Taxonomy.task import FORMAT
 from utils import config
-from utils.data.catalogue import TAXONOMY_FORMAT
 from utils.data.loading import load_evaluated
 from utils.results.result_file import read_result, read_with_items
 from utils.store.embeddings import EmbeddingStore, default_path
@@ -64,7 +64,7 @@ def test_four_prompts_are_enough():
 def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_store, monkeypatch):
     paths = [sample_results / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results = [read_with_items(path) for path in paths]
-    dataset = load_evaluated(TAXONOMY_FORMAT, results[0], None)
+    dataset = load_evaluated(FORMAT, results[0], None)
     maps = projection.taxonomy_maps(results, dataset)
     assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
@@ -125,7 +125,7 @@ def result(sample_results):
 
 
 def test_a_category_has_one_colour_and_mark_everywhere():
-    twelve = list(TAXONOMY_FORMAT.known_groups.values())
+    twelve = list(FORMAT.known_groups.values())
     styles = taxonomy_figures.category_styles(twelve)
     assert len(set(styles.values())) == 12 and len({mark for _, mark in styles.values()}) == 12
     assert taxonomy_figures.category_styles(twelve[5:7]) == {name: styles[name] for name in twelve[5:7]}

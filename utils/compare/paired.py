@@ -203,6 +203,10 @@ class PairedByItems:
         """The metric by which they are compared unless another one is asked for."""
         return TASKS[results[0].task].headline
 
+    def main(self, result: Result) -> Metric:
+        """The number that ranks an encoder."""
+        return result.metric(self.headline([result]), "average")
+
     def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
         """The results in the files made comparable, each with its file, and a note or ''. metric: the one asked for."""
         results, paths = once([self.read_one(path) for path in files], files)

@@ -1,8 +1,6 @@
-"""The known datasets and formats: source, licence, columns, and types or categories."""
+"""The published files that tasks share: source, licence, and the names of types and categories."""
 
-from utils.metrics.embedding import OVERLAP_BINS
-from utils.schema import SUMMARIES
-from utils.tasks import DataCard, Format
+from utils.tasks import DataCard
 
 SAFE_EMBED_COMMIT = "1e9677c2bc5b11561f0fc926c8bf471924834bab"
 CONTRAST_COMMIT = "dead8f643ee441a221352b208daf5ec5a34fca32"
@@ -38,7 +36,6 @@ CONTRAST = DataCard(
     source=f"github.com/JwdanielJung/Safe-Embed, commit {CONTRAST_COMMIT[:7]}",
     citation="Kim et al. 2024 (arXiv 2407.06851); originals from Wang et al. 2024 (arXiv 2308.13387)",
 )
-CARDS = (CHALLENGING, DO_NOT_ANSWER, CONTRAST)
 BEAVERTAILS = {
     "path": "PKU-Alignment/BeaverTails",
     "split": "30k_train",
@@ -79,29 +76,3 @@ CATEGORIES = {
     "Causing material harm by disseminating misinformation e.g. in medicine or law": "Disseminate Misinformation",
     "Disseminating false or misleading information": "False Info",
 }
-
-CHALLENGING_FORMAT = Format(
-    card=CHALLENGING,
-    folder="Safety_Challenging",
-    sample="sample.csv",
-    group_column="type",
-    text_columns=("unsafe_prompt", "safe_prompt"),
-    known_groups={name: name for name in CHALLENGING_TYPES},
-)
-CONTRAST_FORMAT = Format(
-    card=CONTRAST,
-    folder="Safety_Contrast",
-    sample="sample.jsonl",
-    group_column="category",
-    text_columns=("original_prompt", *(f"prompt_#{j}" for j in range(1, 6))),
-    known_groups=CATEGORIES,
-    summaries=(*SUMMARIES, *OVERLAP_BINS),
-)
-TAXONOMY_FORMAT = Format(
-    card=DO_NOT_ANSWER,
-    folder="Safety_Taxonomy",
-    sample="sample.csv",
-    group_column="types_of_harm",
-    text_columns=("question",),
-    known_groups=CATEGORIES,
-)

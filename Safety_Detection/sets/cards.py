@@ -8,6 +8,7 @@ from urllib.parse import quote
 from utils.data.catalogue import CONTRAST, RAW_GITHUB
 from utils.tasks import DataCard
 
+CARDS_FILE = Path(__file__).with_name("labelled_sets.toml")
 # The classes that a set has.
 TWO_CLASSES, UNSAFE_ONLY, SAFE_ONLY = "two", "unsafe", "safe"
 JAILBREAKBENCH = {
@@ -70,5 +71,5 @@ def _card(entry: dict) -> SetCard:
     return SetCard(name, family, *counts, licence, source, citation, caveat, files, entry.get("ordinary", False))
 
 
-_ENTRIES = tomllib.loads(Path(__file__).with_name("labelled_sets.toml").read_text(encoding="utf-8"))["set"]
+_ENTRIES = tomllib.loads(CARDS_FILE.read_text(encoding="utf-8"))["set"]
 SET_CARDS = {entry["name"]: _card(entry) for entry in _ENTRIES}
