@@ -291,7 +291,7 @@ class Result:
     """One encoder on one task: the content of a result file (docs/design.md, section 4).
 
     average_similarities: those known of the encoder, by source; empty for a task that uses none.
-    items: column to n values; of a result that was read from a file, texts.
+    items: column to n values: texts, whole numbers, or floats with NaN where a score is not defined.
     influence: metric to float32 (n, groups), how much each item moves the mean of each group, in the groups' order;
     only of metrics whose scores depend on other items too. `average_similarity`, (n,), is of `own`.
     """

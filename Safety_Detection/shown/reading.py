@@ -1,5 +1,6 @@
 """Reads results of detection: detectors trained on one set and tested on another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,14 +87,11 @@ def read(path: Path) -> Result:
     result = read_with_items(path, ["label", "group", *tested])
     found = result.items
     sets = found.get("set", [""])
-    gaps = any("" in found.get(name, [""]) for name in ("set", "label", "group"))
-    if gaps or any(not cell and one in on for name, on in tested.items()
+    gaps = "" in sets or any(isinstance(cell, float) for name in ("label", "group") for cell in found[name])
+    if gaps or any(math.isnan(cell) and one in on for name, on in tested.items()
                    for cell, one in zip(found[name], sets, strict=True)):  # fmt: skip
         raise InputError(f"{shown_path(items_path(path))}: not the complete items of a result; run the task again")
-    items: dict[str, list] = {name: found[name] for name in ("id", "set")}
-    items |= {name: list(map(int, found[name])) for name in ("label", "group")}
-    items |= {name: [float(cell or "nan") for cell in found[name]] for name in tested}
-    return replace(result, items=items)
+    return replace(result, items={name: found[name] for name in ("id", "set", "label", "group", *tested)})
 
 
 def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:

@@ -1,5 +1,7 @@
 """The items that an encoder gets most wrong."""
 
+import math
+
 from utils.report.findings import leader
 from utils.report.gather import Evidence
 from utils.report.parts import Cell, Table
@@ -25,6 +27,6 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
     return [(result.encoder.label, evidence.about.worst_items(result, rows, prompt)) for result, rows in pairs]
 
 
-def number_cell(text: str) -> Cell:
-    """A number of an item, '-' if it has none."""
-    return Cell("-" if text == "" else f"{float(text):z.3f}", None if text == "" else float(text))
+def number_cell(value: float) -> Cell:
+    """A number of an item, '-' if it is NaN."""
+    return Cell("-") if math.isnan(value) else Cell(f"{value:z.3f}", value)

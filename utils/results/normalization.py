@@ -210,11 +210,11 @@ def renormalized(result: Result, source: str) -> Result:
     grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"])
     normalization = Normalization(b, settings["threshold"], result.influence[OWN] if source == "own" else None)
     if "cosine" in items:
-        found = score_pairs(_numbers(items["cosine"]), None, normalization, grouping)
+        found = score_pairs(np.array(items["cosine"]), None, normalization, grouping)
     else:
         edits = range(1, 1 + sum(name.startswith("cosine_") for name in items))
         cosine, overlap = (
-            np.stack([_numbers(items[f"{name}_{j}"]) for j in edits], axis=1) for name in ("cosine", "word_overlap")
+            np.stack([items[f"{name}_{j}"] for j in edits], axis=1) for name in ("cosine", "word_overlap")
         )
         found = score_edits(cosine, None, overlap, normalization, grouping)
     rows = {(m.metric, m.group): m for m in found.rows}
@@ -226,8 +226,3 @@ def renormalized(result: Result, source: str) -> Result:
         items={**items, **{name: values.tolist() for name, values in found.scores.items()}},
         influence=kept | found.influence,
     )
-
-
-def _numbers(column: Sequence) -> np.ndarray:
-    """A column of the items as numbers, float (n,); '' becomes NaN."""
-    return np.array([float("nan") if value == "" else float(value) for value in column])

@@ -1,5 +1,6 @@
 """The differences of two results of the same items."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,11 +33,10 @@ def item_scores(result: Result, metric: str) -> Scores:
 
     Raises InputError if an item has no such number.
     """
-    try:
-        values = [float(value) for value in result.items[metric]]
-    except ValueError:
+    values = result.items[metric]
+    if any(isinstance(value, str) or math.isnan(value) for value in values):
         name = f"{result.encoder.name} on {result.task}"
-        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again") from None
+        raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again")
     influence = result.influence.get(metric)
     if influence is None:
         influence = own_influence(values, list(result.items.values())[1], groups_of(result, metric))

@@ -24,6 +24,8 @@ from utils.tasks import TASKS
 SCHEMA = 1
 # The keys that every metric has in a result file.
 ALWAYS = ("metric", "group", "value", "n", "better", "low", "high")
+# Columns of items that are text even if all of it reads as numbers, beside the ids and the groups.
+TEXTS = ("nearest_id", "type")
 SETTINGS = {"top_k", "threshold", "bootstrap", "seed", "baseline"}
 PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
 
@@ -175,32 +177,49 @@ def _metric_of(task: str, row: dict) -> Metric:
 
 
 def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
-    """The result in a file, with its items: column to n texts, `id` and the group first; and with its influences.
+    """The result in a file, with its items: column to n values as `_typed` reads them, and with its influences.
 
-    numbers: columns that must exist and hold a number, or '' for an undefined score, for every item.
+    numbers: columns that must exist and hold a number, or NaN for an undefined score, for every item.
     Raises InputError if a file can't be read, is not a result file, or if the files are not of the same run.
     """
     document = _document(path)
     beside = shown_path(items_path(path))
     try:
         content = items_path(path).read_bytes()
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8", "strict"), newline=""))
     except OSError as error:
         raise InputError(f"{beside}: can't be read ({error.strerror}); run the task again") from None
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    if (
-        not rows
-        or next(iter(rows[0])) != "id"
-        or len(rows[0]) < 3
-        or any(None in row or None in row.values() for row in rows)
-        or any(not _is_number(row.get(column)) for column in numbers for row in rows)
-    ):
+    except (ValueError, csv.Error):  # ValueError: not UTF-8, or no line at all
+        header, rows = [], []
+    whole = rows and header[0] == "id" and len(header) > 2 and all(len(row) == len(header) for row in rows)
+    items = {}
+    if whole:
+        columns = zip(header, zip(*rows, strict=True), strict=True)
+        items = {name: _typed(name, cells, name in header[:2]) for name, cells in columns}
+    if not whole or any(isinstance(items.get(column, [""])[0], str) for column in numbers):
         raise InputError(f"{beside}: not the complete items of a result; run the task again")
     if "items" in document and document["items"]["sha256"] != hashlib.sha256(content).hexdigest():
         raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
-    items = {column: [row[column] for row in rows] for column in rows[0]}
     return replace(result_of(document), items=items, influence=_influence_beside(path, document, len(rows)))
+
+
+def _typed(name: str, cells: Sequence[str], is_text: bool) -> list:
+    """A column of the items as a run has it: texts, whole numbers, or floats with NaN for an empty cell.
+
+    is_text: whether it is the ids or the groups, which are texts even if they read as numbers.
+    """
+    if is_text or name in TEXTS:
+        return list(cells)
+    try:
+        return [int(cell) for cell in cells]
+    except ValueError:
+        pass
+    try:
+        values = [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        return list(cells)
+    undefined = sum(map(math.isnan, values))
+    return list(cells) if math.inf in map(abs, values) or undefined > cells.count("") else values
 
 
 def _influence_beside(path: Path, document: dict, n: int) -> dict[str, np.ndarray]:
@@ -232,16 +251,9 @@ def rows_of(result: Result) -> list[dict]:
     return [dict(zip(result.items, row, strict=True)) for row in zip(*result.items.values(), strict=True)]
 
 
-def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The items that `read_with_items` reads, each a dict of column to text."""
+def read_items(path: Path, numbers: Sequence[str] = ()) -> list[dict]:
+    """The items that `read_with_items` reads, each a dict of column to value."""
     return rows_of(read_with_items(path, numbers))
-
-
-def _is_number(text: str | None) -> bool:
-    try:
-        return text == "" or math.isfinite(float(text))
-    except (TypeError, ValueError):
-        return False
 
 
 def read_result(path: Path) -> Result:
