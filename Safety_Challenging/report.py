@@ -38,7 +38,7 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The pairs that an encoder tells apart least."""
-    worst = sorted(rows, key=lambda row: -float(row["normalized_similarity"]))[:WORST]
+    worst = sorted(rows, key=lambda row: -row["normalized_similarity"])[:WORST]
     body = [
         [
             Cell(row["id"], row["id"]),

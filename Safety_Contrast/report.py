@@ -35,7 +35,7 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The originals whose nearest safe edit is nearest."""
-    worst = sorted(rows, key=lambda row: -float(row["boundary_similarity"]))[:WORST]
+    worst = sorted(rows, key=lambda row: -row["boundary_similarity"])[:WORST]
     body = [
         [
             Cell(row["id"], row["id"]),

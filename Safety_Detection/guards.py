@@ -29,6 +29,7 @@ from utils.data.text import normalized
 from utils.encoders.registry import known_encoders
 from utils.files import check_writable, sha256_of, shown_path
 from utils.results import result_file
+from utils.results.program import environment
 from utils.schema import EmbeddingStats, EncoderInfo, InputError, Metric, Result, shown
 from utils.tables import WIDTH
 
@@ -172,7 +173,7 @@ def result_of(
                   "unscored": {one: number for one, number in left.items() if number}},
         embedding=EmbeddingStats(len(scored), len(set(scored.texts["prompt"])), 0, 0, 0.0),
         metrics=tuple(metrics),
-        environment=result_file.environment(None),
+        environment=environment(None),
         items=items,
     )  # fmt: skip
 

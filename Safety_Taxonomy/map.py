@@ -10,9 +10,9 @@ import numpy as np
 from utils.data.loading import in_turn
 from utils.encoders import tfidf
 from utils.encoders.random_vectors import random_vectors
-from utils.evaluation.kept_results import code_digest
 from utils.metrics.embedding import is_sparse
 from utils.metrics.neighbors import nearest_neighbors
+from utils.results.program import code_digest
 from utils.schema import RANDOM_VECTORS, Dataset, InputError, Result, is_word_overlap
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
 
@@ -87,7 +87,8 @@ def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> n
     stored = store.get(encoder.fingerprint, list(dict.fromkeys(texts)), encoder.dimension)
     if any(text not in stored for text in texts):
         raise InputError(
-            f"{encoder.name}: its vectors are not in the embedding store; run the task again without --no-cache"
+            f"{encoder.name}: its vectors are not in the embedding store; remove its result file and run the task "
+            "again without --no-cache"
         )
     return np.stack([stored[text] for text in texts])
 
@@ -114,6 +115,8 @@ def taxonomy_map(
             "nearest": neighbors.tolist(),
             "trustworthiness": trustworthiness(vectors[shown], points),
         }
+        if store.encoder_info(result.encoder.fingerprint) is None:  # of a control, whose vectors are not kept
+            store.put_encoder_info(result.encoder)
         store.put_fact(result.encoder.fingerprint, name, kept)
     return TaxonomyMap(
         encoder=result.encoder.name,

@@ -25,7 +25,7 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The prompts whose neighbours are of other categories."""
-    worst = sorted(rows, key=lambda row: (float(row["categorical_purity"]), float(row["silhouette"])))[:WORST]
+    worst = sorted(rows, key=lambda row: (row["categorical_purity"], row["silhouette"]))[:WORST]
     category = {row["id"]: row["category"] for row in rows}
     body = [
         [

@@ -28,7 +28,7 @@ from utils.compare.paired import comparing
 from utils.data.sources import given_files
 from utils.embed.embedder import Embedder
 from utils.encoders.mteb_encoder import OF_WRAPPER, MTEBEncoder
-from utils.evaluation.run import result_of
+from utils.evaluation.evaluation import Evaluation
 from utils.evaluation.settings import settings_of
 from utils.files import sha256_of
 from utils.schema import EncoderSpec, InputError
@@ -108,7 +108,7 @@ class SafetyTask(AbsTask):
         spec = EncoderSpec(name, name, "mteb", name, revision, dtype="auto", prompt=prompt)
         encoder = MTEBEncoder(model, spec, "cpu", self.metadata, hf_split, **encode_kwargs)
         embedder = Embedder(spec, encoder=encoder)
-        result = result_of(self.task, self.settings, self.evaluated, embedder, lambda sentence: None)
+        result = Evaluation(self.task, self.settings, self.evaluated, embedder).computed()
         if prediction_folder:
             self._save_task_predictions(result.items, model, prediction_folder, hf_split, hf_subset)
         main = comparing(self.task).main(result)

@@ -291,6 +291,7 @@ class Result:
     """One encoder on one task: the content of a result file (docs/design.md, section 4).
 
     average_similarities: those known of the encoder, by source; empty for a task that uses none.
+    made_by: a digest of the run, by which a repeated one knows it; '' if the result is of no run that can be repeated.
     items: column to n values: texts, whole numbers, or floats with NaN where a score is not defined.
     influence: metric to float32 (n, groups), how much each item moves the mean of each group, in the groups' order;
     only of metrics whose scores depend on other items too. `average_similarity`, (n,), is of `own`.
@@ -308,6 +309,7 @@ class Result:
     metrics: tuple[Metric, ...]
     environment: dict
     average_similarities: dict[str, float] = field(default_factory=dict)
+    made_by: str = ""
     items: dict[str, list] = field(default_factory=dict, repr=False)
     influence: dict = field(default_factory=dict, repr=False, compare=False)
 

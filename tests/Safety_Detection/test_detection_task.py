@@ -250,14 +250,15 @@ def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
     assert run(tmp_path, *flags, "--quiet") == 0 and capsys.readouterr().err == ""
 
 
-def test_a_second_run_is_recalled(tmp_path, capsys):
+def test_a_second_run_reuses_the_result(tmp_path, capsys):
+    said = []
     for _ in range(2):
         assert run(tmp_path, "tfidf", "--data", "sample", "--detectors", "centroid_difference") == 0
-        said = capsys.readouterr()
-    assert "the scores are stored too" in said.err
+        said.append(capsys.readouterr())
+    assert said[0].out == said[1].out and "tfidf: reused " in said[1].err
     first = document(tmp_path)["metrics"]
     assert run(tmp_path, "tfidf", "--data", "sample", "--detectors", "knn_vote", "--top-k", "3") == 0
-    assert "stored too" not in capsys.readouterr().err and document(tmp_path)["metrics"] != first
+    assert "reused" not in capsys.readouterr().err and document(tmp_path)["metrics"] != first
     assert document(tmp_path)["settings"]["detectors"] == ["knn_vote"]
 
 

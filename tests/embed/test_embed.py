@@ -165,30 +165,40 @@ def test_contents_and_prune(encoder, kept):
     Embedder(SPEC, kept).embed(TEXTS, IDS)
     kept.put_fact(SPEC.fingerprint, "average", {"value": 0.5})
     # Four vectors of three floats of 4 bytes, and {"value": 0.5}, which is 14 bytes.
-    assert kept.contents() == [store.Kept("all-minilm-l6-v2", SPEC.fingerprint, 4, 0, 0, 4 * 3 * 4 + 14)]
+    assert kept.contents() == [store.Kept("all-minilm-l6-v2", SPEC.fingerprint, 4, 0, 4 * 3 * 4 + 14)]
     assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
     kept.prune(SPEC.fingerprint)
     assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
 
 
-def test_results_and_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp_path, capsys):
+def test_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp_path, capsys):
     arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), "--model", "tfidf"]
     assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
     assert figures_main.main(["--out", str(tmp_path)]) == 0
     kept = store.EmbeddingStore(store.default_path())
     fingerprint, random = (registry.resolve(name).fingerprint for name in ("tfidf", "random"))
-    kept.put_fact("unknown", "result x", {})
-    kept._connection.execute("UPDATE facts SET value = 'not JSON' WHERE fingerprint = 'unknown'")
     capsys.readouterr()
     assert store_main.main([]) == 0
-    rows = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
-    assert ["tfidf", fingerprint, "0", "1", "1"] in rows and ["?", "unknown", "0", "1", "0"] in rows
-    assert ["random", random, "0", "1", "1"] in rows, "they are drawn, not kept"
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
+    assert ["tfidf", fingerprint, "0", "1"] in rows
+    assert ["random", random, "0", "1"] in rows, "they are drawn, not kept"
     assert store_main.main(["--prune", "tfidf"]) == 0
-    assert capsys.readouterr().out == f"removed 0 vectors, 1 results and 1 maps of tfidf ({fingerprint})\n"
-    assert {one.fingerprint for one in kept.contents()} == {random, "unknown"}
+    assert capsys.readouterr().out == f"removed 0 vectors and 1 maps of tfidf ({fingerprint})\n"
+    assert {one.fingerprint for one in kept.contents()} == {random}
     assert store_main.main(["--prune", "tfidf"]) == 2
     assert "--prune tfidf: not in the store" in capsys.readouterr().err
+
+
+def test_results_that_an_earlier_version_kept_are_dropped_once(kept):
+    kept.put_fact("f", "result safety_taxonomy x", {})
+    kept.put_fact("f", "average_similarity x", {"value": 0.5})
+    kept._connection.execute("PRAGMA user_version=0")
+    for _ in range(2):
+        again = store.EmbeddingStore(kept.path)
+        assert again.fact("f", "result safety_taxonomy x") is None
+        assert again.fact("f", "average_similarity x") == {"value": 0.5}
+    again.put_fact("f", "result x", {})
+    assert store.EmbeddingStore(kept.path).fact("f", "result x") == {}
 
 
 def test_a_call_after_close_leaves_a_healthy_file_where_it_is(encoder, kept):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from doubles import StandIn
 
+from utils import hub
 from utils.embed import average_similarity
 from utils.embed.embedder import Embedder
 from utils.encoders import __main__ as encoders_main
@@ -112,3 +113,16 @@ def test_the_average_command_prints_the_double_loops_value(frame, monkeypatch, c
     middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
     assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
     assert [encoders_main.main(["average", control]) for control in CONTROLS] == [2, 2]
+
+
+def test_auto_is_outdated_once_beavertails_can_be_had(tmp_path, monkeypatch):
+    store, minilm = EmbeddingStore(tmp_path / "store.sqlite"), registry.resolve("all-minilm-l6-v2")
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    assert not baseline.is_outdated("own", minilm, store)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    assert baseline.is_outdated("own", minilm, store)
+    assert not baseline.is_outdated("beavertails", minilm, store)
+    assert not any(baseline.is_outdated("own", registry.resolve(name), store) for name in CONTROLS)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    store.put_fact(minilm.fingerprint, average_similarity.BEAVERTAILS_FACT, {"value": 0.1})
+    assert baseline.is_outdated("own", minilm, store)

@@ -14,6 +14,7 @@ from Safety_Detection.shown.comparison import compare_detectors
 from Safety_Detection.shown.differences import group_differences
 from utils.encoders import loading, registry
 from utils.evaluation import spread
+from utils.evaluation.evaluation import Evaluation
 from utils.evaluation.run import evaluate
 from utils.evaluation.settings import settings_of
 from utils.results.paired import Scores
@@ -73,14 +74,14 @@ def t_test(gaps):
     return mean, stats.t.ppf(0.975, freedom) * error, 2 * stats.t.sf(abs(mean) / error, freedom)
 
 
-def test_several_encoders_are_compared_under_each_instruction(tmp_path):
+def test_several_encoders_are_compared_under_each_instruction(tmp_path, monkeypatch):
     """Made-up scores: one encoder is always higher, one depends on the instruction, one differs by noise only."""
     generator, values = np.random.default_rng(0), {}
     first, higher, turns, alike = names = "all-minilm-l6-v2", "embeddinggemma-300m", "nomic-embed-text-v1.5", "bge-m3"
     by_instruction = {("", turns): 0.2, ("query: ", turns): -0.2}
 
-    def result_of(task, settings, dataset, embedder, note):
-        name, prompt = embedder.spec.name, embedder.spec.prompt
+    def computed(evaluation, note):
+        name, prompt = evaluation.embedder.spec.name, evaluation.embedder.spec.prompt
         base = values.setdefault(prompt, generator.random(22))
         shift = 0.3 if name == higher else by_instruction.get((prompt, name), 0.0)
         values[name, prompt] = base if name == first else base + shift + generator.normal(0, 0.05, 22)
@@ -89,7 +90,8 @@ def test_several_encoders_are_compared_under_each_instruction(tmp_path):
     settings = settings_of(
         TASK, "evaluate", "", ["--model", ",".join(names), "--no-cache", "--quiet", "--data", "sample"]
     )
-    said = spread.spread(TASK, None, settings, result_of, print)
+    monkeypatch.setattr(Evaluation, "computed", computed)
+    said = spread.spread(TASK, None, settings, print)
     assert max(len(line) for line in said.splitlines() if "|" not in line) <= 80
     own = {name: registry.resolve(name).prompt for name in names}
     assert own[higher] == spread.OTHERS[3] and own[turns] == "clustering: " and own[first] == own[alike] == ""

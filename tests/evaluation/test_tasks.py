@@ -23,7 +23,7 @@ from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, files
 from utils.encoders import loading, registry, tfidf
 from utils.encoders.paper import paper_figures
-from utils.evaluation import run as evaluation_run
+from utils.evaluation.evaluation import differences
 from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
 from utils.results import result_file
@@ -161,7 +161,7 @@ def test_safety_taxonomy_by_hand(compass, tmp_path):
 
 def test_a_result_that_takes_anothers_place_says_what_that_was(no_model, tmp_path, capsys):
     def wrote(*flags):
-        assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample", *flags) == 0
+        assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample", "--no-cache", *flags) == 0
         return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
 
     assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
@@ -183,7 +183,7 @@ def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
     result = result_file.read_result(path)
 
     def other(encoder, **more):
-        return evaluation_run._other_than(path, replace(result, encoder=replace(result.encoder, **encoder), **more))
+        return differences(result, replace(result, encoder=replace(result.encoder, **encoder), **more))
 
     assert other({}) == ""
     assert other({"label": "ONE (no prompt)", "fingerprint": "f"}) == "encoder ONE"
@@ -193,7 +193,8 @@ def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
 
 def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
     def wrote(number):
-        assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--data", "sample", "--baseline", number) == 0
+        flags = ["--model", "tfidf", "--data", "sample", "--no-cache", "--baseline", number]
+        assert run(CHALLENGING, tmp_path, *flags) == 0
         return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
 
     assert wrote("0.1").endswith("tfidf+0.1.json") and wrote("0.1").endswith("tfidf+0.1.json")
@@ -406,7 +407,7 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(sample_resu
         doc = document(sample_results, task, within="")
         assert list(doc) == [
             "schema", "task", "created", "seconds", "encoder", "dataset", "settings", "embedding", "metrics",
-            "environment", *(["average_similarities"] if task.uses_baseline else []), "items", "influence",
+            "environment", "made_by", *(["average_similarities"] if task.uses_baseline else []), "items", "influence",
         ]  # fmt: skip
         for name in ("influence.safetensors", "items.csv"):
             content = (sample_results / "sample" / task.name / f"tfidf.{name}").read_bytes()

@@ -89,7 +89,6 @@ def test_the_stored_vectors_of_somebody_else_serve_all_that_reads_them(tmp_path,
     evaluation = ["Safety_Taxonomy.evaluate", *flags, "--bootstrap", "0", "--out", "out"]
     for expected, command in (
         (0, evaluation),
-        (1, [*evaluation, "--top-k", "5"]),  # this result is not stored yet
         (0, ["utils.compare", "--data", "sample", "--out", "out"]),
         (1, ["utils.report", "--data", "sample", "--out", "out", "--quiet"]),  # nor are the maps
         (0, ["utils.store"]),

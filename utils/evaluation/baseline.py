@@ -73,20 +73,8 @@ def average_similarities(
     return found if chosen.source == "given" else {**found, chosen.source: chosen.value}
 
 
-def settled_source(choice: str | float, spec: EncoderSpec, store: EmbeddingStore) -> str | None:
-    """The source that `choose_baseline` would use, if it is known without embedding anything.
-
-    `given` and a number, or the name of the source; None if BeaverTails would have to be downloaded or embedded.
-    """
-    if not isinstance(choice, str):
-        return f"given {choice!r}"
-    if choice in ("auto", "paper") and paper.paper_entry(spec) is not None:
-        return "paper"
-    if choice == "own" or (choice == "auto" and is_control(spec)):
-        return "own"
-    if choice in ("auto", "beavertails") and not is_control(spec):
-        if store.fact(spec.fingerprint, BEAVERTAILS_FACT) is not None:
-            return "beavertails"
-        if choice == "auto" and not hub.is_offline() and not hub.reachable():
-            return "own"
-    return None
+def is_outdated(source: str, spec: EncoderSpec, store: EmbeddingStore | None) -> bool:
+    """Whether `auto`, which gave an average similarity of this source, may give one of BeaverTails by now."""
+    if source != "own" or is_control(spec):
+        return False
+    return "beavertails" in known_elsewhere(spec, store) or hub.reachable()

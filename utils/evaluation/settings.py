@@ -76,7 +76,11 @@ def parser(program: str, description: str, takes: Mapping[str, str] | None = Non
         "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
     )
     flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
-    flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
+    flags.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="compute again: reuse no result, nor the embedding store",
+    )
     flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
     flags.add_argument(
         "--prompt-spread",

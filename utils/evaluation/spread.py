@@ -5,12 +5,16 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from utils.embed.embedder import Embedder
 from utils.encoders import registry
+from utils.evaluation.encoders import check
+from utils.evaluation.evaluation import Evaluation
 from utils.evaluation.settings import Settings
 from utils.metrics.uncertainty import ALPHA, holm
 from utils.results.likeness import of_one_kind
 from utils.results.signature import signature
 from utils.schema import Dataset, Difference, EncoderSpec, InputError, Metric, Result
+from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, blocks, number, p_text, with_interval, with_reach
 from utils.tasks import Task
 
@@ -43,23 +47,20 @@ def headline(task: Task, result: Result) -> Metric:
     raise InputError(f"--prompt-spread: {task.name} gave no average to compare; evaluate without it")
 
 
-def spread(task: Task, dataset: Dataset, settings: Settings, result_of: Callable, note: Callable[[str], object]) -> str:
+def spread(task: Task, dataset: Dataset, settings: Settings, note: Callable[[str], object]) -> str:
     """Evaluates each encoder under every instruction; returns the tables and what they mean. Nothing is written.
 
-    result_of: (task, settings, dataset, embedder, note) to a Result.
     Several encoders are compared with the first one under each instruction.
     """
-    from utils.embed.embedder import Embedder
-    from utils.store import embeddings as store
-
-    kept = store.EmbeddingStore(store.default_path()) if settings.use_store else None
+    check(task, dataset, settings)
+    kept = EmbeddingStore(default_path()) if settings.use_store else None
     documented = {name: registry.resolve(name, settings.encoder).prompt for name in settings.models}
     prompts = {name: prompts_of(text) for name, text in documented.items()}
     specs = {(name, text): _spec(name, text, settings) for name, pairs in prompts.items() for _, text in pairs}
     results = []
     for spec in specs.values():
         embedder = Embedder(spec, kept, not settings.quiet and sys.stderr.isatty(), note)
-        results.append(result_of(task, settings, dataset, embedder, note))
+        results.append(Evaluation(task, settings, dataset, embedder).computed(note))
         embedder.close()
     results, again = of_one_kind(results)
     found = dict(zip(specs, results, strict=True))

@@ -1,22 +1,16 @@
 """Writes and reads result files: one JSON file and one CSV of items for each encoder and task."""
 
-import contextlib
 import csv
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
-import platform
-import subprocess
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from utils import config
 from utils.files import shown_path, write_bytes_whole, write_whole
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
 from utils.tasks import TASKS
@@ -27,39 +21,6 @@ ALWAYS = ("metric", "group", "value", "n", "better", "low", "high")
 # Columns of items that are text even if all of it reads as numbers, beside the ids and the groups.
 TEXTS = ("nearest_id", "type")
 SETTINGS = {"top_k", "threshold", "bootstrap", "seed", "baseline"}
-PACKAGES = ("numpy", "pandas", "scikit-learn", "sentence-transformers", "torch", "transformers", "tokenizers")
-
-
-def environment(device: str | None) -> dict:
-    """The program's version and commit, Python, platform, device and package versions, for a result file."""
-    packages = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            packages[name] = importlib.metadata.version(name)
-    project = tomllib.loads((config.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {
-        "version": project["version"],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device or "none (every embedding was stored)",
-        "packages": packages,
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """The checked-out commit, followed by `+changes` if tracked files differ from it; None outside of git."""
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
-            cwd=config.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return run.stdout.strip() or None
 
 
 def kept_stem(encoder: str) -> str:
@@ -144,6 +105,7 @@ def document_of(result: Result) -> dict:
         "embedding": vars(result.embedding),
         "metrics": metrics,
         "environment": result.environment,
+        **({"made_by": result.made_by} if result.made_by else {}),
         **({"average_similarities": result.average_similarities} if result.average_similarities else {}),
     }
 
@@ -168,6 +130,7 @@ def result_of(document: dict) -> Result:
         metrics=tuple(_metric_of(document["task"], row) for row in document["metrics"]),
         environment=document["environment"],
         average_similarities=document.get("average_similarities", {}),
+        made_by=document.get("made_by", ""),
     )
 
 

@@ -26,13 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
             for one in chosen:
                 kept.prune(one.fingerprint)
-                show(
-                    f"removed {one.vectors} vectors, {one.results} results and {one.maps} maps of {shown(one.name)} "
-                    f"({one.fingerprint})"
-                )
+                show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
             return
         rows = [[shown(one.name), *list(vars(one).values())[1:-1], f"{one.size / 2**20:.1f}"] for one in contents]
-        headers = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
+        headers = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
         show(tabulate(rows, headers=headers) if rows else "the store is empty")
         show(f"\n{kept.path}")
 

@@ -34,18 +34,19 @@ CREATE TABLE IF NOT EXISTS facts (
     fingerprint TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (fingerprint, name)
 );
 """
-# The prefixes of the names of facts that are results, and of those that are maps.
-RESULT, MAP = "result ", "t-sne "
+# The prefix of the names of facts that are maps.
+MAP = "t-sne "
+# Of the layout of the file. The first, 0, held results too.
+LAYOUT = 1
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The numbers of vectors, results and maps that are kept of one encoder, and their size in bytes."""
+    """The numbers of vectors and maps that are kept of one encoder, and their size in bytes."""
 
     name: str
     fingerprint: str
     vectors: int
-    results: int
     maps: int
     size: int
 
@@ -109,6 +110,9 @@ class EmbeddingStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_TABLES)
+            if connection.execute("PRAGMA user_version").fetchone() < (LAYOUT,):
+                connection.execute("DELETE FROM facts WHERE name LIKE 'result %'")
+                connection.execute(f"PRAGMA user_version={LAYOUT}")
         except BaseException:
             connection.close()
             raise
@@ -255,14 +259,11 @@ class EmbeddingStore:
         rows = self._recovering(
             lambda: self._connection.execute(
                 "WITH kept AS ("
-                " SELECT fingerprint, 1 AS vectors, 0 AS results, 0 AS maps, length(vector) AS bytes FROM embeddings"
+                " SELECT fingerprint, 1 AS vectors, 0 AS maps, length(vector) AS bytes FROM embeddings"
                 " UNION ALL"
-                f" SELECT fingerprint, 0, name LIKE '{RESULT}%', name LIKE '{MAP}%', length(CAST(value AS BLOB))"
-                " FROM facts) "
-                "SELECT coalesce(name, (SELECT json_extract(value, '$.document.encoder.name') FROM facts"
-                f" WHERE fingerprint = kept.fingerprint AND name LIKE '{RESULT}%' AND json_valid(value)), '?'),"
-                " kept.fingerprint, sum(vectors), sum(results), sum(maps), sum(bytes) "
-                "FROM kept LEFT JOIN encoders USING (fingerprint) GROUP BY kept.fingerprint ORDER BY 6 DESC"
+                f" SELECT fingerprint, 0, name LIKE '{MAP}%', length(CAST(value AS BLOB)) FROM facts) "
+                "SELECT coalesce(name, '?'), kept.fingerprint, sum(vectors), sum(maps), sum(bytes) "
+                "FROM kept LEFT JOIN encoders USING (fingerprint) GROUP BY kept.fingerprint ORDER BY 5 DESC"
             ).fetchall()
         )
         return [Kept(*row) for row in rows]
