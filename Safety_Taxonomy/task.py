@@ -50,7 +50,7 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     embeddings, categories, order = vectors["question"], dataset.groups, dataset.group_order
     curve = [k for k in CURVE if k < len(dataset)]
     most = min(len(dataset) - 1, 2 * max([settings.top_k, *curve]))  # of 2 k, what takes a neighbour's place
-    neighbors = nearest_neighbors(embeddings, most, device=settings.encoder.device)
+    neighbors = nearest_neighbors(embeddings, most)
     labels = np.array(categories, dtype=object)
     same = labels[neighbors] == labels[:, None]  # (n, most)
     chance = metrics.purity_chance(categories)

@@ -6,7 +6,7 @@
 Each measurement is a process of its own on the same made-up embeddings (500 topics on a subspace of 64 dimensions, and
 noise). Prints, for each size, seconds of search (without imports), their ratio, the share of neighbours in common, and
 the highest resident memory; then the exponent that time grows by. With --approximate also what HNSW and IVF indices
-of faiss find of the exact neighbours of the largest size, and in what time. CUDA is used where --device names it.
+of faiss find of the exact neighbours of the largest size, and in what time.
 """
 
 import importlib.util
@@ -34,7 +34,6 @@ def main() -> None:
     flags.add_argument("--sizes", metavar="LIST", default="10000,30000,100000")
     flags.add_argument("--dimension", metavar="N", default="384")
     flags.add_argument("--k", metavar="N", default="50")
-    flags.add_argument("--device", metavar="DEVICE", default="cpu", help="of ours: cpu or a CUDA device")
     flags.add_argument("--approximate", action="store_true", help="measure approximate indices too")
     flags.add_argument("--measure", help=SUPPRESS)
     settings = flags.parse_args()
@@ -46,17 +45,12 @@ def main() -> None:
     sizes = [cli.whole_number(size.strip(), "--sizes", least=k + 2) for size in settings.sizes.split(",")]
     if importlib.util.find_spec("faiss") is None:
         raise InputError("faiss, which ours is measured against, is missing: pip install -r requirements-bench.txt")
-    if settings.device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError(f"--device {settings.device}: this machine has no CUDA GPU; leave it out for the CPU")
     print(machine())
     print(f"{dimension} dimensions, k = {k}\n")
     print("      n   ours s  faiss s  ratio   common  ours MiB  faiss MiB", flush=True)
     taken: dict[str, list[float]] = {"ours": [], "faiss": []}
     with tempfile.TemporaryDirectory() as scratch:
-        common = {"dimension": dimension, "k": k, "device": settings.device, "scratch": scratch}
+        common = {"dimension": dimension, "k": k, "scratch": scratch}
         for n in sizes:
             ours, faiss = (child({**common, "n": n, "method": method}) for method in ("ours", "faiss"))
             shared = agreement(*(np.load(Path(scratch) / f"{method}.npy") for method in ("ours", "faiss")))
@@ -109,15 +103,15 @@ def child(task: dict) -> dict:
     return json.loads(finished("benchmarks/neighbors.py", "--measure", json.dumps(task)))
 
 
-def measure(n: int, dimension: int, k: int, device: str, scratch: str, method: str) -> None:
+def measure(n: int, dimension: int, k: int, scratch: str, method: str) -> None:
     """Searches by one method; prints seconds and memory, and leaves the neighbours in `scratch`."""
     rows = embeddings(n, dimension)
     if method == "ours":
         from utils.metrics.neighbors import nearest_neighbors
 
-        nearest_neighbors(rows[:5000], min(k, 4999), device=device)  # threads and libraries started
+        nearest_neighbors(rows[:5000], min(k, 4999))  # threads and libraries started
         start = time.perf_counter()
-        found = nearest_neighbors(rows, k, device=device)
+        found = nearest_neighbors(rows, k)
         measured = {"seconds": time.perf_counter() - start}
         np.save(Path(scratch) / "ours.npy", found)
     else:

@@ -8,7 +8,6 @@ can't be among its k nearest. What passes is scored again in float64, and only t
 import itertools
 import math
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,20 +23,18 @@ SIEVE_UP_TO_K = 256
 TILE = 2048
 # Each thread has a tile in memory.
 MOST_THREADS = 16
-# Candidates that a row may have beyond k. A row with more (a text that occurs hundreds of times) is done in float64.
+# One row of so many is a sample whose k nearest give every row its limit: about so many times k others reach it.
+SAMPLED = 6
+# Rows of the sample that may reach a row's limit beyond k. A row with more (a text that occurs hundreds of times) is
+# done in float64.
 SPARE = 128
 
 
-def nearest_neighbors(
-    embeddings: np.ndarray, k: int, block_bytes: int = BLOCK_BYTES, device: str = "cpu"
-) -> np.ndarray:
+def nearest_neighbors(embeddings: np.ndarray, k: int, block_bytes: int = BLOCK_BYTES) -> np.ndarray:
     """Indices of each row's k most similar other rows, most similar first.
 
     embeddings: (n, d), an array or a sparse CSR matrix, any scale; rows must be finite and non-zero.
     block_bytes: the most memory of a block of similarities; no n x n matrix is ever computed.
-    device: where many rows are compared: cpu, a CUDA device (the first, if several are separated by commas), or auto
-        for cuda if there is one. The CPU is used for a device that is missing or has no float64 (mps), and for a
-        sparse matrix. The result is the same.
     Returns int64 (n, k). Row i never contains i itself; ties go to the lower index.
     Similarities are compared as float64 rounded to 12 decimals, so that equal texts tie whatever the order of a sum.
     Raises ValueError if k is not in 1..n-1.
@@ -49,9 +46,6 @@ def nearest_neighbors(
     rows = unit_rows(embeddings)
     if n <= DIRECT_UP_TO or k > SIEVE_UP_TO_K:
         return _direct(rows, np.arange(n), k, block_bytes)
-    cuda = None if is_sparse(rows) else _cuda_device(device)
-    if cuda is not None:
-        return _on_device(rows, k, cuda, block_bytes)
     return _sieved(rows, k, min(TILE, max(1, math.isqrt(block_bytes // 8))), block_bytes)
 
 
@@ -116,180 +110,95 @@ def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray
 
     n = rows.shape[0]
     low = rows.astype(np.float32)
-    candidates = _Candidates(n, k, _slack(_terms(rows)))
+    sample = low[::SAMPLED]
+    slack = _slack(_terms(rows))
+    limit = np.full(n, -np.inf, dtype=np.float32)  # the least similarity of a row's candidates
     edges = np.linspace(0, n, -(-n // tile) + 1).astype(np.int64)
     blocks = [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
+    passed: dict[int, list] = {block.start: [] for block in blocks}
     neighbors = np.empty((n, k), dtype=np.int64)
 
-    def within(block: slice) -> None:
-        similarities = dot_products(low[block], low[block])
-        np.fill_diagonal(similarities, -np.inf)
-        if len(similarities) > k:
-            kth = np.partition(similarities, -k, axis=1)[:, -k]
-            candidates.limit[block] = kth - candidates.slack
-        candidates.add_rows(block, block, similarities)
+    def set_limit(block: slice) -> None:
+        if sample.shape[0] < k:
+            return
+        similarities = dot_products(low[block], sample)  # (block, sample)
+        sampled = np.arange(-(-block.start // SAMPLED), -(-block.stop // SAMPLED))
+        similarities[sampled * SAMPLED - block.start, sampled] = -np.inf
+        limit[block] = np.partition(similarities, -k, axis=1)[:, -k] - slack
+        crowded = (similarities >= limit[block, None]).sum(axis=1) > k + SPARE
+        limit[block][crowded & np.isfinite(limit[block])] = np.inf
 
-    def between(pair: tuple[slice, slice]) -> None:
-        similarities = dot_products(low[pair[0]], low[pair[1]])
-        candidates.add_rows(*pair, similarities)
-        candidates.add_columns(*pair, similarities)
+    def compare(pair: tuple[slice, slice]) -> None:
+        block, other = pair
+        similarities = dot_products(low[block], low[other])  # (block, other)
+        if block == other:
+            np.fill_diagonal(similarities, -np.inf)
+        else:
+            places = np.flatnonzero(similarities >= limit[None, other])
+            row, column = np.divmod(places, similarities.shape[1])
+            cells = (other.start + column) * n + block.start + row
+            passed[other.start].append((cells, similarities.ravel()[places]))
+        places = np.flatnonzero(similarities >= limit[block, None])
+        row, column = np.divmod(places, similarities.shape[1])
+        passed[block.start].append(((block.start + row) * n + other.start + column, similarities.ravel()[places]))
 
-    def score_again(block: slice) -> None:
-        neighbors[block] = _scored_again(rows, block, k, candidates)
+    def decide(block: slice) -> None:
+        cells, values = map(np.concatenate, zip(*passed.pop(block.start), strict=True))
+        neighbors[block] = _nearest_candidates(rows, block, k, cells, values)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(cores, MOST_THREADS)) as pool:
-        # A row's own block first: it gives a limit that excludes most of the others.
-        for step, parts in (
-            (within, blocks),
-            (between, itertools.combinations(blocks, 2)),
-            (score_again, blocks),
-        ):
+        pairs = itertools.combinations_with_replacement(blocks, 2)
+        for step, parts in ((set_limit, blocks), (compare, pairs), (decide, blocks)):
             for _ in pool.map(step, parts):
                 pass
-    crowded = np.flatnonzero(np.isposinf(candidates.limit))
+    crowded = np.flatnonzero(np.isposinf(limit))
     if len(crowded):
         neighbors[crowded] = _direct(rows, crowded, k, block_bytes)
     return neighbors
 
 
-class _Candidates:
-    """The columns that may still be among the k nearest of each row. Several threads may add to it.
+def _nearest_candidates(rows: np.ndarray, block: slice, k: int, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The k nearest of rows `block` among their candidates, (block, k); undefined for a row with fewer.
 
-    limit: float32 (n,), the least similarity of a candidate; infinite for a row with too many candidates.
+    cells: int64 (m,), the places of the candidates in the n x n matrix. values: float32 (m,), their similarities.
     """
-
-    def __init__(self, n: int, k: int, slack: np.float32) -> None:
-        self.k, self.slack, self.most = k, slack, k + SPARE
-        self.room = 2 * self.most
-        self.columns = np.zeros((n, self.room), dtype=np.int32)
-        self.similarities = np.full((n, self.room), -np.inf, dtype=np.float32)
-        self.filled = np.zeros(n, dtype=np.int64)
-        self.limit = np.full(n, -np.inf, dtype=np.float32)
-        self._lock = threading.Lock()
-
-    def add_rows(self, block: slice, other: slice, similarities: np.ndarray) -> None:
-        """Adds the columns `other` that reach the limits of rows `block`; similarities: (block, other)."""
-        passed = np.flatnonzero(similarities >= self.limit[block, None])
-        rows, columns = np.divmod(passed, similarities.shape[1])
-        self._add(block.start + rows, other.start + columns, similarities.ravel()[passed])
-
-    def add_columns(self, block: slice, other: slice, similarities: np.ndarray) -> None:
-        """Adds the rows `block` that reach the limits of columns `other`; similarities: (block, other)."""
-        passed = np.flatnonzero(similarities >= self.limit[None, other])
-        rows, columns = np.divmod(passed, similarities.shape[1])
-        order = np.argsort(columns, kind="stable")
-        self._add(other.start + columns[order], block.start + rows[order], similarities.ravel()[passed[order]])
-
-    def _add(self, rows: np.ndarray, columns: np.ndarray, similarities: np.ndarray) -> None:
-        """Adds candidates; if a row is full, after those below its limit are removed. rows: ascending."""
-        with self._lock:
-            while len(rows):
-                slot = self.filled[rows] + np.arange(len(rows)) - np.searchsorted(rows, rows)
-                fits = slot < self.room
-                self.columns[rows[fits], slot[fits]] = columns[fits]
-                self.similarities[rows[fits], slot[fits]] = similarities[fits]
-                added, counts = np.unique(rows[fits], return_counts=True)
-                self.filled[added] += counts
-                rows, columns, similarities = rows[~fits], columns[~fits], similarities[~fits]
-                if len(rows):
-                    self.compact(np.unique(rows))
-                    still = similarities >= self.limit[rows]
-                    rows, columns, similarities = rows[still], columns[still], similarities[still]
-
-    def compact(self, rows: np.ndarray) -> None:
-        """Raises the limits of `rows`, each with at least k candidates, and removes candidates below them."""
-        similarities, columns = self.similarities[rows], self.columns[rows]
-        kth = np.partition(similarities, -self.k, axis=1)[:, -self.k]
-        limit = np.maximum(self.limit[rows], kth - self.slack)
-        kept = similarities >= limit[:, None]
-        crowded = kept.sum(axis=1) > self.most
-        limit[crowded], kept[crowded] = np.inf, False
-        row, column = np.nonzero(kept)
-        slot = np.arange(len(row)) - np.searchsorted(row, row)
-        self.similarities[rows] = -np.inf
-        self.similarities[rows[row], slot] = similarities[row, column]
-        self.columns[rows[row], slot] = columns[row, column]
-        self.filled[rows], self.limit[rows] = kept.sum(axis=1), limit
-
-
-def _scored_again(rows: np.ndarray, block: slice, k: int, candidates: _Candidates) -> np.ndarray:
-    """The k nearest of rows `block` among their candidates, (block, k); undefined for a row with too many."""
-    neighbors = np.empty((block.stop - block.start, k), dtype=np.int64)
-    candidates.compact(np.arange(block.start, block.stop))
-    width = max(k, int(candidates.filled[block].max()))
+    n = block.stop - block.start
+    ascending = np.argsort(cells)
+    row, column = np.divmod(cells[ascending], rows.shape[0])
+    row, values = row - block.start, values[ascending]
+    kth = np.partition(_padded(row, values, n, k, -np.inf), -k, axis=1)[:, -k]
+    close = values >= (kth - _slack(_terms(rows)))[row]
+    row, column = row[close], column[close]
+    columns, counts = _padded(row, column, n, k, 0), np.bincount(row, minlength=n)
+    width = columns.shape[1]
+    neighbors = np.empty((n, k), dtype=np.int64)
     # A sparse product needs three matrices in memory, with an index for each number.
     cell = 3 * 12 if is_sparse(rows) else rows.itemsize
     step = max(1, 2**24 // (width * _terms(rows) * cell))
-    for start in range(block.start, block.stop, step):
-        part = slice(start, min(start + step, block.stop))
-        columns = candidates.columns[part, :width]  # (part, width)
-        similarities = np.round(_with_each(rows, part, columns), 12)
-        similarities[np.arange(width) >= candidates.filled[part, None]] = -np.inf
-        order = np.lexsort((columns, -similarities), axis=-1)[:, :k]
-        neighbors[start - block.start : part.stop - block.start] = np.take_along_axis(columns, order, axis=1)
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        similarities = np.round(_with_each(rows, block.start + np.arange(n)[part], columns[part]), 12)
+        similarities[np.arange(width) >= counts[part, None]] = -np.inf
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # columns ascend, so ties go to the lower
+        neighbors[part] = np.take_along_axis(columns[part], order, axis=1)
     return neighbors
 
 
-def _with_each(rows: np.ndarray, part: slice, columns: np.ndarray) -> np.ndarray:
-    """The dot product of each row of `part` with each of its `columns`, (part, width).
+def _padded(row: np.ndarray, values: np.ndarray, n: int, least: int, fill: float) -> np.ndarray:
+    """The values of each of n rows side by side, (n, width), at least `least` wide. row: ascending."""
+    counts = np.bincount(row, minlength=n)
+    table = np.full((n, max(least, counts.max())), fill, dtype=values.dtype)
+    table[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = values
+    return table
+
+
+def _with_each(rows: np.ndarray, chosen: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The dot product of each row of `chosen` (c,) with each of its `columns`, (c, width).
 
     Not a matrix product: each sum has the same order, so that equal rows give equal bits.
     """
     if is_sparse(rows):
-        repeated = rows[np.repeat(np.arange(part.start, part.stop), columns.shape[1])]
+        repeated = rows[np.repeat(chosen, columns.shape[1])]
         return (repeated * rows[columns.ravel()]).sum(axis=1).reshape(columns.shape)
-    return np.einsum("rd,rcd->rc", rows[part], rows[columns])
-
-
-def _cuda_device(device: str) -> str | None:
-    """The CUDA device that `device` stands for, None if numpy is used."""
-    first = device.split(",")[0].strip()
-    kind, _, index = first.partition(":")
-    if kind not in ("auto", "cuda"):
-        return None
-    import torch
-
-    return f"cuda:{int(index or 0)}" if int(index or 0) < torch.cuda.device_count() else None
-
-
-def _on_device(rows: np.ndarray, k: int, device: str, block_bytes: int) -> np.ndarray:
-    """All rows' neighbours by torch: of the k + SPARE best in float32, or of all if those may be too few."""
-    import torch
-
-    n, dimension = rows.shape
-    most = min(n - 1, k + SPARE)
-    exact = torch.from_numpy(rows).to(device)
-    low = exact.float()
-    slack = float(_slack(dimension))
-    neighbors = np.empty((n, k), dtype=np.int64)
-    step = max(1, block_bytes // (n * low.element_size()))
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")  # the bound is one of float32, not of TF32
-    try:
-        for start in range(0, n, step):
-            index = torch.arange(start, min(start + step, n), device=device)
-            similarities = low[index] @ low.T  # (block, n)
-            similarities[torch.arange(len(index), device=device), index] = -math.inf
-            values, columns = similarities.topk(most, dim=1)
-            del similarities
-            columns = columns.sort(dim=1).values
-            part = max(1, block_bytes // (most * dimension * exact.element_size()))
-            scores = torch.cat(
-                [
-                    (exact[i][:, None] * exact[c]).sum(dim=-1)
-                    for i, c in zip(index.split(part), columns.split(part), strict=True)
-                ]
-            )
-            order = scores.round(decimals=12).sort(dim=1, descending=True, stable=True).indices[:, :k]
-            found = columns.gather(1, order)
-            if most < n - 1:
-                crowded = (values[:, -1] >= values[:, k - 1] - slack).nonzero()[:, 0]
-                for few in crowded.split(max(1, step // 4)) if len(crowded) else ():
-                    similarities = (exact[index[few]] @ exact.T).round(decimals=12)
-                    similarities[torch.arange(len(few), device=device), index[few]] = -math.inf
-                    found[few] = similarities.sort(dim=1, descending=True, stable=True).indices[:, :k]
-            neighbors[start : start + len(index)] = found.cpu().numpy()
-    finally:
-        torch.set_float32_matmul_precision(precision)
-    return neighbors
+    return np.einsum("rd,rcd->rc", rows[chosen], rows[columns])
