@@ -30,8 +30,8 @@ from Safety_Detection.guardrail.splitting import SPLITS
 from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
-from utils.embed.shards import Unfinished
-from utils.files import replacing, sha256_of, shown_path
+from utils.files import replacing, sha256_of
+from utils.parts import Unfinished, unchanged
 from utils.schema import InputError, one_line
 
 # A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
@@ -307,25 +307,22 @@ def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progr
 
 def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, progress: Progress) -> None:
     """Writes the scores of a file in parts, after those that an earlier run has finished."""
-    state = source.file.stat()
     with parts_of(output, made_by, cli.note) as parts:
         scorer.counts.update(parts.counts)
         if parts.number:
             progress.say(f"{scorer.counts['lines']} lines are scored already")
         rows, begun = [], time.monotonic()
-        for batch in source.batches(scorer, scorer.counts["lines"]):
-            rows += batch
-            progress.show(scorer.counts["lines"], scorer.read)
-            new = scorer.counts["lines"] - parts.counts.get("lines", 0)
-            if new >= PART_LINES or (new and time.monotonic() - begun >= PART_SECONDS):
+        with unchanged(source.file, "run the same command again"):
+            for batch in source.batches(scorer, scorer.counts["lines"]):
+                rows += batch
+                progress.show(scorer.counts["lines"], scorer.read)
+                new = scorer.counts["lines"] - parts.counts.get("lines", 0)
+                if new >= PART_LINES or (new and time.monotonic() - begun >= PART_SECONDS):
+                    parts.write(rows, scorer.counts)
+                    rows, begun = [], time.monotonic()
+            _refuse_none(scorer)
+            if scorer.counts != parts.counts:
                 parts.write(rows, scorer.counts)
-                rows, begun = [], time.monotonic()
-        _refuse_none(scorer)
-        if scorer.counts != parts.counts:
-            parts.write(rows, scorer.counts)
-        changed = source.file.stat()
-        if (changed.st_size, changed.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
-            raise InputError(f"{shown_path(source.file)}: changed while it was scored; run the same command again")
         parts.join(scorer.columns)
 
 

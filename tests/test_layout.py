@@ -10,9 +10,9 @@ from utils.config import ROOT
 
 # A room imports only rooms before it. A command line may also import what is above its own room.
 FLOORS = (
-    "schema", "config", "tasks", "files", "network", "model_folder", "cli", "tables", "hub", "openai_api", "metrics",
-    "data", "store", "encoders", "embed", "results", "evaluation", "compare", "figures", "report",
-    "reproduce",
+    "schema", "config", "tasks", "files", "parts", "network", "model_folder", "cli", "tables", "hub", "openai_api",
+    "metrics", "data", "store", "encoders", "embed", "results", "evaluation", "compare", "figures",
+    "report", "reproduce",
 )  # fmt: skip
 # The same within Safety_Detection; its commands are above its rooms.
 DETECTION_FLOORS = ("sets", "detectors", "protocol", "shown", "guardrail", "server")

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.embed.shards import MANIFEST, SCHEMA
 from utils.files import shown_path
+from utils.parts import MANIFEST, SCHEMA
 from utils.schema import EncoderSpec, InputError
 
 BATCH_ROWS = 2000

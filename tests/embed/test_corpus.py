@@ -25,9 +25,9 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import config
+from utils import config, parts
 from utils.embed import __main__ as embed_main
-from utils.embed import cluster, corpus, shards
+from utils.embed import cluster, corpus
 from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
 
@@ -251,7 +251,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
 
     monkeypatch.setattr(os, "fsync", full)
     line = fails(capsys, 3, made[0], output, "--model", bert)
-    assert re.search(r"part-00001.parquet: can't be written \(No space left on device\); .* finished stay", line)
+    assert re.search(r"part-00001.parquet: can't be written \(No space left on device\); .* command continues", line)
     assert sorted(path.name for path in output.iterdir()) == ["_manifest.json", "part-00000.parquet"]
     assert run(made[0], output, "--model", bert) == 0
     assert capsys.readouterr().out.startswith("embedded 43 rows with tiny, reused 10")
@@ -395,14 +395,14 @@ def test_a_run_that_made_no_shard_leaves_the_folder_free(tmp_path, made, bert, m
 
 def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
     (tmp_path / "thesis.tex").write_text("")
-    assert "holds other files; give an empty or a new folder" in fails(capsys, 2, made[0], tmp_path, "--model", bert)
+    assert "holds other files; move them away, or give" in fails(capsys, 2, made[0], tmp_path, "--model", bert)
     assert "--output" in fails(capsys, 2, made[0], tmp_path / "thesis.tex" / "x", "--model", bert)
     shutil.copytree(made[1], tmp_path / "shards")
     for broken in ("{}", "[" * 100_000):
         (tmp_path / "shards" / "_manifest.json").write_text(broken)
         line = fails(capsys, 2, made[0], tmp_path / "shards", "--model", bert)
         assert "_manifest.json: not a manifest that this version reads" in line
-    with shards.only_run(made[1]):
+    with parts.only_run(made[1]):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
     assert run(made[0], made[1], "--model", bert, "--quiet") == 0
     assert {path.name for path in made[1].iterdir()} == {"_manifest.json", *contents(made[1])}, "no lock's file is left"
@@ -412,7 +412,7 @@ def test_a_disk_without_locks_takes_shards_all_the_same(tmp_path, made, bert, mo
     def no_locks(descriptor, blocking):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(shards, "lock_descriptor", no_locks)
+    monkeypatch.setattr(parts, "lock_descriptor", no_locks)
     assert run(made[0], tmp_path / "shards", "--model", bert, "--quiet") == 0
     assert contents(tmp_path / "shards") == contents(made[1])
 
@@ -429,7 +429,7 @@ def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkey
             return np.ones((len(texts), 2), dtype=np.float32)
 
     monkeypatch.setattr(loading, "load", lambda spec: Appending())
-    assert "prompts.csv: changed while it was embedded" in fails(capsys, 2, source, tmp_path / "shards")
+    assert "prompts.csv: changed while it was read; start again with" in fails(capsys, 2, source, tmp_path / "shards")
     assert json.loads((tmp_path / "shards" / "_manifest.json").read_text())["done"] is None
 
 

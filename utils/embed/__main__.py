@@ -12,6 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Embeds a corpus of any size into a folder of Parquet shards, here or on a Ray cluster."""
     from utils import cli, config
     from utils.embed import cluster, shards
+    from utils.parts import Unfinished
 
     flags = cli.Parser(prog="python -m utils.embed", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("--input", metavar="FILE", required=True, help="the corpus: .parquet, .csv or .jsonl")
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 note=lambda sentence: None if arguments.quiet else cli.note(sentence),
                 show_progress=not arguments.quiet and sys.stderr.isatty(),
             )
-        except shards.Unfinished as error:
+        except Unfinished as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 3
         cli.show(sentence)

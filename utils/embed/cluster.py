@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from utils import config
-from utils.embed.shards import MANIFEST, Job, ShardWriter, Unfinished, missing_shards, no_room
+from utils.embed.shards import Job, ShardWriter, missing_shards
 from utils.files import shown_path
+from utils.parts import MANIFEST, Unfinished, room
 from utils.schema import EncoderInfo, EncoderSpec, InputError
 
 # A run ends after so many workers have died over the same shard.
@@ -70,12 +71,9 @@ class Worker(ShardWriter):
 
     def _begin(self, shard: int, begun: Path) -> None:
         _check_shared(self.job)
-        try:
-            with begun.open("ab") as stream:
-                stream.write(b".")
-                attempts = stream.tell()
-        except OSError as error:
-            raise no_room(begun, error) from None
+        with room(begun), begun.open("ab") as stream:
+            stream.write(b".")
+            attempts = stream.tell()
         if attempts > ATTEMPTS:
             start, stop = self.job.bounds(shard)
             raise Unfinished(

@@ -1,11 +1,10 @@
 """Embeds a corpus into a folder of Parquet shards, each whole or not there.
 
 A folder of shards is one table: row (from 0), id where the corpus has ids, truncated (longer than the encoder reads)
-and vector, never a text. Names that begin with _ or . are left out by whatever reads a folder of Parquet files.
+and vector, never a text.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,21 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from filelock import lock_descriptor
 
-from utils import files
 from utils.embed.corpus import Corpus
 from utils.embed.embedder import Embedder
 from utils.files import sha256_of, shown_path
+from utils.parts import MANIFEST, Parts, Unfinished, differing, unchanged
 from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError, is_word_overlap
 
-MANIFEST = "_manifest.json"
-SCHEMA = 1
-_ENTRIES = {"input", "column", "id_column", "shard_rows", "encoder", "done"}
-
-
-class Unfinished(Exception):
-    """An error that ends a run early, in one line. Finished shards are kept. The program ends with exit status 3."""
+_ENTRIES = frozenset({"input", "column", "id_column", "shard_rows", "encoder", "done"})
 
 
 @dataclass(frozen=True)
@@ -57,8 +49,14 @@ class Job:
         """The total number of rows of some shards."""
         return sum(stop - start for start, stop in map(self.bounds, shards))
 
-    def shard_path(self, shard: int) -> Path:
-        return self.output / f"part-{shard:05}.parquet"
+    @property
+    def parts(self) -> Parts:
+        return parts_of(self.output)
+
+
+def parts_of(output: Path) -> Parts:
+    """The shards in a folder."""
+    return Parts(output, "parquet", _ENTRIES)
 
 
 class ShardWriter:
@@ -90,7 +88,7 @@ class ShardWriter:
         content = pa.BufferOutputStream()
         # Compression makes vectors of floats slower to read, and hardly smaller.
         pq.write_table(pa.table(columns), content, compression="none", use_dictionary=False)
-        _write(job.shard_path(shard), content.getvalue())
+        job.parts.write(shard, content.getvalue())
         return embedded.info
 
     def notes(self) -> tuple[str, ...]:
@@ -137,34 +135,24 @@ def embed_corpus(
         why = "is fitted on all texts at once" if is_word_overlap(spec) else "is an API, paid for by the text"
         raise InputError(f"--model {spec.name}: {why}, so it can't embed a corpus by shards; name one that runs here")
     corpus = Corpus(path, column, id_column)
-    is_new = not output.exists()
-    files.check_writable(output, "--output")
-    with only_run(output):
-        kept, state = _manifest(output), path.stat()
-        digest = sha256_of(path)
-        if kept is not None and (kept["input"]["sha256"], kept["column"]) == (digest, column):
-            rows = kept["input"]["rows"]
-        else:
-            note(f"checking {path.name}")
-            try:
+    with parts_of(output).claimed() as manifest:
+        with unchanged(path, "start again with a new --output"):
+            digest = sha256_of(path)
+            if manifest is not None and (manifest["input"]["sha256"], manifest["column"]) == (digest, column):
+                rows = manifest["input"]["rows"]
+            else:
+                note(f"checking {path.name}")
                 rows = corpus.count()
-            except InputError:
-                if is_new:
-                    output.rmdir()
-                raise
-        file = DataFile(path.name, digest, rows)
-        job = Job(path.resolve(), file, column, corpus.id_column, spec, output.resolve(), shard_rows)
-        _claim(job, kept)
-        missing = missing_shards(job, note)
-        reused = rows - job.rows(missing)
-        note(f"{rows} rows, shards of {shard_rows}: {job.shards - len(missing)} of {job.shards} finished")
-        if missing:
-            note(f"loading {spec.name}")
-            for sentence in _embed(job, missing, executor, show_progress):
-                note(sentence)
-        changed = path.stat()
-        if (changed.st_size, changed.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
-            raise InputError(f"--input {path.name}: changed while it was embedded; start again with a new --output")
+            file = DataFile(path.name, digest, rows)
+            job = Job(path.resolve(), file, column, corpus.id_column, spec, output.resolve(), shard_rows)
+            _claim(job, manifest)
+            missing = missing_shards(job, note)
+            reused = rows - job.rows(missing)
+            note(f"{rows} rows, shards of {shard_rows}: {job.shards - len(missing)} of {job.shards} finished")
+            if missing:
+                note(f"loading {spec.name}")
+                for sentence in _embed(job, missing, executor, show_progress):
+                    note(sentence)
         cut = _finish(job)
     if cut:
         note(f"{cut} of {rows} texts are longer than what {spec.name} reads and were cut off (column truncated)")
@@ -184,7 +172,7 @@ def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool
     ):
         for n, (shard, info, notes) in enumerate(made):
             if n == 0:
-                _write_manifest(job, encoder=vars(info), done=None)
+                job.parts.write_manifest(encoder=vars(info), done=None)
             told = notes
             bar.update(job.rows([shard]))
     return told
@@ -198,94 +186,45 @@ def _finish(job: Job) -> int:
     missing = missing_shards(job)
     if missing:
         raise Unfinished(
-            f"{shown_path(job.shard_path(missing[0]))}: missing, although it was made; run the same command to continue"
+            f"{shown_path(job.parts.path(missing[0]))}: missing, although it was made; run the same command to continue"
         )
-    columns = (pq.read_table(job.shard_path(shard), columns=["truncated"]) for shard in range(job.shards))
+    columns = (pq.read_table(job.parts.path(shard), columns=["truncated"]) for shard in range(job.shards))
     cut = sum(pc.sum(column["truncated"]).as_py() for column in columns)
-    if not _manifest(job.output)["done"]:
-        _write_manifest(job, done={"rows": job.corpus.rows, "truncated": cut, "ended": _now()})
-    _sweep(job.output)
+    if not job.parts.manifest()["done"]:
+        job.parts.write_manifest(done={"rows": job.corpus.rows, "truncated": cut, "ended": _now()})
+    job.parts.sweep()
     return cut
 
 
-@contextlib.contextmanager
-def only_run(output: Path) -> Iterator[None]:
-    """Prevents a second run in the folder. The system releases the lock however this run ends."""
-    if os.name == "nt":  # Windows opens no folder
-        yield
-        return
-    folder = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            is_free = lock_descriptor(folder, blocking=False)
-        except OSError:  # a file system without locks
-            is_free = True
-        if not is_free:
-            raise InputError(f"--output {shown_path(output)}: another run writes there; wait for it to end")
-        yield
-    finally:
-        os.close(folder)
-
-
-def _manifest(output: Path) -> dict | None:
-    """The manifest of an earlier run, or None in an empty folder. Raises InputError for any other folder."""
-    path = output / MANIFEST
-    if not path.exists():
-        if any(not entry.name.startswith(".") for entry in output.iterdir()):
-            raise InputError(f"--output {shown_path(output)}: holds other files; give an empty or a new folder")
-        return None
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["schema"] == SCHEMA and kept.keys() >= _ENTRIES and kept["input"]["rows"]:
-            return kept
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise InputError(f"{shown_path(path)}: not a manifest that this version reads; give a new --output")
-
-
-def _claim(job: Job, kept: dict | None) -> None:
+def _claim(job: Job, manifest: dict | None) -> None:
     """Writes the manifest of a new run. Raises InputError if a different run has begun in the folder."""
-    _sweep(job.output)
-    if kept is None or not any(job.output.glob("part-*")):
-        _write_manifest(
-            job,
-            schema=SCHEMA,
-            begun=_now(),
-            input=vars(job.corpus),
-            column=job.column,
-            id_column=job.id_column,
-            shard_rows=job.shard_rows,
-            encoder=vars(job.encoder.info()),
-            done=None,
-        )
+    requested = {
+        "input": vars(job.corpus),
+        "column": job.column,
+        "id_column": job.id_column,
+        "shard_rows": job.shard_rows,
+        "encoder": vars(job.encoder.info()),
+    }
+    if manifest is None or not any(job.output.glob("part-*")):
+        job.parts.write_manifest(begun=_now(), **requested, done=None)
         return
-    differs = [
-        flag
-        for flag, made, asked in (
-            ("--input", kept["input"]["sha256"], job.corpus.sha256),
-            ("--column", kept["column"], job.column),
-            ("--id-column", kept["id_column"], job.id_column),
-            ("--shard-rows", kept["shard_rows"], job.shard_rows),
-            ("encoder", kept["encoder"]["fingerprint"], job.encoder.fingerprint),
-        )
-        if made != asked
-    ]
+    differs = differing(_made_by(manifest), _made_by(requested))
     if differs:
         raise InputError(
-            f"--output {shown_path(job.output)}: holds shards made with another {', '.join(differs)}; give another "
-            f"--output, or the settings in its {MANIFEST}"
+            f"--output {shown_path(job.output)}: holds shards made with another {differs}; give another --output, or "
+            f"the settings in its {MANIFEST}"
         )
 
 
-def _sweep(output: Path) -> None:
-    """Removes the half-written files of killed workers."""
-    for left_over in (*output.glob(".part-*"), *output.glob(f".{MANIFEST}.*")):
-        left_over.unlink(missing_ok=True)
-
-
-def _write_manifest(job: Job, **entries) -> None:
-    manifest = {**(_manifest(job.output) or {}), **entries}
-    _write(job.output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
+def _made_by(manifest: dict) -> dict[str, object]:
+    """Flag to what it stands for, of all that shards depend on."""
+    return {
+        "--input": manifest["input"]["sha256"],
+        "--column": manifest["column"],
+        "--id-column": manifest["id_column"],
+        "--shard-rows": manifest["shard_rows"],
+        "encoder": manifest["encoder"]["fingerprint"],
+    }
 
 
 def _now() -> str:
@@ -299,7 +238,7 @@ def missing_shards(job: Job, note: Callable[[str], None] = lambda sentence: None
 
     missing = []
     for shard in range(job.shards):
-        path = job.shard_path(shard)
+        path = job.parts.path(shard)
         try:
             if pq.read_metadata(path).num_rows == job.rows([shard]):
                 continue
@@ -310,18 +249,3 @@ def missing_shards(job: Job, note: Callable[[str], None] = lambda sentence: None
             note(f"{path.name} is damaged; it is made again")
         missing.append(shard)
     return missing
-
-
-def _write(path: Path, content) -> None:
-    try:
-        files.replace_whole(path, content)
-    except OSError as error:
-        raise no_room(path, error) from None
-
-
-def no_room(path: Path, error: OSError) -> Unfinished:
-    """The error for a file that can't be written."""
-    return Unfinished(
-        f"{shown_path(path)}: can't be written ({error.strerror}); the shards that are finished stay, so free some "
-        "space and run the same command"
-    )
