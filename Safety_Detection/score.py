@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved
@@ -30,6 +29,7 @@ from Safety_Detection.guardrail.splitting import SPLITS
 from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
+from utils.data.parquet import ParquetFile
 from utils.files import replacing, sha256_of
 from utils.parts import Unfinished, unchanged
 from utils.schema import InputError, one_line
@@ -233,12 +233,10 @@ def _texts(arguments: argparse.Namespace, path: Path | None, form: str, stack: c
     columns = arguments.column or "prompt", arguments.id_column
     file, total, unit = path if path is not None and path.is_file() else None, None, "B"
     if form == "parquet":
-        lines = lines_of_parquet(path, *columns)
-        from pyarrow.parquet import read_metadata
-
-        total, unit = read_metadata(path).num_rows, "row"
+        parquet = ParquetFile(path)
+        lines, total, unit = lines_of_parquet(parquet, path.name, *columns), parquet.rows, "row"
     else:
-        stream = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
+        stream = sys.stdin.buffer if path is None else stack.enter_context(reading.opened(path))
         lines = lines_of(stream, form, arguments.input, *columns, at_once=path is None)
         if form == "text" and arguments.format is None:
             lines = refuse_json_as_text(lines)
@@ -264,13 +262,6 @@ def _form(name: str, asked: str | None) -> str:
             "--format, or give - for standard input"
         )
     return form
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return reading.opened(path)
-    except OSError as error:
-        raise InputError(f"--input {path}: can't be read ({error.strerror})") from None
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ FLOORS = (
 DETECTION_FLOORS = ("sets", "detectors", "protocol", "shown", "guardrail", "server")
 MOST_COMMANDS = 10
 TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
-LONGEST, MOST_FLAT = 350, 14
+LONGEST, MOST_FLAT = 365, 14
 
 
 def modules(*folders):

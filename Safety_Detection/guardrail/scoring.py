@@ -4,9 +4,8 @@ import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.splitting import grouped, highest, sentences, windows
 from utils.data import reading
-from utils.embed.corpus import Corpus
+from utils.data.parquet import ParquetFile
 from utils.metrics.embedding import unit_rows
 from utils.schema import InputError, one_line
 
@@ -46,9 +45,7 @@ class Line:
     @property
     def place(self) -> str:
         """Where it is, for a message."""
-        if self.number is None:
-            return f"row {self.row}"
-        return f"line {self.number}" + (f" (row {self.row})" if self.row != self.number else "")
+        return reading.place(self.row, self.number)
 
 
 def lines_of(
@@ -60,45 +57,30 @@ def lines_of(
     Raises InputError if there is no such column, or if the stream can't be read (utils/data/reading.py).
     """
     found, rows = reading.rows(stream, form, name, look=1 if at_once else reading.ROWS_LOOKED_AT)
-    wanted = {} if form == "text" else {column: "--column"} | ({id_column: "--id-column"} if id_column else {})
-
-    def require(columns: Sequence[str]) -> None:
-        for one, flag in wanted.items():
-            reading.require_columns(columns, [one], name, f"name one with {flag}")
-
-    if found:
-        require(found)
+    if form == "text":
+        column = "prompt"
+    elif found:
+        reading.text_columns(found, column, id_column, name)
     elif form == "jsonl":  # the first rows are not JSON objects, so the first one that is decides
-        rows = _first_checked(rows, require)
-    column = "prompt" if form == "text" else column
+        rows = _first_checked(rows, column, id_column, name)
     return (_line(row, column, id_column or "id") for row in rows)
 
 
-def _first_checked(rows: Iterator[reading.Row], require: Callable[[Sequence[str]], None]) -> Iterator[reading.Row]:
+def _first_checked(rows: Iterator[reading.Row], column: str, id_column: str | None, name: str) -> Iterator[reading.Row]:
     for row in rows:
         if row.cells:
-            require(list(row.cells))
+            reading.text_columns(list(row.cells), column, id_column, name)
             yield row
             break
         yield row
     yield from rows
 
 
-def lines_of_parquet(path: Path, column: str = "prompt", id_column: str | None = None) -> Iterator[Line]:
-    """An iterator over the rows of a Parquet file.
-
-    Raises InputError if it can't be read, or if there is no such column, or one of a different type.
-    """
-    corpus = Corpus(path, column, id_column)
-
-    def lines() -> Iterator[Line]:
-        rows = (cells for batch in corpus.parquet_batches() for cells in batch.to_pylist())
-        for number, cells in enumerate(rows, 1):
-            yield replace(
-                _line(reading.Row(number, number, cells, read=1), column, corpus.id_column or "id"), number=None
-            )
-
-    return lines()
+def lines_of_parquet(file: ParquetFile, name: str, column: str, id_column: str | None) -> Iterator[Line]:
+    """An iterator over the rows of a Parquet file. Raises InputError for a column that is missing or no text."""
+    names = reading.text_columns(file.columns, column, id_column, name)
+    kinds = {one: file.kind(one, only_text=one == column) for one in names}
+    return (_line(row, column, names[-1]) for row in file.rows_from(0, kinds))
 
 
 def _line(row: reading.Row, column: str, id_column: str) -> Line:

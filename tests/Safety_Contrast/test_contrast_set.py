@@ -797,9 +797,9 @@ def test_parse_names_what_it_leaves_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"id": 1}\n', r"raw.jsonl: row 1 \(line 1\): 'category' is missing; give a file of raw answers"),
+        ('{"id": 1}\n', r"raw.jsonl: line 1: 'category' is missing; give a file of raw answers"),
         ("\n" + "[" * 100_000 + "\n", r"raw.jsonl: row 1 \(line 2\): is not JSON that can be read \(nested too deeply"),
-        ('{"id": null, "category": "c", "question": "q", "contrasts": "x"}\n', r"row 1 \(line 1\): 'id' is missing"),
+        ('{"id": null, "category": "c", "question": "q", "contrasts": "x"}\n', r"line 1: 'id' is missing"),
         ("", "raw.jsonl: no rows; nothing was written"),
     ],
 )

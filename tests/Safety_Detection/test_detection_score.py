@@ -20,8 +20,8 @@ from Safety_Detection import fit, score
 from Safety_Detection.guardrail import saved, score_vectors, scoring, splitting
 from Safety_Detection.guardrail.guard import Unscored, Verdict
 from Safety_Detection.guardrail.versions import home
+from utils.data import parquet
 from utils.embed import __main__ as embed
-from utils.embed import corpus
 from utils.encoders import loading
 from utils.parts import only_run
 
@@ -319,7 +319,7 @@ def test_ctrl_c_promises_nothing_where_nothing_is_kept(tmp_path, detector, monke
 
 
 def test_parquet_is_scored_as_a_stream_with_the_columns_that_are_named(tmp_path, detector, monkeypatch, capsys):
-    monkeypatch.setattr(corpus, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 7)
     ids = [100 + i for i in range(30)]
     texts = [*TEXTS[:3], None, "\u200b", *TEXTS[5:]]
     table = pa.table({"q": texts, "k": ids, "more": [[i] for i in ids]})

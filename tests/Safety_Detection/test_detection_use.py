@@ -268,11 +268,13 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
     # Rows begin on lines 2 (of two lines), 4, 5, 6, 7, 8 and 9.
     assert status == 3 and [(row["line"], row["row"], row["id"]) for row in rows] == [("2", "1", "1"), ("8", "6", "6")]
     said = capsys.readouterr().err.splitlines()
-    assert [line.split("(")[0] for line in said] == [f"line {number} " for number in (4, 5, 7, 9, 6)]
+    assert [line.partition(")")[0] for line in said] == [
+        f"row {row} (line {line}" for row, line in ((2, 4), (3, 5), (5, 7), (7, 9), (4, 6))
+    ]
     # 10 bytes of heading, 16 and 3 of rows, `3,` and then the wrong one.
-    assert said[1] == "line 5 (row 3): is not UTF-8 (byte 32 of the file); left out"
-    assert said[2] == "line 7 (row 5): has 1 cells, the heading has 2 (quote a text that holds commas); left out"
-    assert "line 6 (row 4): can't be embedded" in said[4] and "unreadable" not in said[4]
+    assert said[1] == "row 3 (line 5): is not UTF-8 (byte 32 of the file); left out"
+    assert said[2] == "row 5 (line 7): has 1 cells, the heading has 2 (quote a text that holds commas); left out"
+    assert "row 4 (line 6): can't be embedded" in said[4] and "unreadable" not in said[4]
     status, rows = scored(tmp_path, folder, "in.jsonl", '{"prompt": "good"}\n[1]\n{"prompt": 3}\nnot json\n\n')
     assert status == 3 and [row["line"] for row in rows] == ["1"]
     assert "scored 1 of 4 lines" in capsys.readouterr().err, "a blank line is none"
@@ -313,7 +315,7 @@ def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path
     text = 'id,prompt\n1,good\n2,"bad\n' + "".join(f"{i},good\n" for i in range(3, 9))
     status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
     assert status == 3 and [row["id"] for row in rows] == ["1", *map(str, range(3, 9))]
-    assert capsys.readouterr().err == "line 3 (row 2): opens a quote that is never closed; left out\n"
+    assert capsys.readouterr().err == "row 2 (line 3): opens a quote that is never closed; left out\n"
     status, rows = scored(
         tmp_path, folder, "in.csv", 'id,prompt\n1,"' + "good " * 50_000 + '\nbad"\n2,good\n', "--quiet"
     )
@@ -400,7 +402,7 @@ def test_an_unquoted_comma_costs_the_line_and_not_the_half_of_its_prompt(tmp_pat
     folder = fitted(tmp_path, labelled)
     status, rows = scored(tmp_path, folder, "in.csv", "id,prompt\n1,good, and bad\n2,bad\n", "--quiet")
     assert status == 3 and [(row["id"], row["flagged"]) for row in rows] == [("2", "1")]
-    assert capsys.readouterr().err.startswith("line 2 (row 1): has 3 cells, the heading has 2 (quote a text")
+    assert capsys.readouterr().err.startswith("row 1 (line 2): has 3 cells, the heading has 2 (quote a text")
 
 
 def test_a_compressed_file_and_a_pipe_are_read_too(tmp_path, labelled, capsys):

@@ -273,17 +273,17 @@ def test_bad_csv_gets_one_line_that_names_the_place(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"row 2 \(line 2\): is not JSON \(.* at character \d\)"),
-        ("[1]", r"row 2 \(line 2\): is not a JSON object"),
+        ("{", r"line 2: is not JSON \(.* at character \d\)"),
+        ("[1]", r"line 2: is not a JSON object"),
         ("\n" + "[" * 100_000, r"row 2 \(line 3\): is not JSON that can be read \(nested too deeply"),
-        ('{"id": ' + "1" * 5000 + "}", r"row 2 \(line 2\): .* a number too long"),
-        ('{"id": null, "types_of_harm": "a", "question": "x"}', r"row 2 \(line 2\): 'id' is missing"),
+        ('{"id": ' + "1" * 5000 + "}", r"line 2: .* a number too long"),
+        ('{"id": null, "types_of_harm": "a", "question": "x"}', r"line 2: 'id' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": "\\ud800"}', r"row 2 \(id 2\): 'question' holds half a char"),
         ('{"id": 2, "types_of_harm": "a"}', r"row 2 \(id 2\): 'question' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": null}', r"row 2 \(id 2\): 'question' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": 5}', r"row 2 \(id 2\): 'question' is not text \(int\)"),
         ('{"id": 2, "types_of_harm": "a", "question": ["x"]}', r"'question' is not text \(list\)"),
-        ('{"id": 2.5, "types_of_harm": "a", "question": "x"}', r"row 2 \(line 2\): 'id' is not text \(float\)"),
+        ('{"id": 2.5, "types_of_harm": "a", "question": "x"}', r"line 2: 'id' is not text \(float\)"),
     ],
 )
 def test_bad_json_lines_get_one_line_that_names_the_place(tmp_path, line, message):
@@ -299,7 +299,7 @@ def test_json_lines_that_are_not_utf_8_are_refused(tmp_path):
     text = "\n".join([ROW % (1, ""), ROW % (2, "\u00fc")])
     # Before the letter: the 48 bytes of the first row, the end of its line, and all of the second row but its last 2.
     assert len(ROW % (1, "")) == 48
-    with pytest.raises(InputError, match=r"row 2 \(line 2\): is not UTF-8 \(byte 96 of the file\)"):
+    with pytest.raises(InputError, match=r"line 2: is not UTF-8 \(byte 96 of the file\)"):
         load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text, "mine.jsonl", encoding="latin-1"))
 
 

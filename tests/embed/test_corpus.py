@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils import config, parts
+from utils.data import parquet
 from utils.embed import __main__ as embed_main
 from utils.embed import cluster, corpus
 from utils.embed.embedder import Embedder
@@ -105,7 +106,7 @@ def files(tmp_path_factory):
 @given(st.lists(st.tuples(st.integers(0, 52), st.integers(1, 53)).filter(lambda pair: pair[0] < pair[1]), max_size=5))
 def test_any_rows_in_any_order_are_those_of_the_file(files, spans):
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(corpus, "_BATCH_ROWS", 3)
+        small.setattr(parquet, "BATCH_ROWS", 3)
         for path in files:
             read = corpus.Corpus(path, "prompt")
             assert read.count() == 53
@@ -272,32 +273,32 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ("a.csv", "id,prompt\n", [], "a.csv: no rows; there is nothing to embed"),
         ("a.csv", "", [], "a.csv: the file is empty; there is nothing to embed"),
         ("a.jsonl", "\n", [], "a.jsonl: the file is empty"),
-        ("a.csv", "id,prompt\n1,secret\n2, \n", [], r"a.csv: row 2 \(line 3\): no text in 'prompt'; fix or remove"),
-        ("a.csv", "id,prompt\n1,\u200b\ufeff\n", [], r"a.csv: row 1 \(line 2\): no text in 'prompt'"),
-        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], r"a.jsonl: row 2 \(line 2\): 'prompt' is missing"),
-        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], r"a.jsonl: row 2 .*: 'id' is missing"),
-        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x", "id": null}\n', [], "row 2 .*: 'id' is missing"),
+        ("a.csv", "id,prompt\n1,secret\n2, \n", [], r"a.csv: row 2 \(line 3\): has no text in 'prompt'; fix or remove"),
+        ("a.csv", "id,prompt\n1,\u200b\ufeff\n", [], r"a.csv: row 1 \(line 2\): has no text in 'prompt'"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": null}\n', [], r"a.jsonl: line 2: 'prompt' is missing"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x"}\n', [], r"a.jsonl: line 2: 'id' is missing"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1}\n{"prompt": "x", "id": null}\n', [], "line 2: 'id' is missing"),
         (
             "a.jsonl",
             '{"prompt": "s"}\n' * 101 + '{"prompt": "x", "id": 5}\n',
             [],
-            "row 102 .*: has an 'id', which the rows",
+            "line 102: has an 'id', which the rows",
         ),
         ("a.jsonl", '{"prompt": "a", "id": 1}\n{"prompt": "x", "id": "2"}\n', [], "'id' is text here and a number"),
         ("a.jsonl", '{"prompt": "a", "id": 9223372036854775808}\n', [], "'id' is a number of more than 64 bits"),
-        ("a.jsonl", '{"prompt": "secret", "id": 1.5}\n', [], r"row 1 \(line 1\): 'id' is not text \(float\)"),
+        ("a.jsonl", '{"prompt": "secret", "id": 1.5}\n', [], r"line 1: 'id' is not text \(float\)"),
         ("a.jsonl", '{"prompt": "secret"}\n\n{"prompt": ["x"]}\n', [], r"row 2 \(line 3\): 'prompt' is not text"),
-        ("a.jsonl", '{"prompt": 5}\n', [], r"row 1 \(line 1\): 'prompt' is not text \(int\)"),
-        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": "x\n', [], r"row 2 \(line 2\): is not JSON \(.*character 14"),
-        ("a.jsonl", '"secret"\n', [], r"a.jsonl: row 1 \(line 1\): is not a JSON object"),
-        ("a.jsonl", '{"prompt": ' + "[" * 100_000 + "\n", [], r"a.jsonl: row 1 \(line 1\): .*nested too deeply"),
+        ("a.jsonl", '{"prompt": 5}\n', [], r"line 1: 'prompt' is not text \(int\)"),
+        ("a.jsonl", '{"prompt": "secret"}\n{"prompt": "x\n', [], r"line 2: is not JSON \(.*character 14"),
+        ("a.jsonl", '"secret"\n', [], r"a.jsonl: line 1: is not a JSON object"),
+        ("a.jsonl", '{"prompt": ' + "[" * 100_000 + "\n", [], r"a.jsonl: line 1: .*nested too deeply"),
         ("a.csv", "id,prompt\n1,a\n2,secret,more\n", [], r"row 2 \(line 3\): has 3 cells, the heading has 2"),
         ("a.csv", 'id,prompt\n1,a\n2,"secret\n3,b\n4,c\n', [], r"row 2 \(line 3\): opens a quote that is never closed"),
         ("a.csv", 'id,prompt\n1,"say \\"secret\\" now"\n', [], r"row 1 \(line 2\): has text after a closing quote"),
         ("a.csv", "id,prompt,prompt\n1,secret,b\n", [], "a.csv: column 'prompt' occurs twice; rename one"),
         # 10 bytes of heading and its end, `1,secret ` are 9 more: the 20th byte of the file is the wrong one.
         ("a.csv", b"id,prompt\n1,secret \xff\n", [], r"row 1 \(line 2\): is not UTF-8 \(byte 20 of the file\)"),
-        ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: row 1 \(line 1\): is not UTF-8 \(byte 20 of"),
+        ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: line 1: is not UTF-8 \(byte 20 of"),
         ("a.csv", "id,prompt\n1,secret\n".encode("utf-16"), [], "a.csv: is UTF-16 or UTF-32, or not text; save it as"),
         ("a.csv", "id,prompt\n1,secret\n".encode("utf-16-le"), [], "a.csv: is UTF-16 or UTF-32, or not text"),
         ("a.csv", "id,prompt\n1,a\n2,sec\0ret\n", [], r"a.csv: row 2 \(line 3\): holds a NUL character"),

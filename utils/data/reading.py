@@ -1,4 +1,4 @@
-"""Reads CSV, JSON lines and plain text as rows, each with what is wrong with it."""
+"""Reads CSV, JSON lines and plain text as a stream of rows, each with what is wrong with it."""
 
 import bz2
 import codecs
@@ -30,13 +30,13 @@ _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.B
 class Row:
     """A row of a file.
 
-    number: its number from 1, without the heading. line: the line of the file on which it begins, from 1.
-    cells: column to cell, texts in CSV, any value in JSON. fault: what is wrong with the row, '' if nothing is.
-    read: the bytes from the end of the previous row to the end of this one.
+    number: its number from 1, without the heading. line: the line of the file on which it begins, from 1; None in
+    Parquet. cells: column to cell, texts in CSV, any value in JSON. fault: what is wrong with the row, '' for nothing.
+    read: the bytes from the end of the previous row to the end of this one; in Parquet 1, the row.
     """
 
     number: int
-    line: int
+    line: int | None
     cells: dict[str, object] = field(default_factory=dict)
     fault: str = ""
     read: int = 0
@@ -44,7 +44,14 @@ class Row:
     @property
     def place(self) -> str:
         """Where the row is, for an error."""
-        return f"row {self.number} (line {self.line})"
+        return place(self.number, self.line)
+
+
+def place(number: int, line: int | None) -> str:
+    """Where a row is, for an error: its number, and its line if that is a different one."""
+    if line == number:
+        return f"line {line}"
+    return f"row {number}" if line is None else f"row {number} (line {line})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +101,23 @@ def refuse_unreadable(path: Path, flag: str, remedy: str) -> None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """The bytes of a file, decompressed if its name ends in one of COMPRESSIONS. Raises OSError."""
-    ending = path.suffix.lower()
-    if ending == ".gz":
-        return gzip.open(path, "rb")
-    if ending == ".bz2":
-        return bz2.open(path, "rb")
-    if ending == ".zst":
-        import pyarrow as pa
+    """The bytes of a file, decompressed if its name ends in one of COMPRESSIONS.
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd"))
-    return path.open("rb")
+    Raises InputError if it can't be opened.
+    """
+    ending = path.suffix.lower()
+    try:
+        if ending == ".gz":
+            return gzip.open(path, "rb")
+        if ending == ".bz2":
+            return bz2.open(path, "rb")
+        if ending == ".zst":
+            import pyarrow as pa
+
+            return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd"))
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path.name}: can't be read ({error.strerror})") from None
 
 
 def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> tuple[list[str], Iterator[Row]]:
@@ -136,7 +149,7 @@ def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> 
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a CSV or JSON-lines file, as `rows` finds them. Raises InputError as that does, and OSError."""
+    """The columns of a CSV or JSON-lines file, as `rows` finds them. Raises InputError as that does."""
     with opened(path) as stream:
         return rows(stream, form_of(path), path.name)[0]
 
@@ -288,6 +301,16 @@ def require_columns(found: Sequence[str], columns: Sequence[str], name: str, rem
             raise InputError(f"{name}: column '{column}' occurs twice; rename one")
 
 
+def text_columns(found: Sequence[str], column: str, id_column: str | None, name: str) -> list[str]:
+    """The columns of texts and of ids, `id` by default; the second only if there is one. Raises InputError for none."""
+    require_columns(found, [column], name, "name one with --column")
+    id_column = id_column or ("id" if "id" in found else None)
+    if id_column is None:
+        return [column]
+    require_columns(found, [id_column], name, "name one with --id-column")
+    return [column, id_column]
+
+
 def read_columns(
     path: Path,
     columns: Sequence[str],
@@ -307,11 +330,7 @@ def read_columns(
     name, form = path.name, form_of(path)
     if form not in ("csv", "jsonl"):
         raise InputError(f"{name}: neither .csv nor .jsonl; see {readme}")
-    try:
-        stream = opened(path)
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror})") from None
-    with stream:
+    with opened(path) as stream:
         found, lines = rows(stream, form, name)
         wanted = sorted({*columns, *(c for c in optional if c in found)}, key=lambda column: column != "id")
         if found:

@@ -1,20 +1,17 @@
-"""Reads a corpus larger than memory: the texts of a Parquet, CSV or JSON-lines file, as a stream."""
+"""The texts of a corpus larger than memory, and their ids."""
 
-import bisect
-import contextlib
 from collections.abc import Iterator
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 
 from utils.data import reading
+from utils.data.parquet import ParquetFile
 from utils.files import shown_path
 from utils.schema import InputError
 
-_BATCH_ROWS = 4096
-
 
 class Corpus:
-    """A file's text column and its id column, if it has one, read in batches of rows.
+    """A file's text column and its id column, if it has one, read as a stream.
 
     path: .parquet, .csv, .jsonl or .ndjson; the last three also followed by .gz, .bz2 or .zst.
     id_column: None for `id` if there is such a column.
@@ -30,63 +27,36 @@ class Corpus:
                 f"or one of the last three with {', '.join(reading.COMPRESSIONS)} behind"
             )
         reading.refuse_unreadable(path, f"--input {shown_path(path)}", "give a file of texts")
-        # The first row of each part of the file that can be read separately, and the end.
-        self._starts = [0]
+        self._file = ParquetFile(path) if self._form == "parquet" else None
         first = None
-        if self._form == "parquet":
-            with self._well_formed():
-                file = self._parquet()
-                schema, metadata = file.schema_arrow, file.metadata
-            found = schema.names
-            groups = range(metadata.num_row_groups)
-            self._starts = list(accumulate((metadata.row_group(i).num_rows for i in groups), initial=0))
-        else:
-            with self._opened() as stream:
-                found, read = reading.rows(stream, self._form, path.name)
-                first = next(read, None)
+        if self._file is None:
+            with reading.opened(path) as stream:
+                found, rows = reading.rows(stream, self._form, path.name)
+                first = next(rows, None)
             if first is None:
                 what = "no rows" if found else "the file is empty"
                 raise InputError(f"{path.name}: {what}; there is nothing to embed")
             if first.fault:
                 raise self._refusal(first, first.fault)
-        self.id_column = id_column or ("id" if "id" in found else None)
-        reading.require_columns(found, [column], path.name, "name one with --column")
-        self._names = [column]
-        if self.id_column is not None:
-            reading.require_columns(found, [self.id_column], path.name, "name one with --id-column")
-            self._names = list(dict.fromkeys([column, self.id_column]))
-        self._of_numbers = None
-        if first is None:
-            self._kinds = {name: self._plain_type(name, schema.field(name).type) for name in self._names}
         else:
-            self._kinds = self._types_of(first)
-        self._source, self._rest, self._next = None, None, 0
+            found = self._file.columns
+        self._names = reading.text_columns(found, column, id_column, path.name)
+        self.id_column = self._names[1] if len(self._names) > 1 else None
+        self._kinds = self._types(first)
+        self._source, self._next = None, 0
 
-    def _types_of(self, first: reading.Row) -> dict:
+    def _types(self, first: reading.Row | None) -> dict:
+        """The types of the columns. Ids may be numbers or texts, the same for the whole column."""
         import pyarrow as pa
 
-        # Ids may be numbers or texts, one type for the whole column.
-        if isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column:
-            self._of_numbers = self.id_column
-        return {name: pa.int64() if name == self._of_numbers else pa.string() for name in self._names}
-
-    def _plain_type(self, name: str, kind):
-        import pyarrow as pa
-
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-        if name == self.column and not text:
-            raise InputError(f"{self.path.name}: column '{name}' holds {kind}, not text; name one with --column")
-        if not text and not pa.types.is_integer(plain):
-            raise InputError(
-                f"{self.path.name}: column '{name}' holds {kind}; ids are text or whole numbers, name a column of "
-                "them with --id-column"
-            )
-        return pa.string() if text else plain
+        if first is None:
+            return {name: self._file.kind(name, only_text=name == self.column) for name in self._names}
+        numbers = isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column
+        return {name: pa.int64() if numbers and name == self.id_column else pa.string() for name in self._names}
 
     def count(self) -> int:
         """The number of rows. Reads the whole file once. Raises InputError if a row has no text or id."""
-        number = sum(batch.num_rows for batch in self._batches(0))
+        number = sum(1 for _ in self._rows(0))
         if not number:
             raise InputError(f"{self.path.name}: no rows; there is nothing to embed")
         return number
@@ -99,110 +69,49 @@ class Corpus:
         """
         import pyarrow as pa
 
-        if self._source is None or start < self._next or self._group(start) > self._group(self._next):
-            self._source, self._rest = self._batches(start), None
-            self._next = self._starts[self._group(start)]
-        parts = []
-        while self._next < stop:
-            if self._rest is None or not self._rest.num_rows:
-                self._rest = next(self._source, None)
-                if self._rest is None:
-                    raise InputError(f"{self.path.name}: ends at row {self._next}; it was longer when it was counted")
-            skipped = min(max(start - self._next, 0), self._rest.num_rows)
-            taken = min(stop - self._next, self._rest.num_rows) - skipped
-            if taken:
-                parts.append(self._rest.slice(skipped, taken))
-            self._rest = self._rest.slice(skipped + taken)
-            self._next += skipped + taken
-        table = pa.Table.from_batches(parts)
-        ids = None if self.id_column is None else table.column(self.id_column).combine_chunks()
-        return table.column(self.column).to_pylist(), ids
+        skips_a_part = self._file is not None and self._file.group_start(start) > self._next
+        if self._source is None or start < self._next or skips_a_part:
+            self._source, self._next = self._rows(start), start
+        rows = list(islice(self._source, start - self._next, stop - self._next))
+        if len(rows) < stop - start:
+            raise InputError(f"{self.path.name}: ends before row {stop}; it was longer when it was counted")
+        self._next = stop
+        texts = [row.cells[self.column] for row in rows]
+        if self.id_column is None:
+            return texts, None
+        return texts, pa.array([row.cells[self.id_column] for row in rows], self._kinds[self.id_column])
 
-    def _group(self, row: int) -> int:
-        return bisect.bisect_right(self._starts, row) - 1
+    def _rows(self, start: int) -> Iterator[reading.Row]:
+        """The rows after the first `start`. Raises InputError if one has no text or id."""
+        if self._file is not None:
+            yield from map(self._checked, self._file.rows_from(start, self._kinds))
+            return
+        with reading.opened(self.path) as stream:
+            rows = reading.rows(stream, self._form, self.path.name)[1]
+            yield from map(self._checked, islice(rows, start, None))
 
-    def _batches(self, start: int) -> Iterator:
-        """Record batches of the wanted columns, from the row group of row `start`, or the beginning of a stream."""
-        return self._parquet_batches(start) if self._form == "parquet" else self._row_batches()
-
-    def _row_batches(self) -> Iterator:
-        import pyarrow as pa
-
-        with self._opened() as stream:
-            read = reading.rows(stream, self._form, self.path.name)[1]
-            while batch := list(islice(read, _BATCH_ROWS)):
-                for row in batch:
-                    fault = self._fault(row)
-                    if fault:
-                        raise self._refusal(row, fault)
-                cells = [pa.array([row.cells[name] for row in batch], kind) for name, kind in self._kinds.items()]
-                yield pa.record_batch(cells, names=self._names)
+    def _checked(self, row: reading.Row) -> reading.Row:
+        if fault := self._fault(row):
+            raise self._refusal(row, fault)
+        return row
 
     def _fault(self, row: reading.Row) -> str:
-        for name in self._names:
-            whole = name == self._of_numbers
+        import pyarrow as pa
+
+        for name, kind in self._kinds.items():
             fault = reading.problem(row, name, whole_numbers=name == self.id_column)
             if fault:
                 return fault
-            cell = row.cells[name]
+            cell, is_number = row.cells[name], kind != pa.string()
             if name == self.column and not reading.has_text(cell):
-                return f"no text in '{name}'"
-            if isinstance(cell, int) != whole:
-                here, before = ("text", "a number") if whole else ("a number", "text")
+                return f"has no text in '{name}'"
+            if isinstance(cell, int) != is_number:
+                here, before = ("text", "a number") if is_number else ("a number", "text")
                 return f"'{name}' is {here} here and {before} before"
-            if whole and not -(2**63) <= cell < 2**63:
+            if kind == pa.int64() and not -(2**63) <= cell < 2**63:
                 return f"'{name}' is a number of more than 64 bits (write such ids as text)"
         late = self.id_column is None and "id" in row.cells
         return "has an 'id', which the rows before it lack" if late else ""
 
     def _refusal(self, row: reading.Row, fault: str) -> InputError:
         return InputError(f"{self.path.name}: {row.place}: {fault}; fix or remove the row")
-
-    def _opened(self):
-        try:
-            return reading.opened(self.path)
-        except OSError as error:
-            raise InputError(f"{self.path.name}: can't be read ({error.strerror})") from None
-
-    def _parquet(self):
-        import pyarrow.parquet as pq
-
-        # Buffered, without reading ahead, so that a large row group is read in parts.
-        return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20)
-
-    @contextlib.contextmanager
-    def _well_formed(self) -> Iterator[None]:
-        """Turns Arrow's errors about a malformed file into one line that does not quote the file."""
-        import pyarrow as pa
-
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or "it is not Parquet, or is damaged"
-            raise InputError(f"{self.path.name}: can't be read ({reason}); see whether the file is whole") from None
-
-    def _parquet_batches(self, start: int) -> Iterator:
-        number = self._starts[self._group(start)]
-        for batch in self.parquet_batches(start):
-            for name in self._names:
-                for i, cell in enumerate(batch.column(name).to_pylist(), number + 1):
-                    if cell is None or (name == self.column and not reading.has_text(cell)):
-                        what = "text" if name == self.column else "id"
-                        raise InputError(f"{self.path.name}: row {i}: no {what} in '{name}'; fix or remove the row")
-            yield batch
-            number += batch.num_rows
-
-    def parquet_batches(self, start: int = 0) -> Iterator:
-        """Record batches of a Parquet file's text and id columns, from the row group of row `start`.
-
-        Texts may be empty and cells null. Raises InputError if the file is damaged.
-        """
-        import pyarrow as pa
-
-        schema = pa.schema(list(self._kinds.items()))
-        groups = list(range(self._group(start), len(self._starts) - 1))
-        with self._well_formed():
-            for batch in self._parquet().iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._names):
-                batch = batch.select(schema.names).cast(schema)
-                batch.validate(full=True)  # checks that texts are UTF-8, among others
-                yield batch
