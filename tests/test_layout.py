@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from utils import tasks
 from utils.config import ROOT
 
 # A room imports only rooms before it. A command line may also import what is above its own room.
@@ -17,7 +18,9 @@ FLOORS = (
 # The same within Safety_Detection; its commands are above its rooms.
 DETECTION_FLOORS = ("sets", "detectors", "protocol", "shown", "guardrail", "server")
 MOST_COMMANDS = 10
-TASKS = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
+TASKS = tasks.PACKAGES
+# Where utils may name a task: the list, the variables' help, an address in a card, and scores made again from cosines.
+NAMED_IN = ("tasks", "config", "data.catalogue", "results.normalization")
 LONGEST, MOST_FLAT = 365, 14
 
 
@@ -78,6 +81,26 @@ def test_tasks_do_not_import_each_other():
     across = [(name, one) for name in IMPORTS for one in IMPORTS[name]
               if one.split(".")[0] in TASKS and one.split(".")[0] != name.split(".")[0]]  # fmt: skip
     assert across == []
+
+
+def texts(source):
+    """The strings of a source, those that document it aside."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bodies = [node.body for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    documents = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {node.value for node in strings if id(node) not in documents}
+
+
+def test_the_library_names_no_task_and_no_metric_that_ranks():
+    """Metrics are functions of utils.metrics, which may have their names."""
+    assert texts('"""x"""\ndef f():\n    "y"\n    return f"z{1}" + "w"\n') == {"z", "w"}
+    metrics = {metric for task in tasks.tasks_by_items() for metric in (task.headline, *task.beside_headline)}
+    names = re.compile("|".join([r"\b[Ss]afety_[A-Za-z]", *map(re.escape, sorted(metrics))]))
+    allowed = ("utils.metrics.", *(f"utils.{name}" for name in NAMED_IN))
+    library = [name for name in PROGRAM if name.startswith("utils.") and not name.startswith(allowed)]
+    named = {name: list(filter(names.search, texts(PROGRAM[name].read_text(encoding="utf-8")))) for name in library}
+    assert {name: strings for name, strings in named.items() if strings} == {}
 
 
 def test_nothing_imports_a_command_line():

@@ -34,7 +34,7 @@ def result_path(out: Path, dataset: str, task: str, encoder: str) -> Path:
 
 
 def write_result(result: Result, out: Path, name: str | None = None) -> Path:
-    """Writes the result file, `<name>.items.csv` and, if there are influences, `<name>.influence.safetensors`.
+    """Writes the result file, `<name>.items.csv` and, of a task of items, `<name>.influence.safetensors`.
 
     Each is written whole or not at all; returns the path of the result file. name: of the files, the encoder's name if
     None. The result file is written last and has the others' digests, which show whether all are of the same run.
@@ -48,7 +48,7 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
     content = text.getvalue().encode("utf-8")
     write_bytes_whole(items_path(path), content)
     document = document_of(result) | {"items": {"sha256": hashlib.sha256(content).hexdigest()}}
-    if result.influence:
+    if TASKS[result.task].by_items:
         content = influence_bytes(result.influence)
         write_bytes_whole(influence_path(path), content)
         document["influence"] = {"sha256": hashlib.sha256(content).hexdigest()}
