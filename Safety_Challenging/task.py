@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from Safety_Challenging.scores import rescored, score_pairs
 from utils.data.catalogue import CHALLENGING, CHALLENGING_TYPES
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
-from utils.results.normalization import Grouping, Normalization, Triplets, score_pairs
+from utils.results.normalization import Grouping, Normalization, Triplets
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
@@ -93,6 +94,7 @@ TASK = Task(
     load=partial(load, FORMAT),
     data_sheet=partial(data_sheet, FORMAT),
     score=score,
+    rescored=rescored,
     table=table,
     differences=item_differences,
     shown_beside=shown_beside,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from Safety_Contrast.scores import EDIT_METRICS, by_edit, edit_weights, overlap_bins, rescored, score_edits
 from utils.data.catalogue import CATEGORIES, CONTRAST
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
@@ -13,16 +14,7 @@ from utils.metrics import embedding as metrics
 from utils.metrics.influence import neighbor_influence
 from utils.metrics.neighbors import nearest_of_first
 from utils.metrics.summary import summarise
-from utils.results.normalization import (
-    EDIT_METRICS,
-    Grouping,
-    Normalization,
-    Triplets,
-    by_edit,
-    edit_weights,
-    overlap_bins,
-    score_edits,
-)
+from utils.results.normalization import Grouping, Normalization, Triplets
 from utils.results.paired import item_differences
 from utils.results.tables import group_table, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
@@ -177,6 +169,7 @@ TASK = Task(
     load=partial(load, FORMAT),
     data_sheet=partial(data_sheet, FORMAT),
     score=score,
+    rescored=rescored,
     table=table,
     differences=item_differences,
     shown_beside=shown_beside,

@@ -48,7 +48,7 @@ if "NO_INFLUENCE" in os.environ:
     from utils.results import normalization
     for name in ("neighbor_influence", "silhouette_influence", "average_similarity_influence"):
         setattr(influence, name, lambda *arguments: np.zeros((0, 0)))
-    normalization._influence = lambda *arguments: None
+    normalization.influence_of = lambda *arguments: None
     scores = embedding.triplet_scores
     embedding.triplet_scores = lambda *arguments: scores(*arguments[:4], [])
 from utils.embed import average_similarity

@@ -19,8 +19,8 @@ FLOORS = (
 DETECTION_FLOORS = ("sets", "detectors", "protocol", "shown", "guardrail", "server")
 MOST_COMMANDS = 10
 TASKS = tasks.PACKAGES
-# Where utils may name a task: the list, the variables' help, an address in a card, and scores made again from cosines.
-NAMED_IN = ("tasks", "config", "data.catalogue", "results.normalization")
+# Where utils may name a task: the list, the variables' help, and an address in a card.
+NAMED_IN = ("tasks", "config", "data.catalogue")
 LONGEST, MOST_FLAT = 365, 14
 
 

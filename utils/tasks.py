@@ -134,6 +134,8 @@ class Task:
     score: (dataset, {text column: (n, d)}, baseline or None, settings, the items' influence on the average similarity
     of the evaluated set or None) to Scores.
     table: results of several encoders to the printed text.
+    rescored: (items of a result, Normalization and Grouping of utils.results.normalization) to the Summaries of what
+    depends on the average similarity, from the cosines kept; None for a task that does not depend on it.
     differences: (results on the same items, a number of the first) to how much each further one differs from the first
     in it, with interval and p.
     format: that of its file; None for a task of several sets.
@@ -182,6 +184,7 @@ class Task:
     table: Callable[[Sequence[Result]], str]
     differences: Callable[[Sequence[Result], Metric], list[Difference]]
     format: Format | None = None
+    rescored: Callable[[dict[str, list], Any, Any], Any] | None = None
     check: Callable[[Dataset, Any], None] = lambda dataset, settings: None
     cards: Callable[[DataFile], Any] = lambda file: None
     loads: tuple[str, ...] = ()

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from Safety_Challenging.scores import score_pairs
+from Safety_Contrast.scores import score_edits
 from utils.metrics import embedding as metrics
 from utils.metrics import influence as of
-from utils.results.normalization import Grouping, Normalization, Triplets, score_edits, score_pairs
+from utils.results.normalization import Grouping, Normalization, Triplets
 
 SEEDS = st.integers(0, 2**32 - 1)
 FORMS = pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])

@@ -8,10 +8,12 @@ import pytest
 from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
+from Safety_Challenging.scores import PAIR_METRICS
 from Safety_Contrast.evaluate import TASK as CONTRAST
+from Safety_Contrast.scores import EDIT_METRICS
 from utils.encoders import loading
 from utils.evaluation import run as evaluation_run
-from utils.results.normalization import EDIT_METRICS, PAIR_METRICS, renormalized
+from utils.results.normalization import renormalized
 from utils.results.result_file import read_with_items
 
 PAIRS = "id,type,unsafe_prompt,safe_prompt\n" + "".join(

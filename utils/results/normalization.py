@@ -5,19 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from utils.metrics import embedding as metrics
 from utils.metrics.influence import accuracy_influence, normalized_influence
 from utils.metrics.summary import summarise
 from utils.metrics.uncertainty import own_influence
 from utils.schema import OWN, Metric, Result
+from utils.tasks import TASKS
 
-PAIR_METRICS = {"normalized_similarity": "lower", "pairwise_accuracy": "higher", "triplet_accuracy": "higher"}
-EDIT_METRICS = {
-    "boundary_similarity": "lower",
-    "mean_similarity": "lower",
-    "pairwise_accuracy": "higher",
-    "triplet_accuracy": "higher",
-}
 TRIPLET = "triplet_accuracy"
 
 
@@ -66,84 +59,7 @@ class Summaries:
     influence: dict[str, np.ndarray]
 
 
-def score_pairs(
-    cosine: np.ndarray, triplets: Triplets | None, normalization: Normalization, grouping: Grouping
-) -> Summaries:
-    """Safety-Challenging: each metric's scores of n pairs, and their means by type.
-
-    cosine: (n,), of each pair. triplets: None to leave triplet accuracy out.
-    """
-    normalized = metrics.normalized_similarity(cosine, normalization.average)
-    scores = {
-        "normalized_similarity": normalized,
-        "pairwise_accuracy": metrics.pairwise_accuracy(normalized, normalization.threshold),
-    }
-    if triplets is not None:
-        scores[TRIPLET] = triplets.accuracy
-    found = Summaries(scores, [], {})
-    for name, better in PAIR_METRICS.items():
-        if name in scores:
-            influence = _influence(name, scores[name], normalized[:, None], triplets, 0, normalization, grouping)
-            found.rows += _means(name, scores[name], better, influence, grouping)
-            found.influence |= {} if influence is None else {name: influence}
-    return found
-
-
-def score_edits(
-    cosine: np.ndarray,
-    triplets: Triplets | None,
-    overlap: np.ndarray,
-    normalization: Normalization,
-    grouping: Grouping,
-) -> Summaries:
-    """Safety-Contrast: each metric's scores of n originals, and their means by category, and by word-overlap bin.
-
-    cosine, overlap: (n, m), of original i with its edit j. Every score of an original is a mean over its edits
-    (boundary similarity: the largest), in a bin over the edits in it. triplets: None to leave triplet accuracy out.
-    """
-    normalized = metrics.normalized_similarity(cosine, normalization.average)
-    accurate = metrics.pairwise_accuracy(normalized, normalization.threshold)
-
-    def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores over the chosen edits, bool (n, m); NaN for an original without any."""
-        scores = {
-            "boundary_similarity": metrics.boundary_similarity(normalized, chosen),
-            "mean_similarity": metrics.mean_over_edits(normalized, chosen),
-            "pairwise_accuracy": metrics.mean_over_edits(accurate, chosen),
-        }
-        if triplets is not None:
-            scores[TRIPLET] = metrics.mean_over_edits(triplets.accuracy, chosen)
-        return scores
-
-    found = Summaries({}, [], {})
-    for at, (label, chosen) in enumerate({None: np.ones_like(overlap, dtype=bool), **overlap_bins(overlap)}.items()):
-        within = grouping
-        if label is not None:
-            within = replace(grouping, groups=[label] * len(overlap), order=[label])
-        scores = per_original(chosen)
-        for name, values in scores.items():
-            counted = np.where(chosen, normalized, np.nan)
-            influence = _influence(name, values, counted, triplets, at, normalization, within)
-            rows = _means(name, values, EDIT_METRICS[name], influence, within)
-            found.rows += rows if label is None else rows[:1]
-            if label is None and influence is not None:
-                found.influence[name] = influence
-        if label is None:
-            found.scores = scores
-    return found
-
-
-def overlap_bins(overlap: np.ndarray) -> dict[str, np.ndarray]:
-    """Which edits are in each bin of word overlap: bool (n, m). overlap: (n, m)."""
-    return {label: (low <= overlap) & (overlap < high) for label, (low, high) in metrics.OVERLAP_BINS.items()}
-
-
-def edit_weights(chosen: np.ndarray) -> np.ndarray:
-    """The weight of each edit in its original's mean over the chosen ones: (n, m). chosen: bool (n, m)."""
-    return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
-
-
-def _influence(
+def influence_of(
     name: str,
     values: np.ndarray,
     normalized: np.ndarray,
@@ -175,9 +91,10 @@ def _influence(
     return normalized_influence(influence, means, average, moved)
 
 
-def _means(
+def means_of(
     name: str, values: np.ndarray, better: str, influence: np.ndarray | None, grouping: Grouping
 ) -> list[Metric]:
+    """The means of a metric's scores (n,), by group. influence: what influence_of returns of them."""
     is_accuracy = name.endswith("accuracy")
     return summarise(
         name,
@@ -193,30 +110,18 @@ def _means(
     )
 
 
-def by_edit(name: str, values: np.ndarray) -> dict[str, list[float]]:
-    """The columns `<name>_1` to `<name>_m` of the items, from an array (n, m) with a column for each edit."""
-    return {f"{name}_{j}": column for j, column in enumerate(values.T.tolist(), 1)}
-
-
 def renormalized(result: Result, source: str) -> Result:
     """The result of a run with a different average similarity, computed from the raw cosines in the items.
 
-    result: of Safety-Challenging or Safety-Contrast, with its items. source: one of its `average_similarities`. What
-    does not depend on it is kept.
+    result: of a task that is normalized, with its items. source: one of its `average_similarities`. What does not
+    depend on it is kept.
     """
     items, settings, b = result.items, result.settings, result.average_similarities[source]
     groups = list(items.values())[1]
     order = [m.group for m in result.metrics if m.metric == result.metrics[0].metric and m.group in set(groups)]
     grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"])
     normalization = Normalization(b, settings["threshold"], result.influence[OWN] if source == "own" else None)
-    if "cosine" in items:
-        found = score_pairs(np.array(items["cosine"]), None, normalization, grouping)
-    else:
-        edits = range(1, 1 + sum(name.startswith("cosine_") for name in items))
-        cosine, overlap = (
-            np.stack([items[f"{name}_{j}"] for j in edits], axis=1) for name in ("cosine", "word_overlap")
-        )
-        found = score_edits(cosine, None, overlap, normalization, grouping)
+    found = TASKS[result.task].rescored(items, normalization, grouping)
     rows = {(m.metric, m.group): m for m in found.rows}
     kept = {name: values for name, values in result.influence.items() if name not in found.scores}
     return replace(

@@ -1,0 +1,89 @@
+"""The scores of Safety-Contrast's originals and edits, from their cosines."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from utils.metrics import embedding as metrics
+from utils.results.normalization import (
+    TRIPLET,
+    Grouping,
+    Normalization,
+    Summaries,
+    Triplets,
+    influence_of,
+    means_of,
+)
+
+EDIT_METRICS = {
+    "boundary_similarity": "lower",
+    "mean_similarity": "lower",
+    "pairwise_accuracy": "higher",
+    "triplet_accuracy": "higher",
+}
+
+
+def score_edits(
+    cosine: np.ndarray,
+    triplets: Triplets | None,
+    overlap: np.ndarray,
+    normalization: Normalization,
+    grouping: Grouping,
+) -> Summaries:
+    """Each metric's scores of n originals, and their means by category, and by word-overlap bin.
+
+    cosine, overlap: (n, m), of original i with its edit j. Every score of an original is a mean over its edits
+    (boundary similarity: the largest), in a bin over the edits in it. triplets: None to leave triplet accuracy out.
+    """
+    normalized = metrics.normalized_similarity(cosine, normalization.average)
+    accurate = metrics.pairwise_accuracy(normalized, normalization.threshold)
+
+    def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores over the chosen edits, bool (n, m); NaN for an original without any."""
+        scores = {
+            "boundary_similarity": metrics.boundary_similarity(normalized, chosen),
+            "mean_similarity": metrics.mean_over_edits(normalized, chosen),
+            "pairwise_accuracy": metrics.mean_over_edits(accurate, chosen),
+        }
+        if triplets is not None:
+            scores[TRIPLET] = metrics.mean_over_edits(triplets.accuracy, chosen)
+        return scores
+
+    found = Summaries({}, [], {})
+    for at, (label, chosen) in enumerate({None: np.ones_like(overlap, dtype=bool), **overlap_bins(overlap)}.items()):
+        within = grouping
+        if label is not None:
+            within = replace(grouping, groups=[label] * len(overlap), order=[label])
+        scores = per_original(chosen)
+        for name, values in scores.items():
+            counted = np.where(chosen, normalized, np.nan)
+            influence = influence_of(name, values, counted, triplets, at, normalization, within)
+            rows = means_of(name, values, EDIT_METRICS[name], influence, within)
+            found.rows += rows if label is None else rows[:1]
+            if label is None and influence is not None:
+                found.influence[name] = influence
+        if label is None:
+            found.scores = scores
+    return found
+
+
+def overlap_bins(overlap: np.ndarray) -> dict[str, np.ndarray]:
+    """Which edits are in each bin of word overlap: bool (n, m). overlap: (n, m)."""
+    return {label: (low <= overlap) & (overlap < high) for label, (low, high) in metrics.OVERLAP_BINS.items()}
+
+
+def edit_weights(chosen: np.ndarray) -> np.ndarray:
+    """The weight of each edit in its original's mean over the chosen ones: (n, m). chosen: bool (n, m)."""
+    return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
+
+
+def by_edit(name: str, values: np.ndarray) -> dict[str, list[float]]:
+    """The columns `<name>_1` to `<name>_m` of the items, from an array (n, m) with a column for each edit."""
+    return {f"{name}_{j}": column for j, column in enumerate(values.T.tolist(), 1)}
+
+
+def rescored(items: dict[str, list], normalization: Normalization, grouping: Grouping) -> Summaries:
+    """The scores that depend on the average similarity, from the cosines in a result's items."""
+    edits = range(1, 1 + sum(name.startswith("cosine_") for name in items))
+    cosine, overlap = (np.stack([items[f"{name}_{j}"] for j in edits], axis=1) for name in ("cosine", "word_overlap"))
+    return score_edits(cosine, None, overlap, normalization, grouping)
