@@ -242,6 +242,7 @@ TASK = Task(
     check=check,
     differences=group_differences,
     loads=("label",),
+    spread_of=reading.summary,
     fits_words=True,
     add_flags=add_flags,
     choose=choose,

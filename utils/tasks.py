@@ -142,6 +142,7 @@ class Task:
     check: raises InputError if the settings do not fit the data, before anything is embedded.
     cards: (an evaluated file) to the card of what was published, None if it is not known; besides that of the format.
     loads: names of its own settings that `load` takes too, where they are given.
+    spread_of: the number whose spread over instructions is shown, if it is not the average of the headline metric.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
     add_flags, choose: add the task's own flags, and return the settings with their values.
     by_items: whether its scores are means over items, so that encoders are compared item by item, and its results have
@@ -188,6 +189,7 @@ class Task:
     check: Callable[[Dataset, Any], None] = lambda dataset, settings: None
     cards: Callable[[DataFile], Any] = lambda file: None
     loads: tuple[str, ...] = ()
+    spread_of: Callable[[Result], Metric | None] | None = None
     fits_words: bool = False
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
     choose: Callable[[argparse.Namespace, Any], Any] = lambda arguments, settings: settings

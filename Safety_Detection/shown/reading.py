@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, crossing_column, group_of, metric_of
+from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column, group_of, metric_of
 from utils.files import shown_path
 from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
@@ -123,6 +123,17 @@ def matrix(result: Result, metric: str = "auroc") -> list[list[Metric | None]]:
     """A metric of the headline detector: a row for each set trained on, a column for each tested."""
     name = metric_of(metric, headline_kind(result))
     return [[result.metric(name, group_of(a, b)) for b in sets_of(result)] for a in trains_of(result)]
+
+
+def summary(result: Result) -> Metric | None:
+    """The mean area on ordinary traffic, else of all others, else within sets, of one detector; None if there is none.
+
+    That detector is logistic regression, or the first one if it was not evaluated.
+    """
+    there = kinds_of(result)
+    name = metric_of("auroc", HEADLINE_KINDS[0] if HEADLINE_KINDS[0] in there else there[0])
+    means = (result.metric(name, place) for place in (ORDINARY, OTHERS, WITHIN))
+    return next((mean for mean in means if mean is not None), None)
 
 
 def plain_name(kind: str) -> str:

@@ -34,17 +34,11 @@ def prompts_of(documented: str) -> list[tuple[str, str]]:
 
 
 def headline(task: Task, result: Result) -> Metric:
-    """The number that the spread is of: the average of the headline metric; in detection the mean within sets."""
-    name = task.headline
-    found = result.metric(name, "average")
-    if found is not None:
-        return found
-    kind = next(m.detector for m in result.metrics if m.metric.startswith(f"{name}/"))
-    for group in ("ordinary traffic", "others", "within"):
-        for preferred in (f"{name}/logistic_regression", f"{name}/{kind}"):
-            if result.metric(preferred, group) is not None:
-                return result.metric(preferred, group)
-    raise InputError(f"--prompt-spread: {task.name} gave no average to compare; evaluate without it")
+    """The number that the spread is of: the average of the headline metric, unless the task has another one."""
+    found = task.spread_of(result) if task.spread_of else result.metric(task.headline, "average")
+    if found is None:
+        raise InputError(f"--prompt-spread: {task.name} gave no average to compare; evaluate without it")
+    return found
 
 
 def spread(task: Task, dataset: Dataset, settings: Settings, note: Callable[[str], object]) -> str:
