@@ -111,7 +111,7 @@ def test_everything_that_chooses_a_vector_is_in_the_fingerprint(registered):
         pass
 
     registered()
-    specs = [resolve(f"mteb:{NAME}")]
+    specs = [resolve(f"mteb:{NAME}", EncoderOptions(trust_remote_code=True))]
     for more in (
         {"loader_kwargs": {"model_prompts": {"STS": "alike: "}}},
         {"loader_kwargs": {"model_kwargs": {"torch_dtype": "bfloat16"}}},
@@ -119,7 +119,7 @@ def test_everything_that_chooses_a_vector_is_in_the_fingerprint(registered):
         {"revision": "2"},
     ):
         registered(**more)
-        specs.append(resolve(f"mteb:{NAME}"))
+        specs.append(resolve(f"mteb:{NAME}", EncoderOptions(trust_remote_code=True)))
     assert len({spec.fingerprint for spec in specs}) == 5
     assert [spec.dtype for spec in specs] == ["auto", "auto", "bfloat16", "auto", "auto"]
     assert specs[3].prompt == "(that of Other for STS)"
@@ -143,7 +143,7 @@ def test_an_evaluation_writes_down_prompt_revision_and_wrapper(registered, tmp_p
 @needs_mteb
 def test_a_wrapper_without_sentence_transformers_runs_too(monkeypatch):
     """MTEB's random baseline needs no weights; its vectors depend on the text alone."""
-    encoder = load(resolve("mteb:mteb/baseline-random-encoder", EncoderOptions(device="cpu")))
+    encoder = load(resolve("mteb:mteb/baseline-random-encoder", EncoderOptions(device="cpu", trust_remote_code=True)))
     rows = encoder.encode(TEXTS)
     assert rows.dtype == np.float32 and rows.shape == (3, encoder.dimension)
     assert encoder.encode(TEXTS[1:]) == pytest.approx(rows[1:], abs=1e-6)
@@ -167,9 +167,9 @@ def test_a_wrapper_without_sentence_transformers_runs_too(monkeypatch):
         ("E5-small-v2", "nearest: mteb:intfloat/e5-small-v2"),
         ("zzzz", "MTEB has no such encoder; nearest: none"),
         ("colbert-ir/colbertv2.0", "MTEB has no loader that gives a text one vector (late-interaction, text)"),
-        ("nomic-ai/nomic-embed-text-v1.5", "runs its own code; read it, then allow it with --trust-remote-code"),
+        ("nomic-ai/nomic-embed-text-v1.5", "may run its own code; read it, then allow it with --trust-remote-code"),
         # Its wrapper, not its entry, allows the code.
-        ("OpenSearch-AI/Ops-MoA-Conan-embedding-v1", "runs its own code; read it"),
+        ("OpenSearch-AI/Ops-MoA-Conan-embedding-v1", "may run its own code; read it"),
     ],
 )
 def test_what_is_refused_in_one_line(name, message):

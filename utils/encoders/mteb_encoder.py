@@ -12,7 +12,6 @@ import difflib
 import functools
 import importlib.metadata
 import importlib.util
-import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -48,8 +47,8 @@ def entry(name: str, own_code: bool) -> dict:
     if meta.loader is None or meta.model_type != ["dense"] or "text" not in meta.modalities:
         kind = ", ".join([*meta.model_type, *meta.modalities])
         raise InputError(f"--model {name}: MTEB has no loader that gives a text one vector ({kind}); name another one")
-    if not own_code and _runs_own_code(meta):
-        raise InputError(f"--model {name}: runs its own code; read it, then allow it with --trust-remote-code")
+    if not own_code and _may_run_own_code(meta):
+        raise InputError(f"--model {name}: may run its own code; read it, then allow it with --trust-remote-code")
     pinned = re.fullmatch(r"[0-9a-f]{40}", meta.revision)
     weights = meta.loader_kwargs.get("model_kwargs", {})
     dtype = weights.get("dtype", weights.get("torch_dtype", "auto"))
@@ -86,14 +85,13 @@ def _wrapper(meta):
     return getattr(meta.loader, "func", meta.loader)
 
 
-def _runs_own_code(meta) -> bool:
-    """Whether MTEB would let a checkpoint run code: by an argument in its registry, or always in the wrapper's code."""
-    wrapper = _wrapper(meta)
-    parts = inspect.getmro(wrapper) if inspect.isclass(wrapper) else [wrapper]
-    always = any(
-        "trust_remote_code=True" in inspect.getsource(part) for part in parts if part.__module__.startswith("mteb.")
-    )
-    return always or bool(meta.loader_kwargs.get("trust_remote_code"))
+def _may_run_own_code(meta) -> bool:
+    """Whether a checkpoint may run code: where MTEB's entry allows it, or where a wrapper of its own decides."""
+    from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+    asks = (InstructSentenceTransformerModel, SentenceTransformerEncoderWrapper)
+    return _wrapper(meta) not in asks or bool(meta.loader_kwargs.get("trust_remote_code"))
 
 
 @functools.cache
