@@ -1,7 +1,6 @@
 """Names the network settings that make every request fail."""
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from utils.schema import InputError
@@ -23,25 +22,10 @@ def client_of(make: Callable):
     except OSError:
         raise InputError("SSL_CERT_FILE must name a file with certificates; correct or unset it") from None
     except (ImportError, ValueError, httpx2.InvalidURL):
-        raise InputError(
-            proxy_fault() or "the variables that name a proxy can't be used; correct or unset them"
-        ) from None
+        names = proxy_variables() or "the variables that name a proxy"
+        raise InputError(f"{names} must name an http:// or https:// proxy; correct or unset it") from None
 
 
-def proxy_fault() -> str | None:
-    """The proxy variables that can't be used, with the remedy; None if each names an http:// or https:// proxy.
-
-    The addresses are left out: they may hold a password.
-    """
-    names = [f"{kind.upper()}_PROXY" for kind, address in getproxies().items() if kind != "no" and not _usable(address)]
-    if not names:
-        return None
-    return f"{' and '.join(names)} must name an http:// or https:// proxy; correct or unset it"
-
-
-def _usable(address: str) -> bool:
-    try:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
-        return parts.scheme in ("http", "https") and address.isprintable() and parts.port != 0
-    except ValueError:  # unmatched brackets, or a port that is not a number
-        return False
+def proxy_variables() -> str:
+    """The proxy variables that are set; '' if none is. Their addresses are left out, which may hold a password."""
+    return " and ".join(f"{kind.upper()}_PROXY" for kind in getproxies() if kind != "no")

@@ -87,7 +87,8 @@ def download(card: DataCard, directory: Path) -> Path:
         )
     except requests.exceptions.RequestException as error:
         status = getattr(error.response, "status_code", None)
-        reason = f"HTTP {status}" if status else network.proxy_fault() or "no connection"
+        proxies = network.proxy_variables()
+        reason = f"HTTP {status}" if status else "no connection" + (f" by {proxies}" if proxies else "")
         raise InputError(
             f"{card.file}: can't be downloaded ({reason}); connect, or set SAFE_EMBED_DATA_DIR to a folder that "
             "holds it, or use --data sample"
