@@ -11,12 +11,12 @@ from utils.schema import Metric
 
 def summarise(
     metric: str,
-    values: Sequence[float],
-    groups: Sequence[str],
+    values: ArrayLike,
+    groups: Sequence[str] | np.ndarray,
     group_order: Sequence[str],
     better: str,
-    chance: Sequence[float] | None = None,
-    ceiling: Sequence[float] | None = None,
+    chance: ArrayLike | None = None,
+    ceiling: ArrayLike | None = None,
     resamples: int = 0,
     seed: int = 42,
     bounds: tuple[float, float] | None = None,
