@@ -32,7 +32,7 @@ def score_pairs(
         scores[TRIPLET] = triplets.accuracy
     found = Summaries(scores, [], {})
     for name, better in PAIR_METRICS.items():
-        if name in scores:
+        if name in scores and grouping.wants(name):
             influence = influence_of(name, scores[name], normalized[:, None], triplets, 0, normalization, grouping)
             found.rows += means_of(name, scores[name], better, influence, grouping)
             found.influence |= {} if influence is None else {name: influence}

@@ -56,6 +56,8 @@ def score_edits(
             within = replace(grouping, groups=[label] * len(overlap), order=[label])
         scores = per_original(chosen)
         for name, values in scores.items():
+            if not grouping.wants(name):
+                continue
             counted = np.where(chosen, normalized, np.nan)
             influence = influence_of(name, values, counted, triplets, at, normalization, within)
             rows = means_of(name, values, EDIT_METRICS[name], influence, within)

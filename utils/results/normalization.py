@@ -1,6 +1,6 @@
 """Per-item scores and their means from raw cosines and an average similarity."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,13 +30,18 @@ class Normalization:
 class Grouping:
     """How n items are summarised. groups: n types or categories; order: the distinct ones.
 
-    resamples, seed: of the bootstrap.
+    resamples, seed: of the bootstrap. wanted: the metrics that means are of, all if None.
     """
 
     groups: Sequence[str]
     order: Sequence[str]
     resamples: int
     seed: int
+    wanted: Collection[str] | None = None
+
+    def wants(self, metric: str) -> bool:
+        """Whether means of a metric are asked for."""
+        return self.wanted is None or metric in self.wanted
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,13 @@ def renormalized(result: Result, source: str) -> Result:
     """The result of a run with a different average similarity, computed from the raw cosines in the items.
 
     result: of a task that is normalized, with its items. source: one of its `average_similarities`. What does not
-    depend on it is kept.
+    depend on it is kept, and of the rest means are taken of the metrics that the result has.
     """
     items, settings, b = result.items, result.settings, result.average_similarities[source]
     groups = list(items.values())[1]
     order = [m.group for m in result.metrics if m.metric == result.metrics[0].metric and m.group in set(groups)]
-    grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"])
+    wanted = {metric.metric for metric in result.metrics}
+    grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"], wanted)
     normalization = Normalization(b, settings["threshold"], result.influence[OWN] if source == "own" else None)
     found = TASKS[result.task].rescored(items, normalization, grouping)
     rows = {(m.metric, m.group): m for m in found.rows}

@@ -60,17 +60,22 @@ def _commit() -> str | None:
     return run.stdout.strip() or None
 
 
+@functools.cache
 def code_digest(folder: str) -> str:
     """A digest of the code that computes a task's numbers: the program's files, and the versions of the packages.
 
     folder: of the task's own code.
     """
-    versions = [importlib.metadata.version(name) for name in SCORING_PACKAGES]
-    code = [_files("utils"), _files(folder, without="data"), versions]
+    code = [*_shared_code(), _files(folder, without="data")]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 @functools.cache
+def _shared_code() -> tuple[list, list]:
+    """What all tasks are computed by: the files of `utils`, and the versions of the packages."""
+    return _files("utils"), [importlib.metadata.version(name) for name in SCORING_PACKAGES]
+
+
 def _files(folder: str, without: str | None = None) -> list[tuple[str, str]]:
     """Path and SHA-256 of each file of a folder that can change a number. without: a folder in it that is left out."""
     root = config.ROOT / folder

@@ -2,10 +2,11 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from utils import config
 from utils.results.likeness import of_one_kind, refuse_unlike
-from utils.results.result_file import read_with_items
+from utils.results.result_file import read_result, read_with_items
 from utils.results.signature import signature
 from utils.schema import InputError, Result
 from utils.tables import WIDTH, blocks, with_interval
@@ -19,9 +20,9 @@ def references(done: Sequence[Result]) -> list[Result]:
     first = done[0]
     found, names = [], {result.encoder.name for result in done}
     for path in sorted((config.ROOT / FOLDER / first.dataset_name / first.task).glob("*.json")):
-        result = read_with_items(path)
-        if result.encoder.name in names:
+        if read_result(path).encoder.name in names:
             continue
+        result = read_with_items(path)
         try:
             refuse_unlike([*done, result])
         except InputError:
@@ -39,8 +40,10 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     if not others:
         return ""
     metric, names = TASKS[done[0].task].headline, {result.encoder.name for result in others}
-    brought, note = of_one_kind([*done, *others])
-    results = [result for result in brought if result.metric(metric, "average")]
+    # Without the other metrics, whose intervals would be computed again where b is of a different kind.
+    shown = [replace(r, metrics=tuple(m for m in r.metrics if m.metric == metric)) for r in (*done, *others)]
+    results, note = of_one_kind(shown)
+    results = [result for result in results if result.metric(metric, "average")]
     better = results[0].metric(metric, "average").better
     sign, last = 1 if better == "lower" else -1, unranked(results)
     results.sort(key=lambda result: (result.encoder.name in last, sign * result.value(metric, "average")))

@@ -43,8 +43,8 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(result.items)
-    for row in zip(*result.items.values(), strict=True):
-        writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+    columns = [["" if cell != cell else cell for cell in column] for column in result.items.values()]  # NaN is not NaN
+    writer.writerows(zip(*columns, strict=True))
     content = text.getvalue().encode("utf-8")
     write_bytes_whole(items_path(path), content)
     document = document_of(result) | {"items": {"sha256": hashlib.sha256(content).hexdigest()}}
