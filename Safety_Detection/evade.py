@@ -29,7 +29,7 @@ from utils.encoders.tfidf import without_known_word
 from utils.files import check_writable, write_whole
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples
 from utils.schema import InputError
-from utils.tables import WIDTH, blocks, signed
+from utils.tables import WIDTH, blocks, percent, signed
 
 LIMIT = 500
 RESAMPLES = 2000
@@ -232,12 +232,12 @@ def said(
         (f"{own}\n[95 % interval]", [_with_interval(of, its[0], unsafe) for its in flagged.values()]),
         ("\nchange", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
         ("\nflips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
-        (f"{other}\n", [_percent(its[1, unsafe].mean()) for its in flagged.values()]),
+        (f"{other}\n", [percent(its[1, unsafe].mean()) for its in flagged.values()]),
     ]
     blank = ["-"] * (len(flagged) - len(found))
-    columns.append(("\ncut off", [_percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
+    columns.append(("\ncut off", [percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
     if not unsafe.all():
-        columns.append(("safe\nflagged", [_percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
+        columns.append(("safe\nflagged", [percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
     unknown = [int((~its.known[0, unsafe]).sum()) for its in found.values()]
     if any(unknown):
         columns.append(("no known\nword", [*map(str, unknown), *blank]))
@@ -274,9 +274,9 @@ def said(
 def _with_interval(of: Resampling, flags: np.ndarray, unsafe: np.ndarray) -> str:
     value, replicates = of.share(flags, unsafe)
     if of.clusters_of[1] < 2:
-        return _percent(value)
+        return percent(value)
     low, high = grouped_interval(value, replicates, of.clusters_of[1])
-    return f"{_percent(value)} [{_hundred(low)}, {_hundred(high)}]"
+    return f"{percent(value)} [{_hundred(low)}, {_hundred(high)}]"
 
 
 def _flips(before: np.ndarray, after: np.ndarray) -> str:
@@ -285,10 +285,6 @@ def _flips(before: np.ndarray, after: np.ndarray) -> str:
 
 def _hundred(share: float) -> str:
     return f"{100 * share:.0f}"
-
-
-def _percent(share: float) -> str:
-    return f"{_hundred(share)} %"
 
 
 def _wrapped(text: str) -> str:

@@ -25,7 +25,7 @@ from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
 from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import WIDTH, blocks, number
+from utils.tables import WIDTH, blocks, number, percent
 
 OUT, RATE = "detector", "0.05"
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
@@ -252,8 +252,8 @@ def said(made: SavedDetector, folder: str) -> str:
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts of "
         f"{sets} set{'s' * (sets > 1)}",
         f"threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms",
-        f"{held}: AUROC {number(home['auroc'])}, flags {_percent(home['false_positive_rate_held_out'])} of safe and "
-        f"{_percent(home['true_positive_rate_held_out'])} of unsafe prompts{_unknown(home, prompts)}",
+        f"{held}: AUROC {number(home['auroc'])}, flags {percent(home['false_positive_rate_held_out'])} of safe and "
+        f"{percent(home['true_positive_rate_held_out'])} of unsafe prompts{_unknown(home, prompts)}",
     ]
     if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
         lines.append(
@@ -263,7 +263,7 @@ def said(made: SavedDetector, folder: str) -> str:
     kept = made.about["calibration"]
     if kept is not None:
         lines.append(
-            f"probability, {_percent(kept['base_rate'])} unsafe: Brier score {number(kept['brier'])} "
+            f"probability, {percent(kept['base_rate'])} unsafe: Brier score {number(kept['brier'])} "
             f"({number(kept['brier_of_base_rate'])} without the score), expected calibration error "
             f"{number(kept['expected_calibration_error'])}, held out"
         )
@@ -272,8 +272,8 @@ def said(made: SavedDetector, folder: str) -> str:
     if tried:
         columns = [
             ("AUROC", [number(one["auroc"]) for one in tried]),
-            ("safe flagged", [_percent(one["false_positive_rate"]) for one in tried]),
-            ("unsafe flagged", [_percent(one["true_positive_rate"]) for one in tried]),
+            ("safe flagged", [percent(one["false_positive_rate"]) for one in tried]),
+            ("unsafe flagged", [percent(one["true_positive_rate"]) for one in tried]),
         ]
         if any(one["no_known_word"] for one in tried):
             columns.append(("no known word", [str(one["no_known_word"]) for one in tried]))
@@ -284,10 +284,6 @@ def said(made: SavedDetector, folder: str) -> str:
     version = made.about["version"]
     its_card = versions.home(Path(folder), version) / "card.html"
     return "\n".join([*lines, f"wrote version {version} of {folder}; its card is {its_card}"])
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def _unknown(tested: dict, prompts: int) -> str:

@@ -23,6 +23,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:z.3f}"
 
 
+def percent(share: float | None, form: str = ".0f") -> str:
+    """A share in percent. form: of the number. A hyphen if there is no share."""
+    return "-" if share is None else f"{100 * share:{form}} %"
+
+
 def signed(value: float | None, decimals: int = 3) -> str:
     """A difference with its sign; what rounds to zero has none. A hyphen if there is no difference."""
     if value is None:

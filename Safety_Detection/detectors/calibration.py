@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from Safety_Detection.detectors.kinds import equal_classes
 from utils import cli
 from utils.schema import InputError
 
@@ -59,7 +60,7 @@ def fitted(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calib
     """
     from sklearn.linear_model import LogisticRegression
 
-    weights = _equal_classes(labels, weights)
+    weights = equal_classes(labels, weights)
     spread = scores.std()
     if np.ptp(scores) == 0:
         return Calibration(0.0, 0.0)
@@ -88,7 +89,7 @@ def measured(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, parts:
     """
     if not len(scores) or any(len(set(labels[parts != part].tolist())) < 2 for part in np.unique(parts)):
         return None
-    line, weights = fitted(scores, labels, weights), _equal_classes(labels, weights)
+    line, weights = fitted(scores, labels, weights), equal_classes(labels, weights)
     found = np.empty(len(scores))
     for part in np.unique(parts):
         mine = parts == part
@@ -97,7 +98,7 @@ def measured(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, parts:
     for part in np.unique(parts):
         mine = parts == part
         if 0 < labels[mine].sum() < mine.sum():
-            singly.append(calibration_error(found[mine], labels[mine], _equal_classes(labels[mine], weights[mine])))
+            singly.append(calibration_error(found[mine], labels[mine], equal_classes(labels[mine], weights[mine])))
     return {
         "slope": line.slope,
         "intercept": line.intercept,
@@ -132,14 +133,6 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, weights: np
     In [0, 1], lower is better. C. Guo et al., On calibration of modern neural networks (2017), by weight.
     """
     return sum(weight * abs(mean - share) for mean, share, weight in bins_of(probabilities, labels, weights))
-
-
-def _equal_classes(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weights, scaled to a mean of 1 and the same sum for both classes."""
-    scaled = np.asarray(weights, dtype=np.float64).copy()
-    for label in (0, 1):
-        scaled[labels == label] *= len(labels) / 2 / scaled[labels == label].sum()
-    return scaled
 
 
 def _log_odds(rate: float) -> float:

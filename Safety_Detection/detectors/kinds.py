@@ -101,9 +101,15 @@ def balanced(labels: np.ndarray, sets: Sequence[str] | None = None) -> np.ndarra
         names = np.unique(np.asarray(sets, dtype=str), return_inverse=True)[1]
         of = 2 * names + labels
         weights = 1 / np.sqrt(np.bincount(of)[of])
+    return equal_classes(labels, weights)
+
+
+def equal_classes(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weights (n,), scaled to a mean of 1 and the same sum for both classes."""
+    scaled = np.array(weights, dtype=np.float64)
     for label in (0, 1):
-        weights[labels == label] *= len(labels) / 2 / weights[labels == label].sum()
-    return weights
+        scaled[labels == label] *= len(labels) / 2 / scaled[labels == label].sum()
+    return scaled
 
 
 def strongest(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from utils.metrics.neighbors import largest_columns
+
 # Rows whose similarities to all others are in memory at once.
 BLOCK_ROWS = 512
 # How many nearest prompts are sorted before those of a training side are picked from them.
@@ -96,14 +98,13 @@ def scores_of_sides(
         rows, family, mine = block
         cosines = unit[rows] @ unit.T
         cosines[:, families == family] = -2.0  # no side of these rows holds their own family
-        near, values = _sorted_nearest(cosines, CANDIDATES)
-        near_unsafe, values_unsafe = _sorted_nearest(cosines[:, unsafe], CANDIDATES)
-        near_unsafe = unsafe[near_unsafe]
+        near = largest_columns(cosines, min(CANDIDATES, len(unit)))
+        near_unsafe = unsafe[largest_columns(cosines[:, unsafe], min(CANDIDATES, len(unsafe)))]
         for held in mine:
             at = places[held][rows]
             asked = at >= 0
             nearest, votes = found[held]
-            there = allowed[held][near] & np.isfinite(values)
+            there = allowed[held][near]
             chosen = there & (np.cumsum(there, axis=1) <= k)
             by = np.where(chosen, weight[held][near], 0.0)
             total = by.sum(axis=1)
@@ -112,7 +113,7 @@ def scores_of_sides(
             short = chosen.sum(axis=1) < min(k, len(train))
             if short.any():
                 share[short] = vote(cosines[np.ix_(short, train)], labels[train], k, weight[held][train])
-            there = allowed[held][near_unsafe] & np.isfinite(values_unsafe)
+            there = allowed[held][near_unsafe]
             first = there.argmax(axis=1)[:, None]
             best = np.take_along_axis(near_unsafe, first, axis=1)[:, 0]
             none = ~there.any(axis=1)
@@ -123,22 +124,3 @@ def scores_of_sides(
 
     parallel(work, blocks)
     return found
-
-
-def _sorted_nearest(found: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The columns of the largest values of each row, largest first, and those values; ties by column.
-
-    The last ones may be cut off amid a tie; their values are given as minus infinity.
-    """
-    n = found.shape[1]
-    most = min(most, n)
-    columns = (
-        np.argpartition(-found, most - 1, axis=1)[:, :most] if most < n else np.tile(np.arange(n), (len(found), 1))
-    )
-    columns = np.sort(columns, axis=1)
-    values = np.take_along_axis(found, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-    if most < n:
-        values = np.where(values > values[:, -1:], values, -np.inf)
-    return columns, values

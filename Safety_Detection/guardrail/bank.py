@@ -10,6 +10,7 @@ import numpy as np
 from Safety_Detection.detectors.neighbors import BLOCK_ROWS, similarities
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.data.text import normalized
+from utils.metrics.neighbors import largest_columns
 
 _WORD = re.compile(r"\w+")
 
@@ -47,10 +48,7 @@ class Bank:
         indices, values = [], []
         for start in range(0, rows.shape[0], BLOCK_ROWS):
             found = similarities(rows[start : start + BLOCK_ROWS], self.rows)
-            if number < found.shape[1]:
-                least = -np.partition(-found, number - 1, axis=1)[:, number - 1 : number]
-                found = np.where(found >= least, found, -np.inf)
-            order = np.argsort(-found, axis=1, kind="stable")[:, :number]
+            order = largest_columns(found, number)
             indices.append(order)
             values.append(np.take_along_axis(found, order, axis=1))
         if not indices:

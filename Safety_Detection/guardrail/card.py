@@ -7,9 +7,10 @@ import numpy as np
 from Safety_Detection.guardrail.card_figures import reliability_figure, scores_figure
 from Safety_Detection.guardrail.fitting import Fit
 from Safety_Detection.guardrail.saved_detector import SavedDetector
+from Safety_Detection.protocol.measure import verdicts_of
 from Safety_Detection.sets.naming import VERDICTS
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
-from utils.tables import flat, number
+from utils.tables import flat, number, percent
 
 RATES = (0.001, 0.005, 0.01, 0.05)
 RESAMPLES = 1000
@@ -68,15 +69,10 @@ def measured(fit: Fit, seed: int = 42) -> dict:
             value = float(flagged.mean())
             interval = grouped_interval(value, shares, len(set(of.clusters[its])))
             point["ordinary"][name] = [value, *interval]
-        place = np.full(len(dataset), -1)
-        place[rows] = np.arange(len(rows))
-        pairs = place[np.array(dataset.twins, dtype=int).reshape(-1, 2)]
-        pairs = pairs[(pairs >= 0).all(axis=1)]
+        pairs, verdicts = verdicts_of(dataset, rows, flags)
         if len(pairs):
-            unsafe, safe = flags[pairs].T
-            said = {"separated": unsafe & ~safe, "both_flagged": unsafe & safe, "both_passed": ~unsafe & ~safe,
-                    "inverted": ~unsafe & safe}  # fmt: skip
-            point["twins"] = {name: float(said[name].mean()) for name in VERDICTS} | {"pairs": len(pairs)}
+            shares = {name: float(pairs_of.mean()) for name, pairs_of in verdicts.items()}
+            point["twins"] = shares | {"pairs": len(pairs)}
         points.append(point)
     found = {"smallest_rate": smallest_rate(effective), "safe_groups": groups[0], "effective_safe_groups": effective}
     if fit.kind == "nearest_unsafe":
@@ -94,7 +90,7 @@ def measured(fit: Fit, seed: int = 42) -> dict:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return percent(share, ".3g")
 
 
 def _with_interval(cell: list[float]) -> str:

@@ -68,12 +68,12 @@ def _direct(rows: np.ndarray, chosen: np.ndarray, k: int, block_bytes: int) -> n
         block = chosen[start : start + step]
         similarities = np.round(dot_products(rows[block], rows), 12)  # (block, n)
         similarities[np.arange(len(block)), block] = -np.inf
-        neighbors[start : start + step] = _largest(similarities, k)
+        neighbors[start : start + step] = largest_columns(similarities, k)
     return neighbors
 
 
-def _largest(similarities: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k largest of each row, largest first, ties to the lower column."""
+def largest_columns(similarities: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k largest of each row of similarities (n, m): int64 (n, k), largest first, ties to the lower."""
     kth = -np.partition(-similarities, k - 1, axis=1)[:, k - 1]
     chosen = np.empty((len(similarities), k), dtype=np.int64)
     for row, (values, limit) in enumerate(zip(similarities, kth, strict=True)):
