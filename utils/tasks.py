@@ -122,99 +122,104 @@ class Figure:
 
 @dataclass(frozen=True)
 class Task:
-    """What a task asks, how its data are read and scored, and how its results are shown and compared.
+    """What a task asks, how its data are read and scored, and how its results are compared and shown.
 
-    package: the folder of its code. The name of its results is the package's in small letters.
-    headline: the metric that ranks encoders; for detection, the metric of its headline detector.
-    grouped_by: the column of the items that holds their groups.
+    What it asks. package: the folder of its code; the name of its results is the package's in small letters.
+    headline: the metric that ranks encoders; for detection, the metric of its headline detector. better: its direction.
+    grouped_by: the column of the items that holds their groups. rows: the heading of a table by group.
     settings: those that affect its numbers, with the names that messages use.
-    rows: the heading of a table by group.
-    load: (data, limit) to the dataset and the file found, as utils.data.loading.load does.
+
+    Its data. format: that of its file; None for a task of several sets.
+    load: (data, limit) to the dataset and the file found, as utils.data.loading.load does. loads: names of its own
+    settings that `load` takes too, where they are given.
     data_sheet: (dataset, file found) to the text that build_data prints.
+    cards: (an evaluated file) to the card of what was published, None if it is not known; besides that of the format.
+    published: how the dataset `paper` is called. mteb: what the metadata of MTEB say of its data.
+
+    Its scores. add_flags, choose: add the task's own flags, and return the settings with their values.
+    check: raises InputError if the settings do not fit the data, before anything is embedded.
     score: (dataset, {text column: (n, d)}, baseline or None, settings, the items' influence on the average similarity
     of the evaluated set or None) to Scores.
-    table: results of several encoders to the printed text.
     rescored: (items of a result, Normalization and Grouping of utils.results.normalization) to the Summaries of what
     depends on the average similarity, from the cosines kept; None for a task that does not depend on it.
-    differences: (results on the same items, a number of the first) to how much each further one differs from the first
-    in it, with interval and p.
-    format: that of its file; None for a task of several sets.
-    check: raises InputError if the settings do not fit the data, before anything is embedded.
-    cards: (an evaluated file) to the card of what was published, None if it is not known; besides that of the format.
-    loads: names of its own settings that `load` takes too, where they are given.
-    spread_of: the number whose spread over instructions is shown, if it is not the average of the headline metric.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.
-    add_flags, choose: add the task's own flags, and return the settings with their values.
     by_items: whether its scores are means over items, so that encoders are compared item by item, and its results have
-    influences.
+    influences. controls: those that are evaluated beside the encoders. resampled: what the bootstrap resamples within.
     up_to_date: a number of an older result file as it is written today; raises ValueError if it is not the task's.
-    controls: those that are evaluated beside the encoders.
-    shown_beside: of a result, (metric, group) of what a report shows beside the headline, by the table's caption.
-    item_scores: columns that the report reads of the items, the headline aside.
+
+    How its results are compared. differences: (results on the same items, a number of the first) to how much each
+    further one differs from the first in it, with interval and p.
     comparing: how its encoders are compared, if not as utils.compare.paired.PairedByItems does.
-    figures: its figures, besides those by group that every task of items has.
-    maps: (results with their items, all of the data, what is called with a note on each missing map) to the maps of the
-    evaluated prompts; None if it has none.
     beside_headline: metrics by which encoders are compared besides. won_by_nothing: metrics by which an encoder that
     knows nothing is the best, so that they rank only encoders that are known to know something.
-    map_data: (evidence of utils.report.gather with maps, texts by key, to which those of the map are added) to the maps
-    for the script of the report's page.
-    findings: (the best result, how its encoder is called, its utils.compare.paired.Comparison with others or None) to
-    utils.report.findings.Finding of it.
-    worst_items: (result, its items, (id, text column) to a cell) to the utils.report.parts.Table of the items that an
-    encoder gets most wrong; None if it has none.
-    section: (folder of the results, dataset, encoders to list first) to its section of the report and the reasons if it
-    has none; None for a task of items, whose sections utils.report makes.
-    definitions: of its metrics, by their name in words; `{k}` is filled in.
     knows_topics: the metric that tells whether an encoder knows topics. tells_safety: the one that tells whether it
     knows safety from words.
+    spread_of: the number whose spread over instructions is shown, if it is not the average of the headline metric.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
-    better: the direction of the headline metric. mteb: what the metadata of MTEB say of its data.
-    published: how the dataset `paper` is called. resampled: what the bootstrap resamples within.
+
+    How they are shown. table: results of several encoders to the printed text.
+    definitions: of its metrics, by their name in words; `{k}` is filled in.
+    shown_beside: of a result, (metric, group) of what a report shows beside the headline, by the table's caption.
+    figures: its figures, besides those by group that every task of items has.
+    findings: (the best result, how its encoder is called, its utils.compare.paired.Comparison with others or None) to
+    utils.report.findings.Finding of it.
+    item_scores: columns that the report reads of the items, the headline aside.
+    worst_items: (result, its items, (id, text column) to a cell) to the utils.report.parts.Table of the items that an
+    encoder gets most wrong; None if it has none.
+    maps: (results with their items, all of the data, what is called with a note on each missing map) to the maps of the
+    evaluated prompts; None if it has none.
+    map_data: (evidence of utils.report.gather with maps, texts by key, to which those of the map are added) to the maps
+    for the script of the report's page.
+    section: (folder of the results, dataset, encoders to list first) to its section of the report and the reasons if it
+    has none; None for a task of items, whose sections utils.report makes.
     """
 
     package: str
     question: str
     headline: str
     grouped_by: str
-    settings: dict[str, str]
     rows: str
+    settings: dict[str, str]
     load: Callable[..., tuple[Dataset, Any]]
     data_sheet: Callable[[Dataset, Any], str]
     score: Callable[..., Scores]
-    table: Callable[[Sequence[Result]], str]
     differences: Callable[[Sequence[Result], Metric], list[Difference]]
+    table: Callable[[Sequence[Result]], str]
+    better: str = "higher"
+
     format: Format | None = None
-    rescored: Callable[[dict[str, list], Any, Any], Any] | None = None
-    check: Callable[[Dataset, Any], None] = lambda dataset, settings: None
-    cards: Callable[[DataFile], Any] = lambda file: None
     loads: tuple[str, ...] = ()
-    spread_of: Callable[[Result], Metric | None] | None = None
-    fits_words: bool = False
+    cards: Callable[[DataFile], Any] = lambda file: None
+    published: str = "the paper's"
+    mteb: dict[str, Any] = field(default_factory=dict)
+
     add_flags: Callable[[argparse.ArgumentParser], None] = lambda flags: None
     choose: Callable[[argparse.Namespace, Any], Any] = lambda arguments, settings: settings
+    check: Callable[[Dataset, Any], None] = lambda dataset, settings: None
+    rescored: Callable[[dict[str, list], Any, Any], Any] | None = None
+    fits_words: bool = False
     by_items: bool = True
-    up_to_date: Callable[[Metric], Metric] = lambda metric: metric
     controls: tuple[str, ...] = CONTROLS
-    shown_beside: Callable[[Result], dict[str, list[tuple[str, str]]]] = lambda result: {}
-    item_scores: tuple[str, ...] = ()
+    resampled: str = "within type or category"
+    up_to_date: Callable[[Metric], Metric] = lambda metric: metric
+
     comparing: Callable[[], Any] | None = None
-    figures: Callable[[], Sequence[Figure]] = lambda: ()
-    maps: Callable[[Sequence[Result], Dataset, Callable[[str], None]], Sequence] | None = None
     beside_headline: tuple[str, ...] = ()
     won_by_nothing: tuple[str, ...] = ()
-    map_data: Callable[[Any, dict[str, str]], dict] | None = None
-    findings: Callable[[Result, str, Any], Sequence] = lambda best, name, comparison: ()
-    worst_items: Callable[[Result, list[dict], Callable[[str, str], Any]], Any] | None = None
-    section: Callable[[Path, str, Sequence[str]], tuple[Any, list[str]]] | None = None
-    definitions: dict[str, str] = field(default_factory=dict)
     knows_topics: Role | None = None
     tells_safety: Role | None = None
+    spread_of: Callable[[Result], Metric | None] | None = None
     paper_figures: str | None = None
-    better: str = "higher"
-    mteb: dict[str, Any] = field(default_factory=dict)
-    published: str = "the paper's"
-    resampled: str = "within type or category"
+
+    definitions: dict[str, str] = field(default_factory=dict)
+    shown_beside: Callable[[Result], dict[str, list[tuple[str, str]]]] = lambda result: {}
+    figures: Callable[[], Sequence[Figure]] = lambda: ()
+    findings: Callable[[Result, str, Any], Sequence] = lambda best, name, comparison: ()
+    item_scores: tuple[str, ...] = ()
+    worst_items: Callable[[Result, list[dict], Callable[[str, str], Any]], Any] | None = None
+    maps: Callable[[Sequence[Result], Dataset, Callable[[str], None]], Sequence] | None = None
+    map_data: Callable[[Any, dict[str, str]], dict] | None = None
+    section: Callable[[Path, str, Sequence[str]], tuple[Any, list[str]]] | None = None
 
     @property
     def name(self) -> str:
