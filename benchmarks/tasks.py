@@ -176,7 +176,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
     for i in range(repeats):
         alones.append(Cost())
         alones[-1].run([python, "-c", ALONE, str(folder / "all.json")])
-        wholes.append(ours("results-again", cache=f"cache-{i}")[0])
+        wholes.append(ours(f"results-{i}", cache=f"cache-{i}")[0])
     alone, whole = (min(costs, key=lambda cost: cost.seconds) for costs in (alones, wholes))
     print(
         f"imports and encoding alone {alone.seconds:.2f} s, {alone.peak:.0f} MiB; the whole from nothing "
@@ -192,7 +192,7 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         worst = max([worst, *(abs(theirs[metric] - mine[metric, "average"]) for metric in metrics)])
     print(f"largest difference of a number to the naive twin's: {worst:.1e}\n")
 
-    # A different seed finds no stored scores. The least of three, as the difference is small.
+    # With a different seed no result is reused. The least of three, as the difference is small.
     with_intervals = min(ours("with", "--seed", str(i))[0].seconds for i in (1, 2, 3))
     without = min(
         ours("without", "--seed", str(i), "--bootstrap", "0", NO_INFLUENCE="yes")[0].seconds for i in (1, 2, 3)
