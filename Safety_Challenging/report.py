@@ -6,8 +6,8 @@ from utils.compare.paired import Comparison
 from utils.data.catalogue import group_title
 from utils.report.findings import Finding, against_floor, extremes, percent, score
 from utils.report.items import WORST, number_cell
-from utils.report.parts import Cell, Table
 from utils.schema import Result
+from utils.tables import Cell, Table
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -50,6 +50,5 @@ def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], C
         ]
         for row in worst
     ]
-    headers = [("id", False), ("type", False), ("normalized similarity", True), ("triplet accuracy", True),
-               ("unsafe prompt", False), ("safe twin", False)]  # fmt: skip
-    return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headers, body)
+    headings = ["id", "type", "normalized similarity", "triplet accuracy", "unsafe prompt", "safe twin"]
+    return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headings, body)

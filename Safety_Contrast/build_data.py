@@ -20,6 +20,7 @@ from utils.data.sources import find
 from utils.evaluation.run import show_data
 from utils.files import shown_path
 from utils.schema import InputError, shown
+from utils.tables import text_table
 
 WAYS = "SOURCE=paper fetches the paper's set, SOURCE=sample uses the bundled sample, without SOURCE GPT writes one"
 
@@ -148,7 +149,7 @@ def check(argv: Sequence[str]) -> int:
         dataset, found = load(FORMAT, arguments.file)
         rows = quality.quality(dataset)
         cli.show(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
-        cli.show(quality.table(rows))
+        cli.show(text_table(quality.quality_table(rows)))
         print(f"\n{quality.shared_texts(dataset)} different edits are shared by two or more originals")
         out = config.ROOT / "results" / "contrast_check"
         out = out if arguments.out is None else config.callers_path(arguments.out)

@@ -10,7 +10,8 @@ from Safety_Contrast.writing.answers import as_written, json_lines, parsed_row
 from utils.data.text import normalized
 from utils.files import write_whole
 from utils.metrics.embedding import word_overlap
-from utils.schema import Dataset, InputError, shown
+from utils.schema import Dataset, InputError
+from utils.tables import Table, of_columns
 
 # Two edits of one original with at least this word overlap are nearly the same.
 NEARLY_THE_SAME = 0.8
@@ -81,26 +82,25 @@ def shared_texts(dataset: Dataset) -> int:
     return sum(number > 1 for number in under.values())
 
 
-def table(rows: list[Quality]) -> str:
-    """The table of all categories with an explanation of its columns, at most 80 characters wide."""
-    from tabulate import SEPARATING_LINE, tabulate
-
-    lines = [
-        [shown(q.category), q.originals, f"{q.overlap:.2f}", f"{q.small:.0%}", q.shared, q.nearly_same,
-         f"{q.length:.2f}"]
-        for q in rows
-    ]  # fmt: skip
-    headers = ["category", "n", "overlap", "small", "shared", "near", "length"]
-    body = tabulate([*lines[:-1], SEPARATING_LINE, lines[-1]], headers=headers, disable_numparse=True,
-                    colalign=("left", *["right"] * 6))  # fmt: skip
-    return (
-        f"{body}\n\n"
-        "overlap  mean word overlap (Jaccard) of original and edit\n"
-        "small    share of edits with an overlap of 0.5 or more\n"
-        "shared   edits that occur under another original too\n"
-        f"near     pairs of edits of one original with an overlap of {NEARLY_THE_SAME} or more\n"
-        "length   mean length of an edit over that of its original, in characters"
-    )
+def quality_table(rows: list[Quality]) -> Table:
+    """The table of all categories, with an explanation of its columns."""
+    columns = [
+        ("category", [q.category for q in rows]),
+        ("n", [str(q.originals) for q in rows]),
+        ("overlap", [f"{q.overlap:.2f}" for q in rows]),
+        ("small", [f"{q.small:.0%}" for q in rows]),
+        ("shared", [str(q.shared) for q in rows]),
+        ("near", [str(q.nearly_same) for q in rows]),
+        ("length", [f"{q.length:.2f}" for q in rows]),
+    ]
+    notes = [
+        "overlap: mean word overlap (Jaccard) of original and edit",
+        "small: share of edits with an overlap of 0.5 or more",
+        "shared: edits that occur under another original too",
+        f"near: pairs of edits of one original with an overlap of {NEARLY_THE_SAME} or more",
+        "length: mean length of an edit over that of its original, in characters",
+    ]
+    return of_columns(columns, foot=1, notes=notes)
 
 
 def figure(rows: list[Quality], title: str, path: Path) -> None:

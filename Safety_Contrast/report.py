@@ -7,8 +7,8 @@ from utils.compare.paired import Comparison
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report.findings import Finding, against_floor, percent, score
 from utils.report.items import WORST, number_cell
-from utils.report.parts import Cell, Table
 from utils.schema import Result
+from utils.tables import Cell, Table
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -47,6 +47,5 @@ def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], C
         ]
         for row in worst
     ]
-    headers = [("id", False), ("category", False), ("boundary similarity", True), ("mean word overlap", True),
-               ("original", False), ("nearest safe edit", False)]  # fmt: skip
-    return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headers, body)
+    headings = ["id", "category", "boundary similarity", "mean word overlap", "original", "nearest safe edit"]
+    return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headings, body)

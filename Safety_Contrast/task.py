@@ -1,6 +1,6 @@
 """Safety-Contrast: scores unsafe prompts against small safe edits of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,9 @@ from utils.metrics.neighbors import nearest_of_first
 from utils.metrics.summary import summarise
 from utils.results.normalization import Grouping, Normalization, Triplets
 from utils.results.paired import item_differences
-from utils.results.tables import group_table, metric_table
+from utils.results.tables import Differences, group_table, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
+from utils.tables import Table
 from utils.tasks import Figure, Format, Scores, Task
 
 FORMAT = Format(
@@ -108,21 +109,28 @@ def _guarded(
     return scores, rows, influence
 
 
-def table(results: Sequence[Result]) -> str:
-    """The tables of boundary similarity, by category and by word overlap, and of the averages of all other metrics."""
-    groups = [m.group for m in results[0].metrics if m.metric == "boundary_similarity"]
-    categories = [group for group in groups if group not in metrics.OVERLAP_BINS]
+def tables(results: Sequence[Result], differences: Mapping[str, Differences] | None = None) -> list[Table]:
+    """Boundary similarity and guarded purity by category, similarities by word overlap, and all other averages.
+
+    differences: by metric, from a reference.
+    """
+    bins = list(metrics.OVERLAP_BINS)
+    by_category = [m.group for m in results[0].metrics if m.metric == "boundary_similarity" and m.group not in bins]
+    by_overlap = "by word overlap of original and edit (n: originals with such edits)"
     rest = [(m, g) for m in (*list(EDIT_METRICS)[1:], GUARDED[1]) for g in ("average", "overall")]
-    return (
-        "boundary similarity (nearest of the safe edits), lower is better\n\n"
-        f"{group_table(results, 'boundary_similarity', categories, 'category')}\n\n"
-        "the same by word overlap of original and edit (n: originals with such edits)\n\n"
-        f"{group_table(results, 'boundary_similarity', list(metrics.OVERLAP_BINS), 'edits with')}\n\n"
-        f"guarded purity: of an original's {K} nearest among all originals and edits, the\n"
-        f"share that are originals of its category; higher is better\n\n"
-        f"{group_table(results, 'guarded_purity', heading='category')}\n\n"
-        f"{metric_table(results, rest)}"
+    of_boundary, of_guarded = (
+        "boundary similarity (nearest of the safe edits)",
+        f"guarded purity (of an original's {K} nearest among all originals and edits, the share that are originals of "
+        "its category)",
     )
+    found = [
+        group_table(results, "boundary_similarity", differences, of_boundary, groups=by_category),
+        group_table(results, "guarded_purity", differences, of_guarded),
+        group_table(results, "boundary_similarity", None, f"boundary similarity {by_overlap}", "edits with", bins),
+        group_table(results, "mean_similarity", None, f"mean similarity {by_overlap}", "edits with", bins),
+        metric_table(results, rest),
+    ]
+    return [table for table in found if table.rows]
 
 
 def figures() -> Sequence[Figure]:
@@ -144,18 +152,6 @@ def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], A
     from Safety_Contrast import report
 
     return report.worst_items(result, rows, prompt)
-
-
-def shown_beside(result: Result) -> dict[str, list[tuple[str, str]]]:
-    """What a report shows beside the headline, and the headline by word overlap."""
-    similarities = ("boundary_similarity", "mean_similarity")
-    averages = ("guarded_purity", "guarded_purity_others", "mean_similarity", "pairwise_accuracy", "triplet_accuracy")
-    return {
-        "Similarity by word overlap of original and edit": [
-            (metric, overlap) for metric in similarities for overlap in metrics.OVERLAP_BINS
-        ],
-        "Other metrics of Safety-Contrast": [(metric, "average") for metric in averages],
-    }
 
 
 TASK = Task(
@@ -181,7 +177,7 @@ TASK = Task(
     differences=item_differences,
     beside_headline=("guarded_purity",),
     won_by_nothing=("boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"),
-    table=table,
+    tables=tables,
     definitions={
         "boundary similarity": "Mean over originals of norm(cos) with the nearest of their safe edits; mean similarity "
         "takes the mean edit. Lower is better.",
@@ -189,7 +185,6 @@ TASK = Task(
         "safe edits that are originals of its category; guarded purity others leaves its own edits out. Higher is "
         "better; an encoder that knows nothing can't win it.",
     },
-    shown_beside=shown_beside,
     figures=figures,
     findings=findings,
     item_scores=("mean_word_overlap",),

@@ -29,7 +29,7 @@ from utils.encoders.tfidf import without_known_word
 from utils.files import check_writable, write_whole
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples
 from utils.schema import InputError
-from utils.tables import WIDTH, blocks, percent, signed
+from utils.tables import WIDTH, of_columns, percent, signed, text_table
 
 LIMIT = 500
 RESAMPLES = 2000
@@ -229,19 +229,20 @@ def said(
     shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
     own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")
     columns = [
-        (f"{own}\n[95 % interval]", [_with_interval(of, its[0], unsafe) for its in flagged.values()]),
-        ("\nchange", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
-        ("\nflips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
-        (f"{other}\n", [percent(its[1, unsafe].mean()) for its in flagged.values()]),
+        ("transformation", [*flagged]),
+        (f"{own} [95 % interval]", [_with_interval(of, its[0], unsafe) for its in flagged.values()]),
+        ("change", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
+        ("flips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
+        (other, [percent(its[1, unsafe].mean()) for its in flagged.values()]),
     ]
     blank = ["-"] * (len(flagged) - len(found))
-    columns.append(("\ncut off", [percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
+    columns.append(("cut off", [percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
     if not unsafe.all():
-        columns.append(("safe\nflagged", [percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
+        columns.append(("safe flagged", [percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
     unknown = [int((~its.known[0, unsafe]).sum()) for its in found.values()]
     if any(unknown):
-        columns.append(("no known\nword", [*map(str, unknown), *blank]))
-    table = blocks([("transformation", [*flagged])], [[column] for column in columns], rule_before=len(found))
+        columns.append(("no known word", [*map(str, unknown), *blank]))
+    table = text_table(of_columns(columns, foot=len(flagged) - len(found)))
     sets = len(dataset.group_order)
     head = (
         f"{detector.detector.kind.replace('_', ' ')} on {detector.spec.name}: {unsafe.sum()} unsafe and "

@@ -25,7 +25,7 @@ from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
 from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import WIDTH, blocks, number, percent
+from utils.tables import WIDTH, number, of_columns, percent, text_table
 
 OUT, RATE = "detector", "0.05"
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
@@ -271,14 +271,15 @@ def said(made: SavedDetector, folder: str) -> str:
     tried = made.about["elsewhere"]
     if tried:
         columns = [
+            ("tried on, unseen", [one["set"] for one in tried]),
+            ("n", [str(one["prompts"]) for one in tried]),
             ("AUROC", [number(one["auroc"]) for one in tried]),
             ("safe flagged", [percent(one["false_positive_rate"]) for one in tried]),
             ("unsafe flagged", [percent(one["true_positive_rate"]) for one in tried]),
         ]
         if any(one["no_known_word"] for one in tried):
             columns.append(("no known word", [str(one["no_known_word"]) for one in tried]))
-        left = [("tried on, unseen", [one["set"] for one in tried]), ("n", [str(one["prompts"]) for one in tried])]
-        lines += ["", blocks(left, [[column] for column in columns]), ""]
+        lines += ["", text_table(of_columns(columns, keys=2)), ""]
     else:
         lines.append("tried on no other set: nothing is known of other traffic")
     version = made.about["version"]

@@ -3,7 +3,6 @@
 import math
 import re
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from Safety_Detection.sets.labelled_set import README, parsed_label
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.shown import reading
 from Safety_Detection.shown import tables as transfer_tables
-from Safety_Detection.shown.guards import beside_table, on_same_prompts
+from Safety_Detection.shown.guards import on_same_prompts
 from Safety_Detection.task import MOST_RESAMPLES, TASK
 from utils import cli, config
 from utils.data.reading import read_columns, refuse_unreadable
@@ -31,7 +30,7 @@ from utils.files import check_writable, sha256_of, shown_path
 from utils.results import result_file
 from utils.results.program import environment
 from utils.schema import EmbeddingStats, EncoderInfo, InputError, Metric, Result, shown
-from utils.tables import WIDTH
+from utils.tables import Table, rendered
 
 LATENCIES = ("median_milliseconds", "p95_milliseconds")
 REMEDY = "fix the row or leave it out"
@@ -178,46 +177,37 @@ def result_of(
     )  # fmt: skip
 
 
-def table(result: Result, encoders: Sequence[Result]) -> str:
+def tables(result: Result, encoders: Sequence[Result]) -> list[Table | str]:
     """A guard's numbers, the encoders' headline detector beside it on the same prompts if there are any."""
     name, unscored = result.encoder.label, result.settings["unscored"]
-    parts = [
+    parts: list[Table | str] = [
         f"{TASK.title}: {name}, its scores as given",
         f"data: {result.dataset_name}, {result.dataset_items} prompts scored",
     ]
     if unscored:
-        said = ", ".join(f"{number} of {one}" for one, number in unscored.items())
-        parts.append(f"not scored and left out: {sum(unscored.values())} ({said})")
+        sets = ", ".join(f"{number} of {one}" for one, number in unscored.items())
+        parts.append(f"not scored and left out: {sum(unscored.values())} ({sets})")
     slow = [result.value(naming.metric_of(metric, naming.GUARD), naming.GIVEN) for metric in LATENCIES]
     if None not in slow:
         parts.append(f"latency: median {slow[0]:.0f} ms, 95th percentile {slow[1]:.0f} ms")
-    parts += _beside(result, encoders)
-    for title, made in (
-        ("flagged, sets of one class", transfer_tables.flagged_table),
-        ("AUROC, sets of one class", transfer_tables.crossings_table),
-        ("the same, TPR at 1 % FPR", lambda one: transfer_tables.crossings_table(one, "tpr_at_1_fpr")),
-        ("unsafe prompts and their safe twins, shares of pairs", transfer_tables.verdicts_table),
-        ("flagged, by type", transfer_tables.types_table),
-    ):
-        text = made(result)
-        parts += [f"{name}: {title}", text] if text else []
+    parts += [*_beside(result, encoders), *transfer_tables.guard_tables(result)]
     if encoders:
         parts.append(f"python -m utils.compare {name} {encoders[0].encoder.name} tests the differences")
-    return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts if part)
+    return parts
 
 
-def _beside(result: Result, encoders: Sequence[Result]) -> list[str]:
+def _beside(result: Result, encoders: Sequence[Result]) -> list[Table | str]:
     """The guard's metrics beside those of the encoders, and a sentence; nothing if no two classes are scored."""
     if not (reading.sets_of(result) or reading.crossings_of(result)):
         return []
-    alone = beside_table(on_same_prompts([result])[0])
+    alone = transfer_tables.beside_table(on_same_prompts([result])[0])
     if not encoders:
         return [alone]
     try:
         together, note = on_same_prompts([result, *encoders])
     except InputError as error:
         return [alone, f"not beside an encoder: {error}"]
-    return [beside_table(together), note]
+    return [transfer_tables.beside_table(together), note]
 
 
 def check_name(name: str, path: Path) -> None:
@@ -270,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         encoders, others = reading.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
         for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
             cli.note(sentence)
-        cli.show(table(result, encoders))
+        cli.show(rendered(tables(result, encoders), "text"))
 
     return cli.run(work)
 

@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from Safety_Detection.sets import naming
 from Safety_Detection.sets.cards import CARDS_FILE, JAILBREAKBENCH, SET_CARDS
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.shown import reading
-from Safety_Detection.shown import tables as transfer_tables
-from Safety_Detection.shown.differences import MOST_SETS, detector_differences, encoder_differences, group_differences
+from Safety_Detection.shown.differences import MOST_SETS, group_differences
 from Safety_Detection.shown.finding import finding
+from Safety_Detection.shown.tables import detection_tables
 from utils.evaluation.settings import Settings
 from utils.files import sha256_of
 from utils.schema import DataFile, Dataset, InputError, Metric, Result, shown
-from utils.tables import WIDTH, blocks
+from utils.tables import Table, of_rows
 from utils.tasks import Figure, Scores, Task
 
 # A curve is computed for each resample; ten thousand would take minutes without being more exact.
@@ -127,47 +126,13 @@ def score(
     return Scores(items, [*measures.rows, *measures.means(), *identity])
 
 
-def table(results: Sequence[Result]) -> str:
-    """The finding and means of each encoder, the other tables of the first one, and the comparison of encoders."""
-    first = results[0]
-    kind = reading.headline_kind(first).replace("_", " ")
-    parts = []
-    for result in results:
-        label = shown(result.encoder.label)
-        parts += [
-            finding(result),
-            f"mean AUROC of each detector on {label}",
-            transfer_tables.detectors_table(result),
-            transfer_tables.identity_line(result),
-        ]
-        if reading.sets_of(result):
-            title = f"AUROC of {kind} on {label} (columns: tested on)"
-            parts += [title, transfer_tables.matrix_table(result)]
-    parts.append(transfer_tables.means_note(first))
-    label = shown(first.encoder.label)
-    for title, made in (
-        (f"{kind} on {label}, the other metrics", transfer_tables.details_table),
-        (f"flagged by {kind} on {label} at its threshold (columns: trained on)", transfer_tables.flagged_table),
-        (f"AUROC of {kind} on {label}, sets of one class", transfer_tables.crossings_table),
-        ("the same, TPR at 1 % FPR", lambda result: transfer_tables.crossings_table(result, "tpr_at_1_fpr")),
-        ("unsafe prompts and their safe twins at the threshold, shares of pairs", transfer_tables.verdicts_table),
-        ("flagged at the threshold, by type (columns: trained on)", transfer_tables.types_table),
-    ):
-        text = made(first)
-        if text:
-            parts += [title, text, transfer_tables.DETAILS_NOTE if made is transfer_tables.details_table else ""]
-    seed = first.settings["seed"]
-    between = {"encoders": encoder_differences(results, seed), "detectors": detector_differences(first, seed)}
-    for what, differences in between.items():
-        if differences:
-            parts += [f"differences of AUROC between {what}", transfer_tables.differences_table(differences)]
-    parts.append(transfer_tables.DIFFERENCES_NOTE if any(between.values()) else "")
-    parts += [part for result in results for part in _without_known_word(result)]
-    return "\n\n".join(part if "\n" in part else textwrap.fill(part, WIDTH) for part in parts if part)
+def tables(results: Sequence[Result], differences: Mapping | None = None) -> list[Table | str]:
+    """The finding of each encoder, the tables of all, and what TF-IDF did not know."""
+    return [*map(finding, results), *detection_tables(results), *filter(None, map(_without_known_word, results))]
 
 
-def _without_known_word(result: Result) -> list[str]:
-    """Title and table of the numbers of tested prompts without a known word; empty if there are none."""
+def _without_known_word(result: Result) -> Table | None:
+    """The numbers of tested prompts without a known word; None if there are none."""
     trains = [train for train in reading.trains_of(result) if f"{UNKNOWN}/{train}" in result.items]
     if len(trains) > MOST_SETS and naming.OTHERS in trains:
         trains = [naming.OTHERS]
@@ -175,16 +140,12 @@ def _without_known_word(result: Result) -> list[str]:
     of = {train: np.array(result.items[f"{UNKNOWN}/{train}"], dtype=float) for train in trains}
     tests = [*reading.sets_of(result), *reading.one_class_of(result)]
     counts = {test: [int(np.nansum(of[train][sets == test])) for train in trains] for test in tests}
-    counts = {test: numbers for test, numbers in counts.items() if any(numbers)}
-    if not counts:
-        return []
-    columns = [[(train, [str(numbers[i]) for numbers in counts.values()])] for i, train in enumerate(trains)]
+    rows = [[test, int((sets == test).sum()), *numbers] for test, numbers in counts.items() if any(numbers)]
     title = (
         f"prompts without any word that {shown(result.encoder.label)} was trained on: their scores mean nothing "
         "(columns: trained on)"
     )
-    left = [("tested on", list(counts)), ("n", [str((sets == test).sum()) for test in counts])]
-    return [title, blocks(left, columns)]
+    return of_rows(title, ["tested on", "n", *trains], rows, keys=2) if rows else None
 
 
 def up_to_date(metric: Metric) -> Metric:
@@ -260,7 +221,7 @@ TASK = Task(
     differences=group_differences,
     comparing=comparing,
     spread_of=reading.summary,
-    table=table,
+    tables=tables,
     definitions={
         "AUROC, AUPRC": "How often an unsafe prompt scores above a safe one, ties counting half; 0.5 is chance. "
         "Average precision; the base rate is chance.",

@@ -7,8 +7,8 @@ from utils.compare.paired import Comparison
 from utils.report.findings import Finding, against_floor, extremes, score
 from utils.report.gather import Evidence
 from utils.report.items import WORST, number_cell
-from utils.report.parts import Cell, Table
 from utils.schema import Result
+from utils.tables import Cell, Table
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -39,9 +39,17 @@ def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], C
         ]
         for row in worst
     ]
-    headers = [("id", False), ("category", False), ("categorical purity", True), ("silhouette", True),
-               ("prompt", False), ("category of the nearest", False), ("nearest prompt", False)]  # fmt: skip
-    return Table(f"The {len(body)} prompts that {result.encoder.label} misplaces most", headers, body)
+    headings = [
+        "id",
+        "category",
+        "categorical purity",
+        "silhouette",
+        "prompt",
+        "category of the nearest",
+    ]
+    return Table(
+        f"The {len(body)} prompts that {result.encoder.label} misplaces most", [*headings, "nearest prompt"], body
+    )
 
 
 def map_data(evidence: Evidence, prompts: dict[str, str]) -> dict:

@@ -1,6 +1,6 @@
 """Safety-Taxonomy: scores how far unsafe prompts of one category lie together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,8 +15,9 @@ from utils.metrics.influence import neighbor_influence, silhouette_influence
 from utils.metrics.neighbors import nearest_neighbors
 from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
-from utils.results.tables import group_table, metric_table
+from utils.results.tables import Differences, group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
+from utils.tables import Table
 from utils.tasks import Figure, Format, Role, Scores, Task
 
 FORMAT = Format(
@@ -77,15 +78,13 @@ def score(dataset: Dataset, vectors: dict[str, np.ndarray], baseline: None, sett
     return Scores(items, rows, influence)
 
 
-def table(results: Sequence[Result]) -> str:
-    """Categorical Purity by category, then at other k and the clustering metrics."""
+def tables(results: Sequence[Result], differences: Mapping[str, Differences] | None = None) -> list[Table]:
+    """Categorical Purity by category, then at other k and the clustering metrics. differences: by metric."""
     k = results[0].settings["top_k"]
     rest = [(f"categorical_purity@{other}", "average") for other in CURVE if other != k]
     rest += [("silhouette", "overall"), ("nmi", "overall")]
-    return (
-        f"Categorical Purity at {k}, higher is better\n\n"
-        f"{group_table(results, 'categorical_purity', heading='category')}\n\n{metric_table(results, rest)}"
-    )
+    purity = group_table(results, "categorical_purity", differences, f"Categorical Purity at {k}")
+    return [purity, metric_table(results, rest)]
 
 
 def up_to_date(metric: Metric) -> Metric:
@@ -128,14 +127,6 @@ def map_data(evidence: Any, prompts: dict[str, str]) -> dict:
     return report.map_data(evidence, prompts)
 
 
-def shown_beside(result: Result) -> dict[str, list[tuple[str, str]]]:
-    """What a report shows beside the headline: purity at every other k, and the clustering metrics."""
-    names = dict.fromkeys(m.metric for m in result.metrics if m.k is not None)
-    headline = f"categorical_purity@{result.settings['top_k']}"
-    purities = [(name, "average") for name in names if name != headline]
-    return {"Other metrics of Safety-Taxonomy": [*purities, ("silhouette", "overall"), ("nmi", "overall")]}
-
-
 TASK = Task(
     package="Safety_Taxonomy",
     question="Do unsafe prompts of one category lie together?",
@@ -159,14 +150,13 @@ TASK = Task(
     differences=item_differences,
     knows_topics=Role("categorical_purity", "Categorical Purity", "prompts"),
     paper_figures="categorical_purity_at_10",
-    table=table,
+    tables=tables,
     definitions={
         "Categorical Purity at k": "Mean over a category of the share of each prompt's k nearest neighbours that are "
         "of its category{k}; the prompt itself is left out by index. Higher is better; chance is (n_c − 1)/(n − 1), "
         "ceiling min(k, n_c − 1)/k.",
         "silhouette, NMI": "Of the categories by cosine; of k-means clusters with the categories. Higher is better.",
     },
-    shown_beside=shown_beside,
     figures=figures,
     findings=findings,
     item_scores=("silhouette",),

@@ -1,18 +1,19 @@
-"""Numbers as the tables print them."""
+"""Numbers as the tables print them, and one table in every form."""
 
 import csv
 import io
-import re
 
 import pytest
 
 from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import Compared
 from utils import tables
-from utils.compare.paired import Cell, Comparison
+from utils.compare.paired import Cell as ComparedCell
+from utils.compare.paired import Comparison
 from utils.compare.rendered import rendered
 from utils.data.catalogue import group_title
 from utils.schema import Difference, Metric
+from utils.tables import Cell, Table, of_rows
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,8 @@ def test_a_difference_with_its_interval():
 def test_a_comparison_of_equals_prints_no_signed_zero(form):
     metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
     cells = [
-        Cell("average", "one", metric),
-        Cell("average", "two", metric, Difference(-0.0004, -0.001, 0.0002, 1.0), 0.004, 1.0),
+        ComparedCell("average", "one", metric),
+        ComparedCell("average", "two", metric, Difference(-0.0004, -0.001, 0.0002, 1.0), 0.004, 1.0),
     ]
     labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
     comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
@@ -79,14 +80,106 @@ def test_a_comparison_of_equals_prints_no_signed_zero(form):
 
 def test_equal_detectors_print_no_signed_zero():
     of = Compared("a -> a", "one", "two", Difference(-0.0004, -0.001, 0.0002, 0.9), 1.0)
-    assert re.split(" {2,}", transfer_tables.differences_table([of]).splitlines()[-1]) == [
-        "a -> a", "0.000 ±0.001", "0.900", "1.000"
-    ]  # fmt: skip
+    [row] = transfer_tables.differences_table([of], "encoders").rows
+    assert [cell.text for cell in row] == ["a -> a", "0.000 ±0.001", "0.900", "1.000"]
+
+
+def table(columns=2, **more):
+    """Two rows and a foot of numbers, named by a set."""
+    headings = ["set", *(f"encoder {i}" for i in range(1, columns + 1))]
+    rows = [[name, *[Metric("m", "g", 0.5, 9, "higher", 0.4, 0.6)] * columns] for name in ("a|b", "c")]
+    return of_rows("A caption", headings, rows, [["mean", *[-0.25] * columns]], **more)
+
+
+def test_text_has_a_rule_above_the_foot_and_numbers_on_the_right():
+    assert tables.text_table(table(notes=["a note"])).splitlines() == [
+        "A caption",
+        "",
+        "set      encoder 1     encoder 2",
+        "----  ------------  ------------",
+        "a|b   0.500 ±0.100  0.500 ±0.100",
+        "c     0.500 ±0.100  0.500 ±0.100",
+        "----  ------------  ------------",
+        "mean        -0.250        -0.250",
+        "",
+        "a note",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spans", "parts"),
+    # 4 for the names and 14 for each column with the blanks before it: 5 columns are 74 wide, 6 would be 88.
+    [((), [5, 2]), ((3, 3, 1), [3, 4]), ((2, 2, 2, 1), [4, 3])],
+)
+def test_what_is_too_wide_is_in_parts_that_each_name_the_rows(spans, parts):
+    blocks = tables.text_table(table(7, spans=spans)).split("\n\n")[1:]
+    assert [block.splitlines()[0].count("encoder") for block in blocks] == parts
+    assert all(block.splitlines()[2].startswith("a|b ") for block in blocks)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
+
+
+def test_names_and_headings_that_leave_no_room_are_broken_into_lines():
+    name = "a name of many words that goes on and on, beside which there is no room for any number"
+    made = Table("", ["name", "the numbers of an encoder"], [[Cell(name[:78]), Cell("0.500 ±0.100", 0.5)]])
+    lines = tables.text_table(made).splitlines()
+    assert max(map(len, lines)) <= 80 and [len(lines[0].split()), lines[0].split()[-1]] == [3, "numbers"]
+    # The numbers take 12 and two blanks before them, which leaves 66 for the name.
+    assert " ".join(line[:66].strip() for line in lines[4:]) == name[:78].strip()
+
+
+def test_markdown_is_escaped_and_the_best_is_bold():
+    best = Table("a < b", ["set", "p|q"], [[Cell("a|b"), Cell("<0.001", 0.0, is_best=True)]], notes=["one", "two."])
+    assert tables.markdown_table(best).splitlines() == [
+        "a &lt; b",
+        "",
+        "| set  |          p\\|q |",
+        "|:-----|--------------:|",
+        "| a\\|b | **&lt;0.001** |",
+        "",
+        "one. two. Bold: the best of the row.",
+    ]
+
+
+def test_latex_has_the_notes_in_its_caption_and_a_label_for_each_part():
+    assert tables.latex_table(table(1, notes=["50 % of it"], label="tab:a")).splitlines() == [
+        "\\begin{table}",
+        "\\centering\\small",
+        "\\caption{A caption. 50~\\% of it.}",
+        "\\label{tab:a}",
+        "\\begin{tabular}{lr}",
+        "\\toprule",
+        "set & encoder 1 \\\\",
+        "\\midrule",
+        "a$|$b & 0.500 $\\pm$0.100 \\\\",
+        "c & 0.500 $\\pm$0.100 \\\\",
+        "\\midrule",
+        "mean & $-$0.250 \\\\",
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+    wide = tables.latex_table(table(7, label="tab:a"))
+    assert "\\label{tab:a-1}" in wide and "\\label{tab:a-2}" in wide
+
+
+def test_a_column_is_of_numbers_if_all_its_cells_are():
+    texts = {"0.5 ±0.1": True, "<0.001": True, "-": True, "12 %": True, "-0.0 [-0.1, 0.1]": True, "": True,
+             "a": False, "yes": False, "3x": False}  # fmt: skip
+    made = Table("", ["name", *texts], [[Cell("1"), *map(Cell, texts)]])
+    assert made.alignment == ["left", *("right" if number else "left" for number in texts.values())]
+    assert Table("", ["", "id"], [[Cell(""), Cell("12", "12")]]).alignment == ["left", "left"], "a name, not a number"
+
+
+def test_a_note_of_several_tables_is_under_the_last_of_them():
+    first, second = table(notes=["of both", "of one"]), table(notes=["of both"])
+    text = tables.rendered([first, "A paragraph.", second], "text")
+    assert text.count("of both") == 1 and text.index("of one") < text.index("A paragraph.") < text.index("of both")
+    assert tables.rendered([first, second], "latex").count("of both") == 2
 
 
 def test_csv_reads_back_as_it_was_and_holds_no_formula():
     rows = [["=1+1", "+1", "-x", "@a", "\tb", "a=b", "", None, -0.5, 3, 'x, "y"\nz']]
-    written = tables.csv_text([f"column {j}" for j in range(11)], rows)
+    written = tables.csv_table(of_rows("", [f"column {j}" for j in range(11)], rows))
     heading, *read = csv.reader(io.StringIO(written, newline=""))
     assert len(heading) == 11
     assert read == [["'=1+1", "'+1", "'-x", "'@a", "'\tb", "a=b", "", "", "-0.5", "3", 'x, "y"\nz']]

@@ -44,9 +44,8 @@ def score(dataset, vectors, baseline, settings, moved):
     return Scores(items, rows)
 
 
-def table(results):
-    margins = metric_table(results, [("toy_margin", "average")])
-    return group_table(results, "toy_closeness", heading="kind") + "\\n\\n" + margins
+def tables(results, differences=None):
+    return [group_table(results, "toy_closeness", differences), metric_table(results, [("toy_margin", "average")])]
 
 
 def drawn(drawing):
@@ -72,7 +71,7 @@ TASK = Task(
     load=partial(load, FORMAT),
     data_sheet=partial(data_sheet, FORMAT),
     score=score,
-    table=table,
+    tables=tables,
     differences=item_differences,
     beside_headline=("toy_margin",),
     figures=lambda: (Figure("margins", drawn, "margin of each encoder"),),

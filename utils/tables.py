@@ -1,9 +1,11 @@
-"""Lays out columns as text, for a terminal of 80 columns or in Markdown and LaTeX."""
+"""Tables as values, and rendered as text of 80 columns, Markdown, LaTeX and CSV."""
 
 import csv
 import io
 import re
-from collections.abc import Collection, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
@@ -11,21 +13,26 @@ from tabulate import SEPARATING_LINE
 from utils.schema import Difference, Metric, escaped, shown
 
 WIDTH = 80
+# How many characters a row of a LaTeX table may have, in small type between margins of an inch.
+LATEX_WIDTH = 90
+# A table with more rows is collapsed at first on a page.
+MOST_ROWS = 15
+# A heading is broken into lines of at least so many characters, and a name of a row of so many.
+NARROWEST_HEADING, NARROWEST_NAME = 10, 12
+# A word of a heading that is longer is broken.
+LONGEST_WORD = 24
 # An interval is shown as ± up to this difference of its two sides, as a share of its width.
 ASYMMETRY = 0.1
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The texts of cells that are aligned right: nothing, a hyphen, or a number that a unit or an interval may follow.
+_NUMBER = re.compile(r"|-|[<+-]?\d[\d.,]*[MB]?( .*)?")
 INTERVAL = "± half the width of the 95 % interval, or [its ends] where it is not symmetric"
 
 
 def number(value: float | None) -> str:
     """A number to three decimals; what rounds to zero has no sign. A hyphen if there is no number."""
     return "-" if value is None else f"{value:z.3f}"
-
-
-def percent(share: float | None, form: str = ".0f") -> str:
-    """A share in percent. form: of the number. A hyphen if there is no share."""
-    return "-" if share is None else f"{100 * share:{form}} %"
 
 
 def signed(value: float | None, decimals: int = 3) -> str:
@@ -41,6 +48,11 @@ def p_text(p: float | None) -> str:
     return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def percent(share: float | None, form: str = ".0f") -> str:
+    """A share in percent. form: of the number. A hyphen if there is no share."""
+    return "-" if share is None else f"{100 * share:{form}} %"
+
+
 def with_reach(difference: Difference | None) -> str:
     """A difference with its sign, and half the width of its 95 % interval, which is symmetric. A hyphen if none."""
     if difference is None or difference.low is None:
@@ -48,20 +60,268 @@ def with_reach(difference: Difference | None) -> str:
     return f"{signed(difference.value)} ±{number((difference.high - difference.low) / 2)}"
 
 
+def with_interval(metric: Metric | None) -> str:
+    """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none."""
+    if metric is None or metric.low is None:
+        return number(None if metric is None else metric.value)
+    below, above = metric.value - metric.low, metric.high - metric.value
+    if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):
+        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
+    return f"{number(metric.value)} ±{number((above + below) / 2)}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, and the value that it is sorted by and that CSV has.
+
+    prompt: the key of a text that is hidden at first. is_best: whether it is in bold.
+    """
+
+    text: str
+    value: float | str | None = None
+    prompt: str | None = None
+    is_best: bool = False
+
+
+def _is_number(cell: Cell) -> bool:
+    return cell.prompt is None and not isinstance(cell.value, str) and bool(_NUMBER.fullmatch(cell.text))
+
+
+def cell(value: "Cell | Metric | Difference | str | float | None") -> Cell:
+    """The cell of a name, a count, a number to three decimals, or a metric or a difference with its interval."""
+    if isinstance(value, Cell):
+        return value
+    if isinstance(value, Metric):
+        return Cell(with_interval(value), value.value)
+    if isinstance(value, Difference):
+        return Cell(with_reach(value), value.value)
+    if isinstance(value, float):
+        return Cell(number(value), value)
+    return Cell("-" if value is None else str(value), value)
+
+
+def signed_cell(value: float | None, decimals: int = 3) -> Cell:
+    return Cell(signed(value, decimals), value)
+
+
+def p_cell(p: float | None) -> Cell:
+    return Cell(p_text(p), p)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, whatever it is rendered as.
+
+    foot: rows under a rule, which are not sorted. keys: how many columns, from the first, name a row; if the table is
+    too wide, each part of it has them. spans: numbers of columns after those that stay together, each alone if ().
+    notes: sentences under the table. label: by which LaTeX refers to it.
+    """
+
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    foot: Sequence[Sequence[Cell]] = ()
+    keys: int = 1
+    spans: Sequence[int] = ()
+    notes: Sequence[str] = ()
+    label: str = ""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the table is collapsed at first on a page, unless it is the first of its section."""
+        return len(self.rows) > MOST_ROWS
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, row by row."""
+        return [cell for row in (*self.rows, *self.foot) for cell in row]
+
+    @property
+    def columns(self) -> list[list[Cell]]:
+        """The cells of each column."""
+        return [self.cells[at :: len(self.headings)] for at in range(len(self.headings))]
+
+    @property
+    def alignment(self) -> list[str]:
+        """`right` for each column of numbers, else `left`; the first column names the rows."""
+        numbers = [all(map(_is_number, column)) for column in self.columns]
+        return ["left", *("right" if of_numbers else "left" for of_numbers in numbers[1:])]
+
+    def sorts_by(self, at: int) -> bool:
+        """Whether the rows have values in a column."""
+        return any(row[at].value is not None for row in self.rows)
+
+    def only(self, columns: Sequence[int]) -> "Table":
+        """The table of these columns."""
+        rows, foot = ([[row[at] for at in columns] for row in part] for part in (self.rows, self.foot))
+        return replace(self, headings=[self.headings[at] for at in columns], rows=rows, foot=foot, spans=())
+
+    def changed(self, change: Callable[[int, Cell], Cell]) -> "Table":
+        """The table with every cell replaced by what `change` returns for it and the number of its column."""
+        rows, foot = ([list(map(change, range(len(row)), row)) for row in part] for part in (self.rows, self.foot))
+        return replace(self, rows=rows, foot=foot)
+
+    def written(self, text: Callable[[str], str]) -> "Table":
+        """The table with every text of a cell or heading replaced by what `text` returns for it."""
+        cells = self.changed(lambda _, cell: replace(cell, text=text(cell.text)))
+        return replace(cells, headings=list(map(text, self.headings)))
+
+    def bold(self, before: str, after: str) -> "Table":
+        """The table with the texts of its best cells between two others."""
+        return self.changed(lambda _, cell: replace(cell, text=f"{before}{cell.text}{after}") if cell.is_best else cell)
+
+    def widths(self) -> list[int]:
+        """How many characters each column takes, with two blanks after it."""
+        columns = zip(self.headings, self.columns, strict=True)
+        texts = ["\n".join([heading, *(cell.text for cell in column)]) for heading, column in columns]
+        return [2 + max(map(len, text.split("\n"))) for text in texts]
+
+    def blocks(self) -> list[list[int]]:
+        """The columns after the keys, those that stay together in a list of their own."""
+        columns = iter(range(self.keys, len(self.headings)))
+        spans = self.spans or [1] * (len(self.headings) - self.keys)
+        return [[next(columns) for _ in range(span)] for span in spans]
+
+    def parts(self, width: int) -> list["Table"]:
+        """The table, or several that are no wider than `width` if it is, each with the keys."""
+        widths, keys = self.widths(), list(range(self.keys))
+        room = width + 2 - sum(widths[at] for at in keys)
+        parts: list[list[int]] = [[]]
+        for block in self.blocks():
+            if parts[-1] and sum(widths[at] for at in (*parts[-1], *block)) > room:
+                parts.append([])
+            parts[-1] += block
+        return [self.only([*keys, *part]) for part in parts]
+
+
+def of_rows(
+    caption: str, headings: Sequence[str], rows: Sequence[Sequence], foot: Sequence[Sequence] = (), **more
+) -> Table:
+    """A table of rows of values, as `cell` takes them."""
+    body, last = ([list(map(cell, row)) for row in part] for part in (rows, foot))
+    return Table(caption, headings, body, last, **more)
+
+
+def of_columns(columns: Sequence[tuple[str, Sequence[str]]], foot: int = 0, caption: str = "", **more) -> Table:
+    """A table of columns of texts, each with its heading. foot: how many of the last rows are under a rule."""
+    rows = [list(map(Cell, texts)) for texts in zip(*(texts for _, texts in columns), strict=True)]
+    body = len(rows) - foot
+    return Table(caption, [heading for heading, _ in columns], rows[:body], rows[body:], **more)
+
+
+def rendered(parts: Sequence[Table | str], form: str) -> str:
+    """Tables and paragraphs below one another as `text`, `markdown` or `latex`.
+
+    A note of several tables is under the last of them; in LaTeX, where tables float, it is in each one's caption.
+    """
+    render = {"text": text_table, "markdown": markdown_table, "latex": latex_table}[form]
+    last = {note: part for part in parts if isinstance(part, Table) for note in part.notes}
+    lines = [LATEX_PREAMBLE] if form == "latex" else []
+    for part in parts:
+        if isinstance(part, str):
+            lines.append(paragraph(part) if form == "text" else markdown_text(part))
+        else:
+            notes = part.notes if form == "latex" else [note for note in part.notes if last[note] is part]
+            lines.append(render(replace(part, notes=notes)))
+    return "\n\n".join(filter(None, lines))
+
+
+def paragraph(text: str) -> str:
+    """The text in lines of 80 columns."""
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+
+
+def text_table(table: Table) -> str:
+    """The table as text of 80 columns, its caption above and its notes below; one that is too wide in several parts."""
+    parts = _fitted(table.written(shown)).parts(WIDTH)
+    body = [_tabulated(part, "simple", part.alignment) for part in parts]
+    return "\n\n".join(filter(None, [paragraph(table.caption), *body, "\n".join(map(_note, table.notes))]))
+
+
+def _note(note: str) -> str:
+    return textwrap.fill(note, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _fitted(table: Table) -> Table:
+    """The table with headings broken into lines, and with the names of rows too where they leave no room."""
+    cells = replace(table, headings=[""] * len(table.headings))
+    fitted = replace(table, headings=list(map(_heading, table.headings, cells.widths())))
+    widths = fitted.widths()
+    widest = max((sum(widths[at] for at in block) for block in fitted.blocks()), default=0)
+    while (excess := sum(widths[: table.keys]) + widest - WIDTH - 2) > 0:
+        at = max(range(table.keys), key=lambda at: widths[at])
+        if widths[at] - 2 <= NARROWEST_NAME:
+            break
+        width = max(NARROWEST_NAME, widths[at] - 2 - excess)
+        fitted, widths[at] = _broken(fitted, at, width), width + 2
+    return fitted
+
+
+def _heading(heading: str, width: int) -> str:
+    """The heading in lines no longer than the cells, `width` with two blanks, if its words are not longer."""
+    word = min(max(map(len, heading.split()), default=0), LONGEST_WORD)
+    return _lines(heading, max(width - 2, word, NARROWEST_HEADING))
+
+
+def _broken(table: Table, column: int, width: int) -> Table:
+    return table.changed(lambda at, cell: replace(cell, text=_lines(cell.text, width)) if at == column else cell)
+
+
+def _lines(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
+
+
+def markdown_table(table: Table) -> str:
+    """The table in Markdown, its caption above and its notes below; every text is escaped."""
+    written = table.written(lambda text: markdown_text(escaped(text))).bold("**", "**")
+    body = _tabulated(written, "pipe", table.alignment)
+    return "\n\n".join(filter(None, [markdown_text(table.caption), body, markdown_text(_sentences(_notes(table)))]))
+
+
 def markdown_text(text: str) -> str:
     """A cell's text, escaped so that Markdown shows it as it is: no bar ends the cell, and no tag begins."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
-def csv_text(heading: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A table as CSV, None as an empty cell, without a line end at its end.
+def html_table(table: Table) -> str:
+    """The table's cells as HTML; every text is escaped."""
+    return _tabulated(table.written(escaped), "html", table.alignment)
+
+
+def _notes(table: Table) -> list[str]:
+    """The notes where the best are in bold."""
+    return [*table.notes, *(["Bold: the best of the row"] if any(cell.is_best for cell in table.cells) else [])]
+
+
+def _sentences(notes: Sequence[str]) -> str:
+    return "".join(f"{note.removesuffix('.')}. " for note in notes).rstrip()
+
+
+def _tabulated(table: Table, form: str, alignment: Sequence[str]) -> str:
+    """A table by tabulate, without the two characters by which it pads each heading: 80 columns are few."""
+    rows: list = [[cell.text for cell in row] for row in (*table.rows, *table.foot)]
+    if table.foot and table.rows and form == "simple":
+        rows.insert(len(table.rows), SEPARATING_LINE)
+    padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0
+    try:
+        return tabulate_module.tabulate(
+            rows, headers=table.headings, tablefmt=form, colalign=alignment, disable_numparse=True
+        )
+    finally:
+        tabulate_module.MIN_PADDING = padding
+
+
+def csv_table(table: Table) -> str:
+    """The values of a table as CSV, None as an empty cell, without a line end at its end.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, by OWASP's advice on CSV injection.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows([[f"'{c}" if isinstance(c, str) and c.startswith(_FORMULA) else c for c in row] for row in rows])
+    writer.writerow(table.headings)
+    for row in (*table.rows, *table.foot):
+        values = [cell.value for cell in row]
+        writer.writerow([f"'{one}" if isinstance(one, str) and one.startswith(_FORMULA) else one for one in values])
     return text.getvalue().rstrip("\n")
 
 
@@ -87,108 +347,27 @@ def latex_text(text: str) -> str:
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", safe)
 
 
-def latex(
-    columns: Sequence[tuple[str, Sequence[str]]],
-    caption: str,
-    label: str,
-    bold: Collection[tuple[int, int]] = (),
-    rule_before: int | None = None,
-    over: Sequence[tuple[str, int]] = (),
-) -> str:
-    """Columns as a LaTeX table for the package booktabs; every text is escaped. The first column is aligned left.
+def latex_table(table: Table) -> str:
+    """The table in LaTeX for the package booktabs, every text escaped; one that is too wide for a page in several.
 
-    bold: (row, column) of the cells in bold. rule_before: the row above which there is a rule. over: headings over the
-    columns but the first, each with the number of columns that it spans.
+    The notes are in the caption, and the parts of one that is too wide have numbers after their labels.
     """
-    rows = [
-        [f"\\textbf{{{latex_text(cell)}}}" if (i, j) in bold else latex_text(cell) for j, cell in enumerate(row)]
-        for i, row in enumerate(zip(*(cells for _, cells in columns), strict=True))
-    ]
-    heads, rules, at = [], [], 2
-    for head, span in over:
-        heads.append(f"\\multicolumn{{{span}}}{{c}}{{{latex_text(head)}}}")
-        rules.append(f"\\cmidrule(lr){{{at}-{at + span - 1}}}")
-        at += span
-    lines = [f"{' & '.join(['', *heads])} \\\\", " ".join(rules)] if over else []
-    lines += [f"{' & '.join(latex_text(head) for head, _ in columns)} \\\\", "\\midrule"]
-    for i, row in enumerate(rows):
-        lines += (["\\midrule"] if i == rule_before else []) + [f"{' & '.join(row)} \\\\"]
-    before = ["\\begin{table}", "\\centering\\small", f"\\caption{{{latex_text(caption)}}}", f"\\label{{{label}}}"]
-    begin = f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}"
-    end = ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
-    return "\n".join([*before, begin, "\\toprule", *lines, *end])
+    parts = table.parts(LATEX_WIDTH)
+    labels = [f"{table.label}-{i}" for i in range(1, len(parts) + 1)] if len(parts) > 1 else [table.label]
+    return "\n\n".join(_latex(replace(part, label=label)) for part, label in zip(parts, labels, strict=True))
 
 
-def with_interval(metric: Metric | None) -> str:
-    """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none."""
-    if metric is None or metric.low is None:
-        return number(None if metric is None else metric.value)
-    below, above = metric.value - metric.low, metric.high - metric.value
-    if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):
-        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
-    return f"{number(metric.value)} ±{number((above + below) / 2)}"
+def _latex(table: Table) -> str:
+    caption = _sentences([table.caption, *_notes(table)])
+    columns = "".join(side[0] for side in table.alignment)
+    texts = table.written(latex_text).bold("\\textbf{", "}")
+    rows = [_latex_row(cell.text for cell in row) for row in (*texts.rows, *texts.foot)]
+    if table.foot:
+        rows.insert(len(table.rows), "\\midrule")
+    lines = ["\\begin{table}", "\\centering\\small", f"\\caption{{{latex_text(caption)}}}", f"\\label{{{table.label}}}"]
+    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_row(texts.headings), "\\midrule"]
+    return "\n".join([*lines, *rows, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
 
 
-def blocks(
-    left: list[tuple[str, list[str]]],
-    columns: list[list[tuple[str, list[str]]]],
-    rule_before: int | None = None,
-) -> str:
-    """Lays columns out to the right of `left`, in several tables below one another if they are too wide for one.
-
-    columns: blocks of columns that stay together. If a block is too wide for a table of its own, the part of a label
-    in brackets becomes a second line of the header.
-    """
-
-    def width(column: tuple[str, list[str]]) -> int:
-        return max(map(len, [*column[0].splitlines(), *column[1]])) + 2
-
-    left, columns = _shown(left), [_shown(block) for block in columns]
-    room = WIDTH - sum(width(column) for column in left) + 2
-    tables: list[list[tuple[str, list[str]]]] = [[]]
-    for block in columns:
-        if sum(map(width, block)) > room:
-            block = [(head.replace(" (", "\n("), cells) for head, cells in block]
-        if tables[-1] and sum(map(width, tables[-1] + block)) > room:
-            tables.append([])
-        tables[-1].extend(block)
-    return "\n\n".join(render(left + part, len(left), rule_before) for part in tables)
-
-
-def _shown(columns: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, list[str]]]:
-    """The columns as a terminal shows them. A heading may have several lines; names in it may be anyone's."""
-    return [("\n".join(map(shown, head.split("\n"))), list(map(shown, cells))) for head, cells in columns]
-
-
-def render(columns: list[tuple[str, list[str]]], left: int, rule_before: int | None) -> str:
-    """Columns as one table: the first of them aligned left, a rule above row `rule_before`."""
-    columns = _shown(columns)
-    rows: list = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    if rule_before is not None:
-        rows.insert(rule_before, SEPARATING_LINE)
-    align = ["left" if i == 0 or (i < left and head == "better") else "right" for i, (head, _) in enumerate(columns)]
-    return _tabulated(
-        rows, headers=[head for head, _ in columns], tablefmt="simple", colalign=align, disable_numparse=True
-    )
-
-
-def _tabulated(*arguments, **more) -> str:
-    """A table by tabulate, without the two characters by which it pads each heading: 80 columns are few."""
-    padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0
-    try:
-        return tabulate_module.tabulate(*arguments, **more)
-    finally:
-        tabulate_module.MIN_PADDING = padding
-
-
-def flat(columns: Sequence[tuple[str, Sequence[str]]], form: str, align: Sequence[str] | None = None) -> str:
-    """Columns as one table of any width in tabulate's format `form`; for Markdown (`pipe`) the cells are escaped.
-
-    align: "left" or "right" for each column; the first left and the others right if None.
-    """
-    rows = [list(map(escaped, cells)) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    headers = [escaped(head) for head, _ in columns]
-    if form == "pipe":
-        rows, headers = [list(map(markdown_text, row)) for row in rows], list(map(markdown_text, headers))
-    align = align or ["left", *["right"] * (len(columns) - 1)]
-    return _tabulated(rows, headers=headers, tablefmt=form, colalign=align, disable_numparse=True)
+def _latex_row(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"

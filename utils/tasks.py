@@ -157,14 +157,14 @@ class Task:
     spread_of: the number whose spread over instructions is shown, if it is not the average of the headline metric.
     paper_figures: the key of the paper's figures for the headline metric, None if the paper has none.
 
-    How they are shown. table: results of several encoders to the printed text.
+    How they are shown. tables: (results of several encoders, optionally their differences from a reference by metric)
+    to the utils.tables.Table and paragraphs that are printed.
     definitions: of its metrics, by their name in words; `{k}` is filled in.
-    shown_beside: of a result, (metric, group) of what a report shows beside the headline, by the table's caption.
     figures: its figures, besides those by group that every task of items has.
     findings: (the best result, how its encoder is called, its utils.compare.paired.Comparison with others or None) to
     utils.report.findings.Finding of it.
     item_scores: columns that the report reads of the items, the headline aside.
-    worst_items: (result, its items, (id, text column) to a cell) to the utils.report.parts.Table of the items that an
+    worst_items: (result, its items, (id, text column) to a cell) to the utils.tables.Table of the items that an
     encoder gets most wrong; None if it has none.
     maps: (results with their items, all of the data, what is called with a note on each missing map) to the maps of the
     evaluated prompts; None if it has none.
@@ -184,7 +184,7 @@ class Task:
     data_sheet: Callable[[Dataset, Any], str]
     score: Callable[..., Scores]
     differences: Callable[[Sequence[Result], Metric], list[Difference]]
-    table: Callable[[Sequence[Result]], str]
+    tables: Callable[..., list]
     better: str = "higher"
 
     format: Format | None = None
@@ -212,7 +212,6 @@ class Task:
     paper_figures: str | None = None
 
     definitions: dict[str, str] = field(default_factory=dict)
-    shown_beside: Callable[[Result], dict[str, list[tuple[str, str]]]] = lambda result: {}
     figures: Callable[[], Sequence[Figure]] = lambda: ()
     findings: Callable[[Result, str, Any], Sequence] = lambda best, name, comparison: ()
     item_scores: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from Safety_Detection.guardrail.saved_detector import SavedDetector
 from Safety_Detection.protocol.measure import verdicts_of
 from Safety_Detection.sets.naming import VERDICTS
 from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
-from utils.tables import flat, number, percent
+from utils.tables import html_table, markdown_table, number, of_columns, percent
 
 RATES = (0.001, 0.005, 0.01, 0.05)
 RESAMPLES = 1000
@@ -254,10 +254,10 @@ def markdown(saved: SavedDetector) -> str:
     if changes(saved):
         parts += ["## What changed", "\n".join(f"- {line.strip()}" for line in changes(saved))]
     for title, columns in [*tables_of(saved.about["card"]), *reliability(saved.about)]:
-        parts += [f"## {title}", flat(columns, "pipe")]
+        parts += [f"## {title}", markdown_table(of_columns(columns))]
     tried = _tried(saved)
     if tried:
-        parts += ["## Sets it has not seen, at its threshold", flat(tried, "pipe")]
+        parts += ["## Sets it has not seen, at its threshold", markdown_table(of_columns(tried))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -300,7 +300,7 @@ def page(saved: SavedDetector, fit: Fit) -> str:
 
 def _shown(table: tuple[str, list[tuple[str, list[str]]]]) -> str:
     title, columns = table
-    return f"<h2>{html.escape(title)}</h2><div class=wide>{flat(columns, 'html')}</div>"
+    return f"<h2>{html.escape(title)}</h2><div class=wide>{html_table(of_columns(columns))}</div>"
 
 
 PAGE = """<!doctype html>

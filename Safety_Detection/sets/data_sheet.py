@@ -6,7 +6,7 @@ import textwrap
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.data.sources import Found
-from utils.tables import WIDTH, blocks
+from utils.tables import WIDTH, of_columns, text_table
 
 
 def data_sheet(dataset: LabelledDataset, found: Found) -> str:
@@ -22,6 +22,7 @@ def data_sheet(dataset: LabelledDataset, found: Found) -> str:
     licences = [re.split("[;,]", dataset.licence_of[name])[0] for name in sets]
     families = [dataset.family_of[name] if dataset.family_of[name] != name else "-" for name in sets]
     columns = [
+        ("set", list(sets)),
         ("unsafe", [str(unsafe[name] or "-") for name in sets]),
         ("safe", [str(len(rows[name]) - unsafe[name] or "-") for name in sets]),
         ("groups", [str(len({dataset.clusters[i] for i in rows[name]})) for name in sets]),
@@ -38,7 +39,7 @@ def data_sheet(dataset: LabelledDataset, found: Found) -> str:
         *(f"file {file.name}, sha256 {file.sha256}" for file in dataset.files if file.sha256 not in published),
         *(f"note: {sentence}" for sentence in dataset.notes),
     ]
-    parts = [_wrapped(f"{what}: {number}", ""), blocks([("set", list(sets))], [columns])]
+    parts = [text_table(of_columns(columns, caption=f"{what}: {number}", spans=[len(columns) - 1]))]
     return "\n\n".join([*parts, "\n".join(_wrapped(text, "  ") for text in texts)])
 
 

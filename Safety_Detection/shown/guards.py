@@ -16,8 +16,6 @@ from Safety_Detection.sets.naming import (
     metric_of,
 )
 from Safety_Detection.shown.reading import headline_kind, is_guard, ordinary_of, sets_of
-from Safety_Detection.shown.tables import DETAILS, shorter
-from utils import tables
 from utils.metrics import detection as dm
 from utils.metrics.detection import OF_CROSSING, OF_CURVE
 from utils.results.likeness import refuse_unlike
@@ -138,22 +136,3 @@ def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n:
     where = {"detector": kind, "train": OTHERS, "test": test}
     return [Metric(metric_of(name, kind), group_of(OTHERS, test), value, n, better, **where)
             for name, value, better in values]  # fmt: skip
-
-
-def beside_table(results: Sequence[Result]) -> str:
-    """Every metric of results of `on_same_prompts`: for each set, and for ordinary traffic, a row for each result."""
-    kind = headline_kind(results[0])
-    groups = {test: group_of(OTHERS, test) for test in sets_of(results[0])}
-    means = {"mean": OTHERS, ORDINARY: ORDINARY}
-    groups |= {title: place for title, place in means.items() if results[0].metric(metric_of("auroc", kind), place)}
-    rows = [(name, result, group) for name, group in groups.items() for result in results]
-    left = [
-        ("tested on", [name if result is results[0] else "" for name, result, _ in rows]),
-        ("by", [shorter(result.encoder.label, 24) for _, result, _ in rows]),
-    ]
-    columns = []
-    for name, title in {"auroc": "AUROC", **DETAILS, "f1": "F1"}.items():
-        found = [result.metric(metric_of(name, kind), group) for _, result, group in rows]
-        if any(found):
-            columns.append([(title, [tables.number(m and m.value) for m in found])])
-    return tables.blocks(left, columns)

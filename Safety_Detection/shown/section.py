@@ -1,25 +1,26 @@
 """The report's section on detection."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.sets import naming
 from Safety_Detection.shown import reading
-from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.comparison import compare_detectors
 from Safety_Detection.shown.finding import finding, on_unseen
 from Safety_Detection.shown.guards import on_same_prompts
-from Safety_Detection.shown.report_tables import detection_tables
+from Safety_Detection.shown.tables import detection_tables
+from utils.compare.rendered import groups_table
 from utils.figures.captions import described
 from utils.figures.style import SCREEN
 from utils.figures.tasks import named_figures
 from utils.report.findings import Finding, place
-from utils.report.parts import Cell, Section, Table, drawn
-from utils.report.tables import metric_cell
+from utils.report.parts import Section, drawn
 from utils.results.find import find_results
 from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
+from utils.tables import Table
 from utils.tasks import Drawing, Task
 
 
@@ -56,7 +57,7 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
         about=task,
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
-        tables=[*detection_tables(results, kind), *guards],
+        tables=[*detection_tables(results), *guards],
         figures=drawn(figures, caption, True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
@@ -64,7 +65,6 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
         ],
         notes=list(dict.fromkeys([*notes, *more])),
         results=results,
-        note=_note(top),
     )
     return section, []
 
@@ -91,16 +91,5 @@ def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Tabl
             continue
         label, metric = together[0].encoder.label, naming.metric_of("auroc", reading.headline_kind(together[0]))
         compared = compare_detectors([Scores(one) for one in together], metric, together[0].encoder.name)
-        rows: dict[str, list[Cell]] = {}
-        for cell in compared.cells:
-            rows.setdefault(cell.group, [Cell(cell.group, cell.group)]).append(metric_cell(cell.metric))
-        headers = [("trained on -> tested on", False), *((one.encoder.label, True) for one in together)]
-        tables.append(Table(f"AUROC of the guard {label}; {note}", headers, list(rows.values())))
+        tables.append(replace(groups_table(compared), caption=f"AUROC of the guard {label}; {note}"))
     return tables, notes
-
-
-def _note(result: Result) -> str:
-    """What the means are over, and which sets are ordinary traffic."""
-    ordinary = reading.ordinary_of(result)
-    text = transfer_tables.means_note(result)
-    return f"{text} Ordinary traffic: {', '.join(ordinary)}." if ordinary else text

@@ -1,7 +1,7 @@
-"""Shows results of detection in tables of 80 columns."""
+"""The tables of results of detection."""
 
-import textwrap
 from collections.abc import Sequence
+from itertools import product
 
 from Safety_Detection.sets.naming import (
     ACROSS,
@@ -15,28 +15,39 @@ from Safety_Detection.sets.naming import (
     group_of,
     metric_of,
 )
-from Safety_Detection.shown.differences import MOST_SETS, RESAMPLES, Compared
+from Safety_Detection.shown.differences import MOST_SETS, RESAMPLES, Compared, detector_differences, encoder_differences
 from Safety_Detection.shown.reading import (
     crossings_of,
     headline_kind,
     is_guard,
     kinds_of,
-    matrix,
     one_class_of,
+    ordinary_of,
     plain_name,
     sets_of,
     trains_of,
 )
-from utils import tables
 from utils.schema import Metric, Result, shown
+from utils.tables import Table, of_rows, p_cell
 
+LABELS = ("safe", "unsafe")
 DETAILS = {
     "auprc": "AUPRC",
-    "fpr_at_95_tpr": "FPR@95",
-    "tpr_at_1_fpr": "TPR@1",
-    "fpr_at_threshold": "FPR@t",
-    "tpr_at_threshold": "TPR@t",
+    "fpr_at_95_tpr": "FPR at 95 % TPR",
+    "tpr_at_1_fpr": "TPR at 1 % FPR",
+    "fpr_at_threshold": "FPR at the threshold for 5 %",
+    "tpr_at_threshold": "TPR there",
 }
+VERDICT_TITLES = {name: name.replace("_", " ") for name in ("separated", "both_flagged", "both_passed", "inverted")}
+# The means of a detector: metric, group and heading.
+HEADLINES = (
+    ("auroc", WITHIN, "within"),
+    ("auroc", ACROSS, "across"),
+    ("auroc", OTHERS, "others"),
+    ("auroc", ORDINARY_ONE, "ordinary (one set)"),
+    ("auroc", ORDINARY, "ordinary (others)"),
+    ("tpr_at_1_fpr", ORDINARY, "TPR@1"),
+)
 MEANS = {
     WITHIN: "within: grouped five-fold inside a set.",
     ACROSS: "across: trained on one set, tested on another.",
@@ -44,183 +55,239 @@ MEANS = {
     ORDINARY: "ordinary: unsafe-only sets against ordinary traffic, trained on one set or on all others of neither "
     "family; TPR@1: the share of the unsafe prompts that the latter flags there at 1 % false positives.",
 }
-DIFFERENCES_NOTE = (
+BASE = (
+    "base rate: share of unsafe prompts. FPR, TPR: shares of safe and of unsafe prompts that are flagged. threshold: "
+    "that which flags 5 % of the training side's safe prompts"
+)
+TESTED = (
     f"± half the width of the 95 % interval. Interval and p are Student's, of the standard error over {RESAMPLES:,} "
     "resamples of whole groups of prompts: p is below 0.05 exactly where the interval leaves out 0. p (Holm) is "
-    "corrected for all differences between encoders, or for all between detectors."
-)
-DETAILS_NOTE = (
-    "base: share of unsafe prompts. FPR@95: false positive rate at 95 % true\n"
-    "positives. TPR@1: true positive rate at 1 % false positives. @t: both at the\n"
-    "threshold that flags 5 % of the training side's safe prompts"
+    "corrected over the table."
 )
 
 
-HEADLINES = {
-    ("auroc", WITHIN): "within",
-    ("auroc", ACROSS): "across",
-    ("auroc", OTHERS): "others",
-    ("auroc", ORDINARY_ONE): "ordinary\n(one set)",
-    ("auroc", ORDINARY): "ordinary\n(others)",
-    ("tpr_at_1_fpr", ORDINARY): "TPR@1",
-}
-VERDICT_TITLES = {
-    "separated": "separated", "both_flagged": "both\nflagged", "both_passed": "both\npassed", "inverted": "inverted",
-}  # fmt: skip
+def detection_tables(results: Sequence[Result]) -> list[Table]:
+    """The means first, then the other tables that have rows, of the first result's headline detector.
 
-
-def headed(name: str) -> str:
-    """A set's name as a heading: its parts below one another where it is long."""
-    return name if len(name) <= 10 else name.replace("_", "\n")
-
-
-def matrix_table(result: Result) -> str:
-    """The matrix of areas under the ROC curve for the terminal; without intervals where there are many sets."""
-    rows, sets = matrix(result), sets_of(result)
-    shown = tables.with_interval if len(sets) <= MOST_SETS else lambda m: tables.number(m and m.value)
-    columns = [[(headed(name), [shown(row[i]) for row in rows])] for i, name in enumerate(sets)]
-    return tables.blocks([("trained on", trains_of(result))], columns)
-
-
-def detectors_table(result: Result) -> str:
-    """Each detector's mean area within sets, across pairs of sets, trained on all others, and on ordinary traffic."""
-    kinds = kinds_of(result)
-    there = [key for key in HEADLINES if any(result.metric(metric_of(key[0], kind), key[1]) for kind in kinds)]
-    columns = [
-        [
-            (
-                HEADLINES[name, group],
-                [tables.with_interval(result.metric(metric_of(name, kind), group)) for kind in kinds],
-            )
-        ]
-        for name, group in there
-    ]
-    return tables.blocks([("detector", [plain_name(kind) for kind in kinds])], columns)
-
-
-def means_note(result: Result) -> str:
-    """What the means of a result are over, on one line."""
-    return " ".join(text for place, text in MEANS.items() if any(m.group == place for m in result.metrics))
-
-
-def identity_line(result: Result) -> str:
-    """How well the vectors tell sets of the same label apart; '' if that was not measured."""
-    found = {word: result.value(metric_of("auroc", IDENTITY), word) for word in ("unsafe", "safe")}
-    said = [f"{tables.number(value)} for {word} prompts" for word, value in found.items() if value is not None]
-    return f"Set identity, the AUROC of telling two sets of one label apart: {', '.join(said)}." if said else ""
-
-
-def details_table(result: Result) -> str:
-    """The other metrics of the headline detector, a row for each set trained on and tested.
-
-    Where there are many sets, only the rows of `others`; '' if there are no rows.
+    results: of the same sets, with their items.
     """
-    kind, sets = headline_kind(result), sets_of(result)
-    trains = trains_of(result) if len(sets) <= MOST_SETS or OTHERS not in trains_of(result) else [OTHERS]
-    pairs = [(a, b) for b in sets for a in trains if result.metric(metric_of("auroc", kind), group_of(a, b))]
-    if not pairs:
-        return ""
-    found = {name: [result.metric(metric_of(name, kind), group_of(*pair)) for pair in pairs] for name in DETAILS}
-    columns = [[(title, [tables.number(m and m.value) for m in found[name]])] for name, title in DETAILS.items()]
-    columns.insert(1, [("base", [tables.number(m and m.chance) for m in found["auprc"]])])
-    left = [("trained on", [a for a, _ in pairs]), ("tested on", [b for _, b in pairs])]
-    return tables.blocks(left, columns)
+    first, kind, seed = results[0], headline_kind(results[0]), results[0].settings["seed"]
+    means, (flagged, *by_one) = means_table(results, kind), flagged_tables(results, kind)
+    found = [
+        identity_table(results),
+        flagged,
+        *crossing_tables(results, kind),
+        matrix_table(results, kind),
+        details_table(results, kind),
+        verdicts_table(results, kind),
+        types_table(results, kind),
+        *by_one,
+        *([detectors_table(results)] if means.rows != detectors_table(results).rows else []),
+        differences_table(encoder_differences(results, seed), f"encoders by {plain_name(kind)}"),
+        differences_table(detector_differences(first, seed), f"detectors on {shown(first.encoder.label)}"),
+    ]
+    return [means, *(table for table in found if table.rows)]
 
 
-def flagged_table(result: Result) -> str:
-    """The share of each set of one class that is flagged at the threshold; '' if there is no such set."""
-    kind, sets = headline_kind(result), one_class_of(result)
-    trains = trains_of(result)
-    trains = trains if len(trains) <= MOST_SETS or OTHERS not in trains else [OTHERS]
-    rows = {test: [result.metric(flagged_of(label, kind), group_of(train, test)) for train in trains]
-            for test, label in sets.items()}  # fmt: skip
-    if not rows:
-        return ""
-    columns = [[(train, [tables.with_interval(row[i]) for row in rows.values()])] for i, train in enumerate(trains)]
-    left = [("set", list(rows)), ("label", [("safe", "unsafe")[sets[test]] for test in rows])]
-    left.append(("n", [str(next((m.n for m in row if m), "-")) for row in rows.values()]))
-    return tables.blocks(left, columns)
+def guard_tables(result: Result) -> list[Table]:
+    """The tables of a guard's own scores that have rows."""
+    results, kind = [result], headline_kind(result)
+    tables = [
+        *flagged_tables(results, kind),
+        *crossing_tables(results, kind),
+        verdicts_table(results, kind),
+        types_table(results, kind),
+    ]
+    return [table for table in tables if table.rows]
 
 
-def flagged_of(label: int, kind: str) -> str:
+def means_table(results: Sequence[Result], kind: str) -> Table:
+    """The means of every detector, or only of one if that would be a long table."""
+    table = detectors_table(results)
+    return detectors_table(results, kind) if table.is_long else table
+
+
+def detectors_table(results: Sequence[Result], kind: str | None = None) -> Table:
+    """Each detector's mean area within sets, across pairs of sets, trained on all others, and on ordinary traffic.
+
+    kind: the only detector, all if None.
+    """
+    first, kinds = results[0], [kind] if kind else kinds_of(results[0])
+    there = [mean for mean in HEADLINES if any(first.metric(metric_of(mean[0], one), mean[1]) for one in kinds)]
+    rows = [
+        [result.encoder.label, plain_name(one), *(result.metric(metric_of(name, one), at) for name, at, _ in there)]
+        for result, one in product(results, kinds)
+    ]
+    titles = [title for _, _, title in there]
+    what = "AUROC and TPR at 1 % FPR (TPR@1)" if "TPR@1" in titles else "AUROC"
+    caption = f"Mean {what} of {plain_name(kind) if kind else 'every detector, controls last'}"
+    notes = [text for place, text in MEANS.items() if any(m.group == place for m in first.metrics)]
+    ordinary = ordinary_of(first)
+    notes += [f"Ordinary traffic: {', '.join(map(shown, ordinary))}."] if ordinary else []
+    return _table(caption, ["encoder", "detector"], titles, rows, notes)
+
+
+def identity_table(results: Sequence[Result]) -> Table:
+    """How well the vectors tell sets of the same label apart."""
+    name = metric_of("auroc", IDENTITY)
+    rows = [[result.encoder.label, *(result.metric(name, word) for word in LABELS)] for result in results]
+    caption = "Set identity: mean AUROC of telling two sets of one label apart, lower is better"
+    return _table(caption, ["encoder"], [f"{word} prompts" for word in LABELS], rows)
+
+
+def flagged_tables(results: Sequence[Result], kind: str) -> list[Table]:
+    """The flagged shares of sets of one class: by the detector of all others if there is one, then by those of one."""
+    trains = trains_of(results[0])
+    sides = [[OTHERS], [train for train in trains if train != OTHERS]] if OTHERS in trains else [trains]
+    titles = ("Share flagged of each set of one class", "Sets of one class by detectors of one set: share flagged")
+    tables = []
+    for title, some in zip(titles, sides, strict=False):
+        rows = []
+        for (test, label), train in product(one_class_of(results[0]).items(), some):
+            found = [result.metric(_flagged_of(label, kind), group_of(train, test)) for result in results]
+            rows.append([test, LABELS[label], train, found[0] and found[0].n, *found])
+        caption = f"{title}{_by_threshold(results[0], kind)}"
+        tables.append(_table(caption, ["set", "label", "trained on"], ["n", *_labels(results)], rows))
+    return tables
+
+
+def crossing_tables(results: Sequence[Result], kind: str) -> list[Table]:
+    """AUROC and true positive rate of every unsafe-only set (rows) against every safe-only one, for each encoder."""
+    pairs, train = crossings_of(results[0]), GIVEN if is_guard(results[0]) else OTHERS
+    unsafe, safe = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True)) if pairs else ([], [])
+    tables = []
+    for metric, what in (("auroc", "AUROC"), ("tpr_at_1_fpr", "TPR at 1 % FPR")):
+        name = metric_of(metric, kind)
+        rows = [
+            [one, result.encoder.label, *(result.metric(name, crossing_of(one, other, train)) for other in safe)]
+            for one, result in product(unsafe, results)
+        ]
+        by = f"of {plain_name(kind)}, unsafe-only sets (rows) against safe-only sets"
+        caption = f"{what} {by}{'' if train == GIVEN else ', trained on neither family'}"
+        tables.append(_table(caption, ["unsafe-only", "encoder"], safe, rows))
+    return tables
+
+
+def matrix_table(results: Sequence[Result], kind: str) -> Table:
+    """The areas under the ROC curve of every set trained on and tested."""
+    name = metric_of("auroc", kind)
+    rows = [
+        [train, test, *(result.metric(name, group_of(train, test)) for result in results)]
+        for train, test in _pairs(results[0], kind)
+    ]
+    caption = f"AUROC of {plain_name(kind)}, with half the width of its 95 % interval"
+    return _table(caption, ["trained on", "tested on"], _labels(results), rows)
+
+
+def details_table(results: Sequence[Result], kind: str) -> Table:
+    """The other metrics of a detector, a row for each set trained on and tested, if there are few, and encoder."""
+    pairs = [pair for pair in _pairs(results[0], kind) if pair[0] in _sides(results[0])]
+    rows = [[*row[:3], row[3].chance, *row[3:]] for row in _of_pairs(results, kind, DETAILS, pairs)]
+    texts, numbers = ["trained on", "tested on", "encoder"], ["base rate", *DETAILS.values()]
+    return _table(f"Other metrics of {plain_name(kind)}", texts, numbers, rows, [BASE])
+
+
+def verdicts_table(results: Sequence[Result], kind: str) -> Table:
+    """What the threshold says of unsafe prompts and their safe twins, within sets and by all others."""
+    name = metric_of("separated", kind)
+    pairs = [
+        (train, test)
+        for train, test in _pairs(results[0], kind)
+        if train in (test, OTHERS, GIVEN) and results[0].metric(name, group_of(train, test))
+    ]
+    rows = _of_pairs(results, kind, VERDICT_TITLES, pairs)
+    caption = f"Unsafe prompts and their safe twins at the threshold of {plain_name(kind)}, shares of pairs"
+    return _table(caption, ["trained on", "tested on", "encoder"], list(VERDICT_TITLES.values()), rows)
+
+
+def types_table(results: Sequence[Result], kind: str) -> Table:
+    """Flagged shares by type: of sets of one class, and of the safe prompts of the others if there are few sets."""
+    first, sides, labels = results[0], _sides(results[0]), one_class_of(results[0])
+    tests = [*labels] if sides == [OTHERS] else [*sets_of(first), *labels]
+    names = {_flagged_of(label, kind): word for label, word in enumerate(LABELS)}
+    rows = [
+        [m.type, m.test, names[m.metric], m.train, m.n, *(result.metric(m.metric, m.group) for result in results)]
+        for m in first.metrics
+        if m.metric in names and m.type is not None and m.train in sides and m.test in tests
+    ]
+    caption = f"Share flagged by type of prompt{_by_threshold(first, kind)}"
+    return _table(caption, ["type", "set", "label", "trained on"], ["n", *_labels(results)], rows)
+
+
+def differences_table(differences: Sequence[Compared], between: str) -> Table:
+    """The differences of the first from each other one with their p-values, a row for each group."""
+    others = list(dict.fromkeys(compared.other for compared in differences))
+    rows: dict[str, list] = {}
+    for compared in differences:
+        row = rows.setdefault(compared.group, [compared.group])
+        row += [compared.difference, p_cell(compared.difference.p), p_cell(compared.p)]
+    one = shown(differences[0].one) if differences else ""
+    headings = ["trained -> tested", *(title for other in others for title in (f"minus {other}", "p", "p (Holm)"))]
+    caption = f"Differences of AUROC between {between}: {one} minus each other one"
+    return of_rows(caption, headings, list(rows.values()), spans=[3] * len(others), notes=[TESTED])
+
+
+def beside_table(results: Sequence[Result]) -> Table:
+    """Every metric of results of `on_same_prompts`: for each set, and for ordinary traffic, a row for each result."""
+    kind = headline_kind(results[0])
+    groups = {test: group_of(OTHERS, test) for test in sets_of(results[0])}
+    means = {"mean": OTHERS, ORDINARY: ORDINARY}
+    groups |= {title: place for title, place in means.items() if results[0].metric(metric_of("auroc", kind), place)}
+    there = {m.metric for result in results for m in result.metrics}
+    names = [name for name in ("auroc", *DETAILS, "f1") if metric_of(name, kind) in there]
+    rows = []
+    for (test, group), result in product(groups.items(), results):
+        found = [result.value(metric_of(name, kind), group) for name in names]
+        rows.append([test if result is results[0] else "", result.encoder.label, *found])
+    titles = {"auroc": "AUROC", **DETAILS, "f1": "F1"}
+    return of_rows("", ["tested on", "by", *map(titles.get, names)], rows, keys=2)
+
+
+def _table(caption: str, names: list[str], numbers: list[str], rows: list[list], notes: Sequence[str] = ()) -> Table:
+    """A table of rows of names followed by numbers or metrics; those without any metric are left out.
+
+    If all were trained on all others, or nothing was trained, the caption says so in place of a column.
+    """
+    rows = [row for row in rows if any(isinstance(one, Metric) for one in row)]
+    if "trained on" in names and rows:
+        at = names.index("trained on")
+        sides = {row[at] for row in rows}
+        if sides in ({OTHERS}, {GIVEN}):
+            names, *rows = ([*row[:at], *row[at + 1 :]] for row in (names, *rows))
+            caption += f", trained on {OTHERS}" if sides == {OTHERS} else ""
+    return of_rows(caption, [*names, *numbers], rows, keys=len(names), notes=notes)
+
+
+def _labels(results: Sequence[Result]) -> list[str]:
+    return [result.encoder.label for result in results]
+
+
+def _flagged_of(label: int, kind: str) -> str:
     """The metric of the share of a class that a detector's threshold flags."""
     return metric_of("tpr_at_threshold" if label else "fpr_at_threshold", kind)
 
 
-def crossings_table(result: Result, metric: str = "auroc") -> str:
-    """A metric of every unsafe-only set (rows) against every safe-only one; '' if there are none."""
-    name, pairs = metric_of(metric, headline_kind(result)), crossings_of(result)
-    unsafe, safe = (list(dict.fromkeys(one)) for one in zip(*pairs, strict=True)) if pairs else ([], [])
-    train = GIVEN if is_guard(result) else OTHERS
-    if not pairs:
-        return ""
-    columns = [
-        [(headed(one), [tables.with_interval(result.metric(name, crossing_of(other, one, train))) for other in unsafe])]
-        for one in safe
+def _by_threshold(result: Result, kind: str) -> str:
+    return "" if is_guard(result) else f", by {plain_name(kind)} at its threshold for 5 %"
+
+
+def _pairs(result: Result, kind: str) -> list[tuple[str, str]]:
+    """The pairs of a training side and a set of two classes that were evaluated."""
+    pairs = [(train, test) for test in sets_of(result) for train in trains_of(result)]
+    return [pair for pair in pairs if result.metric(metric_of("auroc", kind), group_of(*pair))]
+
+
+def _sides(result: Result) -> list[str]:
+    """The training sides that details are shown of: only all others if there are many sets."""
+    trains = trains_of(result)
+    return [OTHERS] if len(sets_of(result)) > MOST_SETS and OTHERS in trains else trains
+
+
+def _of_pairs(
+    results: Sequence[Result], kind: str, names: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> list[list[str | Metric | None]]:
+    """A row for each pair and encoder: the sides, the encoder, and its metrics of these names."""
+    return [
+        [*pair, result.encoder.label, *(result.metric(metric_of(name, kind), group_of(*pair)) for name in names)]
+        for pair, result in product(pairs, results)
     ]
-    return tables.blocks([("unsafe-only", unsafe)], columns)
-
-
-def verdicts_table(result: Result) -> str:
-    """What the threshold says of unsafe prompts and their safe twins; '' if no set has twins."""
-    kind = headline_kind(result)
-    rows = [
-        (train, test)
-        for test in sets_of(result)
-        for train in trains_of(result)
-        if train in (test, OTHERS, GIVEN) and result.metric(metric_of("separated", kind), group_of(train, test))
-    ]
-    if not rows:
-        return ""
-    columns = [
-        [(title, [tables.with_interval(result.metric(metric_of(name, kind), group_of(*row))) for row in rows])]
-        for name, title in VERDICT_TITLES.items()
-    ]
-    return tables.blocks([("trained on", [a for a, _ in rows]), ("tested on", [b for _, b in rows])], [*columns])
-
-
-def types_table(result: Result) -> str:
-    """Flagged shares by the headline detector, by type of safe prompt and of sets of one class; '' without types.
-
-    Where there are many sets, only of sets of one class, by the detector of all others.
-    """
-    kind, trains = headline_kind(result), trains_of(result)
-    names = [flagged_of(label, kind) for label in (0, 1)]
-    tests = [*sets_of(result), *one_class_of(result)]
-    if len(sets_of(result)) > MOST_SETS and OTHERS in trains:
-        trains, tests = [OTHERS], list(one_class_of(result))
-    rows: dict[tuple[str, str], dict[str, Metric]] = {}
-    for m in result.metrics:
-        if m.metric in names and m.type is not None and m.train in trains and m.test in tests:
-            rows.setdefault((m.test, m.type), {})[m.train] = m
-    if not rows:
-        return ""
-    several = len({test for test, _ in rows}) > 1
-    titles = [f"{test}: {kind}" if several else kind for test, kind in rows]
-    left = [("type", [shorter(title, 50) for title in titles])]
-    left.append(("n", [str(next(iter(row.values())).n) for row in rows.values()]))
-    columns = [[(train, [tables.with_interval(row.get(train)) for row in rows.values()])] for train in trains]
-    return tables.blocks(left, columns)
-
-
-def shorter(text: str, most: int) -> str:
-    """The text, cut to `most` characters with an ellipsis at the end."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def differences_table(differences: Sequence[Compared]) -> str:
-    """Differences with their intervals and p-values: a table for each pair, with a row for each of its groups."""
-    by_pair: dict[str, list[Compared]] = {}
-    for one in differences:
-        by_pair.setdefault(f"{one.one} minus {one.other}", []).append(one)
-    parts = []
-    for title, pair in by_pair.items():
-        columns = [
-            ("difference", [tables.with_reach(one.difference) for one in pair]),
-            ("p", [tables.p_text(one.difference.p) for one in pair]),
-            ("p (Holm)", [tables.p_text(one.p) for one in pair]),
-        ]
-        groups = [" -> ".join(shorter(name, 29) for name in one.group.split(" -> ")) for one in pair]
-        table = tables.blocks([("trained -> tested", groups)], [[column] for column in columns])
-        parts.append(f"{textwrap.fill(shown(title), tables.WIDTH)}\n\n{table}")
-    return "\n\n".join(parts)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_real_results_in_every_format(tmp_path, capsys):
     assert max(len(line) for line in printed["text"].splitlines()) <= 80
     assert printed["markdown"].count("| average ") == 2 + 2
     shown = tables_in(printed["latex"])
-    assert [label for _, label, _ in shown] == [
+    assert list(dict.fromkeys(re.sub(r"-\d$", "", label) for _, label, _ in shown)) == [
         f"tab:safety-{task}{part}" for task in ("challenging", "taxonomy") for part in ("", "-groups")
     ]
     assert printed["latex"].count("% needs \\usepackage{booktabs}") == 2 and "±" not in printed["latex"]
@@ -342,8 +343,9 @@ def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
     assert all(label in " ".join(said.split()) for label in labels.values())
     # A row's name of 38 and columns of 30, 6 and 6, with two blanks between each, are 86.
     groups = ["openai_moderation -> openai_moderation"]
-    block = [(labels["none"], ["0.911 ±0.011"]), ("diff", ["-0.009"]), ("p", ["<0.001"])]
-    lines = tables.blocks([("trained -> tested", groups)], [block]).splitlines()
+    columns = [("trained -> tested", groups), (labels["none"], ["0.911 ±0.011"]), ("difference", ["-0.009"])]
+    table = tables.of_columns([*columns, ("p", ["<0.001"])], spans=[3])
+    lines = tables.text_table(table).splitlines()
     assert len(lines) == 4 and max(map(len, lines)) <= 80
     assert "Qwen3-Embedding-8B" in lines[0] and "(no prompt)" in lines[1]
 
@@ -353,7 +355,8 @@ def test_a_label_is_text_in_markdown(tmp_path, capsys):
         encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", name)
         written(tmp_path, name, np.linspace(0, 0.9, 22), encoder=encoder)
     assert compare_main.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
-    assert capsys.readouterr().out.count("a\\|b &lt;i>") == 2, "a row of the ranking and a heading"
+    said = capsys.readouterr().out
+    assert said.count("\n| a\\|b &lt;i> | ") == 1 and said.count(" a\\|b &lt;i> |") == 2, "a row and a heading"
 
 
 def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
@@ -366,19 +369,18 @@ def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
     assert "gte-Qwen2-1.5B" in said and "$-$0.048" in said
 
 
-def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_a_star(three, capsys):
+def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_its_p(three, capsys):
     out, scores = three
     known(out, "one", "two", "three")
     arguments = ["one", "two", "three", "--task", "safety_challenging", "--out", str(out), "--format", "latex"]
     assert compare_main.main(arguments) == 0
     [(caption, _, ranking), (explained, _, first), (_, _, second)] = tables_in(capsys.readouterr().out)
-    assert (
-        "lower is better" in caption and "in bold" in explained and "minus ONE; *: differs from it at 0.05" in explained
-    )
-    heads = [cell for cell, _ in (*first[0], *second[0][1:])]
-    assert heads == ["type", "ONE", "TWO", "diff", "THREE", "diff"] and len(ranking) == 1 + 3
+    assert "lower is better" in caption and "Bold: the best of the row." in explained and "minus ONE, " in explained
+    heads = [cell for cell, _ in (*first[0], *second[0][2:])]
+    assert heads == ["type", "n", "ONE", "TWO", "difference", "p", "THREE", "difference", "p"]
+    assert len(ranking) == 1 + 3
     group = np.array(GROUPS)
-    for [(name, _), one, two, gap], [_, three_, other], its in zip(
+    for [(name, _), _, one, two, _, (p, _)], [_, _, three_, _, (other, _)], its in zip(
         first[1:], second[1:], ("a", "b", "average", "overall"), strict=True
     ):
         weights = {"average": (group == "a") / 24 + (group == "b") / 20, "overall": np.full(22, 1 / 22)}.get(its)
@@ -388,7 +390,7 @@ def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_a_star(three, c
         assert name == its and [text.split()[0] for text, _ in cells] == means
         assert [bold for _, bold in cells] == [mean == min(means) for mean in means]
         # The third is 0.3 above the first everywhere, the second as near as noise of 0.01 leaves it.
-        assert [text.endswith("*") for text, _ in (gap, other)] == [False, True]
+        assert other == "<0.001" and float(p) > 0.05
 
 
 def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys):
@@ -398,11 +400,11 @@ def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys
         written(tmp_path, f"e{i}", values, encoder=encoder)
     assert compare_main.main(["--out", str(tmp_path), "--format", "latex"]) == 0
     _, *parts = tables_in(capsys.readouterr().out)
-    # Groups take 9, the reference 15 ("0.450 ±0.108" and two blanks, or 13 more); the others 15 and 14 each.
-    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2, 3)]
-    heads = [cell for _, _, [head, *_] in parts for cell, _ in head[1:]]
-    assert [len(head) for _, _, [head, *_] in parts] == [1 + 1 + 2 * 2, 1 + 2 * 2, 1 + 2 * 2]
-    assert [head for head in heads if head != "diff"] == [f"50% of R&D_{i}" for i in range(7)]
+    # Groups and their n take 9 and 4, the reference 15 ("50% of R&D_0" and two blanks), the others 15, 15 and 7 each.
+    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2, 3, 4)]
+    heads = [cell for _, _, [head, *_] in parts for cell, _ in head[2:]]
+    assert [len(head) for _, _, [head, *_] in parts] == [2 + 1 + 3, 2 + 3 * 2, 2 + 3 * 2, 2 + 3]
+    assert [head for head in heads if head not in ("difference", "p")] == [f"50% of R&D_{i}" for i in range(7)]
 
 
 def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
@@ -410,7 +412,7 @@ def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, ca
         written(detectors, name, np.linspace(0, 1, 22))
     assert compare_main.main(["both", "new", "--out", str(detectors)]) == 0
     said = capsys.readouterr()
-    assert "safety-challenging: " in said.out and "safety-detection" not in said.out
+    assert "Safety-Challenging: " in said.out and "Safety-Detection" not in said.out
     assert "without safety_detection: new: no result in" in said.err
     assert compare_main.main(["both", "new", "--out", str(detectors), "--task", "safety_detection"]) == 2
 

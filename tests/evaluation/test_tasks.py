@@ -29,6 +29,7 @@ from utils.metrics import summary
 from utils.results import result_file
 from utils.results import tables as result_tables
 from utils.schema import CONTROLS, InputError, Metric
+from utils.tables import text_table
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
 
@@ -481,7 +482,7 @@ def test_summaries_by_hand():
 
 def test_many_encoders_wrap_into_several_tables_of_80_columns(sample_results):
     result = result_file.read_result(sample_results / "sample" / "safety_challenging" / "tfidf.json")
-    text = result_tables.group_table([result] * 12, "normalized_similarity")
+    text = text_table(result_tables.group_table([result] * 12, "normalized_similarity"))
     assert max(map(len, text.splitlines())) <= 80 and text.count("homonyms") > 1 and text.count("TF-IDF") == 12
     assert isinstance(result.metrics[0], Metric)
 

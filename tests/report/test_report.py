@@ -14,10 +14,15 @@ from utils import config, tasks
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
-from utils.report import tables as report_tables
+from utils.results import tables as result_tables
 from utils.schema import CONTROLS
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
+CAPTIONS = {
+    "safety_challenging": "Normalized similarity of unsafe prompt and safe twin, lower is better",
+    "safety_contrast": "Boundary similarity (nearest of the safe edits), lower is better",
+    "safety_taxonomy": "Categorical Purity at 10, higher is better",
+}
 
 
 @pytest.fixture
@@ -57,9 +62,7 @@ def shown(m):
 def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
     tree, folder = page
     metric = tasks.TASKS[task].headline
-    name = metric.replace("_", " ").capitalize()
-    direction = "higher" if task == "safety_taxonomy" else "lower"
-    rows = [dict(reversed(row)) for row in table(tree, f"{name}, {direction} is better")]  # MiniLM's difference and p
+    rows = [dict(reversed(row)) for row in table(tree, CAPTIONS[task])]  # MiniLM's difference and p
     ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
     capsys.readouterr()
     flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
@@ -91,12 +94,12 @@ def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_sto
         known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
         return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
 
-    monkeypatch.setattr(report_tables, "papers_figures", figures)
+    monkeypatch.setattr(result_tables, "papers_figures", figures)
     monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
     assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     tree = html.fromstring((sample_results / "sample" / "report.html").read_bytes())
     floor = by_group(document(sample_results / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
-    rows = [dict(row) for row in table(tree, "Categorical purity, higher is better")]
+    rows = [dict(row) for row in table(tree, CAPTIONS["safety_taxonomy"])]
     assert [h for h in rows[0] if "paper" in h] == ["paper", "minus paper"]
     for row in rows:
         m = floor[row["category"]]
@@ -297,7 +300,7 @@ def test_types_of_any_name_and_the_notes_on_the_data(tmp_path, capsys):
     common = ["--quiet", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
     assert evaluation_run.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report_main.main(common) == 0
     tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
-    shown = [row[0][1] for row in table(tree, "Normalized similarity, lower is better")]
+    shown = [row[0][1] for row in table(tree, CAPTIONS["safety_challenging"])]
     assert set(shown) == {*names, "average", "overall"}
     captions = [caption.text_content() for caption in tree.iter("caption")]
     assert not any("interval" in caption for caption in captions + tree.xpath("//figcaption/text()"))

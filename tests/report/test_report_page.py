@@ -71,7 +71,7 @@ def column(page, caption, number):
 
 def test_tables_sort_both_ways_and_their_foot_stays(opened, sample_page):
     page = opened(sample_page)
-    table, cells = column(page, "Categorical purity, higher is better", 3)
+    table, cells = column(page, "Categorical Purity at 10, higher is better", 3)
     before = cells()
     heading = table.locator("thead th").nth(2)
     foot = table.locator("tfoot tr").all_inner_texts()

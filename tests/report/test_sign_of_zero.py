@@ -21,6 +21,7 @@ from utils.figures import __main__ as figures_main
 from utils.report import __main__ as report_main
 from utils.results.result_file import read_with_items
 from utils.results.signature import signature
+from utils.tables import rendered
 
 # A minus or plus sign, as text, typeset or in LaTeX, before a zero with nothing but zeros behind it.
 SIGNED_ZERO = re.compile(r"(?<![\w.@$-])(?:[-+\u2212]|\$-\$)0(?:\.0+)?(?![\d.])")
@@ -65,7 +66,7 @@ def test_no_zero_has_a_sign(sample_results, sample_store, many_sets, tmp_path, c
         read = reading.read if task is DETECTION else read_with_items
         results = [read(path) for path in sorted((folder / task.name).glob("*.json"))]
         if results:
-            texts[task.name] = "\n".join([task.table(results), *map(signature, results)])
+            texts[task.name] = "\n".join([rendered(task.tables(results), "text"), *map(signature, results)])
     flags = ["--data", data, "--out", str(tmp_path)]
     for form in ("text", "markdown", "latex"):
         assert compare_main.main([*flags, "--format", form]) == 0

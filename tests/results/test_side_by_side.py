@@ -80,7 +80,7 @@ def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(tmp_pat
             written(tmp_path, name, np.linspace(0, 1, 22), task, metric, settings={**SETTINGS, "baseline": baseline})
     assert compare_main.main(["--out", str(tmp_path)]) == 3
     said = capsys.readouterr()
-    assert "safety-taxonomy: categorical purity" in said.out and "safety-challenging" not in said.out
+    assert "Safety-Taxonomy: categorical purity" in said.out and "Safety-Challenging" not in said.out
     message = "without safety_challenging: one and two on safety_challenging: different kind of baseline"
     assert message in said.err
     monkeypatch.setattr(draw, "figures_of", lambda results, *_: {results[0].task: pyplot.figure()})
@@ -390,7 +390,7 @@ def test_results_of_several_folders_are_compared(flags, tmp_path, capsys, monkey
     assert values == pytest.approx({names[0]: 0.5, names[1]: 0.25, "two": 0.125})
     assert compare_main.main([*flags, "--reference", "two"]) == 0
     printed = capsys.readouterr().out
-    assert "ONE (A)" in printed and "ONE (B)" in printed and "diff: minus TWO" in printed
+    assert "ONE (A)" in printed and "ONE (B)" in printed and "difference: minus TWO" in printed
     assert compare_main.main([*flags, "three"]) == 2
     said = capsys.readouterr().err
     assert "A/made-up/safety_challenging, B/made-up/safety_challenging (there are: one, one, two)" in said

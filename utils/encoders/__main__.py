@@ -6,6 +6,7 @@ from utils import config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
 from utils.schema import EncoderOptions, InputError, is_control, shown
+from utils.tables import Table, number, of_columns, text_table
 
 
 def _needs(entry: dict) -> str:
@@ -15,27 +16,23 @@ def _needs(entry: dict) -> str:
     return "HF token" if entry.get("gated") else ""
 
 
-def registry_table() -> str:
-    """The registry as a table, with the paper's average similarity b."""
-    from tabulate import tabulate
-
-    rows = []
-    for name, entry in known_encoders().items():
-        paper = paper_figures().get(name, {}).get("average_similarity")
-        size = entry["parameters"] if entry["loader"] != "openai" else "-"
-        b = "" if paper is None else f"{paper:z.3f}"
-        rows.append([name, size, entry["dimension"] or "-", entry["licence"], _needs(entry), b])
-    table = tabulate(
-        rows,
-        headers=["encoder", "size", "dim", "licence", "needs", "b"],
-        colalign=("left", "right", "right", "left", "left", "right"),
-        disable_numparse=True,
+def registry_table() -> Table:
+    """The registry, with the paper's average similarity b."""
+    entries = known_encoders()
+    averages = [paper_figures().get(name, {}).get("average_similarity") for name in entries]
+    columns = [
+        ("encoder", list(entries)),
+        ("size", ["-" if entry["loader"] == "openai" else entry["parameters"] for entry in entries.values()]),
+        ("dim", [str(entry["dimension"] or "-") for entry in entries.values()]),
+        ("licence", [entry["licence"] for entry in entries.values()]),
+        ("needs", list(map(_needs, entries.values()))),
+        ("b", ["" if average is None else number(average) for average in averages]),
+    ]
+    note = (
+        "b: the paper's average similarity of two unrelated prompts. Also accepted: any Hugging Face id "
+        "(organisation/name), openai:MODEL, mteb:NAME (an extra), a folder with a model."
     )
-    return (
-        f"{table}\n\nb: the paper's average similarity of two unrelated prompts. Also accepted:\n"
-        "any Hugging Face id (organisation/name), openai:MODEL, mteb:NAME (an extra),\n"
-        "a folder with a model."
-    )
+    return of_columns(columns, notes=[note])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         arguments = flags.parse_args(argv)
         if arguments.command is None:
-            print(registry_table())
+            print(text_table(registry_table()))
             return
         _print_average(arguments.name)
 

@@ -7,7 +7,7 @@ from utils.results.ranked import without_rank
 from utils.results.reference import reference_table
 from utils.results.signature import signature
 from utils.schema import Dataset, Result, shown
-from utils.tables import INTERVAL
+from utils.tables import INTERVAL, rendered
 from utils.tasks import Task
 
 
@@ -15,7 +15,7 @@ def printed(task: Task, dataset: Dataset, results: Sequence[Result], out: Path) 
     """All that is printed of a task: heading, tables, and what the numbers depend on."""
     signatures = "\n".join(signature(result) for result in results)
     parts = [
-        f"{_heading(task, dataset, results)}\n{task.table(results)}{_without_interval(results[0])}",
+        f"{_heading(task, dataset, results)}\n{rendered(task.tables(results), 'text')}{_without_interval(results[0])}",
         f"what the numbers depend on:\n{signatures}",
         reference_table(results, lambda compared: without_rank(compared, task.headline, [out])),
     ]

@@ -15,7 +15,7 @@ from utils.results.likeness import of_one_kind
 from utils.results.signature import signature
 from utils.schema import Dataset, Difference, EncoderSpec, InputError, Metric, Result
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import WIDTH, blocks, number, p_text, with_interval, with_reach
+from utils.tables import WIDTH, number, of_columns, p_text, rendered, text_table, with_interval, with_reach
 from utils.tasks import Task
 
 # Four instructions in the forms that encoders are trained with; none is that of a particular encoder.
@@ -80,12 +80,13 @@ def _spec(name: str, text: str, settings: Settings) -> EncoderSpec:
 
 def _table(task: Task, name: str, tried: Sequence[tuple[str, str, Metric]]) -> str:
     columns = [
-        [(tried[0][2].group, [with_interval(metric) for _, _, metric in tried])],
-        [("instruction", [repr(text) for _, text, _ in tried])],
+        ("", [title for title, _, _ in tried]),
+        (tried[0][2].group, [with_interval(metric) for _, _, metric in tried]),
+        ("instruction", [repr(text) for _, text, _ in tried]),
     ]
     better = tried[0][2].better
-    title = textwrap.fill(f"{task.title}: {task.metric} of {name} by instruction, {better} is better", WIDTH)
-    return f"{title}\n\n{blocks([('', [title for title, _, _ in tried])], columns)}"
+    title = f"{task.title}: {task.metric} of {name} by instruction, {better} is better"
+    return text_table(of_columns(columns, caption=title))
 
 
 def _meaning(tried: Sequence[tuple[str, str, Metric]]) -> str:
@@ -120,8 +121,9 @@ def _compared(task: Task, documented: dict[str, str], found: dict[tuple[str, str
         if title != "documented" or documented[name] != documented[first] or documented[name] not in same.values()
     ]
     corrected = holm([difference.p for _, _, difference in rows])
-    left = [("encoder", [name for name, _, _ in rows]), ("instruction", [title for _, title, _ in rows])]
     columns = [
+        ("encoder", [name for name, _, _ in rows]),
+        ("instruction", [title for _, title, _ in rows]),
         ("difference", [with_reach(difference) for _, _, difference in rows]),
         ("p", [p_text(difference.p) for _, _, difference in rows]),
         ("p (Holm)", [p_text(p) for p in corrected]),
@@ -135,8 +137,8 @@ def _compared(task: Task, documented: dict[str, str], found: dict[tuple[str, str
         for name in others
     ]  # fmt: skip
     title = f"{task.title}: {task.metric} ({of.group}) of each encoder minus that of {first}"
-    above, *below = (textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in (title, note, *held))
-    return "\n\n".join([above, blocks(left, [[column] for column in columns]), *below])
+    table = of_columns(columns, caption=title, keys=2, notes=[note])
+    return rendered([table, *held], "text")
 
 
 def _held(name: str, first: str, rows: Sequence[tuple[str, Difference, float | None]]) -> str:

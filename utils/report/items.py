@@ -4,7 +4,7 @@ import math
 
 from utils.report.findings import leader
 from utils.report.gather import Evidence
-from utils.report.parts import Cell, Table
+from utils.tables import Cell, Table
 
 WORST = 15
 

@@ -1,4 +1,4 @@
-"""What the report is made of: cells, tables, figures and sections."""
+"""What the report is made of: figures and sections."""
 
 import base64
 from collections.abc import Callable
@@ -8,38 +8,8 @@ from utils.compare.paired import Comparison
 from utils.figures.style import drawing, rendered
 from utils.report.findings import Finding
 from utils.schema import Result
+from utils.tables import Table
 from utils.tasks import Task
-
-# A table with more rows is collapsed at first.
-MOST_ROWS = 15
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: its text, and the value it is sorted by. prompt: the key of a text that is hidden at first."""
-
-    text: str
-    value: float | str | None = None
-    prompt: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table. headers: (text, whether its cells are numbers). foot: rows that are not sorted."""
-
-    caption: str
-    headers: list[tuple[str, bool]]
-    rows: list[list[Cell]]
-    foot: list[list[Cell]] = field(default_factory=list)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether the table is collapsed at first, unless it is the first of its section."""
-        return len(self.rows) > MOST_ROWS
-
-    def sorts_by(self, column: int) -> bool:
-        """Whether the rows have values in a column."""
-        return any(row[column].value is not None for row in self.rows)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from utils.reproduce.cells import chosen_encoders, read_reproduction
 from utils.reproduce.run import evaluate_encoders
 from utils.reproduce.tables import FORMATS, plan_table, rendered
 from utils.schema import InputError, one_line
+from utils.tables import text_table
 
 
 def _plan(names: Sequence[str], device: str, dtype: str) -> int:
     obstacles = machine.obstacles(names, device, dtype)
-    print(f"{plan_table(obstacles, dtype)}\n", file=sys.stderr)
+    print(f"{text_table(plan_table(obstacles, dtype))}\n", file=sys.stderr)
     for name, found in obstacles.items():
         if not found:
             print(name)

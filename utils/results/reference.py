@@ -1,6 +1,5 @@
 """The results that come with the program, shown beside a user's own on the same data."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.result_file import read_result, read_with_items
 from utils.results.signature import signature
 from utils.schema import InputError, Result
-from utils.tables import WIDTH, blocks, with_interval
+from utils.tables import of_columns, text_table, with_interval
 from utils.tasks import TASKS
 
 FOLDER = "reference_results"
@@ -48,13 +47,12 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     sign, last = 1 if better == "lower" else -1, unranked(results)
     results.sort(key=lambda result: (result.encoder.name in last, sign * result.value(metric, "average")))
     columns = [
-        [("average", [with_interval(result.metric(metric, "average")) for result in results])],
-        [("from", [FOLDER if result.encoder.name in names else "this run" for result in results])],
+        ("encoder", [result.encoder.label for result in results]),
+        ("average", [with_interval(result.metric(metric, "average")) for result in results]),
+        ("from", [FOLDER if result.encoder.name in names else "this run" for result in results]),
     ]
     title = f"{TASKS[done[0].task].metric} beside reference results, {better} is better"
-    table = blocks([("encoder", [result.encoder.label for result in results])], columns)
     labels = {result.encoder.name: result.encoder.label for result in results}
     notes = [note, *(f"{labels[name]} is last: an encoder {why}" for name, why in last.items())]
-    lines = [title, "", table, "", *(line for text in notes for line in textwrap.wrap(text, WIDTH))]
-    lines += [signature(result) for result in others]
-    return "\n".join(lines)
+    table = of_columns(columns, caption=title, notes=list(filter(None, notes)))
+    return "\n".join([text_table(table), "", *map(signature, others)])

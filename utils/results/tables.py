@@ -1,55 +1,122 @@
-"""Shows results in tables of 80 columns, the paper's figures beside ours."""
+"""The tables of results, the paper's figures beside ours."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from utils.data.catalogue import group_title
 from utils.encoders.paper import paper_entry
-from utils.schema import Result
-from utils.tables import blocks, number, signed, with_interval
+from utils.schema import SUMMARIES, Difference, Metric, Result
+from utils.tables import Cell, Table, cell, number, of_rows, p_cell, signed_cell
 from utils.tasks import TASKS
+
+# A metric's differences from the reference with their corrected p-values, by encoder and group.
+Differences = Mapping[tuple[str, str], tuple[Difference, float | None]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a table by group shows of one encoder.
+
+    metrics: group to number, in the same order for every encoder. differences: group to the difference from the
+    reference and its p; empty if the encoder is the reference, or nothing is compared. paper: group to the paper's
+    figure; empty if the encoder is none of the paper's. is_ranked: whether the best of a row can be this encoder's.
+    """
+
+    label: str
+    metrics: Mapping[str, Metric | None]
+    differences: Mapping[str, tuple[Difference, float | None]] = field(default_factory=dict)
+    paper: Mapping[str, float | None] = field(default_factory=dict)
+    is_ranked: bool = False
+
+    @property
+    def headings(self) -> list[str]:
+        """Those of its columns."""
+        tested = ["difference", "p"] if self.differences else []
+        return [self.label, *tested, *(["paper", "minus paper"] if self.paper else [])]
+
+    def cells(self, group: str, best: str | None) -> list[Cell]:
+        """Its columns' cells in the row of a group. best: the best number of the row, as it is printed."""
+        metric = self.metrics[group]
+        value = None if metric is None else metric.value
+        row = [replace(cell(metric), is_best=self.is_ranked and number(value) == best)]
+        if self.differences:
+            difference, p = self.differences[group]
+            row += [cell(difference), p_cell(p)]
+        if self.paper:
+            paper = self.paper[group]
+            row += [cell(paper), signed_cell(None if None in (value, paper) else value - paper)]
+        return row
+
+
+def measured_table(
+    caption: str, heading: str, measured: Sequence[Measured], summaries: Collection[str] = SUMMARIES, **more
+) -> Table:
+    """A metric by group: the columns of each encoder, then chance and ceiling if they exist.
+
+    heading: that of the groups. summaries: the groups that are means over the others, which come last.
+    """
+    first = measured[0].metrics
+    extras = [extra for extra in ("chance", "ceiling") if any(getattr(m, extra) is not None for m in first.values())]
+    body, foot = [], []
+    for group, metric in first.items():
+        found = [one.metrics[group].value for one in measured if one.is_ranked]
+        best = number(min(found) if metric.better == "lower" else max(found)) if len(found) > 1 else None
+        row = [Cell(group_title(group), group), metric.n]
+        row += [number for one in measured for number in one.cells(group, best)]
+        row += [getattr(metric, extra) for extra in extras]
+        (foot if group in summaries else body).append(row)
+    headings = [heading, "n", *(title for one in measured for title in one.headings), *extras]
+    spans = [*(len(one.headings) for one in measured), *(1 for _ in extras)]
+    return of_rows(caption, headings, body, foot, keys=2, spans=spans, **more)
 
 
 def group_table(
-    results: Sequence[Result], metric: str, groups: Sequence[str] | None = None, heading: str = "type"
-) -> str:
-    """A metric by group: a column for each result, then chance and ceiling if they exist.
+    results: Sequence[Result],
+    metric: str,
+    differences: Mapping[str, Differences] | None = None,
+    caption: str | None = None,
+    heading: str | None = None,
+    groups: Sequence[str] | None = None,
+) -> Table:
+    """A metric of results of one task on one dataset by group, with no row if they do not have it.
 
-    results: of one task on one dataset. For one of the paper's encoders on the paper's data, the paper's figure and the
-    difference (ours minus the paper's) are added. groups: in order; all, average and overall last, if None.
+    For one of the paper's encoders on the paper's data, the paper's figure and the difference (ours minus the paper's)
+    are added. differences: by metric. caption: the metric's name if None. heading: as for the task's groups if None.
+    groups: in order; all if None.
     """
-    rows = {m.group: m for m in results[0].metrics if m.metric == metric}
-    groups = [group for group in (groups or rows) if group in rows]
-    columns: list[list[tuple[str, list[str]]]] = []
+    there = {m.group: m for m in results[0].metrics if m.metric == metric}
+    groups = [group for group in (groups or there) if group in there]
+    tested = (differences or {}).get(metric, {})
+    measured = []
     for result in results:
-        found = [result.metric(metric, group) for group in groups]
-        ours = [None if m is None else m.value for m in found]
-        block = [(result.encoder.label, [with_interval(m) for m in found])]
+        name = result.encoder.name
         paper = papers_figures(result, metric, groups)
-        if paper is not None:
-            differences = [None if p is None or o is None else o - p for o, p in zip(ours, paper, strict=True)]
-            block.append(("paper", [number(value) for value in paper]))
-            block.append(("diff", [signed(d) for d in differences]))
-        columns.append(block)
-    for extra in ("chance", "ceiling"):
-        values = [getattr(rows[group], extra) for group in groups]
-        if any(value is not None for value in values):
-            columns.append([(extra, [number(value) for value in values])])
-    left = [(heading, list(groups)), ("n", [str(rows[group].n) for group in groups])]
-    summaries = [i for i, group in enumerate(groups) if group in ("average", "overall")]
-    return blocks(left, columns, rule_before=min(summaries) if summaries and len(groups) > 2 else None)
+        measured.append(
+            Measured(
+                result.encoder.label,
+                {group: result.metric(metric, group) for group in groups},
+                {group: tested[name, group] for group in groups if (name, group) in tested},
+                {} if paper is None else dict(zip(groups, paper, strict=True)),
+            )
+        )
+    better = next((m.better for m in there.values()), "")
+    caption = caption or metric.replace("_", " ")
+    caption = f"{caption[0].upper()}{caption[1:]}, {better} is better"
+    return measured_table(caption, heading or TASKS[results[0].task].rows, measured)
 
 
-def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) -> str:
+def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) -> Table:
     """Several metrics' averages: a row for each (metric, group), a column for each result."""
-    present = [row for row in metrics if results[0].value(*row) is not None]
-    first = [next(m for m in results[0].metrics if (m.metric, m.group) == row) for row in present]
-    left = [
-        ("metric", [f"{metric.replace('_', ' ')} ({group})" for metric, group in present]),
-        ("better", [m.better for m in first]),
-    ]
-    columns = [[(r.encoder.label, [with_interval(r.metric(*row)) for row in present])] for r in results]
-    if any(m.chance is not None for m in first):
-        columns.append([("chance", [number(m.chance) for m in first])])
-    return blocks(left, columns)
+    first = results[0]
+    present = [first.metric(*row) for row in metrics if first.metric(*row) is not None]
+    with_chance = any(m.chance is not None for m in present)
+    rows = [
+        [f"{m.metric.replace('_', ' ')} ({m.group})", m.better,
+         *(result.metric(m.metric, m.group) for result in results), *([m.chance] if with_chance else [])]
+        for m in present
+    ]  # fmt: skip
+    headings = ["metric", "better", *(result.encoder.label for result in results), *(["chance"] if with_chance else [])]
+    return of_rows(f"Other metrics of {TASKS[first.task].title}", headings, rows, keys=2)
 
 
 def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:

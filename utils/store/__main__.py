@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
+from utils.tables import of_columns, text_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Lists what the store holds of each encoder, or removes all that it holds of one."""
-    from tabulate import tabulate
-
     from utils.cli import Parser, run, show
 
     flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
@@ -28,9 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kept.prune(one.fingerprint)
                 show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
             return
-        rows = [[shown(one.name), *list(vars(one).values())[1:-1], f"{one.size / 2**20:.1f}"] for one in contents]
-        headers = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
-        show(tabulate(rows, headers=headers) if rows else "the store is empty")
+        rows = [[*map(str, list(vars(one).values())[:-1]), f"{one.size / 2**20:.1f}"] for one in contents]
+        headings = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
+        columns = list(zip(headings, zip(*rows, strict=True), strict=True)) if rows else []
+        show(text_table(of_columns(columns, keys=2)) if rows else "the store is empty")
         show(f"\n{kept.path}")
 
     return run(work)
