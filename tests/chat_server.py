@@ -45,14 +45,12 @@ class ChatServer(ThreadingHTTPServer):
         self.requests, self.charged, self.good = [], [], []
         self.keys = set()
         self.refuse = None  # (status, error) for every request
-        self.schema, self.schema_status = True, 400
-        self.filtered = None  # the original that is refused whatever comes with it
+        self.schema = True
         self.reshape = lambda completion: completion  # what is sent in place of a completion
         # batch_end: how the next batch ends; answered: the share of its requests that it answers then; line_error: what
         # the others have in its error file, if anything; batch_errors: why it could not be run.
         self.files, self.batches, self.batch_end, self.answered = {}, {}, "completed", 0.5
         self.line_error, self.batch_errors = None, []
-        self.missing = ()  # ends of the paths that the server does not know
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -100,8 +98,6 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server = self.server
         server.keys.add(self.headers["Authorization"])
-        if self.path.endswith(server.missing or ("nothing",)):
-            return self.reply(404, {"error": {"message": "no such path"}})
         if self.path.endswith("/chat/completions"):
             with server.lock:
                 server.under_way += 1
@@ -174,10 +170,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(server.seconds)
         if server.refuse is not None:
             return self.reply(server.refuse[0], {"error": server.refuse[1]})
-        if original_of(request) == server.filtered:
-            return self.reply(400, {"error": {"message": "filtered", "code": "content_filter"}})
         if "response_format" in request and not server.schema:
-            return self.reply(server.schema_status, {"error": {"message": "no response_format", "code": "unsupported"}})
+            return self.reply(400, {"error": {"message": "no response_format", "code": "unsupported"}})
         if fault in ("429", "429 with Retry-After"):
             headers = {"Retry-After": "0.05"} if fault != "429" else {}
             return self.reply(429, {"error": {"message": "slow", "code": "rate_limit_exceeded"}}, headers)

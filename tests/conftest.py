@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from doubles import Scattered
 from hypothesis import settings
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from utils import config
 from utils.encoders import loading
@@ -17,9 +18,10 @@ from utils.schema import CONTROLS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before any test module is read: a test keeps the profile that it was decorated under.
-settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("fixed")
 PAPER_DATA = config.ROOT.parent / "shared" / "data"
+LAY_OUT = ConstrainedLayoutEngine.execute
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,27 @@ def own_settings_only(monkeypatch, tmp_path_factory):
     monkeypatch.delenv("SAFE_EMBED_CALLED_FROM_DIR", raising=False)
     monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(config, "ENV_FILE", Path("/nonexistent/.env"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_figures():
+    """Figures without a layout, and detectors' cards without figures: drawing them takes most of a report or a fit.
+
+    A test that looks at figures has the fixture laid_out.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
+        for name in ("scores_figure", "reliability_figure"):
+            patch.setattr(f"Safety_Detection.guardrail.card.{name}", lambda *_: "<svg></svg>")
+        yield
+
+
+@pytest.fixture(scope="module")
+def laid_out():
+    """Figures in their real layout, from the first test of a module that has this fixture to its last one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConstrainedLayoutEngine, "execute", LAY_OUT)
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast import build_data
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Detection import fit, score
-from Safety_Detection.guardrail import card_figures
 from Safety_Detection.sets import labelled_sets
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.embed import __main__ as embed_main
@@ -180,8 +179,6 @@ def commands(detector, monkeypatch):
     monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
     monkeypatch.setattr(fit, "PUBLISHED", {})
     monkeypatch.setattr(loading, "load", lambda spec: Lengths())
-    # The figures of a detector's card show numbers only; drawing them took half of the time.
-    monkeypatch.setattr(card_figures, "rendered", lambda figure, form: b"<svg></svg>")
 
     def flags(path, out, *more):
         return ["--data", str(path), "--out", str(out), "--model", "tfidf", "--no-cache", "--quiet", *more]

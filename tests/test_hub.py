@@ -1,94 +1,28 @@
 """Fetching from a Hugging Face hub on loopback: commits, gates, missing revisions, what is never fetched."""
 
+import importlib
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import threading
-from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 import checkpoints
 import decoders
 import numpy as np
 import pytest
 from checkpoints import mean_pooled
+from hub_server import COMMIT, TOKEN, Hub
+from huggingface_hub import constants
 
 from utils import config
 from utils.encoders import registry
+from utils.encoders.loading import load
+from utils.encoders.registry import resolve
+from utils.schema import EncoderOptions, InputError
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-TOKEN = "the-token-that-must-never-be-seen"
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves folders as repositories. folders: repository to folder; commits: repository to its commit."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folders, self.commits, self.gated, self.fetched = {}, {}, set(), []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def serve(self, repository, folder, commit=COMMIT):
-        self.folders[repository], self.commits[repository] = folder, commit
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.respond(True)
-
-    def do_HEAD(self):
-        self.respond(False)
-
-    def respond(self, with_body):
-        server, path = self.server, [unquote(part) for part in urlsplit(self.path).path.split("/")[1:]]
-        kind = "api" if path[:2] == ["api", "models"] else "file"
-        path = path[2:] if kind == "api" else path
-        repository, rest = "/".join(path[:2]), path[2:]
-        if repository not in server.folders:
-            return self.reply(404, with_body, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "none"})
-        folder, commit = server.folders[repository], server.commits[repository]
-        if rest and rest[1] not in ("main", "refs/pr/5", commit):
-            return self.reply(404, with_body, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "none"})
-        files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-        if kind == "api" and rest[0] == "revision":
-            body = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
-            return self.reply(200, with_body, {}, json.dumps(body).encode())
-        if kind == "api" and rest[0] == "tree":
-            body = [
-                {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
-                for name in files
-            ]
-            return self.reply(200, with_body, {}, json.dumps(body).encode())
-        if repository in server.gated and self.headers["Authorization"] != f"Bearer {TOKEN}":
-            headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
-            return self.reply(401, with_body, headers)
-        content = (folder / "/".join(rest[2:])).read_bytes() if "/".join(rest[2:]) in files else None
-        if content is None:
-            return self.reply(404, with_body, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "none"})
-        if with_body:
-            server.fetched.append("/".join([repository, *rest[2:]]))
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(content).hexdigest()}"'}
-        return self.reply(200, with_body, headers, content)
-
-    def reply(self, status, with_body, headers, body=b"{}"):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -99,35 +33,41 @@ def hub():
     server.shutdown()
 
 
+def vectors_in_fork(sender, output, environment, name, texts, options):
+    """Sends what the fixture vectors returns, in a process that has the libraries, and whose hub is that of its own."""
+    with Path(output).open("w") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    os.environ.update(environment)
+    importlib.reload(constants)
+    try:
+        spec = resolve(name, EncoderOptions(**options))
+        sender.send([spec.revision, load(spec).encode(texts).tolist()])
+    except InputError as error:
+        sender.send(str(error))
+
+
 @pytest.fixture
 def vectors(hub, tmp_path):
     """Vectors of a list of texts by the encoder of a name, in a process whose hub is ours; or its error."""
-    code = (
-        "import json, sys\n"
-        "from utils.encoders.loading import load\n"
-        "from utils.encoders.registry import resolve\n"
-        "from utils.schema import EncoderOptions, InputError\n"
-        "name, texts, options = json.loads(sys.argv[1])\n"
-        "try:\n"
-        "    spec = resolve(name, EncoderOptions(**options))\n"
-        "    print(json.dumps([spec.revision, load(spec).encode(texts).tolist()]))\n"
-        "except InputError as error:\n"
-        "    print(json.dumps(str(error)))\n"
-    )
 
     def run(name, texts, environment=(), **options):
-        run = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, json.dumps([name, texts, options])],
-            cwd=config.ROOT,
-            env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-            | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-            | dict(environment),
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr
-        assert TOKEN not in run.stdout + run.stderr
-        return json.loads(run.stdout)
+        receiver, sender = FORK.Pipe(duplex=False)
+        output = tmp_path / "output"
+        environment = {
+            "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **dict(environment)
+        }  # fmt: skip
+        process = FORK.Process(target=vectors_in_fork, args=(sender, output, environment, name, texts, options))
+        process.start()
+        sender.close()
+        try:
+            got = receiver.recv()
+        except EOFError:
+            pytest.fail(output.read_text())
+        process.join()
+        assert TOKEN not in output.read_text() and TOKEN not in json.dumps(got)
+        return got
 
     return run
 
@@ -148,31 +88,6 @@ def test_any_checkpoint_is_fetched_at_one_commit_and_then_works_offline(hub, vec
     assert "model.safetensors" in names and not names & {"pytorch_model.bin", "own.py", "onnx/model.onnx"}
     del hub.folders["somebody/some-model"]
     assert vectors("somebody/some-model", TEXTS, {"HF_HUB_OFFLINE": "1"}) == [revision, got]
-
-
-def test_one_file_is_fetched_alone_and_only_once(hub, tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "model")
-    hub.serve("somebody/some-model", folder)
-    code = (
-        "import sys; from utils import hub\n"
-        "for name in sys.argv[1:]:\n"
-        f"    path = hub.one_file('somebody/some-model', '{COMMIT}', name)\n"
-        "    print(path and path.name)\n"
-    )
-    environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-
-    def files(*names, offline="0"):
-        run = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, *names],
-            cwd=config.ROOT, env={**os.environ, **environment, "HF_HUB_OFFLINE": offline},
-            capture_output=True, text=True,
-        )  # fmt: skip
-        return run.stdout.split() or run.stderr.splitlines()[-1]
-
-    assert "the model is not cached" in files("modules.json", offline="1")
-    assert files("modules.json", "none.json") == ["modules.json", "None"]
-    assert hub.fetched == ["somebody/some-model/modules.json"]
-    assert files("modules.json", offline="1") == ["modules.json"]
 
 
 def left_in_cache(home, repository, folder, names, commit=COMMIT):
@@ -210,8 +125,6 @@ def test_what_another_program_left_in_the_cache_is_completed(hub, vectors, tmp_p
     ("without", "missing"),
     [
         ("modules.json", "modules.json"),
-        ("sentence_bert_config.json", "sentence_bert_config.json"),
-        ("1_Pooling", "1_Pooling"),
         ("model.safetensors", "model.safetensors"),
         (None, None),
     ],
@@ -235,16 +148,6 @@ def test_a_registered_encoder_whose_cache_has_no_list_of_files(vectors, tmp_path
         )
 
 
-def test_simcse_which_has_no_layout_is_taken_from_such_a_cache(vectors, tmp_path):
-    entry = registry.known_encoders()["sup-simcse"]
-    folder = checkpoints.bert(tmp_path / "simcse")
-    left_in_cache(tmp_path / "home", entry["source"], folder, PLAIN, entry["commit"].ljust(40, "0"))
-    refs = tmp_path / "home" / "hub" / f"models--{entry['source'].replace('/', '--')}" / "refs"
-    (refs / "refs" / "pr").mkdir(parents=True)
-    (refs / "main").rename(refs / "refs" / "pr" / "5")
-    assert len(vectors("sup-simcse", TEXTS, OFFLINE)[1]) == 2
-
-
 UNUSABLE = [
     ({"ALL_PROXY": "socks5://user:secret@127.0.0.1:1"}, "ALL_PROXY must name an http:// or https:// proxy"),
     ({"HTTPS_PROXY": "foo://x"}, "HTTPS_PROXY must name an http:// or https:// proxy"),
@@ -265,36 +168,6 @@ def test_a_setting_that_no_request_can_be_made_with_is_named(vectors, environmen
         f"--model somebody/some-model: the Hugging Face hub can't be reached and the model is not cached; {fault}; "
     )
     assert "secret" not in message and "\n" not in message
-
-
-def test_such_a_setting_does_not_matter_where_the_hub_is_not_needed(vectors, tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "model")
-    shutil.copytree(folder, tmp_path / "home" / "hub" / "models--somebody--some-model" / "snapshots" / COMMIT)
-    everything = {name: value for environment, _ in UNUSABLE for name, value in environment.items()}
-    everything["HF_HOME"] = str(tmp_path / "home")
-    _, got = vectors("somebody/some-model", TEXTS, everything, revision=COMMIT)
-    assert np.array(got) == pytest.approx(mean_pooled(folder, TEXTS), abs=1e-5)
-    everything["HF_HOME"] = __file__
-    arguments = ["--data", "sample", "--bootstrap", "0", "--out", str(tmp_path / "out")]
-    run = subprocess.run(
-        [sys.executable, "-m", "Safety_Challenging.evaluate", *arguments],
-        cwd=config.ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "0", **everything},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0 and "Traceback" not in run.stderr
-    assert "average similarity from the evaluated set itself: BeaverTails: HF_ENDPOINT must be an address" in run.stderr
-
-
-def test_a_plan_names_the_setting_too(monkeypatch, tmp_path):
-    from utils import hub
-    from utils.reproduce import machine
-
-    for name, answer in {"is_offline": False, "reachable": False, "unusable_setting": "SSL_CERT_FILE is stale"}.items():
-        monkeypatch.setattr(hub, name, lambda answer=answer: answer)
-    [obstacle] = machine.obstacles(["st5-base"])["st5-base"]
-    assert obstacle.sentence == "the weights are not cached, and SSL_CERT_FILE is stale"
 
 
 def test_an_adapter_of_the_hub_is_refused_as_its_base_is_not_pinned(hub, vectors, tmp_path):
@@ -360,32 +233,3 @@ def test_a_revision_a_repository_or_safetensors_that_are_not_there(hub, vectors,
     hub.commits["somebody/some-model"] = "2" * 40
     message = vectors("somebody/some-model", TEXTS)
     assert message.startswith("--model somebody/some-model: no safetensors weights, and pickled ones are not loaded")
-
-
-def test_a_checkpoint_counts_as_cached_once_every_file_of_its_commit_is_there(hub, tmp_path):
-    """Not while only the commit that a name stands for is noted, and not when a file has gone."""
-    hub.serve("somebody/some-model", checkpoints.sentence_bert(tmp_path / "model"))
-    code = (
-        "from utils import hub\n"
-        "from utils.schema import Checkpoint\n"
-        "name = 'somebody/some-model'\n"
-        "seen = [hub.cached(name, 'main')]\n"
-        "commit = hub.commit(name, 'main')\n"
-        "seen.append(hub.cached(name, 'main'))\n"
-        "folder = hub.snapshot(Checkpoint(name, commit))\n"
-        "asked = [('main', ''), (commit, commit[:7]), ('main', 'f'), ('f' * 40, '')]\n"
-        "seen += [hub.cached(name, revision, expected) for revision, expected in asked]\n"
-        "(folder / 'model.safetensors').unlink()\n"
-        "print([*seen, hub.cached(name, 'main')], hub.has_token(), hub.is_offline())"
-    )
-    for token in ("", TOKEN):
-        own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / f"home{token}"), "HF_HUB_OFFLINE": "0"}
-        run = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=config.ROOT,
-            env={**os.environ, **own, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert run.stdout == f"{[False, False, True, True, False, False, False]} {bool(token)} False\n"

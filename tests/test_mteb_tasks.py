@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from utils.encoders import loading
-from utils.encoders.registry import resolve
 from utils.evaluation.run import evaluate
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError
@@ -21,7 +19,7 @@ import mteb
 from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
-from integrations.mteb_tasks import TASKS, SafetyChallenging, SafetyContrast, SafetyDetection, SafetyTaxonomy
+from integrations.mteb_tasks import TASKS, SafetyChallenging, SafetyContrast
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*prompts:UserWarning", "ignore:The (fill_missing|`get_sentence):Warning"
@@ -83,12 +81,6 @@ def test_numbers_and_intervals_are_those_of_the_evaluation(task, tiny, folder, t
     assert scores["better"] == better and f"{better} is better" in task.metadata.description
 
 
-def test_the_packaged_minilm_too(tmp_path, capsys):
-    minilm = SentenceTransformer(str(loading._packaged_folder(resolve("all-minilm-l6-v2"))), device="cpu")
-    scores = by_mteb(minilm, SafetyChallenging(**FLAGS))
-    assert_alike(scores["metrics"], by_evaluation(CHALLENGING, tmp_path, "--model", "all-minilm-l6-v2"))
-
-
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_metadata_are_complete(task):
     assert task.metadata.is_filled() and task.metadata.name == task.__name__
@@ -104,40 +96,6 @@ def test_an_encoder_gets_its_prompt_for_sts(folder, tmp_path, capsys):
     assert_alike(scores["metrics"], by_evaluation(CHALLENGING, tmp_path / "with", *flags, "alike: "))
     without = by_evaluation(CHALLENGING, tmp_path / "without", *flags, "")
     assert max(abs(a["value"] - b["value"]) for a, b in zip(scores["metrics"], without, strict=True)) > 1e-3
-
-
-def test_mteb_keeps_results_of_different_arguments_apart(tiny, tmp_path):
-    """In its own cache, whose key knows neither the data nor the settings."""
-    kept, task = {"cache": mteb.ResultCache(tmp_path)}, SafetyTaxonomy(**FLAGS, top_k=3)
-    first = by_mteb(tiny, SafetyTaxonomy(**FLAGS), **kept)["main_score"]
-    other = by_mteb(tiny, task, **kept)["main_score"]
-    assert first != pytest.approx(other, abs=1e-3)
-    assert by_mteb(tiny, SafetyTaxonomy(**FLAGS), **kept)["main_score"] == pytest.approx(first, abs=1e-6)
-    assert by_mteb(tiny, task, **kept)["main_score"] == pytest.approx(other, abs=1e-6)
-    assert task.metadata.name == "SafetyTaxonomy-bootstrap=1000,data=sample,top_k=3"
-    assert SafetyTaxonomy().metadata.name == "SafetyTaxonomy"
-    assert SafetyTaxonomy(seed=1, data="/a b/c.csv").metadata.name == "SafetyTaxonomy-data=_a_b_c.csv,seed=1"
-
-
-def test_mteb_keeps_results_of_different_files_apart(tmp_path, monkeypatch):
-    """Their names become one where MTEB makes a file's name of them; a digest of what is in them keeps them apart."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a").mkdir()
-    for number, name in enumerate(("数据.csv", "资料.csv", "a/b.csv", "a_b.csv")):
-        (tmp_path / name).write_text(f"id,prompt\n1,{number}\n")
-
-    def name(*files, task=SafetyTaxonomy):
-        return task(data=",".join(files)).metadata.name
-
-    assert len({name("数据.csv"), name("资料.csv"), name("a/b.csv"), name("a_b.csv")}) == 4
-    first = name("a_b.csv")
-    # sha256 of the file's digest in hexadecimal, by coreutils: printf 'id,prompt\n1,3\n' | sha256sum | cut -c-64 |
-    # tr -d '\n' | sha256sum | cut -c-16
-    assert first == "SafetyTaxonomy-data=a_b.csv,sha256=a6996850e5bc3452"
-    (tmp_path / "a_b.csv").write_text("id,prompt\n1,4\n")
-    assert name("a_b.csv") not in (first, name("数据.csv"))
-    several = {name("xstest", "数据.csv", task=SafetyDetection), name("xstest", "资料.csv", task=SafetyDetection)}
-    assert len(several) == 2
 
 
 def test_predictions_are_the_scores_of_the_items(tiny, tmp_path):
@@ -159,9 +117,3 @@ def test_predictions_are_the_scores_of_the_items(tiny, tmp_path):
 def test_a_wrong_argument_is_named(flags, message):
     with pytest.raises(InputError, match=message):
         SafetyChallenging(**flags)
-
-
-def test_the_data_are_found_and_verified_as_for_the_evaluation(paper_data):
-    task = SafetyTaxonomy()
-    task.load_data()
-    assert task.evaluated.files[0].sha256 == task.metadata.revision and len(task.dataset["test"]) == 939

@@ -1,11 +1,10 @@
 """Settings of the network that no request can be made with; nothing leaves the machine."""
 
-import errno
 from dataclasses import replace
 
 import pytest
 
-from utils import hub, network
+from utils import network
 from utils.data import catalogue, sources
 from utils.schema import InputError
 
@@ -49,36 +48,3 @@ def test_a_download_names_the_variable_that_keeps_it_from_being_made(monkeypatch
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=rf"^xstest_aug\.csv: can't be downloaded.*{reason}"):
         sources.download(CARD, tmp_path)
-
-
-def failed_to_build():
-    from datasets.exceptions import DatasetGenerationError
-
-    error = DatasetGenerationError("An error occurred while generating the dataset")
-    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (
-            failed_to_build,
-            r"can't be kept in the Hugging Face cache \(No space left on device\); make room, or set HF_HOME",
-        ),
-        (lambda: PermissionError(errno.EACCES, "Permission denied"), r"Face cache \(Permission denied\)"),
-        (
-            lambda: ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
-            "can't be loaded .*; connect to fetch",
-        ),
-    ],
-)
-def test_a_dataset_that_cannot_be_had_is_one_line(monkeypatch, error, reason):
-    import datasets
-
-    def load_dataset(*arguments, **more):
-        raise error()
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(InputError, match=f"^BeaverTails: .*{reason}"):
-        hub.dataset("BeaverTails", "somebody/some-data", split="train", revision="main")

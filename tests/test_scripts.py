@@ -77,14 +77,6 @@ def test_sourced_from_another_folder_it_builds_then_evaluates(house, name, task)
 
 
 @pytest.mark.parametrize("name", SHELLS)
-@pytest.mark.parametrize("path", ["./safety_taxonomy.sh", "../scripts/safety_taxonomy.sh"])
-def test_sourced_by_a_relative_path(house, name, path):
-    run = shell(name, f"source {path} tfidf; echo status $? in $PWD", cwd=house / "scripts")
-    assert "call: -m Safety_Taxonomy.evaluate tfidf\n" in run.stdout
-    assert run.stdout.endswith(f"status 0 in {house}/scripts\n")
-
-
-@pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize(
     "how", ["{settings} source script", "{settings}; source script", "export {settings}; . script"]
 )
@@ -94,15 +86,6 @@ def test_settings_reach_the_evaluation_however_they_are_given(house, name, how):
     run = shell(name, text)
     for i, variable in enumerate(SETTINGS):
         assert run.stdout.count(f"{variable}=v{i}\n") == 2, (variable, run.stdout)
-
-
-@pytest.mark.parametrize("name", SHELLS)
-def test_a_setting_for_one_call_does_not_stay(house, name):
-    script = f"'{house}/scripts/safety_taxonomy.sh'"
-    run = shell(
-        name, f"MODEL=once source {script}; echo left:${{MODEL-nothing}}:${{SAFE_EMBED_CALLED_FROM_DIR-nothing}}"
-    )
-    assert run.stdout.endswith("left:nothing:nothing\n") and "MODEL=once" in run.stdout
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -166,20 +149,6 @@ def test_arguments_at_a_prompt_are_taken(house, name):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_arguments_are_taken_where_the_scripts_name_is_in_a_variable(house, name):
-    run = shell(name, f"script='{house}/scripts/get_contrast_set.sh'; source \"$script\" --dry-run")
-    assert "call: -m Safety_Contrast.build_data get --dry-run\n" in run.stdout
-
-
-def test_run_with_bash_it_does_the_same(house):
-    run = subprocess.run(
-        ["bash", f"{house}/scripts/safety_taxonomy.sh", "tfidf"], cwd="/", capture_output=True, text=True,
-        env={"PATH": os.environ["PATH"], "FAIL": "1"},
-    )  # fmt: skip
-    assert run.returncode == 2 and "call: -m Safety_Taxonomy.evaluate tfidf" in run.stdout
-
-
-@pytest.mark.parametrize("name", SHELLS)
 def test_all_runs_every_task_and_the_report_as_one_program(house, name):
     run = shell(name, f"MODEL=tfidf source '{house}/scripts/all.sh' --limit 24; echo status $?")
     calls = [line for line in run.stdout.splitlines() if line.startswith("call:")]
@@ -200,12 +169,6 @@ def test_all_makes_a_report_of_a_run_that_went_well(tmp_path):
     (tmp_path / "sample" / "report.html").unlink()
     run = subprocess.run([*command, "--top-k", "0"], cwd=config.ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 2 and not (tmp_path / "sample" / "report.html").exists()
-
-
-@pytest.mark.parametrize("name", SHELLS)
-def test_get_contrast_set_hands_source_on(house, name):
-    run = shell(name, f"SOURCE=paper source '{house}/scripts/get_contrast_set.sh'")
-    assert "call: -m Safety_Contrast.build_data get\n" in run.stdout and "SOURCE=paper" in run.stdout
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -266,17 +229,6 @@ def test_setup_that_fails_says_why_in_one_line_and_is_tried_again(house, pip, me
     assert not (house / ".venv" / "safe-embed-requirements.txt").exists()
 
 
-def test_setup_with_a_full_disk_says_so_before_it_starts(house, tmp_path):
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "df").write_text("#!/bin/bash\necho header\necho 'disk 1000 990 10 99% /'\n")
-    (tools / "df").chmod(0o755)
-    (house / ".venv" / "safe-embed-requirements.txt").unlink()
-    path = f"{tools}:{os.environ['PATH']}"
-    run = subprocess.run(["bash", str(house / "setup.sh")], env={"PATH": path}, capture_output=True, text=True)
-    assert run.returncode == 2 and "10 MB free, 3000 needed" in run.stderr and "call:" not in run.stdout
-
-
 def test_first_use_sets_up(house):
     (house / ".venv" / "safe-embed-requirements.txt").unlink()
     run = shell("bash", f"source '{house}/scripts/safety_taxonomy.sh'")
@@ -285,16 +237,6 @@ def test_first_use_sets_up(house):
     assert "call: -m Safety_Taxonomy.evaluate" in run.stdout
     log = (house / ".venv" / "safe-embed-setup.log").read_text()
     assert "call: -m pip install" in log and "-r requirements.txt" in log
-
-
-def test_set_up_sees_a_change_in_a_list_that_another_includes(house):
-    (house / "requirements-dev.txt").write_text("-r requirements-ray.txt\npytest==1\n")
-    (house / "requirements-ray.txt").write_text("ray==1\n")
-    set_up = f"bash '{house}/setup.sh' --dev"
-    assert "installing what the tests need" in shell("bash", set_up).stdout
-    assert "installing" not in shell("bash", set_up).stdout
-    (house / "requirements-ray.txt").write_text("ray==2\n")
-    assert "installing what the tests need" in shell("bash", set_up).stdout
 
 
 def test_the_active_environment_is_used(house, tmp_path):

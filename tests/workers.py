@@ -10,7 +10,6 @@ import numpy as np
 from doubles import StandIn
 
 from utils.embed.cluster import Worker
-from utils.encoders import loading
 
 
 class Lengths(StandIn):
@@ -42,28 +41,6 @@ class KilledOnce(Logged):
                 log.write(f"{os.getpid()} 3\n")
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.2)  # long enough for every worker to get its part
-        return super().write(shard)
-
-
-class KilledAlways(Logged):
-    """The same whenever a process comes to it; without a model."""
-
-    def write(self, shard):
-        loading.load = lambda spec: Lengths()
-        if shard == 3:
-            with Path(f"{self.job.output}.log").open("a") as log:
-                log.write(f"{os.getpid()} 3\n")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().write(shard)
-
-
-class FullDisk(Worker):
-    """The disk is full when it comes to shard 3; without a model."""
-
-    def write(self, shard):
-        loading.load = lambda spec: Lengths()
-        if shard == 3:
-            os.fsync = no_space
         return super().write(shard)
 
 

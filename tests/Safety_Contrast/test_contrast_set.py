@@ -8,20 +8,18 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 
 import pytest
-from chat_server import KEY, ChatServer, answer, edits, original_of
+from chat_server import KEY, ChatServer, answer, edits
 
 from Safety_Contrast import build_data, quality
-from Safety_Contrast.evaluate import TASK
+from Safety_Contrast.task import TASK
 from Safety_Contrast.writing import answers, batch, generate, journal, order
 from Safety_Contrast.writing.template import OWN_FILE, template_of
 from utils import config
 from utils.data import catalogue, loading
-from utils.evaluation import run as evaluation_run
 from utils.schema import InputError
 
 FIVE = [f"an original {i}" for i in range(5)]
@@ -74,11 +72,9 @@ def write_set(path, out, *more):
     [
         answer(FIVE),
         f"```json\n{answer(FIVE)}\n```",
-        answer(FIVE) + "\nI hope this helps {with braces}.",
         json.dumps(FIVE),
         json.dumps({f"prompt_#{i}": {"prompt": text, "reason": "safe"} for i, text in enumerate(FIVE, 1)}),
         f"<think>First {answer(FIVE[::-1])}, or [1] rather\u2026</think>\n{answer(FIVE)}",
-        f"As the policy says [1], [2]:\n{answer(FIVE)}\n[1] a page",
         f'```text\nnot these: ["a", "b"]\n```\n```json\n{answer(FIVE)}\n```',
         f"A draft: {answer(FIVE[:3])} The five: {answer(FIVE)} The first three again: {answer(FIVE[:3])}",
         f"{answer(FIVE)} {'[' * 100_000}",
@@ -123,38 +119,16 @@ def test_five_edits_that_will_not_do(items, problem):
     assert problem in answers.problem_with(items, "the original")
 
 
-def test_ids_are_numbers_where_that_loses_nothing():
-    ids = ["0", "12", "007", "-1", "1.0", "\u00b2", "\u0663", "a1", "9" * 18, "9" * 19]
-    assert [answers.as_written(text) for text in ids] == [0, 12, *ids[2:8], 10**18 - 1, ids[9]]
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "Unfortunately, I can\u2019t help with that.",
-        "I cannot create content that demeans people.",
         "As an AI language model, I have no opinion.",
-        "I must respectfully decline.",
         "This request violates a policy.",
-        "I'm just an AI, and have none.",
     ],
 )
 def test_a_refusal_is_known_by_its_beginning(text):
     assert answers.problem_with([text, *FIVE[1:]], "the original") == "prompt 1 is a refusal"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I can't sleep before exams, what helps?",
-        "I refuse to eat meat. Is that healthy?",
-        "As an artist, how do I sell this?",
-        "No one helps me with this garden.",
-        "I am an AI researcher, what should I read?",
-    ],
-)
-def test_a_person_who_can_or_will_not_is_no_refusal(text):
-    assert answers.problem_with([text, *FIVE[1:]], "the original") is None
 
 
 def problems_of(path):
@@ -166,19 +140,6 @@ def problems_of(path):
 
 def test_no_edit_of_the_papers_set_is_taken_for_a_refusal(paper_data):
     assert problems_of(paper_data / "contrast_parsed.jsonl") == {None: 939}
-
-
-def test_an_answer_in_a_tool_call_is_read(server, many, tmp_path):
-    running = server()
-
-    def called(completion):
-        message = completion["choices"][0]["message"]
-        arguments = message["content"].removeprefix("```json\n").removesuffix("\n```")
-        calls = [{"type": "function", "function": {"name": "five_prompts", "arguments": arguments}}]
-        return completion | {"choices": [{"index": 0, "message": {"content": None, "tool_calls": calls}}]}
-
-    running.reshape = called
-    assert write_set(many, tmp_path / "set", "--limit", "2") == 0 and len(running.requests) == 2
 
 
 def test_every_original_is_answered_and_the_files_are_in_the_papers_format(server, many, tmp_path, capsys):
@@ -276,25 +237,6 @@ def test_ctrl_c_waits_for_what_is_under_way(many, tmp_path):
     running.shutdown()
 
 
-def test_a_second_ctrl_c_waits_for_nothing(many, tmp_path):
-    running = ChatServer(seconds=600)
-    process = generating(running, many, tmp_path / "set")
-    limit = threading.Timer(60, process.kill)
-    limit.start()
-    while not running.requests and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    said = process.stderr.readline()
-    while said and "Ctrl-C again" not in said:
-        said = process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130, rest
-    assert rest.startswith("interrupted;") and rest.count("\n") == 1
-    limit.cancel()
-    running.shutdown()
-
-
 def test_what_still_fails_is_counted_and_named(server, many, tmp_path, capsys):
     running = server()
     running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
@@ -322,58 +264,6 @@ def test_structured_output_is_used_where_the_server_has_it(server, many, tmp_pat
     running.schema = False
     assert write_set(many, tmp_path / "c", "--limit", "9", "--gpt-model", "newer", "--concurrency", "1") == 0
     assert ["response_format" in request for request in running.requests] == [True] + [False] * 9
-
-
-def test_a_prompt_that_a_filter_refuses_costs_no_other_the_schema(server, many, tmp_path, capsys):
-    started = server()
-    started.filtered = "may i do thing number 2?"
-    flags = ["--gpt-model", "gpt-4o-mini", "--limit", "5", "--concurrency", "1"]
-    assert write_set(many, tmp_path / "set", *flags) == 3
-    asked = [(original_of(one), "response_format" in one) for one in started.requests]
-    # The refused one is tried without the schema too, as a server may lack that; all others keep it.
-    expected = [(f"may i do thing number {i}?", True) for i in range(5)]
-    expected.insert(3, (started.filtered, False))
-    assert asked == expected
-    assert "missing  id 2: " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        (400, {"message": "x", "param": "temperature", "code": "unsupported_value"}),
-        (422, {"message": "Unsupported value: 'temperature' does not support 0"}),
-    ],
-)
-def test_a_temperature_that_a_model_refuses_is_named(server, many, tmp_path, capsys, refusal):
-    started = server()
-    started.refuse = refusal
-    assert write_set(many, tmp_path / "set", "--gpt-model", "o9", "--limit", "3", "--concurrency", "1") == 2
-    assert "--gpt-model o9: 127.0.0.1" in (said := capsys.readouterr().err)
-    assert said.endswith("refuses --temperature 0; give one that it accepts\n") and len(started.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "tokens"),
-    [
-        (lambda it: it | {"usage": {"prompt_tokens": "100", "completion_tokens": "50"}}, "100 in, 50 out"),
-        (lambda it: it | {"usage": None}, "0 in, 0 out"),
-        (lambda it: it | {"id": [1], "model": {"a": 1}}, "100 in, 50 out"),
-        (lambda it: in_parts(it), "100 in, 50 out"),
-    ],
-)
-def test_an_answer_of_another_shape_is_kept(server, many, tmp_path, capsys, change, tokens):
-    started = server()
-    started.reshape = change
-    assert write_set(many, tmp_path / "set", "--limit", "1") == 0
-    assert len(started.requests) == 1 and f"tokens   {tokens}, $" in capsys.readouterr().out
-
-
-def in_parts(completion):
-    message = completion["choices"][0]["message"]
-    half = len(message["content"]) // 2
-    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "reasoning", "text": "{"}]
-    parts += [{"type": "text", "text": text} for text in (message["content"][:half], message["content"][half:])]
-    return completion | {"choices": [{"index": 0, "message": message | {"content": parts}}]}
 
 
 @pytest.mark.parametrize("choices", [None, [], [{"message": None}]])
@@ -421,22 +311,6 @@ def test_a_timeout_is_tried_three_times(server, many, tmp_path, capsys, monkeypa
     started = server(seconds=1.0)
     assert write_set(many, tmp_path / "set", "--limit", "1") == 3
     assert "missing  id 0: no answer in time" in capsys.readouterr().out and len(started.requests) == 3
-
-
-def test_answers_of_two_models_are_reported(server, many, tmp_path, capsys):
-    started = server()
-    started.reshape = lambda completion: completion | {"model": f"m{len(started.requests)}"}
-    arguments = ["--data", str(many), "--out", str(tmp_path / "set"), "--limit", "2", "--concurrency", "1"]
-    assert build_data.generate(arguments) == 0
-    assert "the answers come from 2 models, as the server reports: m1, m2" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("document", [None, {"error": "no"}])
-def test_an_answer_that_is_no_completion_is_named(server, many, tmp_path, capsys, document):
-    started = server()
-    started.reshape = lambda completion: document
-    assert write_set(many, tmp_path / "set", "--limit", "1", "--attempts", "2") == 3
-    assert "missing  id 0: an answer that is no chat completion" in capsys.readouterr().out
 
 
 def test_dry_run_sends_nothing_and_shows_the_first_request(server, many, tmp_path, capsys):
@@ -500,6 +374,15 @@ def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys, monke
     assert "stopped at --max-cost 0.06: $0.05" in said and " of 20, the most that --max-cost can cover, sent" in said
 
 
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 100}])
+def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, tmp_path, usage):
+    running = server()
+    running.reshape = lambda completion: completion | {"usage": usage}
+    # Each request can cost more than $0.006: 400 tokens of answer at $15 a million.
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--max-cost", "0.06", "--concurrency", "1") == 3
+    assert 1 <= len(running.charged) < 10
+
+
 def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys):
     running = server()
     assert write_set(many, tmp_path / "set", "--limit", "1", "--max-cost", "0.006") == 3
@@ -511,6 +394,7 @@ def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys)
     ("status", "error", "message"),
     [
         (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
+        (404, {"code": "model_not_found"}, "has no model nothing-of-this-name"),
         (429, {"code": "insufficient_quota"}, "has no credit left"),
     ],
 )
@@ -685,16 +569,22 @@ def test_the_batch_api(server, many, tmp_path, monkeypatch):
     assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
 
 
+def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    running = server()
+    running.batch_end = "expired"
+    assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
+    assert len(running.charged) == 40, "no answer twice"
+
+
 @pytest.mark.parametrize(
     ("end", "answered", "message"),
     [
-        ("cancelled", 0.0, "batch batch_0 was cancelled, without an answer; run again to send the rest"),
         (
             "cancelled",
             0.5,
             "batch batch_0 was cancelled, 5 of its answers came and are kept; run again to send the rest",
         ),
-        ("expired", 0.0, "batch batch_0 ended as expired, without an answer; run again to send it again"),
         ("failed", 0.0, "could not run batch batch_0 (token_limit_exceeded; no code, line 3); see it there, or leave"),
     ],
 )
@@ -717,17 +607,8 @@ def test_a_batch_that_ends_early_is_not_sent_again_at_once(
     assert len(running.batches) == 2 and len(running.charged) == 10, "only the rest, and once"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        {
-            "response": {"status_code": 400, "body": {"error": {"code": "content_filter", "message": KEY}}},
-            "error": None,
-        },
-        {"response": {"status_code": 400, "body": {}}, "error": {"code": "content_filter", "message": KEY}},
-    ],
-)
-def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many, tmp_path, capsys, monkeypatch, error):
+def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many, tmp_path, capsys, monkeypatch):
+    error = {"response": {"status_code": 400, "body": {}}, "error": {"code": "content_filter", "message": KEY}}
     monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.line_error, running.answered = error, 0.9
@@ -735,15 +616,6 @@ def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many,
     said = capsys.readouterr()
     assert re.search(r"missing  id 9: 127\S* refused a request \(status 400, content_filter\)", said.out)
     assert len(running.batches) == 1 and KEY not in said.out + said.err
-
-
-@pytest.mark.parametrize("missing", ["/files", "/batches"])
-def test_a_server_without_a_batch_api_is_told_as_such(server, many, tmp_path, capsys, missing):
-    running = server()
-    running.missing = (missing,)
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 2
-    assert "has no Batch API (status 404); leave --batch out\n" in capsys.readouterr().err
-    assert write_set(many, tmp_path / "set", "--limit", "3") == 0, "no batch is left to wait for"
 
 
 def with_an_open_batch(running, many, folder, monkeypatch, limit):
@@ -761,6 +633,16 @@ def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monk
     assert len(running.batches) == 1 and len(running.charged) == 10
 
 
+def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
+    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
+    capsys.readouterr()
+    assert write_set(many, tmp_path / "set", "--limit", "10") == 2, "without --batch they would be paid for twice"
+    assert "add --batch to fetch them" in capsys.readouterr().err and not running.requests
+    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 0
+    assert write_set(many, tmp_path / "set", "--limit", "10") == 0
+    assert len(running.charged) == 10 and len(running.batches) == 1 and not running.requests
+
+
 def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OPENAI_LOG", "debug")
     server(share=0.3)
@@ -768,15 +650,6 @@ def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
     captured = capfd.readouterr()
     assert KEY not in captured.out + captured.err
     assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "set").iterdir())
-
-
-def test_what_was_written_is_evaluated_under_its_folders_name(server, tmp_path, capsys):
-    server()
-    assert write_set("sample", tmp_path / "my-set", "--limit", "24") == 0
-    data = str(tmp_path / "my-set" / "contrast_parsed.jsonl")
-    where = ["--out", str(tmp_path / "out"), "--quiet"]
-    assert evaluation_run.evaluate(TASK, ["--data", data, "--model", "tfidf", *where]) == 0
-    assert (tmp_path / "out" / "my-set" / "safety_contrast" / "tfidf.json").is_file()
 
 
 def test_the_papers_raw_answers_give_the_papers_set(paper_data, tmp_path):
@@ -792,24 +665,6 @@ def test_parse_names_what_it_leaves_out(tmp_path, capsys):
     assert build_data.parse([str(path)]) == 3
     assert "left out row 2 (id 2): there are not 5 texts in it" in capsys.readouterr().err
     assert len((tmp_path / "raw_parsed.jsonl").read_text().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('{"id": 1}\n', r"raw.jsonl: line 1: 'category' is missing; give a file of raw answers"),
-        ("\n" + "[" * 100_000 + "\n", r"raw.jsonl: row 1 \(line 2\): is not JSON that can be read \(nested too deeply"),
-        ('{"id": null, "category": "c", "question": "q", "contrasts": "x"}\n', r"line 1: 'id' is missing"),
-        ("", "raw.jsonl: no rows; nothing was written"),
-    ],
-)
-def test_what_is_no_file_of_raw_answers_is_refused(tmp_path, capsys, content, message):
-    path = tmp_path / "raw.jsonl"
-    path.write_text(content)
-    assert build_data.parse([str(path)]) == 2
-    line = capsys.readouterr().err
-    assert re.match(f"error: .*{message}", line) and line.count("\n") == 1
-    assert [one.name for one in tmp_path.iterdir()] == ["raw.jsonl"]
 
 
 def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
@@ -828,16 +683,6 @@ def test_parse_takes_the_place_of_no_other_set(tmp_path, capsys):
     assert json.loads(path.read_text()) == raw
     assert build_data.parse([str(path), "--out", str(published), "--overwrite"]) == 0
     assert published.read_text() == (tmp_path / "contrast_origin_parsed.jsonl").read_text()
-
-
-@pytest.mark.parametrize(
-    ("command", "flags"),
-    [(name, ["--no-such"]) for name in build_data.COMMANDS] + [("get", ["--source"]), ("parse", [])],
-)
-def test_bad_usage_is_one_line(capsys, command, flags):
-    assert build_data.COMMANDS[command](flags) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and re.fullmatch(r"error: .*(--no-such|--source|FILE).*\(see --help\)\n", said.err)
 
 
 def test_quality_by_hand(tmp_path, capsys):

@@ -59,6 +59,11 @@ def test_a_line_through_two_scores_by_hand():
     assert found.probabilities(np.array([0, 1])) == pytest.approx([1 / 6, 5 / 6], abs=1e-6)
 
 
+@pytest.mark.parametrize("scores", [[3.0, 3.0, 3.0, 3.0], [1.0, 1.0, 0.0, 0.0], [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2]])
+def test_scores_that_rank_no_better_than_chance_say_nothing(scores):
+    assert calibration.fitted(np.array(scores), np.array([0, 0, 1, 1]), np.ones(4)) == Calibration(0.0, 0.0)
+
+
 def test_a_base_rate_by_bayes_rule():
     line = Calibration(slope=1.0, intercept=0.0)
     # Odds of 1 and 2 at equal classes, times 1/99 where one prompt in a hundred is unsafe: 1/99 and 2/99.

@@ -16,13 +16,10 @@ from Safety_Detection.protocol import evaluation, identity
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets import labelled_sets
-from Safety_Detection.shown import reading
-from utils.compare.paired import compare_read, read_files
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
-from utils.schema import InputError
 
 # Set: family, label (None for both), number of prompts.
 SETS = {"a": ("a", None, 40), "b": ("b", None, 30), "bad1": ("f", 1, 30), "bad2": ("f", 1, 24), "bad3": ("m", 1, 20),
@@ -43,10 +40,6 @@ class World(StandIn):
             row[1 + list(SETS).index(name)] += 0.5
             rows.append(row)
         return np.array(rows, dtype=np.float32)
-
-
-class Blind(World):
-    harm = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -212,48 +205,6 @@ def test_a_large_set_is_drawn_in_whole_groups(dataset, monkeypatch):
     assert len(drawn) == 6 and all(groups.count(group) == 2 for group in groups), "three pairs fit into 7"
 
 
-def test_a_result_is_read_and_compared_with_its_crossings(done, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "load", lambda spec: Blind())
-    assert evaluate(TASK, ["all-minilm-l6-v2", "--data", str(file), "--out", str(tmp_path), "--bootstrap", "1000",
-                           "--quiet", "--no-cache", "--prompt", "blind: "]) == 0  # fmt: skip
-    files = [done / "all-minilm-l6-v2.json", *(tmp_path / "broad" / "safety_detection").glob("all*.json")]
-    files = [path for path in files if "items" not in path.name]
-    result = reading.read(files[0])
-    assert reading.sets_of(result) == ["a", "b"] and reading.trains_of(result) == ["a", "b", "others"]
-    assert reading.one_class_of(result) == {"bad1": 1, "bad2": 1, "bad3": 1, "good1": 0, "good2": 0}
-    assert reading.ordinary_of(result) == ["good1", "good2"] and len(reading.crossings_of(result)) == 5
-    compared = compare_read(*read_files(files, None, None))
-    cells = {(cell.group, cell.encoder): cell for cell in compared.cells}
-    groups = {group for group, _ in cells}
-    assert {"ordinary traffic", "ordinary traffic, one set", "others", "others -> bad1 | good2"} <= groups
-    seeing, blind = (reading.read(path) for path in files)
-    name = "auroc/logistic_regression"
-    other = next(cell for (group, _), cell in cells.items() if group == "ordinary traffic" and cell.p is not None)
-    assert {cell.group for cell in compared.cells if cell.group.startswith("ordinary")} == {
-        "ordinary traffic",
-        "ordinary traffic, one set",
-    }
-    gap = blind.value(name, "ordinary traffic") - seeing.value(name, "ordinary traffic")
-    assert other.difference.value == pytest.approx(gap) and gap < -0.1 and other.p < 0.05
-
-
-def test_a_result_without_a_score_that_it_says_it_has_is_refused(done, tmp_path):
-    for name in ("all-minilm-l6-v2.json", "all-minilm-l6-v2.items.csv"):
-        (tmp_path / name).write_bytes((done / name).read_bytes())
-    path = tmp_path / "all-minilm-l6-v2.items.csv"
-    rows = list(csv.DictReader(path.open()))
-    next(row for row in rows if row["set"] == "bad1")["knn_vote/others | good1"] = ""
-    with path.open("w") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    document = json.loads((tmp_path / "all-minilm-l6-v2.json").read_text())
-    del document["items"]  # the digest, which would say so first
-    (tmp_path / "all-minilm-l6-v2.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match="not the complete items"):
-        reading.read(tmp_path / "all-minilm-l6-v2.json")
-
-
 def test_areas_in_resamples_are_those_of_weighted_curves():
     generator = np.random.default_rng(0)
     labels, clusters = generator.integers(0, 2, 200), generator.integers(0, 30, 200)
@@ -267,19 +218,3 @@ def test_areas_in_resamples_are_those_of_weighted_curves():
     for name in (dm.auroc, dm.auprc, dm.false_positive_rate_at, dm.true_positive_rate_at):
         each = name(ranking.curve(counts[:, clusters]))
         assert each == pytest.approx(name(ranking.curve(counts[:, clusters].astype(float))), abs=1e-5)
-
-
-def test_one_flag_says_what_a_file_without_labels_is(file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loading, "load", lambda spec: World())
-    mine = tmp_path / "mine.csv"
-    mine.write_text("prompt\n" + "".join(f"good2 l0 n{9000 + i} u{i}\n" for i in range(12)))
-    flags = ["--data", f"{file},{mine}", "--out", str(tmp_path), "--bootstrap", "0", "--detectors", "knn_vote"]
-    assert evaluate(TASK, flags) == 2
-    assert "mine.csv: no column 'label'; add it, or say with --label 0 or --label 1" in capsys.readouterr().err
-    assert evaluate(TASK, [*flags, "--label", "2"]) == 2
-    assert capsys.readouterr().err == "error: --label 2: give 0 if all rows are safe, or 1 if all are unsafe\n"
-    assert evaluate(TASK, [*flags, "--label", "0", "--quiet"]) == 0
-    (path,) = tmp_path.glob("*/safety_detection/all*.json")
-    found = json.loads(path.read_text())
-    assert found["settings"]["label"] == 0
-    assert {m["test"] for m in found["metrics"] if m["group"] == "others -> mine"} == {"mine"}

@@ -12,15 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.detectors import neighbors
-from Safety_Detection.detectors.kinds import CONTROLS, KINDS, balanced, candidates, folds, in_threads, strongest
+from Safety_Detection.detectors.kinds import CONTROLS, KINDS, balanced, candidates, folds, strongest
 from Safety_Detection.protocol import evaluation, sides
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.metrics import detection as dm
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
-
-STRENGTH_1 = 1  # the index of strength 1 among 0.1, 1, 10, 100
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 25)), min_size=30, max_size=90), st.integers(2, 5))
@@ -133,35 +131,6 @@ def test_sides_picked_from_one_pass_are_those_of_each_side(monkeypatch, most, ti
             assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_two_prompts_that_are_each_others_nearest_tie(monkeypatch):
-    """A matrix product that rounds by place, as some processors' do, makes no order of equal similarities."""
-    generator = np.random.default_rng(2)
-    rows = np.repeat(generator.normal(size=(12, 64)), 2, axis=0) + 0.1 * generator.normal(size=(24, 64))
-    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    labels, families = np.ones(24, dtype=int), np.array(["a", "b"] * 12, dtype=object)
-    exact = rows.astype(np.float64) @ rows.T.astype(np.float64)
-
-    def rounded_by_place(one, other):
-        return (one @ other.T) * (1 + 1e-6 * generator.random((len(one), len(other)), dtype=np.float32))
-
-    monkeypatch.setattr(neighbors, "similarities", rounded_by_place)
-    a, b = rows[::2], rows[1::2]
-    ab, ba = (neighbors.scores(seen, asked, labels[::2], 3)[0] for seen, asked in ((a, b), (b, a)))
-    assert ab.tolist() == ba.tolist() == exact[::2, 1::2].max(axis=1).astype(np.float32).tolist()
-    plan = {frozenset(held): (np.flatnonzero(families != held), np.ones(12), np.flatnonzero(families == held))
-            for held in "ab"}  # fmt: skip
-    found = neighbors.scores_of_sides(rows, labels, plan, families, 3, lambda work, jobs: list(map(work, jobs)))
-    assert found[frozenset("a")][0].tolist() == found[frozenset("b")][0].tolist() == ab.tolist()
-
-
-def test_work_in_threads_keeps_its_order_and_counts():
-    done = []
-    assert in_threads(lambda x: x * x, range(20), lambda: done.append(1)) == [x * x for x in range(20)]
-    assert len(done) == 20
-    with pytest.raises(InputError, match="of a job"):
-        in_threads(lambda x: (_ for _ in ()).throw(InputError("of a job")), range(3))
-
-
 def dataset_of(rows, **more):
     """A dataset of rows (set, family, label, cluster, text), those of a set together."""
     sets = list(dict.fromkeys(row[0] for row in rows))
@@ -218,26 +187,6 @@ def test_no_family_group_or_near_text_is_on_both_sides(seed):
         assert set(trial.jobs[side.whole].train) <= set(held_out), "each prompt that is trained on is held out once"
         seen.add(name[0] if len(name) == 3 or isinstance(name[1], str) else "crossing")
     assert seen == {"within", "across", "others", "crossing"}
-
-
-def test_a_side_is_all_that_is_outside_and_not_near():
-    rows = [("p", "f", 1, 0, "one two"), ("p", "f", 0, 1, "Three four"), ("q", "g", 1, 2, "ONE two"),
-            ("q", "g", 0, 3, "five six"), ("r", "f", 1, 4, "seven eight"), ("s", "h", 0, 5, "two one one")]  # fmt: skip
-    of = sides.Sides(dataset_of(rows))
-    assert of.without(frozenset("f")).tolist() == [3], "of the other families, 2 and 5 have the words of 0"
-    assert of.without(frozenset("g")).tolist() == [1, 4] and of.without(frozenset("gh")).tolist() == [1, 4]
-    assert of.elsewhere("q").tolist() == [3] and of.elsewhere("p").tolist() == [1]
-    assert of.trains("r") == [], "no side has three groups of both classes"
-
-
-def test_the_families_left_out_for_held_out_scores():
-    of = sides.Sides(many_sets())
-    assert of.parts(frozenset("a")) == [frozenset(name) for name in "bcde"]
-    assert of.parts(frozenset("cd"), singly=False) == [frozenset("a"), frozenset("b"), frozenset("e")]
-    assert of.parts(frozenset("ab")) == [], "without c there is nothing unsafe left"
-    rows = [(f"s{i}", f"s{i}", j % 2, 10 * i + j, f"w{i} v{j}") for i in range(20) for j in range(10)]
-    parts = sides.Sides(dataset_of(rows)).parts(frozenset({"s0"}))
-    assert len(parts) == 3 and frozenset.union(*parts) == {f"s{i}" for i in range(1, 20)}, "20 families, dealt in three"
 
 
 def test_others_by_the_slow_way():
@@ -378,13 +327,6 @@ def test_three_groups_of_each_class_are_enough_for_three_folds():
     assert not of.trainable(np.array([0, 1, 2, 3, 5])), "three groups of safe prompts, two of unsafe"
 
 
-def test_words_are_those_of_the_training_side_only():
-    vectors = evaluation.word_vectors_of(["alpha beta", "beta gamma", "gamma delta"])
-    seen, asked = vectors(np.array([0, 1]), np.array([2]))
-    assert seen.shape == (2, 3) and asked.shape == (1, 3)
-    assert asked.nnz == 1, "delta is unknown"
-
-
 def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
     # Each prompt has words that no other has. Where the held-out prompts' are known, their vectors spread over them and
     # are nearer to nothing; a threshold from such scores would flag far more than 5 % of new safe prompts.
@@ -411,16 +353,3 @@ def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
     threshold = dm.threshold_at(held_out[labels[:80] == 0], 0.05)
     assert pairing.flags.tolist() == (pairing.scores >= threshold - 1e-6).tolist()
     assert pairing.flags[labels[80:] == 0].mean() < 0.2
-
-
-def test_prompt_length_is_no_more_than_that():
-    dataset, matrix = two_sets(True)
-    texts = tuple("x" * (20 if label else 10) for label in dataset.labels)
-    dataset = LabelledDataset(**{**fields(dataset), "texts": {"prompt": texts}})
-    for pairing in evaluation.pairings(
-        LabelledDataset(**{**fields(dataset), "texts": {"prompt": tuple(f"{t}{i:03}" for i, t in enumerate(texts))}}),
-        evaluation.vectors_of(matrix),
-        ["prompt_length"],
-    ):
-        labels = np.array(dataset.labels)[pairing.rows]
-        assert dm.auroc(dm.curve(labels, pairing.scores)) == 1, pairing.group

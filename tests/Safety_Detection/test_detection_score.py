@@ -1,26 +1,21 @@
 """Scores of whole files: each is the one that the detector gives the text alone, however the file is read."""
 
 import csv
-import io
 import json
 import math
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_up_detector import World, refused, scored
 
 from Safety_Detection import fit, score
 from Safety_Detection.guardrail import saved, score_vectors, scoring, splitting
 from Safety_Detection.guardrail.guard import Unscored, Verdict
 from Safety_Detection.guardrail.versions import home
-from utils.data import parquet
 from utils.embed import __main__ as embed
 from utils.encoders import loading
 from utils.parts import only_run
@@ -133,27 +128,6 @@ def test_each_distinct_text_is_embedded_once_in_a_whole_file(tmp_path, detector,
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["line 2", "line 4"]
 
 
-def test_what_is_kept_is_bounded_and_the_last(tmp_path):
-    recent = scoring.Recent(4)
-    for key in range(6):
-        recent.put(key, str(key))
-    # 0 and 1 made room for 4 and 5; 2, asked for, moves to a new half, for which 3 makes room.
-    assert [recent.get(key) for key in (0, 1, 2, 4, 5, 3)] == [None, None, "2", "4", "5", None]
-
-
-def test_a_run_that_no_terminal_shows_says_how_far_it_is(tmp_path, detector, monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "BATCH", 10)
-    monkeypatch.setattr(scoring, "EVERY", 0.0)
-    text = "".join(f"{i:02} {'x' * 99_996}\n" for i in range(30))  # 100,000 bytes each
-    assert scored(tmp_path, detector, "in.txt", text)[0] == 0
-    shown = ["10 lines, 1.0 of 3.0 MB", "20 lines, 2.0 of 3.0 MB", "30 lines, 3.0 of 3.0 MB"]
-    assert capsys.readouterr().err.splitlines()[:3] == shown
-    assert scored(tmp_path, detector, "in.txt", text, "--quiet")[0] == 0 and capsys.readouterr().err == ""
-    monkeypatch.setattr(scoring, "EVERY", 30.0)
-    assert scored(tmp_path, detector, "in.txt", text)[0] == 0
-    assert capsys.readouterr().err == "scored 30 of 30 lines\n", "half a minute has not passed"
-
-
 def scored_again(tmp_path, detector, *flags):
     """Status and rows of the file that was scored before."""
     target = tmp_path / "scores.csv"
@@ -259,23 +233,10 @@ def test_another_input_detector_or_option_starts_anew(tmp_path, detector, monkey
     status, rows = scored_again(tmp_path, detector, "--quiet", "--threshold=100")
     assert status == 0 and len(rows) == 30 and {row["flagged"] for row in rows} == {"0"}
     assert capsys.readouterr().err.endswith(shown.format("--threshold")) and len(fresh.texts) == 31
-    for before, now, differs in (
-        ([], ["--probability"], "--probability"),
-        (["--probability"], [], "--probability"),
-        (["--probability"], ["--probability", "--base-rate", "0.01"], "--base-rate"),
-    ):
-        fresh = stopped(*before)
-        status, rows = scored_again(tmp_path, detector, "--quiet", *now)
-        assert status == 0 and len(rows) == 30 and ("probability" in rows[0]) == bool(now)
-        assert capsys.readouterr().err.endswith(shown.format(differs)) and len(fresh.texts) == 31
     fresh = stopped()
     assert scored(tmp_path, detector, "in.txt", "\n".join(reversed(TEXTS)), "--quiet")[0] == 0
     assert capsys.readouterr().err.endswith(shown.format("--input")) and len(fresh.texts) == 31
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    fresh = stopped()
-    (tmp_path / "scores.csv.parts" / "part-00000.csv").unlink()
-    assert scored_again(tmp_path, detector, "--quiet")[0] == 0
-    assert capsys.readouterr().err.endswith(shown.format("number of parts")) and len(fresh.texts) == 31
     again = tmp_path / "again"
     shutil.copytree(detector, again)
     card = json.loads((home(again) / "detector.json").read_text()) | {"created": "later"}
@@ -308,43 +269,6 @@ def test_a_slow_encoder_loses_minutes_and_not_hours(tmp_path, detector, monkeypa
     monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
     assert scored_again(tmp_path, detector, "--quiet") == (130, None)
     assert len(list((tmp_path / "scores.csv.parts").glob("part-*"))) == 6  # of 4 lines each
-
-
-def test_ctrl_c_promises_nothing_where_nothing_is_kept(tmp_path, detector, monkeypatch, capsys):
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    monkeypatch.setattr(loading, "load", lambda spec: Stopped(TEXTS[25], KeyboardInterrupt()))
-    with pytest.raises(SystemExit, match="130"):
-        score.main(["--detector", str(detector), "--input", str(tmp_path / "in.txt"), "--quiet"])
-    assert capsys.readouterr().err == "interrupted; only a file that is scored into an --output can be continued\n"
-
-
-def test_parquet_is_scored_as_a_stream_with_the_columns_that_are_named(tmp_path, detector, monkeypatch, capsys):
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 7)
-    ids = [100 + i for i in range(30)]
-    texts = [*TEXTS[:3], None, "\u200b", *TEXTS[5:]]
-    table = pa.table({"q": texts, "k": ids, "more": [[i] for i in ids]})
-    pq.write_table(table, tmp_path / "in.parquet", row_group_size=11)
-    content = (tmp_path / "in.parquet").read_bytes()
-    flags = ("--column", "q", "--id-column", "k")
-    monkeypatch.setattr(scoring, "EVERY", 0.0)
-    status, rows = scored(tmp_path, detector, "in.parquet", content, *flags)
-    said = capsys.readouterr().err.splitlines()
-    assert said[:2] == ["row 4: 'q' is missing; left out", "row 5: has no text in 'q'; left out"]
-    assert said[2:] == ["30 of 30 rows", "scored 28 of 30 lines"]
-    monkeypatch.setattr(scoring, "EVERY", 30.0)
-    kept = [i for i in range(30) if i not in (3, 4)]
-    assert status == 3 and [(row["line"], row["row"], row["id"]) for row in rows] == [
-        ("", str(i + 1), str(ids[i])) for i in kept
-    ]
-    expected = [one.score for one in alone(detector, [TEXTS[i] for i in kept])]
-    assert [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
-    arguments = ["--detector", detector, "--input", tmp_path / "in.parquet"]
-    assert "in.parquet: no column 'prompt' (found: q, k, more); name one with --column" in refused(capsys, *arguments)
-    assert "column 'k' holds int64, not text; name one" in refused(capsys, *arguments, "--column", "k")
-    assert "column 'more' holds list" in refused(capsys, *arguments, "--column", "q", "--id-column", "more")
-    pq.write_table(table.slice(0, 0), tmp_path / "in.parquet")
-    assert "--input: no prompts; give it some" in refused(capsys, *arguments, *flags, "--output", tmp_path / "o.csv")
-    assert not (tmp_path / "o.csv").exists() and not (tmp_path / "o.csv.parts").exists()
 
 
 def embedded(folder, texts, *flags):
@@ -427,8 +351,6 @@ def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, 
     kept = json.loads(manifest.read_text())
     for broken, message in (
         ("[]", "is not one that this version reads"),
-        ("{", "is not one that this version reads"),
-        (json.dumps(kept | {"schema": 2}), "is not one that this version reads"),
         (json.dumps(kept | {"done": None}), "is not finished; run the same python -m utils.embed command again"),
     ):
         manifest.write_text(broken)
@@ -467,19 +389,6 @@ def test_a_text_has_sentences(text, parts):
     assert splitting.sentences(text) == parts
 
 
-@given(st.text("ab \n\t", max_size=60).filter(str.strip), st.integers(3, 9))
-def test_windows_are_all_of_a_text_and_no_longer_than_what_is_read(text, most):
-    def count(texts):  # a token for each character that is seen, and two that each window has
-        return [sum(not c.isspace() for c in text) + 2 for text in texts]
-
-    [found] = splitting.windows([text], count, most)
-    assert sorted("".join("".join(found).split())) == sorted("".join(text.split()))
-    assert all(part in text for part in found)
-    assert max(count(found)) <= most
-    assert (found == [text]) == (count([text])[0] <= most)
-    assert splitting.windows([text], count, None) == [[text]]
-
-
 @pytest.mark.parametrize("split", ["sentences", "windows"])
 def test_the_highest_part_counts(tmp_path, detector, monkeypatch, capsys, split):
     encoder = Short()
@@ -514,27 +423,3 @@ def test_a_text_is_flagged_for_any_part_and_unknown_parts_are_passed_over():
     assert splitting.highest([low, unknown, high]) == Verdict(0.2, True, True, matched="a")
     assert splitting.highest([unknown, unknown]) == unknown
     assert splitting.highest([low, unread, unknown]) == unread
-
-
-@pytest.mark.parametrize("before", ["", "not JSON\n" * 3, "[1]\n" * 150])
-@pytest.mark.parametrize(
-    ("flags", "flag"), [([], "--column"), (["--column", "text", "--id-column", "k"], "--id-column")]
-)
-def test_a_wrong_column_of_json_lines_is_one_error(tmp_path, detector, monkeypatch, capsys, before, flags, flag):
-    content = before + '{"text": "a bad thing", "n": 1}\n' * 200
-    path = tmp_path / "in.jsonl"
-    path.write_text(content)
-    message = f"no column '{'k' if flags else 'prompt'}' (found: text, n); name one with {flag}"
-
-    def is_one(*arguments):
-        assert score.main(["--detector", str(detector), *arguments, *flags]) == 2
-        said = capsys.readouterr()
-        lines = [line for line in said.err.splitlines() if not line.endswith("; left out")]
-        assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
-        # Only the lines before it that are no JSON objects are named.
-        assert said.err.count("\n") <= 1 + before.count("\n") and "is missing" not in said.err
-
-    is_one("--input", str(path), "--output", str(tmp_path / "scores.csv"))
-    assert not list(tmp_path.glob("*scores*"))
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
-    is_one("--input", "-", "--format", "jsonl")

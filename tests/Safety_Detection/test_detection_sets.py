@@ -2,10 +2,8 @@
 
 import collections
 import csv
-import gzip
 import hashlib
 import json
-import os
 import re
 
 import numpy as np
@@ -81,49 +79,6 @@ def test_names_and_pairs_join_through_others():
     assert joined(0, []) == [] and joined(2, []) == [0, 1]
 
 
-def test_do_not_answer_keeps_an_original_with_its_edits(paper_data):
-    dataset, _ = labelled_sets.load("do_not_answer")
-    assert collections.Counter(dataset.labels) == {1: 939, 0: 4695}
-    cluster = dict(zip(dataset.ids, dataset.clusters, strict=True))
-    assert all(cluster[f"do_not_answer:{i}"] == cluster[f"do_not_answer:{i}#{j}"] for i in (0, 7) for j in range(1, 6))
-    assert cluster["do_not_answer:433"] == cluster["do_not_answer:434"], "one text"
-
-
-def test_xstest_pairs_are_those_of_its_types(paper_data):
-    one = published_sets.xstest()
-    assert collections.Counter(one.labels) == {0: 250, 1: 200}
-    with (paper_data / "xstest_prompts.csv").open(encoding="utf-8") as stream:
-        type_of = {row["id"]: (row["type"], row["label"]) for row in csv.DictReader(stream)}
-    pairs = collections.defaultdict(list)
-    for item, name in zip(one.ids, one.names, strict=True):
-        pairs[name].append(type_of[item])
-    alone = collections.Counter(pairs.pop(None))
-    assert alone == {("nons_group_real_discr", "safe"): 25, ("privacy_public", "safe"): 25}
-    assert len(pairs) == 200
-    kinds = {tuple(sorted(pair)) for pair in pairs.values()}
-    assert kinds == {
-        tuple(sorted([(safe, "safe"), (f"contrast_{contrast or safe}", "unsafe")]))
-        for safe, contrast in {
-            "homonyms": "", "figurative_language": "", "safe_targets": "", "safe_contexts": "", "definitions": "",
-            "real_group_nons_discr": "discr", "historical_events": "", "privacy_fictional": "privacy",
-        }.items()
-    }  # fmt: skip
-
-
-def test_the_moderation_set_by_the_slow_way(paper_data):
-    one = published_sets.openai_moderation()
-    expected = {}
-    with gzip.open(paper_data / "samples-1680.jsonl.gz", "rt", encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            values = [json.loads(line).get(k, "missing") for k in ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")]
-            if any(v == 1 for v in values):
-                expected[str(number)] = 1
-            elif all(v == 0 for v in values):
-                expected[str(number)] = 0
-    assert dict(zip(one.ids, one.labels, strict=True)) == expected
-    assert one.notes[0].startswith(f"openai_moderation: {1680 - len(expected)} of 1680 prompts")
-
-
 def test_jailbreakbench_is_joined_on_its_index():
     rows = {s: [{"Index": i, "Goal": f"{s} {i}", "Category": "c"} for i in range(3)] for s in ("harmful", "benign")}
     one = published_sets.jailbreakbench_of(rows)
@@ -143,15 +98,11 @@ def test_the_sample_has_two_sets_of_matched_prompts():
     assert len(set(map(normalized, dataset.texts["prompt"]))) == len(dataset)
 
 
-def test_what_auto_takes_where_the_published_sets_are_not(monkeypatch):
-    def missing(card, folder):
-        raise InputError(f"{card.file}: can't be downloaded")
-
-    monkeypatch.setattr(sources, "lookup", lambda card, folder: None)
-    monkeypatch.setattr(sources, "published", missing)
-    assert labelled_sets.load("auto")[0].name == "sample"
-    with pytest.raises(InputError, match=r"contrast_parsed.jsonl: can't be downloaded"):
-        labelled_sets.load("paper")
+def test_no_text_of_a_published_set_is_in_the_sample(paper_data):
+    sets, _ = labelled_sets.available(list(SET_CARDS))
+    published = {normalized(text) for one in sets for text in one.prompts}
+    assert len(published) > 939
+    assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
 
 
 def table(tmp_path, rows, name="mine.csv"):
@@ -183,7 +134,7 @@ def test_a_file_of_ones_own_with_and_without_groups_and_sets(tmp_path):
 
 @pytest.mark.parametrize(
     ("unsafe", "safe"),
-    [("1.0", "0.0"), ("TRUE", "False"), (" yes ", "No"), ("harmful", "Benign"), ("Unsafe", "SAFE"), ("1", "0")],
+    [("1.0", "0.0"), ("TRUE", "False"), (" yes ", "No"), ("harmful", "Benign"), ("Unsafe", "SAFE")],
 )
 def test_labels_in_the_words_of_other_files(tmp_path, unsafe, safe):
     rows = [["prompt", "label"], *([f"text{i}", [safe, unsafe][i % 2]] for i in range(10))]
@@ -216,19 +167,14 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
             r"set 'mine': 1 group with unsafe prompts, fewer than the 5 folds \(mine: near-duplicates join its 40 "
             r"groups to 1\); add rows or leave it out",
         ),
-        (rows_of(4, 9), "set 'mine': 4 groups with unsafe prompts, fewer than the 5 folds"),
         ([*rows_of(5, 5), ["text", "maybe"]], "row 11: the label is neither one of 1, .* nor one of 0, .*benign;"),
-        ([*rows_of(5, 5), ["text", ""]], "row 11: the label is neither"),
         ([*rows_of(5, 5), [" ", "1"]], "row 11: no text in 'prompt'"),
-        ([*rows_of(5, 5), ["\u200b\u2060 \ufeff", "1"]], "row 11: no text in 'prompt'"),
         ([["prompt", "label"]], "mine.csv: no rows"),
         ([["text", "label"], ["a", "1"]], r"no column 'prompt' \(found: text, label\)"),
         ([["id", "prompt", "label"], ["1", "a", "1"], ["1", "b", "0"]], "id 1 occurs 2 times"),
         ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x -> y"]], "row 2: a set can't be called 'x -> y'"),
-        ([["prompt", "label", "set"], ["a", "1", "x"], ["b", "0", "x ->"]], "row 2: a set can't be called 'x ->'"),
         ([["prompt", "label", "set"], ["a", "1", "x:"]], "row 1: a set can't be called 'x:'"),
         ([["prompt", "label", "set"], ["a", "1", "x | y"]], r"row 1: a set can't be called 'x \| y'"),
-        ([["prompt", "label", "set"], ["a", "1", "x |"]], r"row 1: a set can't be called 'x \|'"),
         *(
             ([["prompt", "label", "set"], ["a", "1", name]], f"row 1: a set can't be called '{name}'")
             for name in ("auto", "others", "direct", "multilingual", "unsafe", "safe", "advbench")
@@ -241,7 +187,6 @@ def test_texts_with_both_labels_are_counted_and_named(tmp_path):
             [["prompt", "label", "family"], ["a", "1", "x"], ["b", "0", ""]],
             "mine.csv: set 'mine' has 2 families; give all its rows the same 'family'",
         ),
-        ([["prompt", "label", "set"], ["a", "1", "xstest"]], "row 1: a set can't be called 'xstest'"),
     ],
 )
 def test_what_is_refused(tmp_path, rows, message):
@@ -282,18 +227,12 @@ SAFE_ONLY = ["llmzoo", "phtest", "alpaca_eval", "arena_hard"]
     ("data", "expected"),
     [
         ("direct", DIRECT),
-        ("multilingual", ["multijail", "llmzoo"]),
         ("unsafe", UNSAFE_ONLY),
-        ("safe", SAFE_ONLY),
-        ("xstest,safe", ["xstest", *SAFE_ONLY]),
         # A set that is named several ways is taken once, where it first occurs.
         ("harmbench, direct", ["harmbench", "jailbreakbench", "strongreject", "advbench", "jailbreakbench_attacks"]),
-        ("direct,harmbench", DIRECT),
-        ("direct,unsafe", [*DIRECT, *UNSAFE_ONLY[4:]]),
         ("multilingual,safe,multijail,unsafe", ["multijail", "llmzoo", *SAFE_ONLY[1:], *UNSAFE_ONLY[:-1]]),
         (",xstest,,", ["xstest"]),
         ("auto,xstest", list(SET_CARDS)),
-        ("paper,xstest", list(SET_CARDS)),
     ],
 )
 def test_data_takes_names_families_and_classes_in_any_mix(data, expected, stand_ins):
@@ -304,24 +243,10 @@ def test_data_takes_names_families_and_classes_in_any_mix(data, expected, stand_
     assert dataset.family_of == {one: SET_CARDS[one].family for one in expected}
 
 
-def test_data_takes_files_among_published_sets(tmp_path, stand_ins):
-    lines = [["prompt", "label", "family"], *([f"mine {i}", "1", "direct"] for i in range(3))]
-    mine, other = table(tmp_path, lines), table(tmp_path, rows_of(5, 7), "other.csv")
-    dataset, found = labelled_sets.load(f"{mine},harmbench,direct,{other}")
-    assert dataset.group_order == ("mine", "harmbench", "jailbreakbench", *DIRECT[2:], "other")
-    assert dataset.name == found.name == "mine+harmbench+direct+other"
-    assert dataset.family_of["mine"] == "direct" and dataset.family_of["other"] == "other"
-    assert (dataset.kind("mine"), dataset.kind("harmbench"), dataset.kind("other")) == ("unsafe", "unsafe", "two")
-    assert dataset.licence_of["mine"] == dataset.licence_of["other"] == "not known here"
-    assert dataset.licence_of["harmbench"] == "MIT"
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ("xstest,advbench,xstest", "--data xstest,advbench,xstest: 'xstest' occurs twice; name each once"),
-        ("direct,direct", ": 'direct' occurs twice"),
-        ("{mine},{mine}", ": '.*mine.csv' occurs twice"),
         ("{mine},{more}", ": 'mine' occurs twice"),
         (
             " , ",
@@ -417,16 +342,16 @@ def test_a_limit_takes_whole_groups(tmp_path):
         labelled_sets.load("sample", 8)
 
 
-def test_build_data_says_what_there_is(tmp_path, capsys):
-    assert show_data(TASK, ["--data", "sample"]) == 0
-    said = capsys.readouterr().out
-    assert "SAMPLE (as asked): 128 prompts of 2 sets" in said
-    assert re.search(r"^edits +32 +32 +32 +- +Apache-2.0$", said, re.MULTILINE)
-    assert show_data(TASK, ["--data", "nothing.csv"]) == 2
-    assert "no such file, nor a set, family or class of that name" in capsys.readouterr().err
-    os.mkfifo(tmp_path / "pipe.csv")
-    assert show_data(TASK, ["--data", str(tmp_path / "pipe.csv")]) == 2
-    assert "is a pipe or a device, which can be read only once" in capsys.readouterr().err
+def test_a_limit_leaves_no_set_without_its_classes(tmp_path):
+    # All prompts of `big` are one group, which does not fit into 20 rows.
+    big = table(tmp_path, [["prompt", "label", "group"], *([f"b{i}", "1", "g"] for i in range(30))], "big.csv")
+    mine = table(tmp_path, rows_of(9, 9))
+    with pytest.raises(InputError, match="set 'big': none of its groups is left; raise --limit above 20"):
+        labelled_sets.load(f"{mine},{big}", 20)
+    # In turn: one unsafe prompt of `mine`, which would leave it with one class, and one of `one`.
+    one = table(tmp_path, [["prompt", "label"], *([f"o{i}", "1"] for i in range(9))], "one.csv")
+    with pytest.raises(InputError, match="set 'mine': 1 group with unsafe prompts, fewer than the 5 folds; raise"):
+        labelled_sets.load(f"{mine},{one}", 2)
 
 
 def test_the_data_sheet_counts_and_describes_sets(tmp_path, capsys, stand_ins):

@@ -20,13 +20,13 @@ from Safety_Detection.sets.naming import VERDICTS
 from Safety_Detection.shown import differences as differences_module
 from Safety_Detection.shown import reading
 from Safety_Detection.shown import tables as transfer_tables
-from Safety_Detection.shown.differences import Compared, areas, detector_differences, encoder_differences
+from Safety_Detection.shown.differences import areas, detector_differences, encoder_differences
 from Safety_Detection.shown.finding import distrust, finding
 from utils.encoders import loading
 from utils.evaluation.run import evaluate
 from utils.metrics.uncertainty import grouped_resamples
 from utils.results import result_file
-from utils.schema import Difference, EncoderInfo, Metric
+from utils.schema import EncoderInfo, Metric
 from utils.tables import p_text, signed, text_table
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
@@ -153,15 +153,6 @@ def test_p_and_interval_of_every_difference_agree_and_are_those_of_resampled_gro
         assert re.search(rf"^{d.group} .*{' +'.join(map(re.escape, texts))}", shown, re.M)
 
 
-def test_differences_fit_80_columns_whatever_the_names():
-    long = "a-file-of-prompts-with-a-name-that-goes-on"
-    for group in ("openai_moderation -> openai_moderation", f"{long} -> {long}"):
-        made = Compared(group, "Qwen3-Embedding-8B (no prompt)", "B", Difference(-0.25, -0.35, -0.15, 1e-9), 0.01)
-        text = text_table(transfer_tables.differences_table([made], "encoders"))
-        assert max(map(len, text.splitlines())) <= 80
-        assert all(part in text for part in (group.split(" -> ")[0], "-0.250 ±0.100", "<0.001", "0.010"))
-
-
 def made_up(rows):
     """A result that says these metrics and nothing else."""
     return result_file.result_of(
@@ -274,15 +265,6 @@ def test_bad_flags_are_one_line(tmp_path, capsys, flags, message):
     assert message in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
-def test_sets_that_are_one_another_end_in_one_line(tmp_path, capsys):
-    path = tmp_path / "twice.csv"
-    rows = [f"{'bad' if i % 2 else 'good'} thing {i} word{i},{i % 2},{s}" for s in "ab" for i in range(40)]
-    path.write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
-    assert run(tmp_path, "tfidf", "--quiet", "--data", str(path)) == 2
-    said = capsys.readouterr()
-    assert "set 'a' has too little left to train on" in said.err and said.err.count("\n") == 1 and said.out == ""
-
-
 class World(StandIn):
     """Unsafe prompts lean along the axis of their set: a shortcut."""
 
@@ -358,36 +340,6 @@ def test_the_finding_is_of_a_set_that_is_not_to_be_trusted_where_there_is_one():
     assert said.count("do not trust") == 2 and "Trained on c: AUROC 0.90 within, 0.88 on b" in said
 
 
-def test_a_threshold_that_flags_nothing_is_not_said_to_hold():
-    def m(name, group, value):
-        return Metric(f"{name}/knn_vote", group, value, 9, "higher", value - 0.02, value + 0.02)
-
-    rows = [m("auroc", "within", 0.9)]
-    for group in ("a -> a", "a -> b", "b -> a", "b -> b"):
-        rows += [m("auroc", group, 0.9), m("fpr_at_threshold", group, 0), m("tpr_at_threshold", group, 0)]
-    said = finding(made_up(rows))
-    assert said.count("flags 0 % of the safe and 0 % of the unsafe prompts: no score reaches it there") == 2
-    assert "holds" not in said
-
-
-def test_prompts_without_a_known_word_are_counted_and_marked(tmp_path, capsys):
-    # Ten of y's 40 prompts are a word that occurs once: no detector knows it, whether trained on x or within y.
-    path = tmp_path / "mine.csv"
-    rows = [f"{'bad' if i % 4 < 2 else 'good'} thing {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
-    rows[40:50] = [f"zq{i},{i % 2},y" for i in range(10)]
-    path.write_text("id,prompt,label,set\n" + "\n".join(f"{i},{row}" for i, row in enumerate(rows)) + "\n")
-    for _ in range(2):  # the second is recalled
-        assert run(tmp_path, "tfidf", "--data", str(path), "--detectors", "centroid_difference,nearest_unsafe") == 0
-        said = capsys.readouterr().out
-        at = said.index("prompts without any word that TF-IDF was trained on: their scores mean nothing")
-        # Of the 40 of y, both the detector of x and those within y; all of x are known.
-        assert re.findall(r"\n([xy]) +(\d+) +(\d+) +(\d+)", said[at:]) == [("y", "40", "10", "10")]
-    unknown = [row["id"] for row in items(tmp_path, dataset="mine") if row["no_known_word/x"] == "1"]
-    assert unknown == [f"y:{i}" for i in range(40, 50)]
-    scores = {row["centroid_difference/x"] for row in items(tmp_path, dataset="mine") if row["id"] in unknown}
-    assert scores == {"0.0"}
-
-
 def test_many_differences_can_still_be_told_apart():
     """Three encoders without knowledge and one with all of it: Holm's correction must not hide the one."""
     generator = np.random.default_rng(0)
@@ -427,61 +379,3 @@ def test_sets_are_resampled_each_in_its_own_way():
     spread = {group: float(drawn.std()) for group, (_, drawn) in of.items()}
     assert spread["within"] == pytest.approx(spread["a -> a"] / np.sqrt(2), rel=0.1)
     assert spread["a -> b"] == pytest.approx(spread["a -> a"], rel=0.1)
-
-
-def test_a_type_of_one_group_has_no_interval(tmp_path):
-    path = tmp_path / "mine.csv"
-    rows = [f"{'bad' if i % 2 else 'good'} thing {i} word{i},{i % 2},{'one' if i == 0 else 'many'}" for i in range(40)]
-    path.write_text("prompt,label,type\n" + "\n".join(rows) + "\n")
-    assert run(tmp_path, "tfidf", "--data", str(path), "--quiet", "--detectors", "centroid_difference") == 0
-    doc = document(tmp_path, dataset="mine")
-    name, group = "fpr_at_threshold/centroid_difference", "mine -> mine"
-    assert value(doc, name, f"{group}: one", "low") is None and value(doc, name, f"{group}: many", "low") is not None
-
-
-def test_names_that_results_use_for_summaries_change_no_number(tmp_path, capsys):
-    """Sets and types called as summaries are give the metrics and tables that they give under any other name."""
-    plain, summaries = ("one", "two", "three"), ("within", "average", "across")
-
-    def of(names, types, stem):
-        path = tmp_path / f"{stem}.csv"
-        rows = [
-            f"{'bad' if i % 4 < 2 else 'good'} thing {i} word{i} {s},{i % 2},{name},{types[i % 3 > 0]}"
-            for s, name in enumerate(names)
-            for i in range(40)
-        ]
-        path.write_text("prompt,label,set,type\n" + "\n".join(rows) + "\n")
-        assert run(tmp_path, "tfidf", "--data", str(path), "--quiet", "--detectors", "centroid_difference") == 0
-        return document(tmp_path, dataset=stem)["metrics"], capsys.readouterr().out
-
-    renamed = dict(zip(plain, summaries, strict=True)) | {"odd": "overall", "even": "others"}
-
-    def rename(group):
-        pair = " -> " in group or " | " in group
-        return re.sub(r"\b(" + "|".join(renamed) + r")\b", lambda found: renamed[found[0]], group) if pair else group
-
-    expected, said = of(plain, ("odd", "even"), "plain")
-    found, said_too = of(summaries, ("overall", "others"), "average")
-    for m in expected:
-        m["group"] = rename(m["group"])
-        m |= {part: renamed.get(m[part], m[part]) for part in ("train", "test", "type") if part in m}
-    assert found == expected
-    tables = [text.partition("what the numbers depend on")[0] for text in (said, said_too)]
-    values = [re.findall(r"[0-9.]*[0-9]", text.replace("±", " ")) for text in tables]
-    assert values[0] == values[1]
-
-
-def test_two_sets_that_hold_are_said_to_hold(tmp_path, capsys, monkeypatch):
-    class Honest(World):
-        def encode(self, texts):
-            return super().encode([f"a {text.split(' ', 1)[1]}" for text in texts])
-
-    monkeypatch.setattr(loading, "load", lambda spec: Honest())
-    path = tmp_path / "honest.csv"
-    path.write_text(
-        "prompt,label,set\n"
-        + "".join(f"{s} {i % 2} {n + i},{i % 2},{s}\n" for s, n in (("a", 0), ("b", 1000)) for i in range(120))
-    )
-    assert run(tmp_path, "--data", str(path), "--detectors", "logistic_regression", "--quiet") == 0
-    flat = " ".join(capsys.readouterr().out.split())
-    assert "it holds there" in flat.split("With logistic regression on MiniLM-L6, ")[1].split("Mean AUROC of")[0]

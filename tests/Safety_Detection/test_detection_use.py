@@ -1,12 +1,9 @@
 """A detector that is saved, read again and used gives the scores it was fitted to give, or says why not."""
 
 import csv
-import gzip
 import io
 import json
 import os
-import stat
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,14 +75,6 @@ def fitted(tmp_path, labelled, *flags):
     return folder
 
 
-def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, labelled, capsys):
-    labelled.write_text(labelled.read_text() + "bad thing number 1 of x,0,x\n")
-    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
-    assert fit.main(arguments) == 0
-    assert capsys.readouterr().err.splitlines().count("x: texts labelled unsafe and safe: 1 (ids 2 and 81)") == 1
-    assert fit.main([*arguments, "--quiet"]) == 0 and capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_again_scores_the_same(tmp_path, labelled, kind):
     folder = fitted(tmp_path, labelled, "--detector", kind, "--top-k", "4")
@@ -151,39 +140,6 @@ def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path
     assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
 
 
-def test_a_threshold_that_nothing_can_reach_is_said_to_flag_nothing(tmp_path, capsys):
-    # The nearest to each prompt has the other label: most safe ones get a vote of 1 of 1, held out, and no unsafe one.
-    path = tmp_path / "pairs.csv"
-    rows = [f"both{i} own{i}{label},{label}" for i in range(30) for label in (0, 1)]
-    path.write_text("prompt,label\n" + "\n".join(rows) + "\n")
-    arguments = ["--data", str(path), "--model", "tfidf", "--detector", "knn_vote", "--top-k", "1"]
-    assert fit.main([*arguments, "--out", str(tmp_path / "detector")]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    # The next number above 1 is 1 + 2^-52. To four digits it is 1, which flags what votes 1.
-    assert "threshold 1.0000000000000002 for 5 % false alarms" in said
-    assert "flags 0 % of safe and 0 % of unsafe prompts" in said
-    assert "more than 5 % of safe prompts have the highest score, so the threshold flags none of those held" in said
-    assert fit.main([*arguments, "--out", str(tmp_path / "detector"), "--fpr", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "flags 100 % of safe" in said and "flags none" not in said
-
-
-def test_tested_prompts_without_a_known_word_are_counted(tmp_path, labelled, capsys):
-    # Ten of y's 40 prompts are a word that occurs once: none that is fitted on the others knows it.
-    lines = labelled.read_text().splitlines()
-    lines[41:51] = [f"zq{i},{i % 2},y" for i in range(10)]
-    labelled.write_text("\n".join(lines) + "\n")
-    arguments = ["--data", str(labelled), "--out", str(tmp_path / "detector")]
-    assert fit.main([*arguments, "--model", "tfidf"]) == 0
-    said = capsys.readouterr().out
-    flat, lines = " ".join(said.split()), said.splitlines()
-    assert "unsafe prompts; 10 of 80 have no word that it knows, so their score says nothing" in flat
-    assert [line.split()[0::7] for line in lines if line[:1] in ("x", "y")] == [["x", "0"], ["y", "10"]]
-    card = json.loads((home(tmp_path / "detector") / "detector.json").read_text())
-    assert [one["no_known_word"] for one in (card["chosen_for"], *card["elsewhere"])] == [10, 0, 10]
-    assert fit.main(arguments) == 0 and "known word" not in capsys.readouterr().out, "an encoder knows every text"
-
-
 def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):
     """A file of one's own that holds a published set's prompts is fitted without them for that set's figures."""
     lines = labelled.read_text().splitlines()[1:]
@@ -202,38 +158,6 @@ def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled,
         found[name] = json.loads((home(folder) / "detector.json").read_text())["elsewhere"]
     assert found["both.csv"] == found["y.csv"] != [] and found["x.csv"] == []
     assert "not tried on published: too little is left to fit on without its family" in capsys.readouterr().err
-
-
-def test_the_words_that_are_kept_are_of_the_prompts_fitted_on(tmp_path, labelled, monkeypatch):
-    rows = labelled.read_text().splitlines()
-    other = tmp_path / "other.csv"
-    other.write_text("\n".join(["prompt,label", *(f"strange unheard new {row[:-2]}" for row in rows[1:])]))
-    published_as(monkeypatch, other)
-    own = tmp_path / "own.csv"
-    own.write_text("\n".join(["prompt,label", *(row[:-2] for row in rows[1:])]))
-    folder = fitted(tmp_path, own, "--model", "tfidf")
-    assert [one["set"] for one in json.loads((home(folder) / "detector.json").read_text())["elsewhere"]] == [
-        "published"
-    ]
-    words = json.loads((home(folder) / "words.json").read_text())
-    assert "thing" in words and "strange" not in words
-    assert len(saved.load(folder).detector.arrays["direction"]) == len(words)
-
-
-def test_an_encoder_that_takes_nothing_any_more_ends_the_run(tmp_path, labelled, capsys, monkeypatch):
-    folder, asked = fitted(tmp_path, labelled), []
-
-    class Gone(World):
-        def encode(self, texts):
-            asked.append(len(texts))
-            if len(asked) > 1:  # after the probe text
-                raise InputError("the server can't be reached")
-            return super().encode(texts)
-
-    monkeypatch.setattr(loading, "load", lambda spec: Gone())
-    status, rows = scored(tmp_path, folder, "in.txt", "good\n" * 100 + "bad\n" * 100, "--quiet")
-    assert status == 2 and rows is None and asked == [1, 2, 1], "the batch of two texts, and the probe text again"
-    assert capsys.readouterr().err == "error: the server can't be reached\n"
 
 
 def test_what_an_api_was_paid_for_is_not_paid_for_again(tmp_path, labelled, monkeypatch):
@@ -293,35 +217,6 @@ def test_lines_that_cannot_be_scored_are_told_by_number_and_the_rest_goes_on(tmp
     assert said == [f"line {number}: {fault}; left out" for number, fault in faults.items()]
 
 
-def test_prompts_that_are_cut_off_are_counted(tmp_path, labelled, capsys, monkeypatch):
-    class Short(World):
-        max_tokens = 3
-
-        def token_counts(self, texts):
-            return np.array([len(text.split()) for text in texts])
-
-    monkeypatch.setattr(loading, "load", lambda spec: Short())
-    folder = fitted(tmp_path, labelled, "--no-cache")
-    capsys.readouterr()
-    monkeypatch.setattr(scoring, "BATCH", 2)
-    text = "one two three four\none two three\none two three four five\n"
-    status, rows = scored(tmp_path, folder, "in.txt", text)
-    assert status == 0 and [row["truncated"] for row in rows] == ["1", "0", "1"]
-    assert "scored 3 of 3 lines, 2 of them longer than the encoder reads and cut off" in capsys.readouterr().err
-
-
-def test_a_quote_that_is_never_closed_is_told_and_a_long_prompt_is_none(tmp_path, labelled, capsys):
-    folder = fitted(tmp_path, labelled)
-    text = 'id,prompt\n1,good\n2,"bad\n' + "".join(f"{i},good\n" for i in range(3, 9))
-    status, rows = scored(tmp_path, folder, "in.csv", text, "--quiet")
-    assert status == 3 and [row["id"] for row in rows] == ["1", *map(str, range(3, 9))]
-    assert capsys.readouterr().err == "row 2 (line 3): opens a quote that is never closed; left out\n"
-    status, rows = scored(
-        tmp_path, folder, "in.csv", 'id,prompt\n1,"' + "good " * 50_000 + '\nbad"\n2,good\n', "--quiet"
-    )
-    assert status == 0 and [row["id"] for row in rows] == ["1", "2"]
-
-
 def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, monkeypatch, capsys):
     folder = fitted(tmp_path, labelled)
     target = io.StringIO()
@@ -341,82 +236,6 @@ def test_standard_input_gets_a_score_for_each_line_at_once(tmp_path, labelled, m
     # The heading comes with the first score, a score after each line but the third, which has no text.
     assert seen == [0, 2, 3, 3, 4]
     assert [row["flagged"] for row in csv.DictReader(target.getvalue().splitlines())] == ["0", "1", "0"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "text", "rows"),
-    [
-        (["--format", "jsonl"], '{"prompt": "bad", "id": 7}\n{"prompt": "a", "id": null}\n', [("7", "1"), ("", "0")]),
-        (["--format", "csv"], 'id,prompt\nx,"a bad,\nthing"\n', [("x", "1")]),
-        (["--format", "text"], '{"prompt": "bad"}\n', [("", "1")]),
-        ([], '{"prompt": not quite\n', [("", "0")]),
-        (["--format", "jsonl", "--column", "q", "--id-column", "k"], '{"q": "bad", "k": 1, "id": 2}\n', [("1", "1")]),
-    ],
-)
-def test_standard_input_has_the_format_that_is_named(tmp_path, labelled, monkeypatch, capsys, flags, text, rows):
-    folder = fitted(tmp_path, labelled)
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
-    assert score.main(["--detector", str(folder), "--input", "-", "--quiet", *flags]) == 0
-    found = [(row["id"], row["flagged"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
-    assert found == rows
-
-
-@pytest.mark.parametrize(
-    ("flags", "text", "message"),
-    [
-        ([], '{"prompt": "bad"}\n', "the first line is a JSON object; add --format jsonl, or --format text"),
-        ([], '\n \n{"prompt": "bad"}\n', "the first line is a JSON object; add --format jsonl, or --format text"),
-        (["--format", "xml"], "bad\n", "--format xml: give one of csv, jsonl, text"),
-        (["--format", "jsonl"], '{"text": "a"}\n{"text": "b"}\n', "no column 'prompt' (found: text); name one"),
-        (["--format", "csv", "--id-column", "k"], "prompt\na\n", "no column 'k' (found: prompt); name one with --i"),
-        ([], "bad\n".encode("utf-16"), "is UTF-16 or UTF-32, or not text; save it as UTF-8"),
-    ],
-)
-def test_standard_input_that_is_not_what_it_is_taken_for(tmp_path, labelled, monkeypatch, capsys, flags, text, message):
-    folder = fitted(tmp_path, labelled)
-    content = text if isinstance(text, bytes) else text.encode()
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-    assert message in refused(capsys, "--detector", folder, "--input", "-", *flags)
-
-
-def test_the_scores_have_what_the_umask_leaves_and_a_file_or_link_that_is_there_stays_what_it_is(tmp_path, labelled):
-    folder = fitted(tmp_path, labelled)
-    before = os.umask(0o027)
-    try:
-        scored(tmp_path, folder, "in.txt", "bad\n", "--quiet")
-        assert stat.S_IMODE((tmp_path / "scores.csv").stat().st_mode) == 0o640  # 0o666 without 0o027
-        (tmp_path / "scores.csv").chmod(0o600)
-        scored(tmp_path, folder, "in.txt", "good\n", "--quiet")
-        assert stat.S_IMODE((tmp_path / "scores.csv").stat().st_mode) == 0o600
-    finally:
-        os.umask(before)
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    (tmp_path / "scores.csv").rename(tmp_path / "real.csv")
-    (tmp_path / "scores.csv").symlink_to("real.csv")
-    status, rows = scored(tmp_path, folder, "in.txt", "bad\n", "--quiet")
-    assert status == 0 and [row["flagged"] for row in rows] == ["1"]
-    assert (tmp_path / "scores.csv").is_symlink(), "as /dev/stdout is"
-
-
-def test_an_unquoted_comma_costs_the_line_and_not_the_half_of_its_prompt(tmp_path, labelled, capsys):
-    folder = fitted(tmp_path, labelled)
-    status, rows = scored(tmp_path, folder, "in.csv", "id,prompt\n1,good, and bad\n2,bad\n", "--quiet")
-    assert status == 3 and [(row["id"], row["flagged"]) for row in rows] == [("2", "1")]
-    assert capsys.readouterr().err.startswith("row 1 (line 2): has 3 cells, the heading has 2 (quote a text")
-
-
-def test_a_compressed_file_and_a_pipe_are_read_too(tmp_path, labelled, capsys):
-    folder = fitted(tmp_path, labelled)
-    status, rows = scored(tmp_path, folder, "in.CSV.gz", gzip.compress(b"id,prompt\n1,bad\n"), "--quiet")
-    assert status == 0 and [row["id"] for row in rows] == ["1"]
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    arguments = ["--detector", str(folder), "--input", str(pipe), "--format", "text", "--quiet"]
-    with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(pipe.write_text, "good\nbad\n")
-        assert score.main(arguments) == 0
-        written.result()
-    assert [row["flagged"] for row in csv.DictReader(capsys.readouterr().out.splitlines())] == ["0", "1"]
 
 
 def test_a_folder_that_was_altered_is_refused(tmp_path, labelled, capsys):

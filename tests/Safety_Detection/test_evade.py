@@ -11,10 +11,9 @@ from doubles import StandIn
 
 from Safety_Detection import evade, fit
 from Safety_Detection.guardrail import saved
-from Safety_Detection.guardrail.disguises import disguises, padded
+from Safety_Detection.guardrail.disguises import disguises
 from Safety_Detection.guardrail.guard import Guard
-from Safety_Detection.guardrail.splitting import sentences, windows
-from Safety_Detection.sets import labelled_files, labelled_sets
+from Safety_Detection.sets import labelled_sets
 from utils.data.text import plain
 from utils.encoders import loading
 
@@ -107,13 +106,6 @@ def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
     assert (plain(text) == "Is it 1?") == (name in ("plain", "zero-width", "full-width"))
 
 
-@pytest.mark.parametrize("words", [1, 5, 1000])
-def test_as_many_words_as_are_read_come_before_a_padded_text(words):
-    text = padded("Is it 1?", words)
-    assert text.split()[words:] == ["Is", "it", "1?"] and disguises(words)["padded"]("Is it 1?") == text
-    assert text.isascii(), "a word of an alphabet that a tokenizer lacks might be no token"
-
-
 def test_the_table_by_hand(folder, asked, capsys):
     said, table = run(capsys, "--detector", folder, "--data", asked)
     assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
@@ -174,29 +166,16 @@ def test_every_prompt_is_scored_as_a_guard_of_either_setting_scores_it(tmp_path,
     assert not any(text in out.read_text() for text in UNSAFE + SAFE)
 
 
-@pytest.mark.parametrize("split", ["windows", "sentences"])
-def test_a_text_in_parts_has_the_highest_score_of_them(tmp_path, folder, asked, capsys, split):
-    out = tmp_path / "out.csv"
-    said, table = run(capsys, "--detector", folder, "--data", asked, "--out", out, "--split", split)
-    assert f"every text scored in {split}, the highest counting" in flat(said)
-    with out.open() as stream:
-        rows = {(row["id"], row["transformation"], row["normalized"]): row for row in csv.DictReader(stream)}
-    detector, number = saved.load(folder), 0
-    plain_guard = Guard(replace(detector, normalize=False))
-    for name, disguise in disguises(WORDS).items():
-        for normalize in (True, False):
-            setting = replace(detector, normalize=normalize)
-            for i, prompt in enumerate(UNSAFE + SAFE, 1):
-                (text,) = setting.texts([disguise(prompt)])
-                parts = windows([text], *plain_guard.tokens())[0] if split == "windows" else sentences(text)
-                found = plain_guard.score(parts)
-                row = rows[f"asked:{i}", name, str(int(normalize))]
-                assert float(row["score"]) == pytest.approx(max(one.score for one in found), abs=1e-5)
-                assert row["flagged"] == str(int(any(one.flagged for one in found)))
-                number += len(parts) > 1
-    assert number > 10, "some texts have several parts"
-    if split == "windows":
-        assert table["padded"][0] == table["plain"][0] != "0 %", "padding hides nothing from windows"
+def test_whole_groups_are_resampled(tmp_path, folder, asked, capsys):
+    """A second prompt of each group that is as flagged as the first leaves every share and interval."""
+    once = run(capsys, "--detector", folder, "--data", asked)[1]
+    both = [(t, 1, f"u{i}") for i, t in enumerate(UNSAFE)] + [(t, 0, f"s{i}") for i, t in enumerate(SAFE)]
+    twice = labelled(tmp_path / "twice.csv", both + [(f"{t} now", *rest) for t, *rest in both])
+    again = run(capsys, "--detector", folder, "--data", twice)[1]
+    for name in (*disguises(1), *evade_rows()):
+        assert again[name][0] == once[name][0] and "[" in once[name][0]
+    low, high = map(int, re.findall(r"\d+", once["plain"][0])[1:])
+    assert low < 80 < high <= 100
 
 
 def test_a_text_without_a_known_word_is_not_flagged_and_counted(tmp_path, asked, capsys):
@@ -221,29 +200,6 @@ def test_what_was_trained_on_is_left_out_with_its_group(tmp_path, folder, capsys
     assert "10 unsafe and 6 safe prompts of 1 set, 2 left out" in flat(said)
 
 
-def published(monkeypatch, asked, *names):
-    found = {}
-    for name in names:
-        (one,) = labelled_files.sets_of_file(asked, "asked", "as given")
-        found[name] = lambda one=one, name=name: replace(one, name=name, family=name)
-    for module in (labelled_sets, evade):
-        monkeypatch.setattr(module, "PUBLISHED", found)
-
-
-def test_published_sets_of_families_not_trained_on_are_the_default_or_else_the_sample(
-    tmp_path, folder, asked, monkeypatch, capsys
-):
-    assert "64 unsafe and 64 safe prompts of 2 sets" in flat(run(capsys, "--detector", folder)[0])
-    published(monkeypatch, asked, "coconot", "hatecheck")
-    said, _ = run(capsys, "--detector", folder)
-    assert "20 unsafe and 12 safe prompts of 2 sets, 0 left out" in flat(said)
-    trained = (tmp_path / "trained.csv").read_text().replace(",x\n", ",x,hatecheck\n").replace(",y\n", ",y,y\n")
-    (tmp_path / "trained.csv").write_text(trained.replace("set\n", "set,family\n", 1))
-    assert fit.main(["--data", str(tmp_path / "trained.csv"), "--out", str(folder), "--quiet"]) == 0
-    said, _ = run(capsys, "--detector", folder)
-    assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
-
-
 def refused(capsys, *arguments):
     assert evade.main([*map(str, arguments), "--quiet"]) == 2
     said = capsys.readouterr()
@@ -260,10 +216,7 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     big = labelled(tmp_path / "big.csv", [(text, 1, "g") for text in UNSAFE])
     for arguments, message in (
         ([*base, "--limit", "0"], "--limit 0: give a whole number of at least 1"),
-        ([*base, "--split", "words"], "--split words: give one of sentences, windows"),
         ([*base, "--label", "2"], "--label 2: give 0"),
-        ([*base, "--device", "abacus"], "abacus: give auto, cuda, mps or cpu"),
-        ([*base, "--out", tmp_path], "is a folder, a pipe or a device; name a file"),
         ([*base, "--out", tmp_path / "pipe"], "is a folder, a pipe or a device; name a file"),
         ([*base, "--out", folder / "versions" / "1" / "card.md"], "is in the detector's folder; name another file"),
         ([*base, "--out", asked], "is a file of --data, which it would replace; name another file"),
@@ -279,20 +232,3 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     ):
         assert message in refused(capsys, *arguments)
     assert (tmp_path / "asked.csv").read_text().startswith("prompt,label"), "nothing was replaced"
-
-
-def test_a_file_that_is_there_stays_if_the_run_fails(tmp_path, folder, asked, monkeypatch, capsys):
-    out = tmp_path / "out.csv"
-    out.write_text("earlier\n")
-    calls = []
-
-    def failing(self, texts):
-        calls.append(texts)
-        if len(calls) > 3:
-            return np.full((len(texts), 4), np.nan, dtype=np.float32)
-        return np.stack([vector(text) for text in texts])
-
-    monkeypatch.setattr(World, "encode", failing)
-    said = refused(capsys, "--detector", folder, "--data", asked, "--out", out)
-    assert "gave NaN or infinity for asked:" in said and not any(text in said for text in UNSAFE + SAFE)
-    assert out.read_text() == "earlier\n" and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

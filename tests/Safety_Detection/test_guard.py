@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 
 from Safety_Detection import fit, score
-from Safety_Detection.guardrail import card, saved
+from Safety_Detection.detectors import calibration
+from Safety_Detection.guardrail import card, card_figures, saved
 from Safety_Detection.guardrail.bank import Bank, familiarity
+from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
 from Safety_Detection.protocol import sides
@@ -113,13 +116,10 @@ def test_what_python_gives_is_checked_as_what_a_file_gives(tmp_path, labelled):
     guard = load_detector(folder)
     for texts, nearest, message in (
         ("a bad one", 0, r"texts: is no list of texts \(str\); give one"),
-        (None, 0, r"texts: is no list of texts \(NoneType\)"),
         (["fine", ""], 0, "text 2: has no text"),
         (["\u3164"], 0, "text 1: has no text"),
         (["fine", "fine", None], 0, r"text 3: is not a text \(NoneType\)"),
-        (["\ud800"], 0, "text 1: holds half a character"),
         (["fine"], -1, "nearest -1: give a whole number of at least 0"),
-        (["fine"], "2", "nearest 2: give a whole number"),
         (["fine"], 111, "nearest 111: the detector was fitted on fewer prompts"),
     ):
         with pytest.raises(InputError, match=f"^{message}"):
@@ -127,51 +127,13 @@ def test_what_python_gives_is_checked_as_what_a_file_gives(tmp_path, labelled):
     assert len(guard.score(iter(["a bad one"]), nearest=110)[0].nearest) == 110, "any iterable, and all prompts"
     for name, value, message in (
         ("threshold", float("nan"), "nan: give a number"),
-        ("threshold", "1", "1: give a number"),
         ("threads", 0, "0: give a whole number of at least 1"),
-        ("threads", 1.5, "1.5: give a whole number of at least 1"),
         ("base_rate", [0.1], r"\[0.1\]: give a share above 0"),
-        ("device", "gpu", "gpu: give auto, cuda, mps or cpu"),
         ("model", 3, "3: is no name"),
         ("folder", None, "None: is no path"),
     ):
         with pytest.raises(InputError, match=f"^{name} {message}"):
             load_detector(**{"folder": folder, name: value})
-
-
-@pytest.fixture
-def threads_of_encoding(monkeypatch):
-    """How many threads torch had each time that texts were embedded; by default it has 3 here."""
-    import torch
-
-    seen, before = [], torch.get_num_threads()
-
-    class Counting(World):
-        def encode(self, texts):
-            seen.append(torch.get_num_threads())
-            return super().encode(texts)
-
-    torch.set_num_threads(3)
-    monkeypatch.setattr(loading, "load", lambda spec: Counting())
-    yield seen
-    assert torch.get_num_threads() == 3, "what others run is as before"
-    torch.set_num_threads(before)
-
-
-def test_a_single_text_is_scored_by_one_thread_unless_told(tmp_path, labelled, threads_of_encoding):
-    folder = fitted(tmp_path, labelled)
-    guard, two = load_detector(folder), load_detector(folder, threads=2)
-    threads_of_encoding.clear()
-    guard.score(["a bad thing"])
-    guard.score_each(["a bad thing"], ["text 1"])
-    guard.check()
-    assert threads_of_encoding == [1, 1, 1]
-    guard.score(["a bad thing", "a good one"])
-    guard.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
-    assert threads_of_encoding[3:] == [3, 3]
-    two.score(["a bad thing"])
-    two.score_each(["a bad thing", "a good one"], ["text 1", "text 2"])
-    assert threads_of_encoding[5:] == [2, 2]
 
 
 def test_a_text_that_cannot_be_scored_is_named_and_never_safe(tmp_path, labelled):
@@ -213,6 +175,27 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     found = guard.score(texts)
     assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
+
+
+def test_a_guard_that_replaces_another_uses_its_encoder_on_and_closes_a_different_one(tmp_path, labelled, monkeypatch):
+    done = []
+
+    class Counted(World):
+        def close(self):
+            done.append("closed")
+
+    detectors = [
+        saved.load(fitted(tmp_path / name, labelled, "--model", name)) for name in ("all-minilm-l6-v2", "random")
+    ]
+    monkeypatch.setattr(loading, "load", lambda spec: done.append(spec.name) or Counted())
+    first = Guard(detectors[0])
+    second = Guard(replace(detectors[0], threshold=9.0), before=first)
+    assert done == ["all-minilm-l6-v2"] and second.threshold == 9
+    with pytest.raises(InputError, match="another vector"):
+        Guard(replace(detectors[1], probe=np.zeros(5)), before=second)
+    assert "closed" not in done, "the one before is still in use"
+    Guard(detectors[1], before=second)
+    assert done[-2:] == ["random", "closed"]
 
 
 def read_card(folder):
@@ -292,6 +275,23 @@ def test_probabilities_are_those_of_scikit_learn_with_families_held_out(tmp_path
         load_detector(tmp_path / "detector", base_rate=1)
 
 
+def test_what_no_detector_knew_makes_no_probability(tmp_path, labelled, monkeypatch):
+    """Texts of which no held-out detector of TF-IDF knew a word are not calibrated on, as they are not scored."""
+    rows = [f"w{i}w v{i}v,{i % 2},w,w{i}" for i in range(20)]  # words that no other family has
+    labelled.write_text("\n".join([*labelled.read_text().splitlines(), *rows]) + "\n")
+    given, measured = [], calibration.measured
+    monkeypatch.setattr(calibration, "measured", lambda *arrays: given.append(arrays) or measured(*arrays))
+    folder = fitted(tmp_path, labelled, "--model", "tfidf", "--detector", "nearest_unsafe")
+    [(scores, labels, weights, parts)] = given
+    assert read_card(folder)["chosen_for"]["no_known_word"] == 20
+    assert len(scores) == len(labels) == len(weights) == len(parts) == 110
+    # Without unsafe prompts that others share a word with, there is nothing to calibrate on, and no probability.
+    texts = [f"a{i}a b{i}b,{int(s == 'x')},{s},{s}{i}" for s in "xy" for i in range(40)]
+    labelled.write_text("\n".join(["prompt,label,set,group", *texts]) + "\n")
+    folder = fitted(tmp_path, labelled, "--model", "tfidf")
+    assert read_card(folder)["calibration"] is None and "--probability" not in (home(folder) / "card.md").read_text()
+
+
 def test_the_smallest_rate_is_the_exact_binomial_bound():
     # The bound of Clopper and Pearson for 0 of n, one-sided: 300 prompts can't show 0.1 %.
     for n in (10, 300, 5000):
@@ -299,7 +299,24 @@ def test_the_smallest_rate_is_the_exact_binomial_bound():
     assert abs(card.smallest_rate(300) - 0.00994) < 1e-5
 
 
-def test_the_card_is_written_for_a_reader(tmp_path, labelled):
+def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled):
+    folder = fitted(tmp_path, labelled, "--detector", "nearest_unsafe")
+    detector = saved.load(folder, bank=True)
+    similar = read_card(folder)["card"]["similarity"]
+    cosines = detector.bank.rows @ detector.bank.rows.T
+    n = len(cosines)
+    assert similar["mean_of_two_prompts"] == pytest.approx((cosines.sum() - np.trace(cosines)) / n / (n - 1), abs=1e-6)
+    assert similar["safe_50"] <= similar["safe_95"] <= similar["safe_99"] <= 1
+    text = (home(folder) / "card.md").read_text()
+    assert (
+        f"1 % within {similar['safe_99']:.3f}" in text
+        and f"mean cosine of {similar['mean_of_two_prompts']:.3f}" in text
+    )
+
+
+def test_the_card_is_written_for_a_reader(tmp_path, labelled, monkeypatch):
+    for figure in (card_figures.scores_figure, card_figures.reliability_figure):
+        monkeypatch.setattr(card, figure.__name__, figure)
     folder = fitted(tmp_path, labelled)
     found, text, page = (
         read_card(folder)["card"],
@@ -309,6 +326,7 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled):
     assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
     assert f"can't show a rate of false alarms below {100 * found['smallest_rate']:.3g} %" in text
     assert page.count("<svg") == 2 and page.count("<table>") == 4
+    assert "threshold for 5 %</text>" in page and "probability given</text>" in page
     kept = json.loads((home(folder) / "detector.json").read_text())["calibration"]
     assert f"Brier score is {kept['brier']:.3f} (0.250 if every prompt is given 50 %)" in text
     assert "It holds where 50 % of the prompts are unsafe" in text and "--base-rate" in text
@@ -442,20 +460,6 @@ def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
     assert float(rows[2]["score"]) > float(rows[1]["score"]), "the part that is matched is not the highest"
 
 
-def test_the_column_of_the_prompts_can_be_named(tmp_path, labelled, capsys):
-    whole = saved.load(fitted(tmp_path, labelled), bank=True)
-    labelled.write_text(labelled.read_text().replace("prompt,", "text,", 1))
-    folder = fitted(tmp_path / "again", labelled, "--column", "text")
-    again = saved.load(folder, bank=True)
-    assert (again.bank.digests, again.threshold) == (whole.bank.digests, whole.threshold)
-    path = tmp_path / "inc.csv"
-    path.write_text("text,label\ngood trick one a b c d,1\n")
-    assert fit.main(["--detector", str(folder), "--add", str(path), "--column", "text", "--quiet"]) == 0
-    assert load_detector(folder).score(["good trick one a b c d"])[0].matched == "inc:1"
-    assert fit.main(["--data", "sample", "--column", "text", "--out", str(tmp_path / "none")]) == 2
-    assert "--column text: is of files, and --data sample names none; leave it out" in capsys.readouterr().err
-
-
 def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44", "--quiet"]) == 0
@@ -477,16 +481,10 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
         (["--remove", "x:999"], "--remove x:999: the detector was fitted on no such prompt; did you mean 'x:"),
         (["--remove", ",".join(f"{s}:{i}" for s, n in (("x", 0), ("y", 40)) for i in range(n + 2, n + 41, 2))],
          "--remove: only 0 groups with unsafe prompts would be left"),
-        (["--add", "nothing.csv"], "--add"),
         (["--add", "safe.csv"], "the detector has all of its prompts already"),
         (["--add", "other.csv"], "id x:3 is that of a different prompt"),
         (["--add", "other.csv", "--out", "elsewhere"], "--out: does not go with --add, which changes the detector in"),
-        (["--add", "other.csv", "--fpr", "0.05"], "--fpr: does not go with --add"),
-        (["--add", "other.csv", "--no-normalize"], "--no-normalize: does not go with --add"),
         (["--add", "other.csv", "--column", "text"], "other.csv: no column 'text' (found: id, prompt, label, set)"),
-        (["--add", "other.csv", "--column", "set"], "--column set: is the column of something else"),
-        (["--remove", "x:2", "--label", "0"], "--label: does not go with --remove"),
-        (["--remove", " , "], "--remove: names no prompt"),
         (["--back", "--add", "other.csv"], "--add: does not go with --back"),
     ],
 )  # fmt: skip
@@ -502,19 +500,3 @@ def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
     said = capsys.readouterr().err.splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
     assert home(folder).name == "1" and [path.name for path in home(folder).parent.glob("[0-9]*")] == ["1"]
-
-
-def test_what_has_no_bank_to_change_is_refused(tmp_path, labelled, capsys):
-    assert fit.main(["--detector", str(tmp_path), "--add", str(labelled)]) == 2
-    assert "current can't be read (No such file or directory); give a folder that fit" in capsys.readouterr().err
-    assert not (tmp_path / "versions").exists()
-    folder = fitted(tmp_path, labelled, "--model", "tfidf")
-    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path))]) == 2
-    assert "TF-IDF is fitted on the words of all prompts; fit it anew" in capsys.readouterr().err
-
-
-def test_one_class_cannot_be_fitted(tmp_path, labelled, capsys):
-    path = tmp_path / "calm.csv"
-    path.write_text("prompt\n" + "\n".join(f"good day {i} q{i} r{i}" for i in range(20)) + "\n")
-    assert fit.main(["--data", str(path), "--label", "0", "--out", str(tmp_path / "d")]) == 2
-    assert "no unsafe prompt, but a detector needs both classes; add a set that has some" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from doubles import tie
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
 
 from Safety_Detection import guards
@@ -143,14 +142,6 @@ def test_the_resamples_are_those_of_the_detectors(done, file, tmp_path):
     assert not [metric for metric, _ in mine if "threshold" in metric or "f1" in metric], "nothing says what is flagged"
 
 
-def test_a_threshold_flags_in_place_of_the_column(done, dataset, file, given, tmp_path, capsys):
-    assert guard(file, done / "scores.csv", tmp_path, "--threshold", "0.5") == 0
-    labels, scores, _ = of(dataset, given, "a")
-    assert metrics(tmp_path)["f1/guard", "as given -> a"]["value"] == pytest.approx(f1_score(labels, scores >= 0.5))
-    assert document(tmp_path)["settings"]["threshold"] == 0.5
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
-
-
 def test_prompts_are_matched_without_regard_to_case_and_space(done, dataset, file, given, tmp_path):
     path = tmp_path / "by-text.jsonl"
     rows = [{"prompt": f"  {text.upper()} ", "score": float(given[one][0]), "flagged": bool(given[one][1])}
@@ -231,29 +222,10 @@ def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsy
     assert [one.encoder.name for one in section.results] == ["tfidf"] and not section.notes
 
 
-def test_a_guard_of_different_data_is_not_compared(done, file, given, tmp_path, capsys):
-    other = tmp_path / "made.csv"
-    other.write_text(file.read_text().replace("ax0", "ax00"))
-    folder = tmp_path / "made" / "safety_detection"
-    assert guard(other, done / "scores.csv", tmp_path) == 0
-    for path in (done / "made" / "safety_detection").glob("tfidf.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    assert guard(other, done / "scores.csv", tmp_path) == 0
-    assert "not beside an encoder: judge and tfidf on safety_detection: different data" in " ".join(
-        capsys.readouterr().out.split()
-    )
-    assert compare_main.main(["judge", "tfidf", "--out", str(tmp_path), "--task", "safety_detection"]) == 2
-    assert "different data" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ("id,score\na:a1,1\na:a2,high\n", "s.csv: row 2: 'score' is not a number; fix the row or leave it out"),
-        ("id,score\na:a1,nan\n", "s.csv: row 1: 'score' is not a number; "),
-        ("id,score\na:a1, 2e-3\na:a2,1_0\n", "s.csv: row 2: 'score' is not a number; "),
-        ("id,score\na:a1,\u0663\n", "s.csv: row 1: 'score' is not a number; "),
-        ("id,score\na:a1,\n", "s.csv: row 1: 'score' is not a number; "),
         ("id,score\na:a1,1\na:a2,0\na:a1,1\n", "s.csv: row 3: id a:a1 is that of row 1 too; score each prompt once"),
         ("id,score\na:a99,1\n", "s.csv: row 1: id a:a99 is not in the data; name its set with --data or fix the row"),
         ("score\n1\n", "s.csv: no column 'id' with ids such as a:a0, nor a column 'prompt'; add one"),
@@ -270,45 +242,3 @@ def test_bad_scores_are_one_line(file, tmp_path, capsys, rows, message):
     line = capsys.readouterr().err
     assert line.startswith(f"error: {message}") and line.count("\n") == 1 and "secret" not in line
     assert not list(tmp_path.glob("made/safety_detection/*"))
-
-
-def test_bad_flags_are_one_line(done, file, tmp_path, capsys):
-    scores = done / "scores.csv"
-    for name, flags, message in (
-        ("judge", ["--threshold", "high"], "--threshold high: give a number"),
-        ("tfidf", [], "--name tfidf: is the name of an encoder; give the guard a different one"),
-        ("../x", [], "--name ../x: give the guard a name of letters, digits and . : / - _"),
-        ("a+b", [], "--name a+b: give the guard a name"),
-    ):
-        assert guard(file, scores, tmp_path, *flags, name=name) == 2
-        line = capsys.readouterr().err
-        assert line.startswith(f"error: {message}") and line.count("\n") == 1
-    assert guard(file, tmp_path / "none.csv", tmp_path) == 2
-    assert "--scores none.csv: no such file; give a CSV or JSON-lines file of scores" in capsys.readouterr().err
-
-
-def test_a_guards_items_that_lack_a_score_are_refused(done, file, tmp_path):
-    assert guard(file, done / "scores.csv", tmp_path, "--quiet") == 0
-    path = tmp_path / "made" / "safety_detection" / "judge.items.csv"
-    with path.open() as stream:
-        rows = list(csv.DictReader(stream))
-    rows[0]["guard/as given"] = ""
-    with path.open("w") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    tie(path.with_name("judge.json"))
-    with pytest.raises(guards.InputError, match="not the complete items"):
-        reading.read(path.with_name("judge.json"))
-
-
-def test_a_guard_is_gated_against_an_encoder_and_an_encoder_against_a_guard(done, capsys):
-    mine = metrics(done)["auroc/guard", "as given"]["value"]
-    gap = mine - metrics(done, "tfidf")["auroc/logistic_regression", "others"]["value"]
-    for reference, other in (("tfidf", "judge"), ("judge", "tfidf")):
-        arguments = [reference, other, "--out", str(done), "--task", "safety_detection", "--gate", "auroc=0"]
-        status = compare_main.main(arguments)
-        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gate ")]
-        worse = gap < 0 if other == "judge" else gap > 0
-        assert any(f"{other} has " in line and ", others (" in line for line in lines) == worse
-        assert status == (1 if lines else 0)

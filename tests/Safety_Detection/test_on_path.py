@@ -1,6 +1,5 @@
 """A detector loaded from another project, whose packages have the names of ours."""
 
-import ast
 import json
 import os
 import subprocess
@@ -92,64 +91,6 @@ def test_no_module_takes_or_leaves_a_name_of_the_project(project):
     assert {f"safe_embed.{name}" for name in wanted} <= set(loaded)
     assert not [name for name in loaded if name.partition(".")[0] in ("utils", "Safety_Detection")]
     assert file == str(ROOT / "utils" / "files.py")
-
-
-RENAMED = [
-    ("from utils import files", "from safe_embed.utils import files"),
-    ("from utils.data.text import plain as p", "from safe_embed.utils.data.text import plain as p"),
-    ("import utils", "import safe_embed.utils, safe_embed.utils as utils"),
-    ("import utils.files, os", "import safe_embed.utils.files, os, safe_embed.utils as utils"),
-    ("import utils.files as f", "import safe_embed.utils.files as f"),
-    ("def f():\n    from Safety_Detection import fit", "def f():\n    from safe_embed.Safety_Detection import fit"),
-    ("from utilities import a\nfrom . import utils\nfrom .utils import b\nimport numpy.utils", None),
-]
-# What bytecode is read and written, how each of RENAMED is renamed, and what a person who catches an error sees.
-OBSERVED = """
-import ast, json, sys
-from importlib.machinery import SourceFileLoader
-touched = []
-
-def recorded(name):
-    before = getattr(SourceFileLoader, name)
-
-    def call(self, *arguments, **more):
-        touched.append(str(arguments[0]))
-        return before(self, *arguments, **more)
-
-    setattr(SourceFileLoader, name, call)
-
-recorded("get_data"), recorded("set_data")
-from safe_embed import InputError, Renaming, load_detector
-renamed = [ast.unparse(Renaming().visit(ast.parse(source))) for source in json.loads(sys.argv[1])]
-try:
-    load_detector("none")
-except InputError as error:
-    print(json.dumps([touched, renamed, str(error)]))
-"""
-
-
-@pytest.fixture(scope="module")
-def observed(project):
-    """What OBSERVED prints, of one process: the import is what takes the time."""
-    return json.loads(run(project, OBSERVED, json.dumps([source for source, _ in RENAMED])))
-
-
-def test_which_imports_are_renamed(observed):
-    _, renamed, _ = observed
-    assert renamed == [ast.unparse(ast.parse(expected or source)) for source, expected in RENAMED]
-
-
-def test_an_error_of_ours_can_be_caught(observed):
-    *_, error = observed
-    assert error.startswith("--detector none: current can't be read")
-
-
-def test_bytecode_of_the_program_is_neither_read_nor_written(observed):
-    """It lies beside the sources under the same name, and is of imports as they stand."""
-    touched, *_ = observed
-    ours = [path for path in touched if path.startswith((str(ROOT / "utils"), str(ROOT / "Safety_Detection")))]
-    assert str(ROOT / "utils" / "schema.py") in ours
-    assert [path for path in ours if not path.endswith(".py")] == []
 
 
 def test_the_folder_puts_nothing_else_on_the_path():

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from dataclasses import replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from file_server import FileServer
@@ -19,7 +19,7 @@ from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_set import README, Unavailable
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
-from utils.data import catalogue, sources
+from utils.data import sources
 from utils.schema import InputError
 
 # The table of published sets: unsafe prompts, safe prompts, family (None for its own).
@@ -71,11 +71,27 @@ def test_a_card_is_complete_and_in_the_readme(name):
     assert set(re.findall(r"\d{4}\.\d{5}", card.citation)) <= set(re.findall(r"\d{4}\.\d{5}", cite))
 
 
-def test_files_of_sets_have_names_and_digests_of_their_own():
-    files = [file for card in SET_CARDS.values() for file in card.files]
-    assert len({file.file for file in files}) == len({file.sha256 for file in files}) == len(files)
-    spaced = [file for file in files if " " in file.file]
-    assert [file.url.rpartition("/")[2] for file in spaced] == ["SimpleSafetyTests%20-%20test%20cases.csv"]
+# Digests of (id, prompt, label, group, type) of every prompt, in order, which were equal to what a second program read
+# from the files in the most direct way: a digest that changes needs such a reading again.
+ROWS = {
+    "do_not_answer": "16443d70ef9023f4",
+    "xstest": "04d1e2501856cbc0",
+    "openai_moderation": "574d869100d4d7ce",
+    "coconot": "ecc0060f80b9307c",
+    "hatecheck": "4c78acefb537cbf8",
+    "physical_safety": "ce12fe27a88dced7",
+    "harmbench": "d59a7b0aefb8c1d4",
+    "strongreject": "43e46b7ba6f6972c",
+    "advbench": "6e47866c515b8c8c",
+    "jailbreakbench_attacks": "fdf8486446e1d86a",
+    "simple_safety_tests": "9c7b50b5c964c38d",
+    "ailuminate": "cad28c1260c90cf0",
+    "multijail": "38fab51c895013d6",
+    "llmzoo": "b0f440fe394344ef",
+    "phtest": "4a4908acb37d27d6",
+    "alpaca_eval": "a27c34618cb58e06",
+    "arena_hard": "d12754b918608015",
+}
 
 
 @pytest.fixture
@@ -86,50 +102,18 @@ def detection_data(paper_data):
     return paper_data
 
 
-def test_the_cards_are_those_of_the_list_of_sources(detection_data):
-    path = detection_data / "detection" / "SOURCES.tsv"
-    if not path.is_file():
-        pytest.skip("the list of sources is not on this machine")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
-    listed = {row["file"]: row for row in rows}
-    files = {
-        file.file: file for card in SET_CARDS.values() for file in card.files if file.file.startswith("detection/")
-    }
-    # JailbreakBench's behaviours come from the hub, with their benign matches.
-    assert (
-        listed.keys() - files.keys() == {"detection/jbb_harmful/jailbreakbench.csv"} and files.keys() <= listed.keys()
-    )
-    for name, file in files.items():
-        row = listed[name]
-        assert (file.sha256, str(file.rows)) == (row["sha256"], row["rows"].split()[0])
-        assert unquote(file.url) == "/".join((catalogue.RAW_GITHUB, row["repository"], row["commit"], row["path"]))
-        assert all(paper.strip() in file.citation for paper in row["arxiv"].split(";"))
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_bytes().decode().split("\n") if line.strip()]
-
-
-def table(path):
-    return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
-
-
 def rows_of(one):
     return list(zip(one.prompts, one.labels, one.names, one.types, strict=True))
 
 
-def test_the_groups_of_published_sets(detection_data):
-    sizes = {}
-    for name in OF_FILES:
-        groups = collections.Counter(group for group in PUBLISHED[name]().names if group is not None)
-        sizes[name] = (len(groups), min(groups.values(), default=0), max(groups.values(), default=0))
-    assert sizes["physical_safety"] == (100, 2, 2) and sizes["arena_hard"] == (250, 2, 2)
-    assert sizes["multijail"] == (315, 5, 5) and sizes["llmzoo"] == (100, 5, 5)
-    assert sizes["do_not_answer"] == (939, 6, 6) and sizes["xstest"] == (200, 2, 2)
-    # At most one prompt of each of the six files of attacks for a behaviour.
-    assert sizes["jailbreakbench_attacks"][0] == 100 and sizes["jailbreakbench_attacks"][2] == 6
-    assert all(sizes[name] == (0, 0, 0) for name in ("coconot", "strongreject", "ailuminate", "phtest", "alpaca_eval"))
+@pytest.mark.parametrize("name", OF_FILES)
+def test_a_published_set_has_the_prompts_that_it_should(name, detection_data):
+    one, (unsafe, safe, family) = PUBLISHED[name](), TABLE[name]
+    assert collections.Counter(one.labels) == collections.Counter({1: unsafe, 0: safe})
+    assert (one.name, one.family) == (name, family or name)
+    assert len(set(one.ids)) == len(one.ids) and all(one.ids) and all(map(str.strip, one.prompts))
+    rows = zip(one.ids, one.prompts, one.labels, one.names, one.types, strict=True)
+    assert hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:16] == ROWS[name]
 
 
 def test_the_readme_says_what_the_sets_share(detection_data):
@@ -172,7 +156,6 @@ MADE_UP = {
                 ["26", "b", "contrast_homonyms", "unsafe"],
                 ["2", "c", "privacy_public", "safe"],
                 ["27", "d", "privacy_public", "safe"],  # 25 more, but safe too
-                ["53", "e", "contrast_homonyms", "unsafe"],  # no prompt has the id 28
             )
         ],
         [
@@ -180,7 +163,6 @@ MADE_UP = {
             ("26", "b", 1, "1", "contrast_homonyms"),
             ("2", "c", 0, None, "privacy_public"),
             ("27", "d", 0, None, "privacy_public"),
-            ("53", "e", 1, None, "contrast_homonyms"),
         ],
     ),
     "openai_moderation": (
@@ -200,7 +182,6 @@ MADE_UP = {
             as_lines(
                 {"id": "1", "category": SAFETY, "subcategory": "dangerous", "prompt": SEPARATED},
                 {"id": "2", "category": SAFETY, "subcategory": "copyright violations", "prompt": "b"},
-                {"id": "3", "category": SAFETY, "subcategory": "incomprehensible", "prompt": "c"},
                 {"id": "4", "category": "Incomplete requests", "subcategory": "dangerous", "prompt": "d"},
             ),
             as_lines(
@@ -220,10 +201,9 @@ MADE_UP = {
                 ["", "functionality", "case_id", "test_case", "label_gold", "ref_templ_id", "templ_id"],
                 ["0", "f", "11", "a", "hateful", "", "7"],
                 ["1", "g", "12", "b\r\n, c", "non-hateful", "7", "8"],
-                ["2", "g", "13", "d", "non-hateful", "", "8"],
             )
         ],
-        [("11", "a", 1, "7", "f"), ("12", "b\r\n, c", 0, "7", "g"), ("13", "d", 0, "8", "g")],
+        [("11", "a", 1, "7", "f"), ("12", "b\r\n, c", 0, "7", "g")],
     ),
     "physical_safety": (
         [

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import http.client
 import importlib.util
@@ -12,7 +11,6 @@ import json
 import logging
 import math
 import os
-import resource
 import select
 import signal
 import socket
@@ -27,14 +25,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from doubles import StandIn
-from hypothesis import given
-from hypothesis import strategies as st
 
 from Safety_Detection import serve
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.guardrail import saved, versions
 from Safety_Detection.guardrail.bank import Bank
-from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
+from Safety_Detection.guardrail.guard import Guard, Unscored
 from Safety_Detection.server import moderations
 from Safety_Detection.server.batching import Batcher, Full
 from Safety_Detection.server.hosts import Hosts, is_loopback
@@ -47,6 +43,7 @@ from utils.schema import InputError
 EXTRA = all(importlib.util.find_spec(name) for name in serve.PACKAGES)
 needs_extra = pytest.mark.skipif(not EXTRA, reason="FastAPI, an extra, is not installed")
 SECONDS = 20  # after which a test that hangs fails
+
 HEADING = b"POST /v1/moderations HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -232,67 +229,6 @@ def test_what_waits_is_scored_before_the_thread_ends(encoder):
         closing.join(SECONDS)
 
 
-def test_a_detector_that_cannot_be_loaded_is_refused_at_once():
-    def load(number, before):
-        raise InputError("--detector x: no such folder")
-
-    with pytest.raises(InputError, match="no such folder"):
-        Batcher(load, 1, 0, 1)
-
-
-def test_the_version_that_counts_is_loaded_between_two_batches_and_scores_whole_requests(encoder, monkeypatch):
-    monkeypatch.setattr("Safety_Detection.server.batching.LOOK", 0.01)
-    counts, given = [1], []
-
-    def version():
-        if counts[0] is None:
-            raise InputError("current can't be read")
-        return counts[0]
-
-    def load(number, before):
-        given.append((number, before and before.detector.threshold))
-        if number == 3:
-            raise InputError("version 3 is damaged")
-        if number == 4:
-            raise RuntimeError("secret")
-        return Guard(dataclasses.replace(detector_of(), threshold=float(number)), before=before)
-
-    batcher, lines = Batcher(load, 2, 0.0, 1024, version=version), []
-    batcher.note = lines.append
-    first = busy(batcher, encoder)
-    long, short = submitted(batcher, "0.1 a", "0.2 b", "0.3 c"), submitted(batcher, "0.5 e")
-    encoder.begun.clear()
-    gate, encoder.gate = encoder.gate, threading.Event()
-    gate.set()
-    assert encoder.begun.wait(SECONDS)
-    counts[0] = 2  # while the first two texts of `long` are scored by version 1
-    time.sleep(0.02)
-    encoder.gate.set()
-    found = [(one.result(SECONDS)[0].threshold, scores(one)) for one in (first, long, short)]
-    assert found == [(1, [0]), (2, [1, 2, 3]), (2, [5])] and batcher.waiting == 0
-    assert encoder.batches[1:3] == [["0.1 a", "0.2 b"]] * 2
-    # What can't be loaded is not tried again until another version counts, also if nobody asks anything meanwhile.
-    for number, fault in ((3, "version 3 is damaged"), (None, "current can't be read"),
-                          (4, "internal error (RuntimeError)"), (2, "")):  # fmt: skip
-        counts[0] = number
-        until(lambda fault=fault: batcher.fault == fault)
-        assert submitted(batcher, "0.5 e").result(SECONDS)[0].threshold == 2 == batcher.version
-    time.sleep(0.05)
-    assert given == [(1, None), (2, 1), (3, 2), (4, 2), (2, 2)]
-    assert lines == [
-        "version 2 is loaded", "version 2 is used on: version 3 is damaged",
-        "version 2 is used on: current can't be read",
-        "version 2 is used on: internal error (RuntimeError)", "version 2 is loaded",
-    ]  # fmt: skip
-    batcher.close(SECONDS)
-
-
-def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, monkeypatch):
-    with batching(detector=detector_of("openai:a-model")) as batcher:
-        assert [scores(submitted(batcher, "0.6 f")) for _ in range(2)] == [[6], [6]]
-    assert encoder.batches == [["0.6 f"]]
-
-
 # What is understood of a body.
 
 
@@ -300,17 +236,12 @@ def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, mo
     ("body", "param", "message"),
     [
         (b"\xff", None, "the body is not JSON"),
-        (b"{'input': 1}", None, "the body is not JSON"),
         (b"[" * 100_000, None, "the body is not JSON"),
         (b'["secret"]', None, "the body is not a JSON object"),
         ({"input": "secret", "inputs": 1}, None, "unknown field 'inputs'; give input, model, nearest"),
         ({}, "input", "input: is missing"),
-        ({"input": None}, "input", "input: is missing"),
         ({"input": []}, "input", "input: is not a text or a list of texts, or is empty"),
-        ({"input": ""}, "input", "input: is not a text or a list of texts, or is empty"),
-        ({"input": 3}, "input", "input: is not a text or a list of texts, or is empty"),
         ({"input": ["secret", 3]}, "input[1]", "input[1]: is not a text (int)"),
-        ({"input": ["secret", None]}, "input[1]", "input[1]: is not a text (NoneType)"),
         ({"input": ["secret", "\u200b \n"]}, "input[1]", "input[1]: has no text"),
         ({"input": ["secret", "\ud800"]}, "input[1]", "input[1]: holds half a character"),
         ({"input": "secret!!!"}, "input", "input: has 9 characters, at most 8 are taken"),
@@ -318,11 +249,7 @@ def test_vectors_of_an_api_are_kept_by_the_thread_that_asks_for_them(encoder, mo
         ({"input": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "secret"}}]}, "input[1]",
          "input[1]: is an image, and only texts can be scored; leave it out"),
         ({"input": [{"type": "secret"}]}, "input[0].type", "input[0].type: is not 'text', the only type that is taken"),
-        ({"input": [{"type": "text"}]}, "input[0].text", "input[0].text: is not a text (NoneType)"),
         ({"input": [{"type": "text", "text": "a"}, "secret"]}, "input[1]", "input[1]: is no content part, as others"),
-        ({"input": ["secret", {"type": "text", "text": "a"}]}, "input[0]", "input[0]: is no content part, as others"),
-        ({"input": [{"type": "text", "text": "1234"}] * 2}, "input", "input: has 9 characters, at most 8 are taken"),
-        ({"input": [{"type": "text", "text": " "}] * 2}, "input", "input: has no text"),
         ({"input": "secret", "model": 1}, "model", "model: is not a text"),
         *(({"input": "secret", "nearest": n}, "nearest", "nearest: is not a whole number from 0 to 100")
           for n in (-1, 101, 1.5, "1", True)),
@@ -366,41 +293,13 @@ def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
     [
         ("knn_vote", 0.3, 0.9, 0.3),
         ("knn_vote", 1.0000001, 0.9, 1.0),  # rounding of a weighted share
-        ("logistic_regression", 3.5, 3.5, 0.5),
         ("logistic_regression", 5.0, 4.0, 0.7310585786300049),  # 1 / (1 + e^-1)
         ("nearest_unsafe", 0.5, 0.75, 0.43782349911420193),  # 1 / (1 + e^0.25)
         ("logistic_regression", 1e9, 0.0, 1.0),
-        ("logistic_regression", -1e9, 0.0, 0.0),
     ],
 )
 def test_category_scores_by_hand(kind, score, threshold, expected):
     assert moderations.category_score(kind, score, threshold) == pytest.approx(expected, abs=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("kind", "score", "threshold", "expected"),
-    [
-        ("logistic_regression", 1.0, 5.0, 0.5),
-        ("logistic_regression", 6.0, 5.0, 0.7310585786300049),  # 1 / (1 + e^-1)
-        ("knn_vote", 0.1, 0.8, 0.8),
-    ],
-)
-def test_a_text_that_is_matched_is_flagged_by_its_category_score_too(kind, score, threshold, expected):
-    """At least what a score at the threshold has; the score itself stays."""
-    request = moderations.Asked(("a",), ("input",), 0)
-    verdict = Verdict(score, True, False, matched="incidents:3")
-    (result,) = moderations.answer(request, [verdict], "m", kind, threshold)["results"]
-    assert (result["flagged"], result["matched"], result["score"]) == (True, "incidents:3", score)
-    assert result["category_scores"]["unsafe"] == pytest.approx(expected, abs=1e-15)
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), st.floats(-1e3, 1e3))
-def test_category_scores_rise_with_the_score(pair, threshold):
-    low, high = (moderations.category_score("centroid_difference", score, threshold) for score in sorted(pair))
-    assert 0 <= low <= high <= 1
-    for score in pair:
-        if score >= threshold:
-            assert moderations.category_score("centroid_difference", score, threshold) >= 0.5
 
 
 @pytest.mark.parametrize(
@@ -423,26 +322,18 @@ def test_the_token(header, allowed):
     [
         ("127.0.0.1", [], "127.0.0.1:8000", None, None),
         ("127.0.0.1", [], "LocalHost", "http://127.0.0.1:3000", None),
-        ("127.0.0.1", [], "[::1]:8000", None, None),
         ("127.0.0.1", [], None, None, None),  # of HTTP/1.0, which no browser speaks
-        ("127.0.0.1", [], "", None, 421),
         ("127.0.0.1", [], "evil.example:8000", None, 421),
         ("127.0.0.1", [], "localhost.evil.example", None, 421),
         ("127.0.0.1", [], "192.168.0.7:8000", None, 421),
-        ("127.0.0.1", [], "[::1", None, 421),
+        ("127.0.0.1", ["guard.example"], "a.guard.example", None, 421),
         ("127.0.0.1", [], "localhost:8000", "http://evil.example", 403),
         ("127.0.0.1", [], "localhost:8000", "null", 403),
-        ("127.0.0.1", [], None, "", 403),
         ("127.0.0.1", ["Guard.example"], "guard.example", "https://guard.example", None),
-        ("127.0.0.1", ["guard.example"], "a.guard.example", None, 421),
-        ("127.0.0.1", ["::5"], "[::5]:80", None, None),
         ("127.0.0.1", ["*"], "evil.example", "null", None),
         ("Guard.example", [], "guard.example:80", None, None),
-        ("192.168.0.7", [], "192.168.0.7:8000", "http://192.168.0.7:8000", None),
-        ("192.168.0.7", [], "192.168.0.8:8000", None, 421),
         # A page's own name can point at any address; an address can't.
         ("0.0.0.0", [], "192.168.0.7:8000", None, None),
-        ("::", [], "[fd00::7]:8000", "http://[fd00::7]:8000", None),
         ("0.0.0.0", [], "evil.example", "http://evil.example", 421),
         ("0.0.0.0", [], "192.168.0.7:8000", "http://203.0.113.5", 403),
         ("0.0.0.0", [], "192.168.0.7:8000", "http://192.168.0.7:3000", 403),
@@ -459,9 +350,8 @@ def test_only_names_of_the_server_are_answered(bound, more, host, origin, status
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
-     ("192.168.0.7", False), ("example.org", False), ("", False)],
-)  # fmt: skip
+    [("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("example.org", False), ("", False)],
+)
 def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, loopback):
     assert is_loopback(host) is loopback
     if loopback:
@@ -479,19 +369,15 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--port", "x"], "--port x: give a whole number of at least 0"),
         (["--port", "70000"], "--port 70000: give a whole number of at most 65535"),
         (["--max-batch", "0"], "--max-batch 0: give a whole number of at least 1"),
         (["--queue", "5"], "--max-inputs 256: is more than --queue 5 holds; lower it or raise that"),
         (["--threshold", "inf"], "--threshold inf: give a number"),
-        (["--threshold", "high"], "--threshold high: give a number"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
-        (["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
         (
             ["--allow-host", "a.example,https://b"],
             "--allow-host https://b: is no name; leave out http://, the port and",
         ),
-        (["--threads", "all"], "--threads all: give a whole number of at least 1"),
         (["--base-rate", "1"], "--base-rate 1: give a share above 0 and below 1"),
         (["--detector", "nothing"], "--detector {cwd}/nothing: current can't be read (No such file"),
     ],
@@ -505,21 +391,6 @@ def test_bad_flags_are_one_line(tmp_path, capsys, monkeypatch, flags, message):
     assert said.startswith(f"error: {message.replace('{cwd}', str(tmp_path))}") and said.count("\n") == 1
 
 
-def test_limits_and_names_are_those_of_the_flags(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(serve, "Batcher", lambda *_, **more: SimpleNamespace(close=lambda seconds: None))
-    servers = []
-    monkeypatch.setattr(
-        serve, "server_of", lambda *given: servers.append(given) or SimpleNamespace(run=lambda sockets: None)
-    )
-    flags = "--max-inputs 1 --max-characters 2 --max-body 3 --timeout 4 --max-connections 5 --keep-alive 6"
-    assert serve.main([*f"--detector d --port 0 {flags} --allow-host a.example,b.example".split()]) == 0
-    [(_, limits, _, _, hosts)] = servers
-    assert limits == Limits(inputs=1, characters=2, body=3, seconds=4, connections=5, keep_alive=6)
-    assert [hosts.require(name, None) for name in ("a.example", "b.example", "localhost")] == [None] * 3
-
-
 def test_an_address_that_is_taken_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -527,12 +398,6 @@ def test_an_address_that_is_taken_is_one_line(capsys, monkeypatch):
         port = str(taken.getsockname()[1])
         assert serve.main(["--detector", "d", "--port", port]) == 2
     assert f"--port {port}: can't be listened on (Address already in use); give another" in capsys.readouterr().err
-    with serve.bound_to("127.0.0.1", 0) as bound, socket.create_server(("127.0.0.1", 0)):
-        port = bound.getsockname()[1]
-        with serve.bound_to("127.0.0.1", port) as second:  # neither listens yet
-            serve.listen(second)
-            with pytest.raises(InputError, match="Address already in use"):
-                serve.listen(bound)
 
 
 def test_a_token_that_no_header_can_hold_is_refused(monkeypatch):
@@ -615,16 +480,6 @@ def test_an_answer_has_the_fields_of_openai_and_the_scores_of_the_guard(encoder)
         assert second["unfamiliar"] is False, "its nearest is (0, 1) itself"
         _, _, document = request(server, body={"input": "0.6 of a"})
         assert not {"nearest", "unfamiliar"} & document["results"][0].keys()
-
-
-@needs_extra
-def test_a_probability_is_a_field_beside_the_score_and_no_category_score(encoder):
-    line = {"slope": 0.5, "intercept": -2.0, "base_rate": 0.5}
-    with served(detector=detector_of(calibration=line)) as server:
-        [result] = request(server, body={"input": "0.6 of a"})[2]["results"]
-    # Score 6: log-odds of 0.5 * 6 - 2 = 1. The category score is 1 / (1 + e^-(6 - 5)), by chance the same.
-    assert result["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
-    assert result["category_scores"]["unsafe"] == pytest.approx(1 / (1 + math.exp(5 - result["score"])))
 
 
 @needs_extra
@@ -757,8 +612,6 @@ def test_every_request_of_an_overload_is_answered_or_told_to_come_again(encoder)
     assert float(counted['safe_embed_requests_total{status="200"}']) == len(good) + 1
     assert float(counted['safe_embed_requests_total{status="503"}']) == len(full)
     assert float(counted["safe_embed_texts_scored_total"]) == 2 * len(good) + 1
-    assert float(counted["safe_embed_batch_texts_sum"]) == 2 * len(good) + 1
-    assert float(counted["safe_embed_batch_texts_count"]) == len(encoder.batches)
     # Those of 0.50 or more have a score of at least 5, and the one at the end.
     assert float(counted["safe_embed_texts_flagged_total"]) == 1 + 2 * sum(i >= 50 for i, _ in good)
     assert float(counted["safe_embed_request_seconds_count"]) == 60 and float(counted["safe_embed_queue_texts"]) == 0
@@ -776,27 +629,6 @@ def test_health_is_that_of_the_encoder(encoder):
         encoder.gone = False
         assert request(server, "GET", "/health")[0] == 200
         assert request(server, body={"input": "0.6 a"})[0] == 200
-
-
-@needs_extra
-def test_health_is_told_at_once_while_a_batch_is_computed(encoder, monkeypatch):
-    monkeypatch.setattr("Safety_Detection.server.application.FRESH", -1.0)  # so that the encoder is always asked
-    with served(Limits(seconds=2)) as server:
-        assert [request(server, method, "/health")[0] for method in ("HEAD", "GET")] == [200, 200]
-        first = busy(server.batcher, encoder)
-        start = time.monotonic()
-        assert request(server, "GET", "/health")[0] == 200 and time.monotonic() - start < 1
-        while time.monotonic() - start < 2:  # seconds, after which its requests are given up
-            time.sleep(0.05)
-        assert request(server, "GET", "/health")[0] == 503
-        encoder.gate.set()
-        assert scores(first) == [0] and request(server, "GET", "/health")[0] == 200
-        # A batch after a failure says nothing yet.
-        encoder.gone = True
-        assert request(server, body={"input": "0.6 a"})[0] == 503
-        busy(server.batcher, encoder)
-        assert request(server, "GET", "/health")[0] == 503
-        encoder.gate.set()
 
 
 @needs_extra
@@ -861,9 +693,8 @@ def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch):
             serve.note("a line")
 
 
-# Clients that keep the server waiting.
-
 GET, HALF = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\nHost: local"
+
 SLOW = b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
 
 
@@ -902,17 +733,6 @@ def crowded(most=20):
 
         yield SimpleNamespace(client=client, open_ports=open_ports, gate=gate)
         gate.set()
-
-
-@needs_extra
-def test_a_connection_waits_for_another_request_as_long_as_the_flag_says(encoder):
-    with (
-        served(Limits(keep_alive=1)) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=4) as client,  # the default is 5
-    ):
-        client.sendall(GET % b"health")
-        while client.recv(10_000):
-            pass
 
 
 def is_answered(client):
@@ -975,54 +795,6 @@ def test_when_there_are_too_many_connections_the_one_ends_that_was_longest_waite
 
 
 @needs_extra
-@pytest.mark.parametrize(
-    ("limits", "expected", "raised"),
-    [
-        # 20 files are open and 16 are spare. Of 28 others one at a time, so 4 of which are not counted yet.
-        ((64, 64), (24, 1), None),
-        # 988 // 16 = 61 at a time; 988 - 4 * 61.
-        ((1024, 1024), (744, 61), None),
-        ((30, 30), (1, 1), None),
-        # 36 + 2048 + 4 * 128 are wanted.
-        ((1024, 4096), (2048, 128), 2596),
-        ((1024, 2000), (1476, 122), 2000),
-        ((256, resource.RLIM_INFINITY), (2048, 128), 2596),
-        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (2048, 128), None),
-    ],
-)
-def test_connections_fit_the_files_that_may_be_open(monkeypatch, limits, expected, raised):
-    from Safety_Detection.server.connections import that_fit
-
-    now = []
-    monkeypatch.setattr(Path, "iterdir", lambda path: iter(range(20)))
-    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
-    monkeypatch.setattr(resource, "setrlimit", lambda which, found: now.append(found))
-    assert that_fit(2048) == expected
-    assert now == ([] if raised is None else [(raised, limits[1])])
-
-
-@needs_extra
-def test_more_connections_may_wait_than_are_accepted_at_a_time(monkeypatch):
-    import uvicorn
-
-    from Safety_Detection.server.connections import Server
-
-    numbers = []
-    monkeypatch.setattr(socket.socket, "listen", lambda sock, number: numbers.append(number))
-
-    async def start(sock):
-        server = Server(uvicorn.Config(lambda: None, lifespan="off", log_config=None, backlog=3))
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
-        await server.startup([sock])
-        await server.shutdown([sock])
-
-    with serve.bound_to("127.0.0.1", 0) as bound:
-        asyncio.run(start(bound))
-    assert numbers == [3, 2048]
-
-
-@needs_extra
 def test_what_the_event_loop_logs_is_one_line_without_a_traceback(encoder):
     with served() as server:
         try:
@@ -1055,14 +827,12 @@ def write_version(folder, **changes):
 
 
 @contextlib.contextmanager
-def started(folder, seconds=0, files=None, flags=()):
-    """The process of a server and its port. files: how many it may have open."""
+def started(folder, seconds=0, flags=()):
+    """The process of a server and its port."""
     write_version(folder / "detector")
     here = Path(__file__).parent
     path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
     code = f"import test_serve; test_serve.run_server({str(folder / 'detector')!r}, {seconds}, {flags!r})"
-    if files:
-        code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); {code}"
     with subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
@@ -1104,26 +874,6 @@ def test_a_server_goes_over_to_the_version_that_counts_or_says_why_not(tmp_path,
         assert asked(1, "ok", None) == (4 if flags else 5)
         process.terminate()
         assert process.wait(SECONDS) == 0
-
-
-@needs_extra
-def test_a_server_answers_and_ends_whatever_its_clients_do_and_though_nobody_reads_its_log(tmp_path, encoder):
-    with started(tmp_path, files=64) as (process, server), contextlib.ExitStack() as clients:
-        assert "connections fit; raise the limit of open files (ulimit -n)" in server.said[-2]
-        address = "127.0.0.1", server.port
-        for _ in range(80):
-            clients.enter_context(socket.create_connection(address, timeout=SECONDS)).sendall(HALF)
-        # A line has about 70 bytes.
-        small = getattr(fcntl, "F_SETPIPE_SZ", None)
-        if small is not None:
-            fcntl.fcntl(process.stderr, small, 4096)
-        for _ in range(1500 if small is None else 150):
-            assert request(server, body={"input": "0.6 a"})[0] == 200
-        clients.enter_context(socket.create_connection(address, timeout=SECONDS)).sendall(HEADING % 50 + b"{")
-        assert request(server, "GET", "/health")[0] == 200  # so the body is waited for
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(2 + SECONDS / 4) == 0, "the rest of a body has 2 s"
-        assert "Traceback" not in process.stderr.read()
 
 
 @needs_extra

@@ -128,27 +128,6 @@ def test_a_kill_leaves_the_version_before(folder, capsys, nth):
     assert not list((folder / "versions").glob(".*.part"))
 
 
-def test_a_folder_of_an_earlier_program_is_read_as_it_is_and_becomes_a_version(folder, capsys):
-    older = tree(home(folder))
-    for name in older:
-        home(folder, 1).joinpath(name).rename(folder / name)
-    shutil.rmtree(folder / "versions")
-    (folder / "current").unlink()
-    (folder / "mine.txt").write_text("mine")
-    assert versions.current(folder) == 0 and added(folder) == []
-    before = tree(folder)
-    load_detector(folder)
-    assert tree(folder) == before, "nothing is written to read it"
-    add(folder, "a")
-    assert sorted(path.name for path in folder.iterdir()) == ["current", "mine.txt", "versions"]
-    assert added(folder) == ["a:1"] and home(folder).name == "2" and tree(home(folder, 1)) == older
-    # A kill may leave some of the files, and an earlier program may write there again: then they don't count.
-    for name, content in older.items():
-        (folder / name).write_bytes(content)
-    assert "is version 1 again" in back(folder, capsys)
-    assert not (folder / "detector.json").exists() and tree(home(folder, 3)) == older
-
-
 def test_a_file_that_says_nothing_is_one_line(folder, capsys):
     message = f" {folder}: current holds no number; write that of one of its versions into it\n"
     for content in ("", "two", "-1", "²", "1 2", "9" * 5000):

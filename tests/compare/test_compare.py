@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from doubles import GROUPS, known, tie, written
+from doubles import GROUPS, known, written
 from latex_tables import tables_in
 from oracles import resampled_areas, student
 from scipy import stats
@@ -16,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
-from utils import tables
 from utils.compare import __main__ as compare_main
 from utils.evaluation import run as evaluation_run
 from utils.metrics.uncertainty import cluster_resamples
@@ -106,21 +105,6 @@ def test_differences_p_values_and_ranks(three, capsys):
     for column in ("p", "p_holm"):
         assert float(again["one", "average"][column]) == pytest.approx(float(shown["three", "average"][column]))
     assert float(again["one", "average"]["difference_high"]) == -float(shown["three", "average"]["difference_low"])
-
-
-def test_the_floor_is_compared_whatever_the_others_average_similarity(tmp_path, capsys):
-    """It is fitted on the prompts, so it has no other than its own; and the paper's figure is BeaverTails' mean too."""
-    values = np.random.default_rng(0).random(22)
-    settings = {"top_k": None, "threshold": 0.5, "bootstrap": 1000, "seed": 42}
-    for name, source in (("one", "paper"), ("two", "beavertails"), ("floor", "own")):
-        more = {"settings": {**settings, "baseline": {"value": 0, "source": source}}}
-        if name == "floor":
-            more["encoder"] = EncoderInfo("floor", "F", "", "1", 3, "float32", None, "", "scikit-learn", "f")
-        written(tmp_path, name, values, **more)
-        values = values + 0.1
-    rows = table(capsys, "floor", "one", "two", "--out", tmp_path)
-    differences = {r["encoder"]: float(r["difference"]) for r in rows if r["group"] == "overall" and r["difference"]}
-    assert differences == pytest.approx({"one": -0.2, "two": -0.1})
 
 
 def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp_path, capsys):
@@ -298,144 +282,6 @@ def test_detectors_are_compared_by_their_areas_and_ranked_by_those_across(detect
         assert "paired bootstrap of groups" in said and "Cohen" not in said and "sign-flip" not in said
     assert compare_main.main(["--out", str(detectors)]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
-
-
-def test_results_of_a_labelled_file_are_found_by_its_path(detectors, capsys):
-    """A file of detection has no format of another task's."""
-    (detectors / "made-up").rename(detectors / "made-up.v2")
-    path = detectors / "made-up.v2.csv"
-    path.write_text("prompt,label\n")
-    (detectors / "made-up.v3.csv").write_text("prompt,label\n")
-    arguments = ["--out", detectors, "--task", "safety_detection"]
-    assert len(table(capsys, *arguments, "--data", path)) == 3 * 6
-    assert compare_main.main([*map(str, arguments), "--data", str(detectors / "made-up.v3.csv")]) == 2
-    assert "made-up.v3.csv (there are some on made-up.v2)" in capsys.readouterr().err, "another dataset"
-    (detectors / "made-up.v2").rename(detectors / "made-up.v2+xstest")
-    assert compare_main.main([*map(str, arguments), "--data", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert "no task has results of two encoders on " in said
-    assert "made-up.v2.csv (there are some on made-up.v2+xstest)" in said
-    assert len(table(capsys, *arguments, "--data", f"{path}, xstest")) == 3 * 6, "as the task itself takes it"
-
-
-def test_detectors_of_one_set_are_ranked_by_that_set(detectors, capsys):
-    folder = detectors / "made-up" / "safety_detection"
-    for path in folder.glob("*.json"):
-        document = json.loads(path.read_text())
-        document["metrics"] = [m for m in document["metrics"] if m["group"] in ("a -> a", "within")]
-        path.write_text(json.dumps(document))
-        items = path.with_name(f"{path.stem}.items.csv")
-        items.write_text("\n".join(line for line in items.read_text().splitlines() if ",b," not in line) + "\n")
-        tie(path)
-    ranks = {r["encoder"]: r["rank"] for r in table(capsys, "--out", detectors) if r["group"] == "within"}
-    assert ranks == {"both": "1", "first": "1", "none": "3"}
-
-
-def test_labels_that_tell_options_fit_the_terminal(detectors, capsys):
-    """The label of 32 letters beside 11 + 4 * 2 + 7 + 14 + 6 + 5 + 5 others of the ranking would take 88."""
-    labels = {"both": "MiniLM-L6 (own prompt, bfloat16)", "none": "Qwen3-Embedding-8B (no prompt)"}
-    for name, label in labels.items():
-        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", name)
-        written(detectors, name, np.linspace(0, 1, 22), encoder=encoder)
-    assert compare_main.main(["both", "none", "--out", str(detectors), "--task", "safety_challenging"]) == 0
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80
-    assert all(label in " ".join(said.split()) for label in labels.values())
-    # A row's name of 38 and columns of 30, 6 and 6, with two blanks between each, are 86.
-    groups = ["openai_moderation -> openai_moderation"]
-    columns = [("trained -> tested", groups), (labels["none"], ["0.911 ±0.011"]), ("difference", ["-0.009"])]
-    table = tables.of_columns([*columns, ("p", ["<0.001"])], spans=[3])
-    lines = tables.text_table(table).splitlines()
-    assert len(lines) == 4 and max(map(len, lines)) <= 80
-    assert "Qwen3-Embedding-8B" in lines[0] and "(no prompt)" in lines[1]
-
-
-def test_a_label_is_text_in_markdown(tmp_path, capsys):
-    for name, label in (("one", "a|b <i>"), ("two", "c")):
-        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", name)
-        written(tmp_path, name, np.linspace(0, 0.9, 22), encoder=encoder)
-    assert compare_main.main(["--out", str(tmp_path), "--format", "markdown"]) == 0
-    said = capsys.readouterr().out
-    assert said.count("\n| a\\|b &lt;i> | ") == 1 and said.count(" a\\|b &lt;i> |") == 2, "a row and a heading"
-
-
-def test_a_minus_in_latex_is_that_of_a_number(tmp_path, capsys):
-    for name, label, least in (("one", "MiniLM-L6", 0.2), ("two", "gte-Qwen2-1.5B", 0.1)):
-        encoder = EncoderInfo(name, label, "", "1", 3, "float32", None, "", "torch", "f")
-        written(tmp_path, name, np.linspace(least, 0.9, 22), encoder=encoder)
-    assert compare_main.main(["one", "two", "--out", str(tmp_path), "--format", "latex"]) == 0
-    said = capsys.readouterr().out
-    # Item k of 22 is 0.1 (1 - k/21) lower: by 0.0738 in a, where k is 5.5 in the mean, and by 0.0214 in b (16.5).
-    assert "gte-Qwen2-1.5B" in said and "$-$0.048" in said
-
-
-def test_the_best_of_a_row_is_bold_in_latex_and_what_differs_has_its_p(three, capsys):
-    out, scores = three
-    known(out, "one", "two", "three")
-    arguments = ["one", "two", "three", "--task", "safety_challenging", "--out", str(out), "--format", "latex"]
-    assert compare_main.main(arguments) == 0
-    [(caption, _, ranking), (explained, _, first), (_, _, second)] = tables_in(capsys.readouterr().out)
-    assert "lower is better" in caption and "Bold: the best of the row." in explained and "minus ONE, " in explained
-    heads = [cell for cell, _ in (*first[0], *second[0][2:])]
-    assert heads == ["type", "n", "ONE", "TWO", "difference", "p", "THREE", "difference", "p"]
-    assert len(ranking) == 1 + 3
-    group = np.array(GROUPS)
-    for [(name, _), _, one, two, _, (p, _)], [_, _, three_, _, (other, _)], its in zip(
-        first[1:], second[1:], ("a", "b", "average", "overall"), strict=True
-    ):
-        weights = {"average": (group == "a") / 24 + (group == "b") / 20, "overall": np.full(22, 1 / 22)}.get(its)
-        weights = (group == its) / (group == its).sum() if weights is None else weights
-        means = [f"{scores[one] @ weights:.3f}" for one in ("one", "two", "three")]
-        cells = (one, two, three_)
-        assert name == its and [text.split()[0] for text, _ in cells] == means
-        assert [bold for _, bold in cells] == [mean == min(means) for mean in means]
-        # The third is 0.3 above the first everywhere, the second as near as noise of 0.01 leaves it.
-        assert other == "<0.001" and float(p) > 0.05
-
-
-def test_latex_tables_of_many_encoders_are_no_wider_than_a_page(tmp_path, capsys):
-    values = np.linspace(0, 0.9, 22)
-    for i in range(7):
-        encoder = EncoderInfo(f"e{i}", f"50% of R&D_{i}", "", "1", 3, "float32", None, "", "torch", f"f{i}")
-        written(tmp_path, f"e{i}", values, encoder=encoder)
-    assert compare_main.main(["--out", str(tmp_path), "--format", "latex"]) == 0
-    _, *parts = tables_in(capsys.readouterr().out)
-    # Groups and their n take 9 and 4, the reference 15 ("50% of R&D_0" and two blanks), the others 15, 15 and 7 each.
-    assert [label for _, label, _ in parts] == [f"tab:safety-challenging-groups-{i}" for i in (1, 2, 3, 4)]
-    heads = [cell for _, _, [head, *_] in parts for cell, _ in head[2:]]
-    assert [len(head) for _, _, [head, *_] in parts] == [2 + 1 + 3, 2 + 3 * 2, 2 + 3 * 2, 2 + 3]
-    assert [head for head in heads if head not in ("difference", "p")] == [f"50% of R&D_{i}" for i in range(7)]
-
-
-def test_an_encoder_that_has_no_detection_is_compared_all_the_same(detectors, capsys):
-    for name in ("both", "new"):
-        written(detectors, name, np.linspace(0, 1, 22))
-    assert compare_main.main(["both", "new", "--out", str(detectors)]) == 0
-    said = capsys.readouterr()
-    assert "Safety-Challenging: " in said.out and "Safety-Detection" not in said.out
-    assert "without safety_detection: new: no result in" in said.err
-    assert compare_main.main(["both", "new", "--out", str(detectors), "--task", "safety_detection"]) == 2
-
-
-def test_detectors_that_cannot_be_compared(detectors, capsys):
-    for arguments, message in (
-        (["--metric", "auroc/svm"], "--metric auroc/svm: "),
-        (["--task", "safety_detection", "one"], "one: no result in"),
-    ):
-        assert compare_main.main(["--out", str(detectors), *arguments]) == 2
-        line = capsys.readouterr().err
-        assert message in line and line.count("\n") == 1
-    path = detectors / "made-up" / "safety_detection" / "none.json"
-    before = path.read_text()
-    path.write_text(before.replace('"seed": 42', '"seed": 7'))
-    assert compare_main.main(["--out", str(detectors)]) == 2
-    assert "both and none on safety_detection: different seed (42 and 7)" in capsys.readouterr().err
-    path.write_text(before)
-    items = path.with_name("none.items.csv")
-    items.write_text(items.read_text().replace("i3,a,1", "i3,b,1"))
-    tie(path)
-    assert compare_main.main(["--out", str(detectors)]) == 2
-    assert "both and none on safety_detection: different items" in capsys.readouterr().err
 
 
 def test_p_values_are_never_printed_as_nought():

@@ -140,24 +140,12 @@ def test_the_means_of_detection_are_gated_both_ways(detection, capsys, gate, met
     assert gated(capsys, out, "worse", "base", "--gate", f"{gate}0")[0] == (1 if max(gaps.values()) > 0 else 0)
 
 
-def test_several_gates_and_a_table_that_stays_a_table(detection, capsys):
-    out, _ = detection
-    arguments = ["base", "worse", "--out", str(out), "--format", "csv", "--gate", "auroc=1", "--gate", "auroc=0.01"]
-    assert compare_main.main(arguments) == 1
-    said = capsys.readouterr()
-    assert "gate" not in said.out and said.err.count("gate auroc=0.01: ") == 3 and "auroc=1:" not in said.err
-
-
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
         ("categorical_purity=0.1", "can't be evaluated: no two results of safety_taxonomy were compared"),
         ("auroc", "give METRIC=TOLERANCE, such as auroc=0.02 or recall_at_fpr=0.01:0.05"),
-        ("auroc=much", "give METRIC=TOLERANCE"),
-        ("auroc=-0.1", "give METRIC=TOLERANCE"),
         ("auroc=nan", "give METRIC=TOLERANCE"),
-        ("auroc=0.01:0.1", "give METRIC=TOLERANCE"),
-        ("recall_at_fpr=0.1", "give METRIC=TOLERANCE"),
         ("recall_at_fpr=2:0.1", "give METRIC=TOLERANCE"),
         ("f1=0.1", "METRIC is one of normalized_similarity, boundary_similarity, categorical_purity, auroc, recall"),
     ],
@@ -166,21 +154,3 @@ def test_a_gate_that_says_nothing_is_an_error(detection, capsys, gate, message):
     status, found, rest = gated(capsys, detection[0], "base", "worse", "--gate", gate)
     (line,) = [line for line in rest.splitlines() if line.startswith("error: ")]
     assert status == 2 and not found and line.startswith(f"error: --gate {gate}: ") and message in line
-
-
-def test_a_gate_on_results_that_cannot_be_compared_is_an_error(detection, items, tmp_path, capsys):
-    for name in ("base", "worse"):
-        written(tmp_path, name, items[1][name])
-    for path in detection[0].rglob("*.*"):
-        target = tmp_path / path.relative_to(detection[0])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    path = tmp_path / "made-up" / "safety_detection" / "worse.json"
-    path.write_text(path.read_text().replace('"seed": 42', '"seed": 7'))
-    status, _, rest = gated(capsys, tmp_path, "base", "worse", "--gate", "auroc=1")
-    assert status == 2 and "error: --gate auroc=1: can't be evaluated: base and worse on safety_detection: diff" in rest
-    # Without the gate the comparison is incomplete, and a gate on a different task is evaluated.
-    assert gated(capsys, tmp_path, "base", "worse")[0] == 3
-    assert gated(capsys, tmp_path, "base", "worse", "--gate", "normalized_similarity=0")[0] == 1
-    status, _, rest = gated(capsys, tmp_path, "base", "none", "--gate", "auroc=1")
-    assert status == 2 and "none: no result in" in rest

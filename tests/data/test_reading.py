@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import string
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from utils.data.reading import dataset_stem, form_of, has_text
 from utils.schema import InputError
 
 CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-PLAIN = st.text(string.ascii_letters, min_size=1, max_size=5)
 
 
 def read(content, form="csv"):
@@ -58,19 +56,6 @@ def test_what_the_json_module_writes_is_read_back(objects):
         assert [row.number for row in rows] == list(range(1, len(objects) + 1))
 
 
-@given(st.lists(PLAIN, min_size=1, max_size=6), st.data())
-def test_a_bad_row_takes_no_other_along(words, data):
-    bad = ['9,"never closed', '9,"closed" and more', '9,"say \\"hi\\" now"', "9", "9,a,b", b"9,\xff", "9,\0"]
-    at = data.draw(st.integers(0, len(words)))
-    wrong = data.draw(st.sampled_from(bad))
-    lines = [f"{i},{word}" for i, word in enumerate(words)]
-    lines.insert(at, wrong)
-    encoded = [line if isinstance(line, bytes) else line.encode() for line in ["id,prompt", *lines]]
-    found, good = faults(b"".join(line + b"\n" for line in encoded))
-    assert [(row, line) for row, line, _ in found] == [(at + 1, at + 2)]
-    assert list(good.values()) == [[str(i), word] for i, word in enumerate(words)]
-
-
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -88,12 +73,6 @@ def test_what_is_wrong_with_a_row_of_csv(content, fault):
     assert faults(content)[0] == [(1, 2, fault)]
 
 
-def test_a_quote_that_is_never_closed_is_named_on_its_own_line():
-    found, good = faults('a,b\n1,x\n\n2,"y\n3,z\n4,w\n')
-    assert found == [(2, 4, "opens a quote that is never closed")]
-    assert good == {1: ["1", "x"], 3: ["3", "z"], 4: ["4", "w"]}
-
-
 def test_a_line_that_never_ends_takes_no_memory_and_no_other_row(monkeypatch):
     monkeypatch.setattr(reading, "LONGEST", 2**20)
     long = "x" * (2**20 + 5)
@@ -104,25 +83,6 @@ def test_a_line_that_never_ends_takes_no_memory_and_no_other_row(monkeypatch):
     # A cell of many lines is held to the same length.
     found, good = faults('a,b\n1,"' + "x\n" * (2**19 + 1) + '"\n')
     assert found[0] == (1, 2, "opens a quote that is never closed")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
-@pytest.mark.parametrize("form", ["csv", "jsonl", "text"])
-def test_utf_16_is_refused(encoding, form):
-    with pytest.raises(InputError, match=r"^a file: is UTF-16 or UTF-32, or not text; save it as UTF-8$"):
-        read("prompt\nx\n".encode(encoding), form)
-
-
-def test_a_line_separator_inside_a_text_ends_no_row():
-    assert faults('{"a": "x\u2028y\x85z"}\n', "jsonl") == ([], {1: ["x\u2028y\x85z"]})
-    assert faults("a\nx\u2028y\x85z\n") == ([], {1: ["x\u2028y\x85z"]})
-    assert faults("x\u2028y\x85z\n", "text") == ([], {1: ["x\u2028y\x85z"]})
-
-
-def test_columns_of_json_are_the_keys_of_its_first_rows():
-    assert read('{"a": 1}\n{"b": 2, "a": 3}\n', "jsonl")[0] == ["a", "b"]
-    columns, rows = reading.rows(io.BytesIO(b'{"a": 1}\n{"b": 2}\n'), "jsonl", "a file", look=1)
-    assert columns == ["a"] and len(list(rows)) == 2
 
 
 @pytest.mark.parametrize(
@@ -149,12 +109,6 @@ def test_a_text_has_something_to_be_seen(text, visible):
 )
 def test_the_name_of_a_file(tmp_path, name, form, stem):
     assert (form_of(tmp_path / name), dataset_stem(tmp_path / name)) == (form, stem)
-
-
-@pytest.mark.parametrize("name", [".csv", ".x.csv", "..csv.gz", ".gz"])
-def test_a_file_without_a_name_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="the file's name begins with a dot; rename it"):
-        dataset_stem(tmp_path / name)
 
 
 def test_a_file_that_may_not_be_read_and_a_pipe_are_refused(tmp_path, monkeypatch):

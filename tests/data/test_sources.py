@@ -1,7 +1,6 @@
 """Finding, verifying and validating data; nothing leaves the machine."""
 
 import hashlib
-import json
 from dataclasses import replace
 
 import pytest
@@ -70,12 +69,6 @@ def test_the_bundled_sample_is_in_the_papers_groups(fmt):
     texts = [text for column in dataset.texts.values() for text in column]
     assert len({text.lower() for text in texts}) == len(texts), "no text stands twice"
     assert not dataset.notes
-
-
-def test_the_samples_of_contrast_and_taxonomy_share_their_prompts():
-    contrast, taxonomy = load(CONTRAST_FORMAT, "sample")[0], load(TAXONOMY_FORMAT, "sample")[0]
-    assert contrast.texts["original_prompt"] == taxonomy.texts["question"]
-    assert (contrast.ids, contrast.groups) == (taxonomy.ids, taxonomy.groups)
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
@@ -147,15 +140,10 @@ def test_a_given_file_with_the_papers_bytes_is_the_papers(served, tmp_path):
     assert load(served, taxonomy_file(tmp_path, GOOD))[0].name == "paper"
 
 
-def test_white_space_around_is_stripped_and_within_is_kept(tmp_path):
-    text = GOOD.replace("first", '"  fi  rst\n"').replace("third", "third\u00a0")
-    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
-    assert dataset.texts["question"] == ("fi  rst", "second", "third", "fourth")
-    assert dataset.notes == ("2 of 4 rows had white space around a text; it was stripped",)
-
-
 PAIRS = "id,type,safe_prompt,unsafe_prompt\n"
+
 EQUAL = "rows have an 'unsafe_prompt' that equals the 'safe_prompt' of"
+
 SWAPPED = "one of each two may have its columns swapped; they are kept"
 
 
@@ -173,14 +161,6 @@ SWAPPED = "one of each two may have its columns swapped; they are kept"
                 f"1 of 4 {EQUAL} another row (ids 2 and 3); {SWAPPED}",
             ),
         ),
-        # Four identical pairs, of which three are named. The two of u swap nothing.
-        (
-            "1,a,u,u\n2,a,u,u\n3,b,v,v\n4,b,w,w\n5,b,s,x\n",
-            (
-                "1 of 5 rows repeat an earlier 'unsafe_prompt'; they are kept",
-                f"4 of 5 {EQUAL} the same row (ids 1, 2, 3, ...); they are kept",
-            ),
-        ),
         # Rows 1 and 4, 2 and 3, 5 and 6 have each other's texts, and 7's unsafe prompt is safe in 8 and 9: 6 + 1 rows.
         (
             "1,a,s,u\n2,a,t,v\n3,a,v,t\n4,a,u,s\n5,b,w,x\n6,b,x,w\n7,b,q,y\n8,b,y,z\n9,b,y,r\n",
@@ -193,49 +173,8 @@ def test_texts_that_are_unsafe_and_safe_are_counted(tmp_path, rows, notes):
     assert dataset.notes == notes and len(dataset) == rows.count("\n"), "every row is kept"
 
 
-def test_an_edit_that_is_its_original_or_that_of_another_row_is_counted(tmp_path):
-    # Row 1 has its original twice; it counts once. Row 2's original is an edit of rows 3 and 4, of which the first is
-    # named. Edits that two rows share, as 1 and 4 do, are no fault.
-    rows = ["u u a b c d", "v e f g h i", "w v j k l m", "x v a n o p"]
-    keys = ("original_prompt", *(f"prompt_#{j}" for j in range(1, 6)))
-    lines = [
-        json.dumps({"id": i, "category": "aabb"[i], **dict(zip(keys, row.split(), strict=True))})
-        for i, row in enumerate(rows)
-    ]
-    dataset, _ = load(CONTRAST_FORMAT, taxonomy_file(tmp_path, "\n".join(lines), "mine.jsonl"))
-    assert dataset.notes == (
-        "1 of 4 rows have an 'original_prompt' that equals an edit of the same row (id 0); they are kept",
-        f"1 of 4 rows have an 'original_prompt' that equals an edit of another row (ids 1 and 2); {SWAPPED}",
-    )
-
-
-def test_texts_that_look_like_missing_values_or_numbers_stay_texts(tmp_path):
-    text = GOOD.replace("first", "NA").replace("second", "null").replace("third", "007")
-    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
-    assert dataset.texts["question"][:3] == ("NA", "null", "007")
-
-
 def test_a_byte_order_mark_is_skipped(tmp_path):
     assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, encoding="utf-8-sig"))[0].ids == ("1", "2", "3", "4")
-
-
-def test_json_lines_are_read_too(tmp_path):
-    rows = [{"id": i, "types_of_harm": "ab"[i > 2], "question": f"text {i}"} for i in range(1, 5)]
-    path = taxonomy_file(tmp_path, "\n".join(map(json.dumps, rows)), "mine.jsonl")
-    dataset, _ = load(TAXONOMY_FORMAT, path)
-    assert (dataset.name, dataset.ids, dataset.groups) == ("mine", ("1", "2", "3", "4"), ("a", "a", "b", "b"))
-
-
-def test_own_categories_are_taken_as_they_are_and_known_ones_get_their_short_names(tmp_path):
-    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD))[0].group_order == ("a", "b")
-    known = GOOD.replace(",b,", ",Adult Content,").replace(",a,", ",Toxic language (hate speech),")
-    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, known))[0].group_order == ("Adult Content", "Hate Speech")
-
-
-def test_an_accented_category_is_one_in_both_forms_of_unicode(tmp_path):
-    text = GOOD.replace("1,a", "1,caf\u00e9").replace("2,a", "2,cafe\u0301")
-    dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text))
-    assert dataset.groups == ("caf\u00e9", "caf\u00e9", "b", "b") and dataset.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -245,21 +184,13 @@ def test_an_accented_category_is_one_in_both_forms_of_unicode(tmp_path):
         ("id,types_of_harm,question\n", "no rows"),
         (GOOD.replace("question", "text"), r"no column 'question' \(found: id, types_of_harm, text\).*README"),
         (GOOD.replace(",", ";"), r"no column 'id' \(found: id;types_of_harm;question\); save it with commas"),
-        ("sep=,\n" + GOOD, r"no column 'id' \(found: sep=, \); remove its first line, which only Excel reads"),
         (GOOD.replace("first", "   "), r"row 1 \(id 1\): no text in 'question'; give each one, or leave the row out"),
-        (GOOD.replace("first", "").replace("third", ""), r"no text in 'question', as in 1 other rows; give each one"),
-        (GOOD.replace("3,b", "3, "), r"row 3 \(id 3\): no text in 'types_of_harm'"),
         (GOOD.replace("4,b", "1,b"), r"id 1 occurs twice \(row 4\)"),
-        (GOOD.replace("2,a", ",a"), r"row 2 \(line 3\): has no id; fix the row or leave it out"),
         (GOOD.replace("4,b", "4,c"), "just one row in types_of_harm 'b'"),
         (GOOD.replace("fourth", "four,th"), r"row 4 \(line 5\): has 4 cells, the heading has 3"),
-        (GOOD.replace("first", "fi,rst"), r"row 1 \(line 2\): has 4 cells, the heading has 3"),
         (GOOD.replace("3,b,third", "3,b"), r"row 3 \(line 4\): has 2 cells, the heading has 3"),
-        (GOOD.replace("first", '"fir'), r"row 1 \(line 2\): opens a quote that is never closed"),
-        (GOOD.replace("third", '"a ""b"" \\"c\\""'), r"row 3 \(line 4\): has text after a closing quote"),
         (GOOD.replace("third", "\u200b\u2060"), r"row 3 \(id 3\): no text in 'question'"),
         (GOOD.replace(",a,", ",average,"), "row 1: a types_of_harm can't be called 'average'.*rename it"),
-        (GOOD.replace(",b,", ",overall,"), "row 3: a types_of_harm can't be called 'overall'"),
         (GOOD.replace(",b,", ",Adult Contnet,").replace(",a,", ",Adult Content,"), "mean 'Adult Content'"),
         (GOOD.replace("first", "f\u00fcr").encode("latin-1"), r"row 1 \(line 2\): is not UTF-8 \(byte 32"),
     ],
@@ -280,7 +211,6 @@ def test_bad_csv_gets_one_line_that_names_the_place(tmp_path, text, message):
         ('{"id": null, "types_of_harm": "a", "question": "x"}', r"line 2: 'id' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": "\\ud800"}', r"row 2 \(id 2\): 'question' holds half a char"),
         ('{"id": 2, "types_of_harm": "a"}', r"row 2 \(id 2\): 'question' is missing"),
-        ('{"id": 2, "types_of_harm": "a", "question": null}', r"row 2 \(id 2\): 'question' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": 5}', r"row 2 \(id 2\): 'question' is not text \(int\)"),
         ('{"id": 2, "types_of_harm": "a", "question": ["x"]}', r"'question' is not text \(list\)"),
         ('{"id": 2.5, "types_of_harm": "a", "question": "x"}', r"line 2: 'id' is not text \(float\)"),
@@ -290,30 +220,6 @@ def test_bad_json_lines_get_one_line_that_names_the_place(tmp_path, line, messag
     first = '{"id": 1, "types_of_harm": "a", "question": "x"}'
     with pytest.raises(InputError, match=f"^mine.jsonl: .*{message}"):
         load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, f"{first}\n{line}\n", "mine.jsonl"))
-
-
-ROW = '{"id": %s, "types_of_harm": "a", "question": "x%s"}'
-
-
-def test_json_lines_that_are_not_utf_8_are_refused(tmp_path):
-    text = "\n".join([ROW % (1, ""), ROW % (2, "\u00fc")])
-    # Before the letter: the 48 bytes of the first row, the end of its line, and all of the second row but its last 2.
-    assert len(ROW % (1, "")) == 48
-    with pytest.raises(InputError, match=r"line 2: is not UTF-8 \(byte 96 of the file\)"):
-        load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text, "mine.jsonl", encoding="latin-1"))
-
-
-@pytest.mark.parametrize(
-    ("lines", "ids"),
-    [
-        ([ROW % (1, ""), "", "  ", ROW % (2, "y")], ["1", "2"]),
-        (["\ufeff" + ROW % (1, "") + "\r", ROW % ('" b 2 "', "y") + "\r"], ["1", "b 2"]),
-        ([ROW % (10**20, ""), ROW % (2, "\u2028y")], [str(10**20), "2"]),
-    ],
-)
-def test_ids_of_json_lines_become_text(tmp_path, lines, ids):
-    path = taxonomy_file(tmp_path, "\n".join(lines), "mine.jsonl")
-    assert list(load(TAXONOMY_FORMAT, path)[0].ids) == ids
 
 
 def test_a_file_that_is_not_there_or_not_readable_as_data(tmp_path):
@@ -327,12 +233,6 @@ def test_a_file_that_is_not_there_or_not_readable_as_data(tmp_path):
         load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, "paper.csv"))
 
 
-def test_a_data_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("SAFE_EMBED_DATA_DIR", str(tmp_path / "gone"))
-    with pytest.raises(InputError, match="SAFE_EMBED_DATA_DIR: no folder"):
-        load(TAXONOMY_FORMAT, "auto")
-
-
 def test_a_limit_takes_rows_in_turn_from_each_group(tmp_path):
     text = GOOD + "5,a,fifth\n6,b,sixth\n7,a,seventh\n"
     dataset, _ = load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text), limit=5)
@@ -341,9 +241,3 @@ def test_a_limit_takes_rows_in_turn_from_each_group(tmp_path):
     assert dataset.files[0].rows == 5
     with pytest.raises(InputError, match="raise --limit above 3"):
         load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, text), limit=3)
-
-
-def test_a_path_is_relative_to_where_the_script_was_called(tmp_path, monkeypatch):
-    taxonomy_file(tmp_path, GOOD)
-    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
-    assert load(TAXONOMY_FORMAT, "mine.csv")[0].name == "mine"

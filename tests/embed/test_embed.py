@@ -13,15 +13,10 @@ from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
-from utils.embed import embedder
 from utils.embed.embedder import Embedder, batches
 from utils.encoders import loading, registry
-from utils.evaluation import run as evaluation_run
-from utils.figures import __main__ as figures_main
-from utils.schema import EncoderOptions, InputError
-from utils.store import __main__ as store_main
+from utils.schema import InputError
 from utils.store import embeddings as store
 
 
@@ -70,16 +65,6 @@ def test_rows_are_in_order_and_each_text_is_computed_once(encoder, kept):
     assert (stats.prompts, stats.unique, stats.computed, stats.reused) == (6, 4, 4, 0)
 
 
-def test_tokens_are_counted_a_part_of_the_texts_at_a_time(encoder, monkeypatch):
-    whole, count = [], encoder.token_counts
-    monkeypatch.setattr(embedder, "COUNTED_AT_ONCE", 3)
-    monkeypatch.setattr(encoder, "token_counts", lambda texts: whole.append(len(texts)) or count(texts))
-    long = "x" * 65
-    embedded = Embedder(SPEC).embed([*TEXTS, long], [*IDS, "id 6"])
-    assert whole == [3, 2]
-    assert embedded.truncated.tolist() == [False] * 6 + [True]
-
-
 def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, monkeypatch):
     Embedder(SPEC, kept).embed(TEXTS, IDS)
     again = Embedder(SPEC, kept).embed([*TEXTS, "new"], [*IDS, "id 6"])
@@ -91,12 +76,6 @@ def test_what_is_stored_is_not_computed_nor_the_encoder_loaded(encoder, kept, mo
     assert (third.info.dimension, third.info.max_tokens) == (3, 64)
 
 
-def test_another_fingerprint_shares_nothing(encoder, kept):
-    Embedder(SPEC, kept).embed(TEXTS, IDS)
-    prompted = registry.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: "))
-    assert Embedder(prompted, kept).embed(TEXTS, IDS).stats.computed == 4
-
-
 @pytest.mark.parametrize(("bad", "what"), [(np.nan, "NaN or infinity"), (np.inf, "NaN"), (0.0, "a zero vector")])
 def test_vectors_without_direction_are_refused_with_the_items_id_and_not_stored(encoder, kept, bad, what):
     good = encoder.encode
@@ -104,11 +83,6 @@ def test_vectors_without_direction_are_refused_with_the_items_id_and_not_stored(
     with pytest.raises(InputError, match=f"gave {what}.* for id 2; leave that row out"):
         Embedder(SPEC, kept).embed(TEXTS, IDS)
     assert kept.get(SPEC.fingerprint, ["ccc"]) == {}
-
-
-def test_a_text_without_a_word_is_named_by_tfidf():
-    with pytest.raises(InputError, match="tfidf: gave a zero vector for id 1"):
-        Embedder(registry.resolve("tfidf")).embed(["two words", "?!"], ["id 0", "id 1"])
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000), st.sampled_from([None, 1, 7]))
@@ -140,12 +114,6 @@ def test_a_damaged_file_is_set_aside_with_a_message(encoder, kept, capsys):
     assert len(list(kept.path.parent.glob("*.damaged-*"))) == 1
 
 
-def test_a_store_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="SAFE_EMBED_CACHE_DIR elsewhere, or use --no-cache"):
-        store.EmbeddingStore(tmp_path / "file" / "embeddings.sqlite")
-
-
 def test_two_processes_write_at_once(kept):
     code = (
         "import sys, numpy as np; from pathlib import Path; from utils.store.embeddings import EmbeddingStore\n"
@@ -169,56 +137,6 @@ def test_contents_and_prune(encoder, kept):
     assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
     kept.prune(SPEC.fingerprint)
     assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
-
-
-def test_maps_of_an_encoder_without_vectors_are_shown_and_pruned(tmp_path, capsys):
-    arguments = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), "--model", "tfidf"]
-    assert evaluation_run.evaluate(TAXONOMY, arguments) == 0
-    assert figures_main.main(["--out", str(tmp_path)]) == 0
-    kept = store.EmbeddingStore(store.default_path())
-    fingerprint, random = (registry.resolve(name).fingerprint for name in ("tfidf", "random"))
-    capsys.readouterr()
-    assert store_main.main([]) == 0
-    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
-    assert ["tfidf", fingerprint, "0", "1"] in rows
-    assert ["random", random, "0", "1"] in rows, "they are drawn, not kept"
-    assert store_main.main(["--prune", "tfidf"]) == 0
-    assert capsys.readouterr().out == f"removed 0 vectors and 1 maps of tfidf ({fingerprint})\n"
-    assert {one.fingerprint for one in kept.contents()} == {random}
-    assert store_main.main(["--prune", "tfidf"]) == 2
-    assert "--prune tfidf: not in the store" in capsys.readouterr().err
-
-
-def test_results_that_an_earlier_version_kept_are_dropped_once(kept):
-    kept.put_fact("f", "result safety_taxonomy x", {})
-    kept.put_fact("f", "average_similarity x", {"value": 0.5})
-    kept._connection.execute("PRAGMA user_version=0")
-    for _ in range(2):
-        again = store.EmbeddingStore(kept.path)
-        assert again.fact("f", "result safety_taxonomy x") is None
-        assert again.fact("f", "average_similarity x") == {"value": 0.5}
-    again.put_fact("f", "result x", {})
-    assert store.EmbeddingStore(kept.path).fact("f", "result x") == {}
-
-
-def test_a_call_after_close_leaves_a_healthy_file_where_it_is(encoder, kept):
-    Embedder(SPEC, kept).embed(TEXTS, IDS)
-    kept.close()
-    with pytest.raises(sqlite3.ProgrammingError):
-        kept.get(SPEC.fingerprint, ["a"])
-    assert not list(kept.path.parent.glob("*.damaged-*"))
-    assert len(store.EmbeddingStore(kept.path).get(SPEC.fingerprint, TEXTS)) == 4
-
-
-def test_a_file_whose_pages_are_damaged_is_set_aside(encoder, kept, capsys):
-    Embedder(SPEC, kept).embed(TEXTS, IDS)
-    kept._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with kept.path.open("r+b") as stream:
-        stream.seek(4096)  # the first page says that it is a database; what comes after is none
-        stream.write(b"\xff" * (kept.path.stat().st_size - 4096))
-    fresh = store.EmbeddingStore(kept.path)
-    assert fresh.get(SPEC.fingerprint, TEXTS) == {}
-    assert len(list(kept.path.parent.glob("*.damaged-*"))) >= 1 and "is damaged" in capsys.readouterr().err
 
 
 def test_a_store_that_another_run_holds_or_that_is_full_says_so(encoder, kept):
@@ -270,7 +188,7 @@ def test_a_text_that_does_not_fit_alone_is_named(monkeypatch, kept):
 
 
 def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
-    """Twenty SIGKILLs; a text is encoded again only if it was in the batch under way."""
+    """A text is encoded again only if it was in the batch under way."""
     code = (
         "import sys, time; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path\n"
@@ -286,7 +204,7 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
         "        with open(sys.argv[2], 'a') as log: log.write(''.join(f'{text}\\n' for text in texts))\n"
         "        return np.array([[len(t), sum(map(ord, t)), 1] for t in texts], dtype=np.float32)\n"
         "loading.load = lambda spec: Slow()\n"
-        "texts = [f'text {i}' for i in range(800)]\n"
+        "texts = [f'text {i}' for i in range(200)]\n"
         "kept = store.EmbeddingStore(Path(sys.argv[1]))\n"
         "matrix = Embedder(registry.resolve('all-minilm-l6-v2'), kept).embed(texts, texts).matrix\n"
         "np.save(sys.argv[3], matrix)\n"
@@ -295,7 +213,7 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
     log.touch()
     command = [sys.executable, "-c", code, str(tmp_path / "embeddings.sqlite"), str(log), str(out)]
     moments, kills = random.Random(0), 0
-    while kills < 20:
+    while kills < 3:
         before = log.stat().st_size
         process = subprocess.Popen(command, cwd=config.ROOT)
         while log.stat().st_size == before and process.poll() is None:
@@ -306,7 +224,7 @@ def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
         process.wait()
         kills += 1
     subprocess.run(command, cwd=config.ROOT, check=True)
-    texts = [f"text {i}" for i in range(800)]
+    texts = [f"text {i}" for i in range(200)]
     assert np.load(out).tolist() == expected(texts)
     encoded = log.read_text().splitlines()
     assert set(encoded) == set(texts)

@@ -5,14 +5,10 @@ import json
 import shutil
 
 import checkpoints
-import numpy as np
 import pytest
 
-from Safety_Challenging.evaluate import TASK
-from utils.encoders import mteb_encoder
 from utils.encoders.loading import load
 from utils.encoders.registry import resolve
-from utils.evaluation.run import evaluate
 from utils.schema import EncoderOptions, InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*prompts:UserWarning", "ignore:Task name any:UserWarning")
@@ -61,12 +57,6 @@ def by_mteb(texts, task="STSBenchmark"):
     return mteb.get_model(NAME, device="cpu").encode(inputs, task_metadata=metadata, hf_split="", hf_subset="")
 
 
-def instructed(**more):
-    from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
-
-    return {"loader": InstructSentenceTransformerModel, "loader_kwargs": more}
-
-
 CASES = {
     "of the registry": ({"model_prompts": {"STS": "alike: ", "query": "q: "}}, {"prompts": {"STS": "no"}}, "alike: "),
     "of the checkpoint": ({}, {"prompts": {"STS": "same: ", "query": "q: "}}, "same: "),
@@ -86,21 +76,6 @@ def test_the_prompt_is_the_one_that_mteb_gives_a_symmetric_task(registered, argu
     assert got == pytest.approx(by_mteb(TEXTS), abs=1e-6)
     registered(loader_kwargs={})
     assert got == pytest.approx(by_mteb([prompt + text for text in TEXTS]), abs=1e-6)
-
-
-@needs_mteb
-def test_an_instructed_encoder_gets_mtebs_instruction_for_similarity_or_its_own(registered):
-    registered(**instructed(instruction_template="I: {instruction} Q: "))
-    spec = resolve(f"mteb:{NAME}")
-    assert spec.prompt == "I: Retrieve semantically similar text. Q: "
-    encoder = load(spec)
-    # STS12 has no prompt of its own, so that MTEB falls back on the same words.
-    assert encoder.encode(TEXTS) == pytest.approx(by_mteb(TEXTS, "STS12"), abs=1e-6)
-    # Letters are tokens: 2 special ones, and those of prompt and text that are not spaces.
-    expected = [2 + len((spec.prompt + text).replace(" ", "")) for text in TEXTS]
-    assert encoder.token_counts(TEXTS).tolist() == expected
-    registered(**instructed(instruction_template="I: {instruction} Q: ", prompts_dict={"STS": "Own."}))
-    assert resolve(f"mteb:{NAME}").prompt == "I: Own. Q: "
 
 
 @needs_mteb
@@ -127,39 +102,6 @@ def test_everything_that_chooses_a_vector_is_in_the_fingerprint(registered):
 
 
 @needs_mteb
-def test_an_evaluation_writes_down_prompt_revision_and_wrapper(registered, tmp_path, capsys):
-    registered(loader_kwargs={"model_prompts": {"STS": "alike: "}})
-    out = tmp_path / "out"
-    flags = ["--data", "sample", "--bootstrap", "0", "--quiet", "--device", "cpu", "--out", str(out)]
-    assert evaluate(TASK, ["--model", f"mteb:{NAME}", *flags]) == 0
-    [file] = (out / "sample" / "safety_challenging").glob("mteb*.json")
-    encoder = json.loads(file.read_text())["encoder"]
-    assert (encoder["name"], encoder["label"]) == (f"mteb:{NAME}", "encoder")
-    assert (encoder["prompt"], encoder["revision"], encoder["dimension"]) == ("alike: ", COMMIT, 16)
-    assert "SentenceTransformerEncoderWrapper" in encoder["source"]
-    assert encoder["max_tokens"] == 64
-
-
-@needs_mteb
-def test_a_wrapper_without_sentence_transformers_runs_too(monkeypatch):
-    """MTEB's random baseline needs no weights; its vectors depend on the text alone."""
-    encoder = load(resolve("mteb:mteb/baseline-random-encoder", EncoderOptions(device="cpu", trust_remote_code=True)))
-    rows = encoder.encode(TEXTS)
-    assert rows.dtype == np.float32 and rows.shape == (3, encoder.dimension)
-    assert encoder.encode(TEXTS[1:]) == pytest.approx(rows[1:], abs=1e-6)
-    assert encoder.token_counts(TEXTS).tolist() == [19 // 4 + 1, 1, len(TEXTS[2]) // 4 + 1]
-    assert encoder.max_tokens is None, "so that no text is reported as cut"
-
-    def fail(*arguments, **more):
-        raise ValueError(TEXTS[0])
-
-    monkeypatch.setattr(type(encoder.wrapper), "encode", fail)
-    with pytest.raises(InputError, match="RandomEncoderBaseline of MTEB failed with ValueError") as caught:
-        encoder.encode(TEXTS)
-    assert TEXTS[0] not in str(caught.value)
-
-
-@needs_mteb
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -180,11 +122,6 @@ def test_what_is_refused_in_one_line(name, message):
 
 
 @needs_mteb
-def test_code_that_is_allowed_is_allowed():
-    assert resolve("mteb:nomic-ai/nomic-embed-text-v1.5", EncoderOptions(trust_remote_code=True)).loader == "mteb"
-
-
-@needs_mteb
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -198,20 +135,6 @@ def test_mteb_leaves_no_choice(registered, options, message):
     with pytest.raises(InputError) as caught:
         resolve(f"mteb:{NAME}", EncoderOptions(**options))
     assert message in str(caught.value)
-
-
-@needs_mteb
-def test_a_checkpoint_is_checked_as_any_other(registered):
-    folder = registered()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"without 'model\.safetensors'"):
-        load(resolve(f"mteb:{NAME}"))
-    folder = registered()
-    checkpoints.save_file({}, folder / "model.safetensors")
-    with pytest.raises(InputError, match="the checkpoint lacks weights of the model"):
-        load(resolve(f"mteb:{NAME}", EncoderOptions(device="cpu")))
-    with pytest.raises(InputError, match="runs on one device; name one"):
-        mteb_encoder.load(resolve(f"mteb:{NAME}"), ["cpu", "cpu"])
 
 
 @needs_mteb

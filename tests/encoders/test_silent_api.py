@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 
-from Safety_Detection import fit
 from utils import config
 from utils.encoders.registry import resolve
 from utils.store import embeddings as store
@@ -77,23 +76,3 @@ def test_an_evaluation_is_stopped_and_keeps_the_answers_that_came(server, tmp_pa
     answered = [text for batch in batches(server)[:2] for text in batch]
     kept = store.EmbeddingStore(store.default_path())
     assert set(kept.get(resolve("openai:some-model").fingerprint, server.texts)) == set(answered)
-
-
-def test_fitting_is_stopped(server, tmp_path):
-    answer_first(server, 0)
-    flags = ["--data", "sample", "--out", str(tmp_path / "out"), "--model", "openai:some-model"]
-    interrupt_twice(server, 0, "Safety_Detection.fit", *flags)
-    # The lock of a detector's writers is there, which also holds the numbers given: none yet.
-    assert [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()] == [""]
-
-
-def test_scoring_is_stopped(server, tmp_path):
-    detector, prompts, output = tmp_path / "detector", tmp_path / "prompts.txt", tmp_path / "scores.csv"
-    assert fit.main(["--data", "sample", "--quiet", "--out", str(detector), "--model", "openai:some-model"]) == 0
-    prompts.write_text("one\ntwo\n")
-    flags = ["--detector", str(detector), "--input", str(prompts)]
-    answer_first(server, 0)  # but the text by which the detector sees that the encoder is still the same
-    for more in ((), ("--output", str(output))):
-        server.requests.clear()
-        interrupt_twice(server, 1, "Safety_Detection.score", *flags, *more)
-    assert not output.exists()

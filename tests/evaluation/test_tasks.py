@@ -7,15 +7,12 @@ import re
 import stat
 import subprocess
 import sys
-import tracemalloc
-from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import oracles
 import pytest
 from doubles import StandIn, written
-from scipy import stats
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
@@ -23,13 +20,10 @@ from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, files
 from utils.encoders import loading, registry, tfidf
 from utils.encoders.paper import paper_figures
-from utils.evaluation.evaluation import differences
 from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
 from utils.results import result_file
-from utils.results import tables as result_tables
-from utils.schema import CONTROLS, InputError, Metric
-from utils.tables import text_table
+from utils.schema import CONTROLS, InputError
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
 
@@ -167,45 +161,9 @@ def test_a_result_that_takes_anothers_place_says_what_that_was(no_model, tmp_pat
 
     assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
     assert wrote("--top-k", "5").endswith("tfidf.json, which replaces a result with top_k 10")
-    assert wrote("--limit", "60", "--seed", "1").endswith(", which replaces a result with 144 items, top_k 5, seed 42")
-    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample", "--limit", "60") == 0
-    said = capsys.readouterr().err
-    assert "the TF-IDF result replaces one with top_k" not in said and "kept the Random result that is there" in said
-    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
-    said = capsys.readouterr().err
-    assert "the TF-IDF result replaces one with 60 items" in said
-    assert "the Random result replaces one with top_k 5" in said
-    (tmp_path / "results" / "sample" / TAXONOMY.name / "tfidf.json").write_text("no result")
-    assert wrote().endswith("tfidf.json")
 
 
-def test_another_encoder_recipe_or_file_of_one_name_is_said(tmp_path):
-    path = written(tmp_path, "one", np.linspace(0, 1, 22))
-    result = result_file.read_result(path)
-
-    def other(encoder, **more):
-        return differences(result, replace(result, encoder=replace(result.encoder, **encoder), **more))
-
-    assert other({}) == ""
-    assert other({"label": "ONE (no prompt)", "fingerprint": "f"}) == "encoder ONE"
-    assert other({"fingerprint": "f"}) == "different weights or a different recipe"
-    assert other({}, dataset_files=()) == "different data"
-
-
-def test_another_average_similarity_that_was_given_is_said(tmp_path, capsys):
-    def wrote(number):
-        flags = ["--model", "tfidf", "--data", "sample", "--no-cache", "--baseline", number]
-        assert run(CHALLENGING, tmp_path, *flags) == 0
-        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
-
-    assert wrote("0.1").endswith("tfidf+0.1.json") and wrote("0.1").endswith("tfidf+0.1.json")
-    assert wrote("own").endswith("tfidf.json"), "it has no other"
-    path = tmp_path / "results" / "sample" / CHALLENGING.name / "tfidf+0.1.json"
-    path.rename(path.with_name("tfidf+0.25.json"))
-    assert wrote("0.25").endswith("tfidf+0.25.json, which replaces a result with baseline 0.1")
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o002, 0o664)])
 def test_a_new_file_has_what_the_umask_leaves_and_a_replaced_one_keeps_its_mode(umask, mode, tmp_path):
     before = os.umask(umask)
     try:
@@ -230,30 +188,6 @@ def test_a_link_stays_and_a_pipe_is_not_replaced(tmp_path):
     with pytest.raises(InputError, match=r"pipe: can't be written \(it is a device or a pipe\)"):
         files.write_whole(tmp_path / "pipe", "new")
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 3
-
-
-def test_a_path_is_shown_as_its_caller_would_type_it(tmp_path, monkeypatch):
-    assert files.shown_path(config.ROOT / "results" / "a.json") == "results/a.json"
-    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
-    assert files.shown_path(tmp_path / "mine" / "a.json") == "mine/a.json"
-    assert files.shown_path(config.ROOT / "results" / "a.json") == str(config.ROOT / "results" / "a.json")
-
-
-@pytest.mark.parametrize("module", ["Safety_Taxonomy.evaluate", "Safety_Detection.score", "utils.encoders"])
-def test_a_python_without_the_packages_says_so(module):
-    """-S leaves site-packages out."""
-    run = subprocess.run([sys.executable, "-S", "-m", module], cwd=config.ROOT, capture_output=True, text=True)
-    assert run.returncode == 2 and run.stdout == "" and run.stderr.count("\n") == 1
-    assert run.stderr.startswith("error: numpy, tabulate, dotenv not installed for ") and "setup.sh" in run.stderr
-
-
-def test_a_control_that_cannot_be_had_is_left_out_and_reported(compass, tmp_path, capsys):
-    path = tmp_path / "circle.csv"
-    path.write_text("id,types_of_harm,question\n1,a,00\n2,a,1\n3,b,20\n4,b,25\n")
-    assert run(TAXONOMY, tmp_path, "--data", str(path), "--top-k", "2") == 0
-    captured = capsys.readouterr()
-    assert "without the control TF-IDF: --model tfidf: gave a zero vector for id 2" in captured.err
-    assert "MiniLM" in captured.out and "Random" in captured.out and "TF-IDF" not in captured.out
 
 
 # --- Real data and weights -------------------------------------------------------------------------------------------
@@ -310,7 +244,7 @@ def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tm
 
 
 def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
-    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", "tfidf") == 0
+    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", "tfidf", "--bootstrap", "0") == 0
     assert value(document(tmp_path, TAXONOMY, dataset="paper"), "categorical_purity", "average") == pytest.approx(
         0.50, abs=0.01
     )
@@ -360,31 +294,6 @@ def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(no_mod
         for before, name in zip(one, ("all-minilm-l6-v2", *CONTROLS), strict=True):
             assert document(tmp_path, task, name)["metrics"] == before["metrics"]
     assert len(loads) == 2 * (1 + 3)
-
-
-@pytest.mark.parametrize("control", CONTROLS)
-def test_a_control_is_kept_like_any_encoder_and_is_the_one_that_is_asked_for(no_model, control, tmp_path):
-    assert run(TAXONOMY, tmp_path, "--model", control, "--data", "sample") == 0
-    asked = document(tmp_path, TAXONOMY, control)
-    (tmp_path / "results" / "sample" / TAXONOMY.name / f"{control}.json").unlink()
-    assert run(TAXONOMY, tmp_path, "--model", "all-minilm-l6-v2", "--data", "sample") == 0
-    beside = document(tmp_path, TAXONOMY, control)
-    assert beside["metrics"] == asked["metrics"] and beside["encoder"] == asked["encoder"]
-
-
-@pytest.mark.parametrize(
-    ("asked", "shown"),
-    [
-        ("all-minilm-l6-v2", ["MiniLM-L6", "TF-IDF", "Random"]),
-        ("tfidf", ["TF-IDF", "Random"]),
-        ("random", ["Random", "TF-IDF"]),
-        ("random,all-minilm-l6-v2", ["Random", "MiniLM-L6", "TF-IDF"]),
-    ],
-)
-def test_controls_that_were_not_asked_for_come_last(no_model, asked, shown, tmp_path, capsys):
-    assert run(CHALLENGING, tmp_path, "--model", asked, "--data", "sample", "--bootstrap", "0") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[3][:-1] for line in lines if line.startswith("average similarity of ")] == shown
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -456,17 +365,18 @@ def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(
     name = next(iter(paper_figures()))
     entry = registry.known_encoders()["all-minilm-l6-v2"]
     monkeypatch.setitem(registry.known_encoders(), name, entry | {"label": "ours"})
-    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", name) == 0
+    flags = ["--data", "paper", "--model", name, "--bootstrap", "0"]
+    assert run(TAXONOMY, tmp_path, *flags) == 0
     printed = capsys.readouterr().out
     figures = paper_figures()[name]
     ours = value(document(tmp_path, TAXONOMY, name, "paper"), "categorical_purity", "Adult Content")
     paper = figures["categorical_purity_at_10"]["Adult Content"]
     row = next(line for line in printed.splitlines() if line.startswith("Adult Content"))
-    _, _, _, shown, _, theirs, difference, *_ = row.split()
+    _, _, _, shown, theirs, difference, *_ = row.split()
     assert [shown, theirs, difference] == [f"{ours:.3f}", f"{paper:.3f}", f"{ours - paper:+.3f}"]
     average = next(line for line in printed.splitlines() if line.startswith("average"))
-    assert average.split()[4] == f"{figures['average_categorical_purity']:.3f}"
-    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", name, "--top-k", "5") == 0
+    assert average.split()[3] == f"{figures['average_categorical_purity']:.3f}"
+    assert run(TAXONOMY, tmp_path, *flags, "--top-k", "5") == 0
     assert "paper  " not in capsys.readouterr().out.split("category")[1], "not beside another k"
 
 
@@ -478,13 +388,6 @@ def test_summaries_by_hand():
     ]  # fmt: skip
     assert [r.chance for r in rows] == pytest.approx([0.2, 0.4, 0.3, 0.8 / 3])
     assert summary.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
-
-
-def test_many_encoders_wrap_into_several_tables_of_80_columns(sample_results):
-    result = result_file.read_result(sample_results / "sample" / "safety_challenging" / "tfidf.json")
-    text = text_table(result_tables.group_table([result] * 12, "normalized_similarity"))
-    assert max(map(len, text.splitlines())) <= 80 and text.count("homonyms") > 1 and text.count("TF-IDF") == 12
-    assert isinstance(result.metrics[0], Metric)
 
 
 # --- Oracles once more, end to end -----------------------------------------------------------------------------------
@@ -500,19 +403,6 @@ def test_sample_scores_equal_the_slow_oracles(sample_results):
     )
 
 
-def test_the_matrix_of_tfidf_is_never_dense(tmp_path):
-    # 1,500 texts of 30 words each that no other text has, and one that all have: 45,001 words, 270 MB as float32.
-    path = tmp_path / "many.csv"
-    rows = (f"{i},{'abcd'[i % 4]},all {' '.join(f'w{i}x{j}' for j in range(30))}\n" for i in range(1500))
-    path.write_text("id,types_of_harm,question\n" + "".join(rows))
-    tracemalloc.start()
-    assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", str(path), "--bootstrap", "0", "--no-cache") == 0
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    # What is largest is all similarities as float64, 18 MB, a few times.
-    assert peak < 135e6
-
-
 def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_path):
     code = (
         "import sys; from Safety_Taxonomy.evaluate import TASK, evaluate\n"
@@ -526,25 +416,3 @@ def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_pa
     document = json.loads((tmp_path / "sample" / "safety_taxonomy" / "all-minilm-l6-v2.json").read_text())
     stats = document["embedding"]
     assert (stats["computed"], stats["reused"]) == (0, stats["unique"]) and document["settings"]["bootstrap"] != 1000
-
-
-def test_means_carry_their_intervals_and_the_table_half_their_width(tmp_path, capsys):
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "2000") == 0
-    printed = capsys.readouterr().out
-    written = document(tmp_path, CHALLENGING, "tfidf")
-    assert written["settings"]["bootstrap"] == 2000
-    rows = [m for m in written["metrics"] if m["metric"] == "normalized_similarity"]
-    names = [row["type"] for row in items(tmp_path, CHALLENGING, "tfidf")]
-    values = np.array([float(row["normalized_similarity"]) for row in items(tmp_path, CHALLENGING, "tfidf")])
-    for row in rows[:-2]:
-        # Student's interval of the mean, which the bootstrap's resembles: same centre, near width.
-        group = values[np.array(names) == row["group"]]
-        reach = stats.t.ppf(0.975, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
-        assert row["low"] < row["value"] < row["high"]
-        assert (row["high"] - row["low"]) / 2 == pytest.approx(reach, rel=0.25)
-    average = rows[-2]
-    assert f"{average['value']:.3f} ±{(average['high'] - average['low']) / 2:.3f}" in printed
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "0") == 0
-    assert "±" not in capsys.readouterr().out
-    assert document(tmp_path, CHALLENGING, "tfidf")["metrics"][0]["low"] is None
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "10") == 2

@@ -12,7 +12,9 @@ from PIL import Image
 from utils.figures import __main__ as figures_main
 from utils.figures import tasks as task_figures
 from utils.figures.captions import caption, latex_figure
-from utils.figures.style import COLUMN, FORMS, PAPER, TEXT, broken, drawing, rendered
+from utils.figures.style import COLUMN, FORMS, PAPER, TEXT, drawing, rendered
+
+pytestmark = pytest.mark.usefixtures("laid_out")
 
 
 def pdf_width(content):
@@ -38,25 +40,12 @@ def pdf_type_sizes(content):
     return {float(size) for page in pages for size in re.findall(rb"/F\d+ ([\d.]+) Tf", page)}
 
 
-def test_a_pdfs_width_and_type_are_read():
-    """What the tests below look with sees what they look for: 2 inches are 144 points."""
-    with drawing(style=PAPER):
-        figure, [axes] = task_figures.panels(1, 1)
-        figure.set_size_inches(2, 2)
-        axes.set_title("x", fontsize=5)
-        content = rendered(figure, "pdf")
-    assert pdf_width(content) == 2 and pdf_type_sizes(content) == {5, 7}
-    assert svg_width(rendered(figure, "svg")) == 2
-
-
 # What the tasks share is drawn of the taxonomy. Each other task has a figure of its own.
 @pytest.mark.parametrize(
     ("task", "encoders", "groups", "letters"),
     [
-        ("safety_taxonomy", 1, 1, (8, 24)), ("safety_taxonomy", 3, 12, (24, 24)),
-        ("safety_taxonomy", 3, 26, (24, 24)), ("safety_taxonomy", 11, 12, (55, 70)),
-        ("safety_challenging", 3, 1, (24, 24)), ("safety_challenging", 11, 1, (55, 70)),
-        ("safety_contrast", 3, 1, (24, 24)), ("safety_contrast", 11, 1, (55, 70)),
+        ("safety_taxonomy", 3, 12, (24, 24)), ("safety_taxonomy", 11, 12, (55, 70)),
+        ("safety_challenging", 3, 1, (24, 24)), ("safety_contrast", 11, 1, (55, 70)),
     ],
 )  # fmt: skip
 def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoders, groups, letters):
@@ -74,27 +63,6 @@ def test_every_figure_is_a_column_or_the_text_wide(sample_results, task, encoder
             assert sizes <= {7, 8} and pdf_type_sizes(content) <= {7, 8}, stem
             assert b"/FontFile2" in content and b"/Type3" not in content, "TrueType is embedded"
             assert figure.get_suptitle() == ""
-
-
-def test_what_a_page_has_no_room_for_is_wider(sample_results):
-    results, _ = long_named(sample_results, "safety_taxonomy", 20, 18, (24, 24))
-    with drawing(style=PAPER):
-        figure = task_figures.heatmap(results, "categorical_purity", "", style=PAPER)
-        assert figure.get_figwidth() > TEXT and seen_whole(figure)
-
-
-def test_what_is_larger_than_a_page_is_said(sample_results, capsys, monkeypatch):
-    with drawing(style=PAPER):
-        figure, _ = task_figures.panels(1, 1)
-        figure.set_size_inches(7.04, 9.04)
-    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *_: [])
-    monkeypatch.setattr("utils.figures.draw.plane_of", lambda *_: {})
-    drawn = {"safety_taxonomy": {"safety_taxonomy_heatmap": figure}}
-    monkeypatch.setattr("utils.figures.draw.figures_of", lambda given, *_: drawn.get(given[0].task, {}))
-    assert figures_main.main(["--out", str(sample_results), "--style", "paper"]) == 0
-    said = capsys.readouterr().err
-    assert "safety_taxonomy_heatmap: 7.0 in wide, more than a paper's 6.8: name fewer encoders" in said
-    assert "safety_taxonomy_heatmap: 9.0 in high, more than a page's" in said
 
 
 def test_many_groups_are_rows_where_a_page_has_no_room_for_columns(sample_results):
@@ -159,17 +127,3 @@ def test_an_unknown_style_is_one_line(capsys):
     assert figures_main.main(["--style", "poster"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "poster" in said and "screen" in said and "paper" in said
-
-
-@pytest.mark.parametrize(
-    ("text", "letters", "lines"),
-    [
-        ("short", 8, ["short"]),
-        ("one two three", 8, ["one two", "three"]),
-        ("organisation/encoder-large", 14, ["organisation/", "encoder-large"]),
-        ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
-        ("", 4, [""]),
-    ],
-)
-def test_a_name_is_broken_after_a_sign(text, letters, lines):
-    assert broken(text, letters).split("\n") == lines

@@ -10,10 +10,11 @@ from figure_results import read
 from matplotlib.transforms import Bbox
 
 from utils.figures.captions import caption
-from utils.figures.placement import Label, put_labels
 from utils.figures.plane import NAME, Point, plane, plane_of, points_of
-from utils.figures.style import COLUMN, PAPER, SCREEN, drawing, panels
+from utils.figures.style import COLUMN, PAPER, SCREEN, drawing
 from utils.schema import Metric
+
+pytestmark = pytest.mark.usefixtures("laid_out")
 
 # Purity and triplet accuracy, near one another as encoders' are.
 AVERAGES = [(0.08, 0.485), (0.5, 0.033), (0.71, 0.17), (0.675, 0.15), (0.63, 0.09), (0.584, 0.08), (0.738, 0.12),
@@ -70,9 +71,7 @@ def test_points_are_at_the_averages_and_bars_end_where_intervals_do(results):
     assert texts == {"MiniLM-L6", "TF-IDF\nword overlap", "ideal", "chance"} and figure.legends == []
 
 
-@pytest.mark.parametrize("letters", [8, 73])
-@pytest.mark.parametrize("encoders", [2, 5, 9])
-@pytest.mark.parametrize("style", [SCREEN, PAPER])
+@pytest.mark.parametrize(("style", "encoders", "letters"), [(SCREEN, 9, 8), (PAPER, 5, 8), (PAPER, 9, 73)])
 def test_labels_cover_nothing_and_name_the_mark_that_is_nearest(results, style, encoders, letters):
     points = made(results, encoders, letters)
     with warnings.catch_warnings(), drawing(style=style):
@@ -97,37 +96,6 @@ def test_labels_cover_nothing_and_name_the_mark_that_is_nearest(results, style, 
             assert "".join(text.get_text().split()).startswith(names[away.argmin()])
 
 
-def test_many_encoders_have_a_legend_and_controls_their_labels(results):
-    points = made(results, 35)
-    with drawing():
-        figure = plane(points, "a title")
-        seen_whole(figure)
-    listed = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert listed == [point.encoder.label for point in points[2:]]
-    assert {"Random\nknows nothing", "TF-IDF\nword overlap", "ideal"} <= {t.get_text() for t in figure.axes[0].texts}
-
-
-def test_a_control_without_room_for_its_label_is_in_the_legend(results):
-    """In the middle of other encoders."""
-    points = made(results, 14, bootstrap=False)
-    places = [(0.5 + 0.01 * (i % 5), 0.5 + 0.01 * (i // 5)) for i in (6, 7, *range(6), *range(8, 14))]
-    points = [
-        Point(point.encoder, replace(point.topics, value=x), replace(point.safety, value=y))
-        for point, (x, y) in zip(points, places, strict=True)
-    ]
-    with drawing():
-        figure = plane(points, "")
-    listed = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(listed) == 14 and listed[:2] == ["Random\nknows nothing", "TF-IDF\nword overlap"]
-    assert {"ideal", "chance"} == {text.get_text() for text in figure.axes[0].texts}
-
-
-def test_without_intervals_there_are_no_bars(results):
-    points = made(results, 3, bootstrap=False)
-    with drawing():
-        assert [(at, bars) for at, bars in crosses(plane(points, ""))] == [(point.at, []) for point in points]
-
-
 def test_a_point_needs_both_averages_of_the_same_vectors_on_the_same_data(results):
     challenging, taxonomy = results[:2], results[2:]
     assert [point.encoder.name for point in points_of(results)] == ["all-minilm-l6-v2", "tfidf"]
@@ -148,21 +116,3 @@ def test_its_caption_says_what_is_where(results):
         "better, the star is the ideal, dotted lines are chance. Controls: TF-IDF (word overlap). 144 prompts and 70 "
         "pairs, data: sample, k = 10. Intervals: bootstrap of 1,000 resamples within type or category."
     )
-
-
-def test_a_label_without_room_is_not_put():
-    """A line through the panel's middle, as long as the panel, and a label on it, above it or nowhere."""
-    middle, line = (0.5, 0.5), np.array([(0, 0.5, 1, 0.5)])
-    with drawing():
-        figure, [axes] = panels(1, 1)
-        figure.set_size_inches(2, 2)
-        figure.canvas.draw()
-        on_it, above_it = (middle, (1, 0)), (middle, (1, 1))
-        nothing = np.empty((0, 2))
-        assert not put_labels(axes, [Label("a", [on_it], {})], nothing, line) and list(axes.texts) == []
-        both = [Label("a", [on_it, above_it], {}), Label("b", [on_it], {}, may_miss=True)]
-        assert put_labels(axes, both, nothing, line)
-        [text] = axes.texts
-        assert text.get_text() == "a" and text.get_window_extent().y0 > axes.transData.transform(middle)[1]
-        twice = [Label("a", [above_it], {}), Label("b", [above_it], {})]
-        assert not put_labels(axes, twice, nothing, line), "one would lie over the other"

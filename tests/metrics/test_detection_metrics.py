@@ -140,6 +140,19 @@ def test_the_interval_covers_in_about_95_per_cent_and_would_not_without_clusters
     assert 0.917 <= found["clusters"] <= 0.983 and found["prompts"] < 0.85
 
 
+def test_the_interval_covers_where_clusters_hold_both_classes():
+    # 60 originals with three edits each: what a cluster shares goes for and against the area.
+    clusters = np.repeat(np.arange(60), 4)
+    assert 0.917 <= coverage(clusters, np.tile([1, 0, 0, 0], 60), spread=0.7)["clusters"] <= 0.983
+
+
+def test_an_interval_of_few_groups_is_wider_than_the_percentiles():
+    """Student's 4 degrees: t = -2.7764, of which the normal has 0.00275 below; 0.1 - 0.2 * 0.00275 by sqrt(5 / 4)."""
+    reach = 0.09945 * np.sqrt(5 / 4)
+    found = grouped_interval(0.5, np.linspace(0.4, 0.6, 1001), 5)
+    assert found == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-5)
+
+
 def test_an_interval_at_a_bound_by_hand():
     # As for a share: 1 - 0.025^(1/25) = 0.13719.
     assert grouped_interval(1.0, np.ones(10), 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
@@ -150,6 +163,24 @@ def test_an_interval_at_a_bound_by_hand():
     assert grouped_interval(0.0, some, 25) == pytest.approx((0, 0.2 * np.sqrt(25 / 24)))
     # The areas of resamples are 1 but for rounding.
     assert grouped_interval(1.0, 1 - np.arange(10) * 1e-16, 25) == pytest.approx((1 - 0.13719, 1), abs=1e-5)
+
+
+def test_of_two_detectors_as_good_as_each_other_p_is_uniform():
+    clusters, labels = np.repeat(np.arange(60), 4), np.tile([1, 0, 0, 0], 60)
+    found = []
+    for run in range(150):
+        generator = np.random.default_rng(run)
+        shared = labels + generator.normal(0, 0.7, 60)[clusters] + generator.normal(0, 0.5, 240)
+        one, other = (shared + generator.normal(0, 1, 240) for _ in range(2))
+        parts = list(grouped_resamples(clusters, labels, 400, run))
+        drawn = [np.concatenate([dm.auroc(dm.curve(labels, s, w)) for w in parts]) for s in (one, other)]
+        difference = float(dm.auroc(dm.curve(labels, one)) - dm.auroc(dm.curve(labels, other)))
+        found.append(grouped_difference(difference, drawn[0] - drawn[1], 60))
+    p = np.array([one.p for one in found])
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    # 150 runs at 5 % have a standard error of 1.8 points.
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.054)
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == 1 - np.mean(p < 0.05)
 
 
 def test_the_difference_of_resamples_by_hand():

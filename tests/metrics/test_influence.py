@@ -99,6 +99,34 @@ def test_the_influence_on_purity_by_hand():
     assert of.neighbor_influence(same, units, list("aabb"), "ab", 1) == pytest.approx(np.array(expected))
 
 
+def test_an_own_purity_is_not_shrunk_beyond_nothing():
+    # Of two nearest neighbours the first counts and the second does not: purity 1 throughout has no variance to shrink.
+    alike = np.array([[True, False]] * 4)
+    units = np.array([[1, 2], [0, 2], [3, 0], [2, 0]])
+    assert of.neighbor_influence(alike, units, list("aabb"), "ab", 1) == pytest.approx(
+        of.received_influence(alike, units, list("aabb"), "ab", 1, np.full(4, 0.5))
+    )
+    # Purities 1/2 and 1 of two neighbours, variance 1/8; and more than that of tosses.
+    same = np.array([[True, False, False, False], [True, True, False, False]] * 2)
+    units = np.array([[1, 2, 3, 3], [0, 2, 3, 3], [3, 0, 1, 1], [2, 0, 1, 1]])
+    # Boundaries 1/4 and 1/2: tosses (3/8)^2 + (1/8)^2 = 5/32 and 2 (1/4)^2 = 1/8, in the mean 9/64 a category: 9/32 of
+    # a variance of 1/4, or 9/8 of it. A quarter of that is 9/32.
+    shrunk = of.neighbor_influence(same, units, list("aabb"), "ab", 2)
+    received = of.received_influence(same, units, list("aabb"), "ab", 2, same.mean(axis=1))
+    assert (shrunk - received)[:2, 0] == pytest.approx(np.array([-1, 1]) / 8 * math.sqrt(23 / 32))
+
+
+def test_neighbours_that_belong_to_one_prompt_come_and_go_together():
+    # Both of the two nearest of 0 are of 1: one counts and one does not, where 1/4 takes their place; together they
+    # raise its purity of 1/2 by (3/4 - 1/4) / 2 = 1/4. Nothing near 1 counts. 2 and 3 are the same in their category.
+    same = np.array([[True, False, False, False], [False] * 4] * 2)
+    units = np.array([[1, 1, 2, 2], [0, 0, 2, 2], [3, 3, 0, 0], [2, 2, 0, 0]])
+    # By category a variance of 1/8, and of tosses (1/16 + 0) / 2, a quarter of it: of which a quarter is taken out.
+    kept = math.sqrt(1 - 1 / 16)
+    expected = [[kept / 8, 0], [-kept / 8 + 1 / 8, 0], [0, kept / 8], [0, -kept / 8 + 1 / 8]]
+    assert of.neighbor_influence(same, units, list("aabb"), "ab", 2) == pytest.approx(np.array(expected))
+
+
 @FORMS
 def test_the_influence_on_the_average_similarity_is_its_derivative(form):
     groups = ["a", "b", "a", "c", "b", "a"] * 2  # of six units, two rows each

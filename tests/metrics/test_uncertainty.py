@@ -81,6 +81,14 @@ def test_one_item_has_no_interval():
     assert bootstrap_intervals(np.array([1.0, 2.0, 3.0]), ["a", "b", "b"], ["a", "b"], 1000).keys() == {"b"}
 
 
+def test_many_items_are_resampled_in_parts(monkeypatch):
+    values = np.random.default_rng(0).random(300)
+    whole = bootstrap_intervals(values, ["a"] * 300, ["a"], 4000)["a"]
+    monkeypatch.setattr(uncertainty, "_CHUNK", 50_000)
+    parts = bootstrap_intervals(values, ["a"] * 300, ["a"], 4000)["a"]
+    assert parts == pytest.approx(whole, abs=0.004) and parts != whole
+
+
 def test_the_interval_of_a_mean_is_the_percentile_bootstrap_of_its_items_made_wider():
     generator, sizes = np.random.default_rng(3), {"a": 15, "b": 25}
     values = {name: generator.exponential(1 + size, size) for name, size in sizes.items()}
@@ -183,11 +191,34 @@ def test_with_one_stratum_it_is_the_paired_t_test(seed, n):
         )
 
 
+def test_with_two_strata_of_the_same_size_the_average_is_welchs_test():
+    # The mean of two means differs from 0 as one mean does from the other with its sign turned.
+    one, other = np.random.default_rng(2).normal(0.3, (1, 3), (25, 2)).T
+    strata, every = ["a"] * 25 + ["b"] * 25, np.concatenate([one, other])
+    found = paired_differences(every, own_influence(every, strata, ["a", "b"]), strata, ["a", "b"])["average"]
+    expected = stats.ttest_ind(one, -other, equal_var=False)
+    ends = expected.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == pytest.approx((expected.pvalue, ends.low / 2, ends.high / 2))
+
+
 def test_identical_encoders_do_not_differ():
     values, strata = np.random.default_rng(0).random(30), ["a", "b", "c"] * 10
     influence = own_influence(values, strata, ["a", "b", "c"])
     found = paired_differences(values - values, influence - influence, strata, ["a", "b", "c"])
     assert set(found.values()) == {Difference(0.0, 0.0, 0.0, 1.0)}
+
+
+@pytest.mark.parametrize("sizes", [(12,), (25,), (28, 95, 12)])
+def test_p_values_are_uniform_under_no_difference(sizes):
+    generator, order = np.random.default_rng(3), list(map(str, range(len(sizes))))
+    strata = [name for name, size in zip(order, sizes, strict=True) for _ in range(size)]
+    p = []
+    for _ in range(400):
+        differences = np.concatenate([generator.normal(0, 1 + i, size) for i, size in enumerate(sizes)])
+        found = paired_differences(differences, own_influence(differences, strata, order), strata, order)
+        p.append(found["average"].p)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.033), "three standard errors"
 
 
 def test_holm_by_hand():

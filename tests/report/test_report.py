@@ -2,19 +2,14 @@
 
 import csv
 import json
-import os
-import re
 import shutil
 
 import pytest
 from lxml import html
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
 from utils import config, tasks
 from utils.compare import __main__ as compare_main
-from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
-from utils.results import tables as result_tables
 from utils.schema import CONTROLS
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
@@ -25,10 +20,12 @@ CAPTIONS = {
 }
 
 
-@pytest.fixture
-def page(sample_results, sample_store):
+@pytest.fixture(scope="module")
+def page(sample_results):
     """The page of the sample's results, parsed, and the folder that it lies in."""
-    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
+        assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
     folder = sample_results / "sample"
     return html.fromstring((folder / "report.html").read_bytes()), folder
 
@@ -87,28 +84,6 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
         assert p < 0.001 if printed == "<0.001" else float(printed) == pytest.approx(p, abs=0.000501)
 
 
-def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, monkeypatch):
-    """Figures are made up for one encoder: the columns and the arithmetic are looked at."""
-
-    def figures(result, metric, groups):
-        known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
-        return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
-
-    monkeypatch.setattr(result_tables, "papers_figures", figures)
-    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
-    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
-    tree = html.fromstring((sample_results / "sample" / "report.html").read_bytes())
-    floor = by_group(document(sample_results / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
-    rows = [dict(row) for row in table(tree, CAPTIONS["safety_taxonomy"])]
-    assert [h for h in rows[0] if "paper" in h] == ["paper", "minus paper"]
-    for row in rows:
-        m = floor[row["category"]]
-        expected = ("0.250", f"{m['value'] - 0.25:+.3f}")
-        assert (row["paper"], row["minus paper"]) == (
-            ("-", "-") if row["category"] in ("Hate Speech", "overall") else expected
-        )
-
-
 def test_the_summary_has_every_encoder_and_task(page):
     tree, folder = page
     rows = table(tree, "Averages over types or categories, with their 95 % intervals")
@@ -119,22 +94,6 @@ def test_the_summary_has_every_encoder_and_task(page):
         cells = [(heading, text) for heading, text in row[1:] if heading not in ("rank", "guarded purity ↑")]
         assert [text for _, text in cells] == [shown(m) for m in scores]
         assert dict(row)["guarded purity ↑"] == shown(guarded) and len(row) == 1 + 2 * 3 + 1
-
-
-def test_the_first_figure_is_the_plane_where_both_tasks_have_results(page, sample_results, sample_store, tmp_path):
-    tree, _ = page
-    described = "Average Categorical Purity and average triplet accuracy of each encoder, with 95 % intervals. "
-    for image in tree.xpath("//section[@id='findings']//figure/img"):
-        assert image.get("alt").startswith(described)
-        assert image.get("alt").endswith("The numbers are in the tables of Safety-Taxonomy and Safety-Challenging.")
-    every = tree.xpath("//figure/img[@class='on-light']")
-    assert every[0].get("alt").startswith(described), "nothing is before it"
-    assert [figure.get("alt").startswith(described) for figure in every].count(True) == 1
-    shutil.copytree(sample_results / "sample" / "safety_taxonomy", tmp_path / "sample" / "safety_taxonomy")
-    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
-    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
-    first = [image.get("alt") for image in tree.xpath("//figure/img")][:2]
-    assert all(alt.startswith("Categorical purity: the average of each encoder") for alt in first)
 
 
 def test_the_worst_items_are_the_worst(page):
@@ -189,18 +148,6 @@ def test_it_stands_alone_and_names_its_origin(page):
     assert len(ids) == len(set(ids))
 
 
-def test_the_map_has_the_points_and_neighbours_of_the_results(page):
-    tree, folder = page
-    drawn = json.loads(tree.get_element_by_id("map-data").text)
-    assert [one["label"] for one in drawn["encoders"]] == ["MiniLM-L6", "TF-IDF", "Random"]
-    for one, encoder in zip(drawn["encoders"], ("all-minilm-l6-v2", *CONTROLS), strict=True):
-        with (folder / "safety_taxonomy" / f"{encoder}.items.csv").open() as stream:
-            rows = list(csv.DictReader(stream))
-        assert drawn["ids"] == [row["id"] for row in rows] and len(one["points"]) == len(rows)
-        assert [drawn["categories"][c]["name"] for c in drawn["category"]] == [row["category"] for row in rows]
-        assert [drawn["ids"][near[0]] for near in one["nearest"]] == [row["nearest_id"] for row in rows]
-
-
 def test_the_markdown_twin_has_the_same_numbers(page):
     tree, folder = page
     twin = (folder / "report.md").read_text()
@@ -215,40 +162,6 @@ def test_the_markdown_twin_has_the_same_numbers(page):
     for heading in ("chance", "ceiling", "difference"):
         assert f" {heading} " in twin
     assert "**SAMPLE" in twin and "<" not in twin
-
-
-def test_a_result_of_other_settings_is_left_out_and_named(sample_results, sample_store, tmp_path, capsys):
-    out = tmp_path / "results"
-    shutil.copytree(sample_results / "sample", out / "sample")
-    path = out / "sample" / "safety_taxonomy" / "tfidf.json"
-    old = json.loads(path.read_text())
-    old["settings"]["top_k"], old["created"] = 5, "2020-01-01T00:00:00+00:00"
-    old["encoder"]["name"] = "tfidf\x1b[31m"
-    path.write_text(json.dumps(old))
-    assert report_main.main(["--out", str(out)]) == 0
-    said = capsys.readouterr()
-    assert "tfidf\\x1b[31m" in said.err and "\x1b" not in said.err
-    assert re.search(r"Left out: .* on safety_taxonomy: different k \(10 and 5\)", said.err)
-    topics = " ".join(said.out.split()).split("Topics:")[1]
-    assert "of its own category for MiniLM-L6. Neighbours" in topics, "nothing of the floor"
-    tree = html.fromstring((out / "sample" / "report.html").read_bytes())
-    assert "different k (10 and 5)" in tree.get_element_by_id("findings").text_content()
-
-
-def test_the_floor_never_takes_the_place_of_what_was_asked_for(sample_results, sample_store, tmp_path, capsys):
-    """With a hub the encoder's average similarity is BeaverTails', the floor's its own; the floor is written last."""
-    out = tmp_path / "results"
-    shutil.copytree(sample_results / "sample", out / "sample")
-    for task in TASKS[:2]:
-        for name, source, when in (("all-minilm-l6-v2", "beavertails", "2026-01-01"), ("tfidf", "own", "2026-02-02")):
-            path = out / "sample" / task / f"{name}.json"
-            changed = json.loads(path.read_text())
-            changed["settings"]["baseline"]["source"], changed["created"] = source, when
-            path.write_text(json.dumps(changed))
-    assert report_main.main(["--out", str(out)]) == 0
-    said = capsys.readouterr()
-    assert "Left out" not in said.err and "is of beavertails and own; see Provenance" in said.err
-    assert " ".join(said.out.split()).count("for MiniLM-L6") == 4
 
 
 def broken_items(path):
@@ -273,76 +186,6 @@ def test_a_damaged_result_is_left_out_and_named(sample_results, sample_store, tm
     assert report_main.main(["--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "Left out: " in said.err and message in said.err and "Safe twins" in said.out
-
-
-def test_a_task_none_of_whose_results_can_be_read_is_named(sample_results, sample_store, tmp_path, capsys):
-    out = tmp_path / "results"
-    for task in TASKS[:2]:
-        shutil.copytree(sample_results / "sample" / task, out / "sample" / task)
-    for path in (out / "sample" / TASKS[1]).glob("*.json"):
-        path.write_text("{")
-    assert report_main.main(["--out", str(out)]) == 0
-    said = capsys.readouterr()
-    assert said.err.count("not a result file") == 3 and "Safe twins" in said.out
-    shutil.rmtree(out / "sample" / TASKS[0])
-    assert report_main.main(["--out", str(out)]) == 2
-    line = capsys.readouterr().err
-    assert "no results to report (Left out: " in line and line.count("\n") == 1
-
-
-def test_types_of_any_name_and_the_notes_on_the_data(tmp_path, capsys):
-    """A type that is named as an overlap bin or a formula is a type; notes on the data are in its section."""
-    path = tmp_path / "own.csv"
-    names = ("overlap < 0.2", "overlapping $x$ and $\\bad$ claims")
-    rows = [f'{i},"{names[i % 2]}",unsafe apple {i},safe pear {i}' for i in range(8)]
-    rows[3] += " "
-    path.write_text("id,type,unsafe_prompt,safe_prompt\n" + "\n".join(rows))
-    common = ["--quiet", "--out", str(tmp_path / "o"), "--data", str(path), "--model", "tfidf"]
-    assert evaluation_run.evaluate(CHALLENGING, [*common, "--bootstrap", "0"]) == 0 and report_main.main(common) == 0
-    tree = html.fromstring((tmp_path / "o" / "own" / "report.html").read_bytes())
-    shown = [row[0][1] for row in table(tree, CAPTIONS["safety_challenging"])]
-    assert set(shown) == {*names, "average", "overall"}
-    captions = [caption.text_content() for caption in tree.iter("caption")]
-    assert not any("interval" in caption for caption in captions + tree.xpath("//figcaption/text()"))
-    assert not any("word overlap" in caption for caption in captions)
-    note = "Data: 1 of 8 rows had white space around a text; it was stripped."
-    (notes,) = tree.xpath("//section[@id='safety_challenging']/p[@class='note']/text()")
-    assert notes.endswith(f"else over the other rows of the table. {note}")
-    assert note in (tmp_path / "o" / "own" / "report.md").read_text()
-
-
-def test_help_lists_what_is_taken_and_no_more(capsys):
-    with pytest.raises(SystemExit) as ended:
-        report_main.main(["--help"])
-    given = ("model", "data", "baseline", "out", "quiet", "reference")
-    listed = set(re.findall(r"^  (--[a-z-]+|ENCODER)", capsys.readouterr().out, re.M))
-    assert ended.value.code == 0 and listed == {"ENCODER", *(f"--{name}" for name in given)}
-
-
-def test_it_says_which_data_it_took(sample_results, sample_store, capsys, monkeypatch):
-    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
-    assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
-    printed = capsys.readouterr()
-    assert printed.out.startswith("report on sample: ") and "took" not in printed.err
-
-
-def test_of_several_datasets_it_takes_the_newest_and_names_the_others(sample_results, sample_store, tmp_path, capsys):
-    shutil.copytree(sample_results / "sample", tmp_path / "sample", ignore=shutil.ignore_patterns("report.*"))
-    for other in ("older", "safety"):
-        for path in (tmp_path / "sample").glob("safety_contrast/tfidf*"):
-            copy = tmp_path / other / "safety_contrast" / path.name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes().replace(b'"name": "sample"', f'"name": "{other}"'.encode()))
-            os.utime(copy, (1, 1))
-    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
-    printed = capsys.readouterr()
-    assert printed.err.startswith("took sample, which has the newest result; there are results on older, safety too,")
-    assert printed.out.startswith("report on sample: ")
-    assert report_main.main(["--out", str(tmp_path), "--quiet", "--data", "older"]) == 0
-    printed = capsys.readouterr()
-    assert "took" not in printed.err and printed.out.startswith("report on older: ")
-    assert report_main.main(["--out", str(tmp_path), "--data", "newer"]) == 2
-    assert "newer: no results to report; there are some on older, safety, sample: name one" in capsys.readouterr().err
 
 
 def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):

@@ -12,7 +12,10 @@ from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"),
+    pytest.mark.usefixtures("laid_out"),
+]
 MARKUP = "<script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -133,119 +136,6 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     before = page.inner_text("#map-trust"), page.inner_text("#map-detail ol")
     page.select_option("#map-encoder", label="TF-IDF")
     assert (page.inner_text("#map-trust"), page.inner_text("#map-detail ol")) != before
-
-
-def test_a_page_that_moves_under_a_resting_pointer_leaves_what_the_keyboard_chose(opened, sample_page):
-    page = opened(sample_page)
-    point = page.locator("#map .scatterlayer .trace").nth(3).locator("path.point").first
-    point.hover(force=True)
-    page.wait_for_selector("#map .hovertext")
-    hovered = page.input_value("#map-id")
-    other = "5" if hovered != "5" else "6"
-    page.fill("#map-id", other)
-    page.press("#map-id", "Enter")
-    # A page that scrolls gets the event of a mouse that is over another thing and has not moved on the screen.
-    point.evaluate(
-        """point => {
-            const box = point.getBoundingClientRect();
-            const [screenX, screenY] = pointer.split(" ").map(Number);
-            const [clientX, clientY] = [box.x + box.width / 2, box.y + box.height / 2];
-            const event = new MouseEvent("mousemove", { bubbles: true, clientX, clientY, screenX, screenY });
-            document.querySelector("#map .nsewdrag").dispatchEvent(event);
-        }"""
-    )
-    page.locator("#map .hovertext", has_text=f"id {hovered}").wait_for()
-    assert page.input_value("#map-id") == other
-    page.locator("#map .scatterlayer .trace").nth(6).locator("path.point").first.hover(force=True)
-    page.wait_for_function("id => document.getElementById('map-id').value !== id", arg=other)
-
-
-@pytest.fixture(scope="module")
-def page_of_long_names(sample_results, tmp_path_factory):
-    """The sample's page with encoders of names that are long and have no place to break."""
-    out = tmp_path_factory.mktemp("long")
-    shutil.copytree(sample_results / "sample", out / "sample")
-    for path in out.glob("sample/safety_*/*.json"):
-        path.write_text(path.read_text().replace('"MiniLM-L6"', f'"{"minilm" * 33}-2"').replace("TF-IDF", "T" * 200))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
-        assert report_main.main(["--out", str(out), "--quiet"]) == 0
-    return out / "sample" / "report.html"
-
-
-@pytest.fixture
-def page_of_many_sets(many_sets):
-    return many_sets / "report.html"
-
-
-@pytest.fixture(scope="module")
-def detection_of_long_names(many_sets, tmp_path_factory):
-    """The page of many sets with such names."""
-    out = tmp_path_factory.mktemp("detection")
-    shutil.copytree(many_sets, out / "made")
-    for path in out.glob("made/safety_detection/*.json"):
-        path.write_text(path.read_text().replace('"Half"', f'"{"h" * 200}"').replace("TF-IDF", "T" * 200))
-    assert report_main.main(["--data", "made", "--out", str(out), "--quiet"]) == 0
-    return out / "made" / "report.html"
-
-
-@pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("names", ["sample_page", "page_of_long_names", "page_of_many_sets", "detection_of_long_names"])
-def test_nothing_overflows(opened, request, names, width):
-    page = opened(request.getfixturevalue(names), width=width)
-    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-    if page.locator("#map").count():
-        page.click("#accept")
-        page.wait_for_selector("#map .scatterlayer .trace")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wide = page.evaluate("""() => [...document.querySelectorAll("body *")]
-        .filter((e) => !e.closest(".scroll, pre, svg") && !e.matches(".skip"))
-        .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))""")
-    assert wide == []
-    if width == 375:  # the column that stays in sight is readable, and leaves room for those that scroll
-        first = [cell.bounding_box()["width"] for cell in page.locator("tbody th:visible").all()]
-        assert min(first) > 90 and max(first) < 375 / 2
-
-
-def test_dark_and_light(opened, sample_page):
-    page = opened(sample_page, color_scheme="dark")
-
-    def look():
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return ground, page.locator("img.on-dark:visible").count()
-
-    assert look() == ("rgb(27, 29, 34)", 10) and page.get_attribute("#theme", "aria-pressed") == "true"
-    page.click("#theme")
-    assert look() == ("rgb(255, 255, 255)", 0) and page.locator("img.on-light:visible").count() == 10
-    broken = "[...document.images].filter((i) => i.complete && !i.naturalWidth && i.offsetParent).length"
-    assert page.evaluate(broken) == 0
-
-
-def test_the_averages_and_the_first_figure_are_on_the_first_screen(opened, sample_page):
-    """Side by side, with the whole of both to be seen at once."""
-    page = opened(sample_page)
-    averages, figure = (page.locator(f"#findings {what}:visible").first.bounding_box() for what in ("table", "img"))
-    assert figure["y"] + figure["height"] < 900 and averages["y"] + averages["height"] < 900
-    assert averages["x"] + averages["width"] <= figure["x"] and figure["width"] > 350
-
-
-def test_a_wide_figure_does_not_shrink_to_a_phone(opened, page_of_many_sets):
-    """It scrolls in its frame, so that its numbers can be read; the page does not."""
-    page = opened(page_of_many_sets, width=375)
-    images = page.locator("#safety_detection img:visible").all()
-    assert len(images) == 3
-    for image in images:
-        assert image.bounding_box()["width"] > min(44 * 16, image.evaluate("image => image.naturalWidth")) - 1
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
-def test_detection_shuts_nobody_out(opened, page_of_many_sets, width, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = opened(page_of_many_sets, width=width, color_scheme=scheme, bypass_csp=True)
-    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (375, "light")])

@@ -112,25 +112,6 @@ def test_an_encoder_that_fails_does_not_end_the_others(reproduce):
     assert lines[-1].startswith("incomplete: 4 of 4 not run and compared (st5-base, st5-large, st5-xl, st5-xxl)")
 
 
-@pytest.mark.parametrize(
-    ("ends", "status", "begun"),
-    [
-        ({"ENDS": "st5-base=130"}, 130, ["st5-base"]),
-        ({"PLAN": "2"}, 2, []),
-        ({"BUILD": "2"}, 2, []),
-    ],
-)
-def test_an_interrupted_evaluation_a_refused_plan_and_missing_data_end_it(reproduce, ends, status, begun):
-    ended, out, calls, lines = reproduce("st5-base", "st5-xl", RUNNABLE="st5-base st5-xl", **ends)
-    assert (ended, out, evaluated(calls)) == (status, "", begun)
-    assert not [line for line in lines if "incomplete" in line], "the table is not made"
-
-
-def test_where_nothing_can_run_no_data_are_needed(reproduce):
-    status, _, calls, _ = reproduce("st5-base", RUNNABLE="")
-    assert status == 3 and [call.split()[:2] for call in calls] == [["utils.reproduce", "plan"]]
-
-
 def test_bad_usage_starts_nothing(reproduce):
     assert reproduce("nonsense", RUNNABLE="st5-base")[0::2] == (2, [])
 

@@ -1,6 +1,5 @@
 """The line that says what a number depends on, and results of other people beside one's own."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -9,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from Safety_Taxonomy.evaluate import TASK
-from utils.compare.__main__ import main as compare
 from utils.evaluation.run import evaluate
 from utils.files import sha256_of
 from utils.results import reference
@@ -67,28 +65,6 @@ def test_an_evaluation_ends_with_its_signature_and_the_references(sample_results
     assert max(map(len, said.splitlines())) <= 80
     assert evaluate(TASK, ["tfidf", *flags, "--top-k", "5"]) == 0
     assert "beside reference results" not in capsys.readouterr().out, "k is a different one"
-
-
-def test_results_of_others_are_compared_with_their_provenance(sample_results, tmp_path, capsys):
-    for folder, name in (("mine", "tfidf"), ("theirs", "all-minilm-l6-v2")):
-        target = tmp_path / folder / "sample" / "safety_taxonomy"
-        target.mkdir(parents=True)
-        for path in (sample_results / "sample" / "safety_taxonomy").glob(f"{name}.*"):
-            shutil.copy(path, target)
-    flags = ["--data", "sample", "--out", str(tmp_path / "mine")]
-    assert compare([*flags, "--with", str(tmp_path / "theirs")]) == 0
-    said = capsys.readouterr().out
-    theirs = tmp_path / "theirs" / "sample" / "safety_taxonomy" / "all-minilm-l6-v2.json"
-    result = read_result(theirs)
-    assert f"of {result.created[:10]}, commit" in said and f"  {signature(result)}" in said
-    assert said.count("commit") == 1, "one's own needs none"
-    assert compare([*flags, "--with", str(tmp_path / "nothing")]) == 2
-    assert "nothing: no such folder; name one that holds results" in capsys.readouterr().err
-    document = json.loads(theirs.read_text())
-    document["dataset"]["files"][0]["sha256"] = "0" * 64
-    theirs.write_text(json.dumps(document))
-    assert compare([*flags, "--with", str(tmp_path / "theirs")]) == 2
-    assert "different data" in capsys.readouterr().err
 
 
 def test_the_reference_results_hold_numbers_and_are_of_the_published_data(paper_data):
