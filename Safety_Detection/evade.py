@@ -54,53 +54,44 @@ class Seen:
     known: np.ndarray
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Measures how far a detector still flags unsafe prompts that are disguised."""
-    flags = cli.Parser(prog="python -m Safety_Detection.evade", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
+    flags = cli.Parser(prog="python -m Safety_Detection.evade", description=main.__doc__)
+    saved.add_detector(flags)
     flags.add_argument(
         "--data",
         metavar="DATA",
         help="paper, sample, or sets and files with commas (default published sets of families not trained on)",
     )
     add_label(flags)
-    flags.add_argument("--limit", metavar="N", default=str(LIMIT), help=f"at most N prompts (default {LIMIT})")
+    flags.add_argument(
+        "--limit", metavar="N", type=cli.whole(1), default=LIMIT, help=f"at most N prompts (default {LIMIT})"
+    )
     flags.add_argument(
         "--split",
         metavar="PARTS",
+        choices=SPLITS,
         help=f"score every text in parts, the highest counting, as score does: {' or '.join(SPLITS)}",
     )
     flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
-    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
-    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
     flags.add_argument("--quiet", action="store_true", help="no notes, no progress")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        arguments.dtype = None
-        limit = cli.whole_number(arguments.limit, "--limit", least=1)
-        if arguments.split not in (None, *SPLITS):
-            raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
-        label, device = label_of(arguments), cli.device_and_dtype(arguments)[0]
-        folder = config.callers_path(arguments.detector)
-        out = None if arguments.out is None else checked(arguments.out, folder, arguments.data or "")
-        detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+    arguments = flags.parse_args(argv)
+    label, device = label_of(arguments), cli.device(arguments)
+    folder = config.callers_path(arguments.detector)
+    out = None if arguments.out is None else checked(arguments.out, folder, arguments.data or "")
+    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
 
-        def note(sentence: str) -> None:
-            if not arguments.quiet:
-                cli.note(sentence)
-
-        dataset, left_out = chosen(detector, arguments.data, label, limit, note)
-        guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
-        hidden = arguments.quiet or not sys.stderr.isatty()
-        found = seen(guard, detector, dataset, arguments.split, hidden)
-        guard.close()
-        if out is not None:
-            write_whole(out, rows(detector, dataset, found))
-        cli.show(said(detector, dataset, found, left_out, arguments.split))
-
-    return cli.run(work)
+    note = cli.notes(arguments)
+    dataset, left_out = chosen(detector, arguments.data, label, arguments.limit, note)
+    guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
+    hidden = arguments.quiet or not sys.stderr.isatty()
+    found = seen(guard, detector, dataset, arguments.split, hidden)
+    guard.close()
+    if out is not None:
+        write_whole(out, rows(detector, dataset, found))
+    cli.show(said(detector, dataset, found, left_out, arguments.split))
 
 
 def checked(out: str, detector: Path, data: str) -> Path:

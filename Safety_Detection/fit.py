@@ -27,15 +27,16 @@ from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, number, of_columns, percent, text_table
 
-OUT, RATE = "detector", "0.05"
+OUT, RATE = "detector", 0.05
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
 KEPT = ("data", "fpr", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
 OF_ADDED = ("label", "column")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Fits a detector of unsafe prompts and saves it into a folder."""
-    flags = cli.Parser(prog="python -m Safety_Detection.fit", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(prog="python -m Safety_Detection.fit", description=main.__doc__)
     flags.add_argument("--model", metavar="NAME", help="encoder (variable MODEL)")
     flags.add_argument(
         "--data", metavar="DATA", help="auto, paper, sample, or sets and files with commas (variable DATA)"
@@ -48,11 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="logistic_regression",
         help=f"one of {', '.join(KINDS)}; a folder for --add",
     )
-    flags.add_argument("--fpr", metavar="RATE", help=f"false alarms the threshold is for (default {RATE})")
+    flags.add_argument(
+        "--fpr", metavar="RATE", type=cli.share, help=f"false alarms the threshold is for (default {RATE})"
+    )
     flags.add_argument("--out", metavar="FOLDER", help=f"where the detector is written (default {OUT})")
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
-    flags.add_argument("--limit", metavar="N", help="fit on N rows at most, whole groups drawn in turn from each set")
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of the folds (default 42)")
+    flags.add_argument(
+        "--limit",
+        metavar="N",
+        type=cli.whole(2),
+        help="fit on N rows at most, whole groups drawn in turn from each set",
+    )
+    flags.add_argument("--seed", metavar="N", type=cli.whole(0), default=42, help="seed of the folds (default 42)")
     flags.add_argument(
         "--no-normalize",
         action="store_true",
@@ -67,48 +75,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--back", action="store_true", help="go back to its version before the last change")
     flags.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        if arguments.add is not None or arguments.remove is not None or arguments.back:
-            change(arguments)
-            return
-        if arguments.detector not in KINDS:
-            raise InputError(f"--detector {arguments.detector}: give one of {', '.join(KINDS)}")
-        rate = cli.fraction(RATE if arguments.fpr is None else arguments.fpr, "--fpr")
-        out = OUT if arguments.out is None else arguments.out
-        top_k = cli.whole_number(*cli.chosen(arguments, "top_k"), least=1)
-        seed = cli.whole_number(arguments.seed, "--seed", least=0)
-        limit = None if arguments.limit is None else cli.whole_number(arguments.limit, "--limit", least=2)
-        model, where = cli.chosen(arguments, "model")
-        if "," in model:
-            raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
-        spec = registry.resolve(model, cli.encoder_options(arguments))
-        data = cli.chosen(arguments, "data")[0]
-        dataset, _ = labelled_sets.load(data, limit, label_of(arguments), arguments.column)
-        check(dataset, data)
-        folder = config.callers_path(out)
+    arguments = flags.parse_args(argv)
+    if arguments.add is not None or arguments.remove is not None or arguments.back:
+        change(arguments)
+        return
+    if arguments.detector not in KINDS:
+        raise InputError(f"--detector {arguments.detector}: give one of {', '.join(KINDS)}")
+    rate = RATE if arguments.fpr is None else arguments.fpr
+    out = OUT if arguments.out is None else arguments.out
+    top_k = cli.whole_number(*cli.chosen(arguments, "top_k"), least=1)
+    model, where = cli.chosen(arguments, "model")
+    if "," in model:
+        raise InputError(f"{where} {model}: a detector takes one encoder; give one with --model")
+    spec = registry.resolve(model, cli.encoder_options(arguments))
+    data = cli.chosen(arguments, "data")[0]
+    dataset, _ = labelled_sets.load(data, arguments.limit, label_of(arguments), arguments.column)
+    check(dataset, data)
+    folder = config.callers_path(out)
 
-        def note(sentence: str) -> None:
-            if not arguments.quiet:
-                cli.note(sentence)
-
-        with versions.writing(folder, "--out", note):
-            pass  # what can't be written is said before any work is done
-        for sentence in dataset.notes:
-            note(sentence)
-        store = None if arguments.no_cache else EmbeddingStore(default_path())
-        embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
-        sets = elsewhere(dataset, note)
-        others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
-        choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": seed}
-        made, done = made_of(embedder, model, dataset, others, not arguments.no_normalize, **choices)
-        embedder.close()
-        with versions.writing(folder, "--out", note) as place:
-            made = kept(made, done, place)
-        if not arguments.quiet:
-            cli.show(said(made, out))
-
-    return cli.run(work)
+    note = cli.notes(arguments)
+    with versions.writing(folder, "--out", note):
+        pass  # what can't be written is said before any work is done
+    for sentence in dataset.notes:
+        note(sentence)
+    store = None if arguments.no_cache else EmbeddingStore(default_path())
+    embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
+    sets = elsewhere(dataset, note)
+    others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
+    choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": arguments.seed}
+    made, done = made_of(embedder, model, dataset, others, not arguments.no_normalize, **choices)
+    embedder.close()
+    with versions.writing(folder, "--out", note) as place:
+        made = kept(made, done, place)
+    if not arguments.quiet:
+        cli.show(said(made, out))
 
 
 def kept(made: SavedDetector, done: Fit, place: versions.Versions) -> SavedDetector:
@@ -124,11 +124,8 @@ def change(arguments: argparse.Namespace) -> None:
     folder = config.callers_path(arguments.detector)
     versions.current(folder)  # refuses a folder without a detector before anything is made there
 
-    def note(sentence: str) -> None:
-        if not arguments.quiet:
-            cli.note(sentence)
-
-    device = cli.device_and_dtype(arguments)[0]
+    note = cli.notes(arguments)
+    device = cli.device(arguments)
     with versions.writing(folder, "--detector", note) as place:
         if arguments.back:
             note(went_back(place, arguments.detector))
@@ -172,10 +169,9 @@ def updated(arguments: argparse.Namespace, before: SavedDetector, note) -> tuple
         raise InputError("--remove: names no prompt; give ids as score --explain names them")
     if not given.changes and not without:
         raise InputError(f"--add {arguments.add}: the detector has all of its prompts already; nothing is changed")
-    seed = cli.whole_number(arguments.seed, "--seed", least=0)
     embedder = Embedder(before.spec, None if arguments.no_cache else EmbeddingStore(default_path()), False, note)
     check_probe(before, embedder)
-    made, done = update.refitted(before, embedder, given, without, note, seed)
+    made, done = update.refitted(before, embedder, given, without, note, arguments.seed)
     embedder.close()
     return made, done
 
@@ -184,7 +180,7 @@ def refuse_kept(arguments: argparse.Namespace) -> None:
     """Raises InputError if a flag is given that an update of this kind would ignore."""
     kind = "--back" if arguments.back else "--remove" if arguments.add is None else "--add"
     ignored = [*KEPT, *(OF_ADDED if kind != "--add" else ()), *(("add", "remove") if arguments.back else ())]
-    given = [name for name in ignored if getattr(arguments, name) not in (None, False)]
+    given = [name for name in ignored if getattr(arguments, name) is not None and getattr(arguments, name) is not False]
     if given:
         raise InputError(
             f"--{given[0].replace('_', '-')}: does not go with {kind}, which changes the detector in the folder "

@@ -221,12 +221,13 @@ def check_name(name: str, path: Path) -> None:
         raise InputError(f"--name {name}: is the name of an encoder; give the guard a different one")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Puts a guard of any kind (a moderation API, a classifier, an LLM judge) beside the detectors.
 
     Reads its scores from a file and writes a result file, which compare and the report show beside the encoders'.
     """
-    flags = cli.Parser(prog="python -m Safety_Detection.guards", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(prog="python -m Safety_Detection.guards", description=main.__doc__)
     flags.add_argument(
         "--scores",
         metavar="FILE",
@@ -237,32 +238,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--name", metavar="NAME", required=True, help="what to call the guard")
     flags.add_argument("--data", metavar="DATA", help="the sets, as evaluate takes them (variable DATA)")
     add_label(flags)
-    flags.add_argument("--threshold", metavar="T", help="flag scores of at least T, in place of the column flagged")
+    flags.add_argument(
+        "--threshold", metavar="T", type=cli.real(), help="flag scores of at least T, in place of the column flagged"
+    )
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of the resamples (default 42)")
+    flags.add_argument("--seed", metavar="N", type=cli.whole(0), default=42, help="seed of the resamples (default 42)")
     flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        threshold = None if arguments.threshold is None else cli.finite(arguments.threshold, "--threshold")
-        seed = cli.whole_number(arguments.seed, "--seed", least=0)
-        out = config.results_directory(cli.chosen(arguments, "out")[0])
-        dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], label=label_of(arguments))
-        path = result_file.result_path(out, dataset.name, TASK.name, arguments.name)
-        check_name(arguments.name, path)
-        check_writable(path.parent)
-        scores = config.callers_path(arguments.scores)
-        given, notes = whole_sets(dataset, read_scores(scores, dataset))
-        if threshold is not None:
-            given = replace(given, flags=given.scores >= threshold)
-        result = result_of(arguments.name, scores, dataset, given, threshold, seed)
-        result_file.write_result(result, out)
-        encoders, others = reading.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
-        for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
-            cli.note(sentence)
-        cli.show(rendered(tables(result, encoders), "text"))
-
-    return cli.run(work)
+    arguments = flags.parse_args(argv)
+    threshold = arguments.threshold
+    out = config.results_directory(cli.chosen(arguments, "out")[0])
+    dataset, _ = labelled_sets.load(cli.chosen(arguments, "data")[0], label=label_of(arguments))
+    path = result_file.result_path(out, dataset.name, TASK.name, arguments.name)
+    check_name(arguments.name, path)
+    check_writable(path.parent)
+    scores = config.callers_path(arguments.scores)
+    given, notes = whole_sets(dataset, read_scores(scores, dataset))
+    if threshold is not None:
+        given = replace(given, flags=given.scores >= threshold)
+    result = result_of(arguments.name, scores, dataset, given, threshold, arguments.seed)
+    result_file.write_result(result, out)
+    encoders, others = reading.alike([one for one in sorted(path.parent.glob("*.json")) if one != path])
+    for sentence in () if arguments.quiet else (*notes, *others, f"wrote {shown_path(path)}"):
+        cli.note(sentence)
+    cli.show(rendered(tables(result, encoders), "text"))
 
 
 if __name__ == "__main__":

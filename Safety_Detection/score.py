@@ -42,10 +42,11 @@ AS_THEY_WERE = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Scores prompts with a detector that `python -m Safety_Detection.fit` has saved."""
-    flags = cli.Parser(prog="python -m Safety_Detection.score", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
+    flags = cli.Parser(prog="python -m Safety_Detection.score", description=main.__doc__)
+    saved.add_detector(flags)
     flags.add_argument(
         "--input",
         metavar="FILE",
@@ -54,25 +55,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--vectors", metavar="FOLDER", help="score what python -m utils.embed wrote instead; loads no encoder"
     )
-    flags.add_argument("--format", metavar="FORM", help=f"{', '.join(FORMS)} (default by the file's name; - is text)")
+    flags.add_argument(
+        "--format", metavar="FORM", choices=FORMS, help=f"{', '.join(FORMS)} (default by the file's name; - is text)"
+    )
     flags.add_argument("--output", metavar="FILE", help=f"CSV of {', '.join(COLUMNS)} (default standard output)")
     flags.add_argument("--column", metavar="NAME", help="column of the prompts (default prompt)")
     flags.add_argument("--id-column", metavar="NAME", help="column of the ids (default id, if there is one)")
-    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
-    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--threads", metavar="N", help=cli.THREADS)
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
+    flags.add_argument("--threads", metavar="N", type=cli.whole(1), help=cli.THREADS)
     flags.add_argument(
-        "--explain", metavar="N", help="name the N nearest prompts trained on, and say what is unlike all of them"
+        "--explain",
+        metavar="N",
+        type=cli.whole(1),
+        default=0,
+        help="name the N nearest prompts trained on, and say what is unlike all of them",
     )
     flags.add_argument(
         "--threshold",
         metavar="T",
+        type=cli.real(),
         help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
         "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
         "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
     )
-    flags.add_argument("--fpr", metavar="RATE", help="take the card's threshold for this rate of false alarms instead")
+    flags.add_argument(
+        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
+    )
     flags.add_argument("--probability", action="store_true", help="add the probability that a prompt is unsafe")
     flags.add_argument(
         "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
@@ -80,71 +87,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--split",
         metavar="HOW",
+        choices=SPLITS,
         help="sentences, or windows (of what the encoder reads at once): score a text by these parts; the highest "
         "counts, which raises false alarms above what the threshold was chosen for",
     )
     flags.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
-    def work() -> int:
-        arguments = flags.parse_args(argv)
-        arguments.dtype = None
-        if arguments.vectors is None:
-            path, form = _input(arguments)
-        else:
-            for flag in ("input", "format", "column", "id_column", "split", "threads"):
-                if getattr(arguments, flag) is not None:
-                    raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
-            path, form = config.callers_path(arguments.vectors), "vectors"
-        if arguments.split not in (None, *SPLITS):
-            raise InputError(f"--split {arguments.split}: give one of {', '.join(SPLITS)}")
-        base_rate, output = _base_rate(arguments), _output(arguments, path)
-        device, threads = cli.device_and_dtype(arguments)[0], cli.threads(arguments)
-        folder = config.callers_path(arguments.detector)
-        for of, its in (("detector", folder), ("vectors", path)):
-            if output is not None and its is not None and is_inside(output, its):
-                raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
-        nearest = 0 if arguments.explain is None else cli.whole_number(arguments.explain, "--explain", least=1)
-        detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
-        if nearest > detector.about["trained_on"]["prompts"]:
-            raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
-        if arguments.probability and detector.calibration is None:
-            raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
-        guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, threads)
-        scorer = Scorer(guard, nearest, arguments.split, arguments.probability)
-        try:
-            with contextlib.ExitStack() as stack:
-                source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
-                progress = None if path is None else Progress(source.total, source.unit, arguments.quiet)
-                if progress is not None:
-                    stack.callback(progress.close)
-                if output is None or source.file is None:
-                    _in_one(scorer, source, output, progress)
-                else:
-                    made_by = {
-                        "--input" if form != "vectors" else "--vectors": sha256_of(source.file),
-                        "--detector": detector.about["card_sha256"],
-                        "--format": form,
-                        "--column": arguments.column,
-                        "--id-column": arguments.id_column,
-                        "--explain": nearest,
-                        "--threshold": guard.threshold,
-                        "--split": arguments.split,
-                        "--probability": arguments.probability or None,
-                        "--base-rate": base_rate,
-                        "column of incidents": guard.matches or None,
-                    }
-                    _in_parts(scorer, source, output.resolve(), made_by, progress)
-        except Unfinished as error:
-            print(f"error: {one_line(error)}", file=sys.stderr)
-            return 3
-        guard.close()
-        if not arguments.quiet:
-            counts = scorer.counts
-            cut = f", {counts['cut']} of them longer than the encoder reads and cut off" if counts["cut"] else ""
-            print(f"scored {counts['scored']} of {counts['lines']} lines{cut}", file=sys.stderr)
-        return 3 if scorer.counts["faults"] else 0
-
-    return cli.run(work)
+    arguments = flags.parse_args(argv)
+    if arguments.vectors is None:
+        path, form = _input(arguments)
+    else:
+        for flag in ("input", "format", "column", "id_column", "split", "threads"):
+            if getattr(arguments, flag) is not None:
+                raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
+        path, form = config.callers_path(arguments.vectors), "vectors"
+    base_rate, output = _base_rate(arguments), _output(arguments, path)
+    device = cli.device(arguments)
+    folder = config.callers_path(arguments.detector)
+    for of, its in (("detector", folder), ("vectors", path)):
+        if output is not None and its is not None and is_inside(output, its):
+            raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
+    nearest = arguments.explain
+    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
+    if nearest > detector.about["trained_on"]["prompts"]:
+        raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
+    if arguments.probability and detector.calibration is None:
+        raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
+    guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, arguments.threads)
+    scorer = Scorer(guard, nearest, arguments.split, arguments.probability)
+    try:
+        with contextlib.ExitStack() as stack:
+            source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
+            progress = None if path is None else Progress(source.total, source.unit, arguments.quiet)
+            if progress is not None:
+                stack.callback(progress.close)
+            if output is None or source.file is None:
+                _in_one(scorer, source, output, progress)
+            else:
+                made_by = {
+                    "--input" if form != "vectors" else "--vectors": sha256_of(source.file),
+                    "--detector": detector.about["card_sha256"],
+                    "--format": form,
+                    "--column": arguments.column,
+                    "--id-column": arguments.id_column,
+                    "--explain": nearest,
+                    "--threshold": guard.threshold,
+                    "--split": arguments.split,
+                    "--probability": arguments.probability or None,
+                    "--base-rate": base_rate,
+                    "column of incidents": guard.matches or None,
+                }
+                _in_parts(scorer, source, output.resolve(), made_by, progress)
+    except Unfinished as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 3
+    guard.close()
+    if not arguments.quiet:
+        counts = scorer.counts
+        cut = f", {counts['cut']} of them longer than the encoder reads and cut off" if counts["cut"] else ""
+        print(f"scored {counts['scored']} of {counts['lines']} lines{cut}", file=sys.stderr)
+    return 3 if scorer.counts["faults"] else 0
 
 
 def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
@@ -152,17 +154,16 @@ def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> 
     if arguments.threshold is not None:
         if arguments.fpr is not None:
             raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-        return cli.finite(arguments.threshold, "--threshold")
+        return arguments.threshold
     if arguments.fpr is None:
         return detector.threshold
-    rate = cli.fraction(arguments.fpr, "--fpr")
     points = {point["rate"]: point["threshold"] for point in detector.about["card"]["points"]}
-    if rate not in points:
+    if arguments.fpr not in points:
         raise InputError(
-            f"--fpr {arguments.fpr}: the detector's card has thresholds for {', '.join(map('{:g}'.format, points))}; "
+            f"--fpr {arguments.fpr:g}: the detector's card has thresholds for {', '.join(map('{:g}'.format, points))}; "
             "give one of these, or a --threshold"
         )
-    return points[rate]
+    return points[arguments.fpr]
 
 
 def _base_rate(arguments: argparse.Namespace) -> float | None:
@@ -252,8 +253,6 @@ def _texts(arguments: argparse.Namespace, path: Path | None, form: str, stack: c
 
 def _form(name: str, asked: str | None) -> str:
     if asked is not None:
-        if asked not in FORMS:
-            raise InputError(f"--format {asked}: give one of {', '.join(FORMS)}")
         return asked
     form = "text" if name == "-" else reading.form_of(Path(name))
     if form not in (*FORMS, "parquet"):

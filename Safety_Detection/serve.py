@@ -34,99 +34,91 @@ TOKEN = "SAFE_EMBED_SERVE_TOKEN"
 _WRITING = threading.Lock()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Serves a detector that `python -m Safety_Detection.fit` has saved: POST /v1/moderations in OpenAI's format."""
     most = Limits()
-    flags = cli.Parser(prog="python -m Safety_Detection.serve", description=main.__doc__, allow_abbrev=False)
-    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
-    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
-    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
-    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
+    flags = cli.Parser(prog="python -m Safety_Detection.serve", description=main.__doc__)
+    saved.add_detector(flags)
     flags.add_argument(
-        "--threshold", metavar="X", help="texts with at least this score are flagged (default the saved)"
+        "--threshold",
+        metavar="X",
+        type=cli.real(),
+        help="texts with at least this score are flagged (default the saved)",
     )
     flags.add_argument(
         "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
     )
-    flags.add_argument("--threads", metavar="N", help=cli.THREADS)
+    flags.add_argument("--threads", metavar="N", type=cli.whole(1), help=cli.THREADS)
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    flags.add_argument("--port", metavar="N", default="8000", help="0 for a free one (default 8000)")
+    flags.add_argument("--port", metavar="N", type=cli.whole(0), default=8000, help="0 for a free one (default 8000)")
     flags.add_argument(
         "--allow-host", metavar="NAMES", help="other names by which clients call it, separated by commas; * for any"
     )
     flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
-    for name, default, what in (
-        ("max-batch", 256, "texts embedded together at most"),
-        ("max-wait-ms", 5, "milliseconds that a text waits for others at most"),
-        ("queue", 1024, "texts that wait at most; a request beyond that gets 503"),
-        ("max-inputs", most.inputs, "texts of a request at most"),
-        ("max-characters", most.characters, "characters of a text at most"),
-        ("max-body", most.body, "bytes of a request at most"),
-        ("timeout", f"{most.seconds:g}", "seconds until a request gets 504"),
-        ("keep-alive", most.keep_alive, "seconds that a connection waits for another request"),
-        ("max-connections", most.connections, "connections at most; a further one ends one that sends nothing"),
+    for name, least, default, what in (
+        ("max-batch", 1, 256, "texts embedded together at most"),
+        ("max-wait-ms", 0, 5, "milliseconds that a text waits for others at most"),
+        ("queue", 1, 1024, "texts that wait at most; a request beyond that gets 503"),
+        ("max-inputs", 1, most.inputs, "texts of a request at most"),
+        ("max-characters", 1, most.characters, "characters of a text at most"),
+        ("max-body", 1, most.body, "bytes of a request at most"),
+        ("timeout", 1, f"{most.seconds:g}", "seconds until a request gets 504"),
+        ("keep-alive", 1, most.keep_alive, "seconds that a connection waits for another request"),
+        ("max-connections", 1, most.connections, "connections at most; a further one ends one that sends nothing"),
     ):
-        flags.add_argument(f"--{name}", metavar="N", default=str(default), help=f"{what} (default {default})")
+        flags.add_argument(
+            f"--{name}", metavar="N", type=cli.whole(least), default=str(default), help=f"{what} (default {default})"
+        )
     flags.add_argument("--quiet", action="store_true", help="no log of requests")
 
-    def work() -> int:
-        arguments = flags.parse_args(argv)
-        arguments.dtype = None
-        device = cli.device_and_dtype(arguments)[0]
-
-        def number(name: str, least: int = 1) -> int:
-            return cli.whole_number(getattr(arguments, name.replace("-", "_")), f"--{name}", least)
-
-        batch, wait, room = number("max-batch"), number("max-wait-ms", 0) / 1000, number("queue")
-        limits = Limits(
-            number("max-inputs"),
-            number("max-characters"),
-            number("max-body"),
-            number("timeout"),
-            number("max-connections"),
-            keep_alive=number("keep-alive"),
+    arguments = flags.parse_args(argv)
+    device, threshold, port, room = cli.device(arguments), arguments.threshold, arguments.port, arguments.queue
+    limits = Limits(
+        arguments.max_inputs,
+        arguments.max_characters,
+        arguments.max_body,
+        arguments.timeout,
+        arguments.max_connections,
+        keep_alive=arguments.keep_alive,
+    )
+    if limits.inputs > room:
+        raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
+    if port > 65535:
+        raise InputError(f"--port {port}: give a whole number of at most 65535")
+    base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
+    token = token_for(arguments.host, arguments.no_token)
+    more = [name.strip() for name in (arguments.allow_host or "").split(",") if name.strip()]
+    hosts = Hosts(arguments.host, more)
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{missing[0]}, an extra that serving needs, is not installed: pip install -r requirements-serve.txt"
         )
-        if limits.inputs > room:
-            raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
-        port = number("port", 0)
-        if port > 65535:
-            raise InputError(f"--port {port}: give a whole number of at most 65535")
-        threshold = None if arguments.threshold is None else cli.finite(arguments.threshold, "--threshold")
-        threads = cli.threads(arguments)
-        base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
-        token = token_for(arguments.host, arguments.no_token)
-        more = [name.strip() for name in (arguments.allow_host or "").split(",") if name.strip()]
-        hosts = Hosts(arguments.host, more)
-        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _stop)
+    folder = config.callers_path(arguments.detector)
+
+    def load(number: int, before: Guard | None) -> Guard:
+        where = folder, arguments.model, device, arguments.trust_remote_code
+        detector = saved.load(*where, bank=True, number=number)
+        if before is not None and threshold is not None and scale(detector) != scale(before.detector):
             raise InputError(
-                f"{missing[0]}, an extra that serving needs, is not installed: pip install -r requirements-serve.txt"
+                f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
+                "another scale than the threshold that was given; start the server again"
             )
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, _stop)
-        folder = config.callers_path(arguments.detector)
+        return Guard(detector, threshold, base_rate=base_rate, threads=arguments.threads, before=before)
 
-        def load(number: int, before: Guard | None) -> Guard:
-            where = folder, arguments.model, device, arguments.trust_remote_code
-            detector = saved.load(*where, bank=True, number=number)
-            if before is not None and threshold is not None and scale(detector) != scale(before.detector):
-                raise InputError(
-                    f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
-                    "another scale than the threshold that was given; start the server again"
-                )
-            return Guard(detector, threshold, base_rate=base_rate, threads=threads, before=before)
-
-        with bound_to(arguments.host, port) as bound:
-            batcher = Batcher(load, batch, wait, room, version=functools.partial(versions.current, folder))
-            server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note, hosts)
-            listen(bound)
-            try:
-                server.run(sockets=[bound])
-            finally:
-                batcher.close(limits.seconds)
-        return 0
-
-    return cli.run(work)
+    with bound_to(arguments.host, port) as bound:
+        wait, version = arguments.max_wait_ms / 1000, functools.partial(versions.current, folder)
+        batcher = Batcher(load, arguments.max_batch, wait, room, version=version)
+        server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note, hosts)
+        listen(bound)
+        try:
+            server.run(sockets=[bound])
+        finally:
+            batcher.close(limits.seconds)
+    return 0
 
 
 def scale(detector: SavedDetector) -> tuple[str, str]:

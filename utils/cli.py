@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import errno
+import functools
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -40,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments, takes: Mapping[str, str] | None = None, **more):
         self.takes = takes
-        super().__init__(*arguments, **more)
+        super().__init__(*arguments, **{"allow_abbrev": False, **more})
 
     def add_argument(self, name: str, *names: str, **more) -> argparse.Action | None:
         flag = name.lstrip("-")
@@ -58,17 +59,30 @@ class Parser(argparse.ArgumentParser):
             value = getattr(found, action.dest, None)
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and len(text) > LONGEST_VALUE and action.dest not in TEXTS:
-                    flag = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
                     raise InputError(
-                        f"{flag} {shown(text)}: has {len(text)} characters; give a value of {LONGEST_VALUE} at most"
+                        f"{_shown_name(action)} {shown(text)}: has {len(text)} characters; give a value of "
+                        f"{LONGEST_VALUE} at most"
                     )
         return found, rest
+
+    def _get_value(self, action: argparse.Action, text: str):
+        """What the flag's `type` makes of a text. Raises InputError, naming the flag, if that does."""
+        return read_as(lambda text: super(Parser, self)._get_value(action, text), text, _shown_name(action))
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.option_strings and action.choices is not None and value not in action.choices:
+            raise InputError(f"{_shown_name(action)} {shown(value)}: give one of {', '.join(action.choices)}")
+        super()._check_value(action, value)
 
     def error(self, message: str):
         of_evaluation = any(action.dest == "encoder" for action in self._actions)
         if of_evaluation and re.match("unrecognized arguments: [^-]", message):
             raise InputError(f"{message}; put commas between several encoders, as in --model A,B (see --help)")
         raise InputError(f"{message} (see --help)")
+
+
+def _shown_name(action: argparse.Action) -> str:
+    return action.option_strings[-1] if action.option_strings else action.metavar or action.dest
 
 
 def add_encoder_options(flags: argparse.ArgumentParser) -> None:
@@ -93,12 +107,17 @@ def chosen(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
     return config.setting(name.upper()), name.upper()
 
 
+def device(arguments: argparse.Namespace) -> str:
+    """The device from the flag or the variable. Raises InputError for an unknown one."""
+    return checked_device(*chosen(arguments, "device"))
+
+
 def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
     """The device and dtype from flags or variables. Raises InputError for an unknown one."""
     dtype, where = chosen(arguments, "dtype")
     if dtype not in DTYPES:
         raise InputError(f"{where} {shown(dtype)}: give one of {', '.join(DTYPES)}")
-    return checked_device(*chosen(arguments, "device")), dtype
+    return device(arguments), dtype
 
 
 def checked_device(device: str, where: str) -> str:
@@ -110,9 +129,9 @@ def checked_device(device: str, where: str) -> str:
 
 def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     """The options of an encoder, checked. Raises InputError, naming the flag or variable, for an unknown value."""
-    device, dtype = device_and_dtype(arguments)
+    name, dtype = device_and_dtype(arguments)
     return EncoderOptions(
-        device=device,
+        device=name,
         dtype=dtype,
         prompt=arguments.prompt,
         revision=arguments.revision,
@@ -125,33 +144,60 @@ def decimal(text: str) -> float:
     return float(text) if DECIMAL.fullmatch(text.strip()) else math.nan
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """The `type` of a flag that holds a whole number."""
+
+    def read(text: str) -> int:
+        value = int(decimal(text)) if re.fullmatch("[+-]?[0-9]{1,15}", text.strip()) else least - 1
+        if not least <= value < 2**32:
+            raise InputError(f"give a whole number of at least {least}")
+        return value
+
+    return read
+
+
+def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """The `type` of a flag that holds a number."""
+    bounds = " of at least {:g}" if most == math.inf else " from {:g} to {:g}"
+
+    def read(text: str) -> float:
+        value = decimal(text)
+        if not (math.isfinite(value) and least <= value <= most):
+            raise InputError(f"give a number{'' if least == -math.inf else bounds.format(least, most)}")
+        return value
+
+    return read
+
+
+share = real(0, 1)
+
+
+def read_as(kind: Callable[[str], object], text: str, where: str):
+    """What a `type` makes of the text of a flag or variable. Raises InputError, naming `where`, if that does."""
+    try:
+        return kind(text)
+    except InputError as error:
+        raise InputError(f"{where} {shown(text)}: {error}") from None
+
+
 def whole_number(text: str, where: str, least: int) -> int:
     """The whole number that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
-    value = int(decimal(text)) if re.fullmatch("[+-]?[0-9]{1,15}", text.strip()) else least - 1
-    if not least <= value < 2**32:
-        raise InputError(f"{where} {shown(text)}: give a whole number of at least {least}")
-    return value
+    return read_as(whole(least), text, where)
 
 
 def fraction(text: str, where: str) -> float:
     """The number from 0 to 1 that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
-    value = decimal(text)
-    if not 0 <= value <= 1:
-        raise InputError(f"{where} {shown(text)}: give a number from 0 to 1")
-    return value
+    return read_as(share, text, where)
 
 
-def threads(arguments: argparse.Namespace) -> int | None:
-    """The processor's threads that --threads asks for, None for the default. Raises InputError for no number."""
-    return None if arguments.threads is None else whole_number(arguments.threads, "--threads", least=1)
+def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """A command line: `main` takes the arguments, and what it raises or returns becomes an exit status, as by `run`."""
 
+    @functools.wraps(main)
+    def with_status(argv: Sequence[str] | None = None) -> int:
+        return run(lambda: main(argv))
 
-def finite(text: str, where: str) -> float:
-    """The number that a flag holds. Raises InputError, naming `where`, for anything else."""
-    value = decimal(text)
-    if not math.isfinite(value):
-        raise InputError(f"{where} {shown(text)}: give a number")
-    return value
+    return with_status
 
 
 def run(work: Callable[[], int | None]) -> int:
@@ -202,6 +248,11 @@ def _status(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is stored", file=sys.stderr)
         return 130
+
+
+def notes(arguments: argparse.Namespace) -> Callable[[object], None]:
+    """What writes notes; nothing with --quiet."""
+    return (lambda sentence: None) if arguments.quiet else note
 
 
 def note(sentence: object) -> None:

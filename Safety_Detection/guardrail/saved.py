@@ -4,6 +4,7 @@ It holds vectors and hashed words of the prompts it was fitted on, that of TF-ID
 than they are.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -203,6 +204,14 @@ def _shaped(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
         data, indices, starts = (arrays[f"sparse.{name}.{part}"] for part in SPARSE)
         found[name] = csr_matrix((data, indices, starts), shape=(len(starts) - 1, len(words.vocabulary)))
     return found
+
+
+def add_detector(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which detector is loaded, and how its encoder is."""
+    flags.add_argument("--detector", metavar="FOLDER", required=True, help="what fit wrote")
+    flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
+    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
+    flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
 
 
 def load_detector(

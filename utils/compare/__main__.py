@@ -22,7 +22,7 @@ FORMATS = ("text", "markdown", "csv", "latex")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    from utils.cli import Parser, note, run, show, whole_number
+    from utils.cli import Parser, note, run, show, whole
 
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_argument("--task", metavar="TASK", choices=tuple(TASKS), help="one task only: %(choices)s")
     flags.add_argument("--metric", metavar="METRIC", help="default the task's headline metric")
-    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument(
+        "--format", metavar="FORMAT", choices=FORMATS, default="text", help="text, markdown, csv or latex"
+    )
     flags.add_argument(
         "--out",
         metavar="FOLDER",
@@ -59,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the headline metric of a different task for its average; 2 if a gate can't be evaluated; may be given "
         "several times",
     )
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of the resamples of detection (default 42)")
+    flags.add_argument(
+        "--seed", metavar="N", type=whole(0), default=42, help="seed of the resamples of detection (default 42)"
+    )
 
     def work() -> int:
         arguments = flags.parse_args(argv)
-        if arguments.format not in FORMATS:
-            raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
-        seed = whole_number(arguments.seed, "--seed", least=0)
+        seed = arguments.seed
         others = _folders(arguments.others) if arguments.others else []
         for folder in others:
             if not folder.is_dir():
