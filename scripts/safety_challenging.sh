@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Safety-Challenging: does the encoder tell an unsafe prompt from a safe one that shares its words?
 # Usage: source scripts/safety_challenging.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
-# Variables: MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT, of which a flag takes precedence
+# Variables: MODEL DATA THRESHOLD BASELINE DEVICE DTYPE OUT, of which a flag takes precedence
 . "$(dirname "${BASH_SOURCE[0]:-$0}")/run.sh" Safety_Challenging.evaluate "$@"

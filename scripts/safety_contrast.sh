@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Safety-Contrast: how near to an unsafe prompt can a small safe edit stay?
 # Usage: source scripts/safety_contrast.sh [ENCODER] [--flags]   (or run it with bash; --help lists the flags)
-# Variables: MODEL DATA TOP_K THRESHOLD BASELINE DEVICE DTYPE OUT, of which a flag takes precedence
+# Variables: MODEL DATA THRESHOLD BASELINE DEVICE DTYPE OUT, of which a flag takes precedence
 . "$(dirname "${BASH_SOURCE[0]:-$0}")/run.sh" Safety_Contrast.evaluate "$@"

@@ -1,7 +1,7 @@
 """The settings of an evaluation: its flags, their variables, and checks of both."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,13 +56,21 @@ class Settings:
         return {"resamples": self.bootstrap, "seed": self.seed, "bounds": bounds}
 
 
-def parser(program: str, description: str, takes: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """A parser of the flags of an evaluation, or only of those in `takes`. Documented variables are their defaults."""
+def parser(
+    program: str, description: str, takes: Mapping[str, str] | None = None, unused: Collection[str] = ()
+) -> argparse.ArgumentParser:
+    """A parser of the flags of an evaluation, or only of those in `takes`. Documented variables are their defaults.
+
+    unused: variables of which neither the flag nor the value is taken, as nothing depends on them.
+    """
     flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
     def add(flag: str, variable: str, text: str, metavar: str) -> None:
-        flags.add_argument(flag, help=with_variable(text, variable), metavar=metavar)
+        if variable in unused:
+            flags.set_defaults(**{variable.lower(): config.VARIABLES[variable][0]})
+        else:
+            flags.add_argument(flag, help=with_variable(text, variable), metavar=metavar)
 
     add("--model", "MODEL", "encoder, or several, separated by commas", metavar="NAMES")
     add("--data", "DATA", "auto, paper, sample or a file", metavar="DATA")
@@ -124,7 +132,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 def settings_of(task: Task, step: str, description: str, argv: Sequence[str] | None) -> Settings:
     """The user's settings for a step of a task, `build_data` or `evaluate`; both take the same flags."""
-    flags = parser(f"{task.package}.{step}", description)
+    unused = (() if task.uses_top_k else ("TOP_K",)) + (() if task.uses_baseline else ("THRESHOLD", "BASELINE"))
+    flags = parser(f"{task.package}.{step}", description, unused=unused)
     task.add_flags(flags)
     arguments = flags.parse_args(argv)
     return task.choose(arguments, settings_from(arguments))
