@@ -70,10 +70,11 @@ class SafetyTask(AbsTask):
     def __init__(self, seed: int = 42, **flags) -> None:
         super().__init__(seed)
         config.load_environment()
-        chosen = {"data": "paper", "baseline": "own", "seed": seed, **flags}
+        own = {"baseline": "own"} if self.task.uses_baseline else {}
+        chosen = {"data": "paper", **own, "seed": seed, **flags}
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
         self.settings = settings_of(self.task, "evaluate", self.metadata.description, arguments)
-        if self.settings.baseline in ("auto", "paper", "beavertails"):
+        if own and self.settings.baseline in ("auto", "paper", "beavertails"):
             raise InputError(f"--baseline {self.settings.baseline}: a task of MTEB takes own or a number")
         named = flags if seed == 42 else {**flags, "seed": seed}
         if named:

@@ -57,7 +57,23 @@ def fails(capsys, tmp_path, task, *flags):
     ],
 )
 def test_bad_flags(capsys, tmp_path, flags, message):
-    assert re.search(message, fails(capsys, tmp_path, TAXONOMY, *flags))
+    task = CHALLENGING if flags[0] in ("--threshold", "--baseline") else TAXONOMY
+    assert re.search(message, fails(capsys, tmp_path, task, *flags))
+
+
+@pytest.mark.parametrize(
+    ("task", "flag"), [(TAXONOMY, "--threshold"), (TAXONOMY, "--baseline"), (CHALLENGING, "--top-k")]
+)
+def test_what_no_number_depends_on_is_refused_as_a_flag_and_ignored_as_a_variable(
+    task, flag, capsys, tmp_path, monkeypatch
+):
+    assert f"unrecognized arguments: {flag} 1 (see --help)" in fails(capsys, tmp_path, task, flag, "1")
+    monkeypatch.setenv(flag.strip("-").replace("-", "_").upper(), "nothing of the kind")
+    flags = ["tfidf", "--data", "sample", "--bootstrap", "0", "--out", str(tmp_path / "out"), "--quiet"]
+    assert evaluate(task, flags) == 0
+    with pytest.raises(SystemExit):
+        evaluate(task, ["--help"])
+    assert flag not in capsys.readouterr().out
 
 
 def test_bad_variables_are_named_and_flags_win(capsys, tmp_path, monkeypatch):

@@ -36,7 +36,8 @@ def by_mteb(model, task, **more):
 
 def by_evaluation(task, out, *flags):
     """The metrics of a task's own evaluation, as MTEB's result lists them."""
-    fixed = ["--data", "sample", "--baseline", "own", "--bootstrap", "1000", "--no-cache", "--quiet", "--device", "cpu"]
+    fixed = ["--data", "sample", "--bootstrap", "1000", "--no-cache", "--quiet", "--device", "cpu"]
+    fixed += ["--baseline", "own"] if task.uses_baseline else []
     assert evaluate(task, [*fixed, "--out", str(out), *flags]) == 0
     [file] = [path for path in (out / "sample" / task.name).glob("*.json") if path.stem not in CONTROLS]
     metrics = read_result(file).metrics
