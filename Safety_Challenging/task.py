@@ -110,6 +110,7 @@ TASK = Task(
         "encoder blind to safety and topic gets.",
     },
     figures=figures,
+    run_figure="heatmap",
     findings=findings,
     item_scores=("triplet_accuracy",),
     worst_items=worst_items,

@@ -186,6 +186,7 @@ TASK = Task(
         "better; an encoder that knows nothing can't win it.",
     },
     figures=figures,
+    run_figure="overlap",
     findings=findings,
     item_scores=("mean_word_overlap",),
     worst_items=worst_items,

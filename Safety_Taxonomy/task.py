@@ -158,6 +158,7 @@ TASK = Task(
         "silhouette, NMI": "Of the categories by cosine; of k-means clusters with the categories. Higher is better.",
     },
     figures=figures,
+    run_figure="tsne",
     findings=findings,
     item_scores=("silhouette",),
     worst_items=worst_items,

@@ -160,7 +160,8 @@ class Task:
     How they are shown. tables: (results of several encoders, optionally their differences from a reference by metric)
     to the utils.tables.Table and paragraphs that are printed.
     definitions: of its metrics, by their name in words; `{k}` is filled in.
-    figures: its figures, besides those by group that every task of items has.
+    figures: its figures, besides those by group that every task of items has. run_figure: the name of the one that a
+    run draws, as the official code does; '' for none.
     findings: (the best result, how its encoder is called, its utils.compare.paired.Comparison with others or None) to
     utils.report.findings.Finding of it.
     item_scores: columns that the report reads of the items, the headline aside.
@@ -213,6 +214,7 @@ class Task:
 
     definitions: dict[str, str] = field(default_factory=dict)
     figures: Callable[[], Sequence[Figure]] = lambda: ()
+    run_figure: str = ""
     findings: Callable[[Result, str, Any], Sequence] = lambda best, name, comparison: ()
     item_scores: tuple[str, ...] = ()
     worst_items: Callable[[Result, list[dict], Callable[[str, str], Any]], Any] | None = None

@@ -23,7 +23,9 @@ TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 FRESH = 10.0
 
 
-def application(batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object], hosts: Hosts) -> FastAPI:
+def application(  # noqa: C901 (its routes are functions within it)
+    batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object], hosts: Hosts
+) -> FastAPI:
     """The application, which submits texts to `batcher`.
 
     token: what a request must send, '' for nothing. note: called with each line of the log, none of which holds a text.

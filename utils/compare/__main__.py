@@ -1,11 +1,14 @@
 """The command line of the comparison."""
 
+import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils import config
-from utils.compare.gates import breaches, parsed_gate
+from utils.cli import Parser, note, run, show, whole
+from utils.compare.gates import Gate, breaches, parsed_gate
 from utils.compare.paired import compare_read, parts_of, read_files, scores_of
 from utils.compare.rendered import rendered
 from utils.files import shown_path
@@ -22,8 +25,6 @@ FORMATS = ("text", "markdown", "csv", "latex")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    from utils.cli import Parser, note, run, show, whole
-
     flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
@@ -65,77 +66,106 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--seed", metavar="N", type=whole(0), default=42, help="seed of the resamples of detection (default 42)"
     )
 
-    def work() -> int:
-        arguments = flags.parse_args(argv)
-        seed = arguments.seed
-        others = _folders(arguments.others) if arguments.others else []
-        for folder in others:
-            if not folder.is_dir():
-                raise InputError(f"--with {shown_path(folder)}: no such folder; name one that holds results")
-        outs = list(dict.fromkeys([*_folders(arguments.out), *others]))
-        gates, evaluated, worse = list(map(parsed_gate, arguments.gate)), set(), []
-        parts, refused, absent = [], [], []
-        for task in [arguments.task] if arguments.task else TASKS:
-            wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
-            try:
-                files = find_results(outs, arguments.data, task, wanted if arguments.encoders else [])
-            except InputError as error:
-                absent.append((task, error))
-                continue
-            if len(files) < 2:
-                continue
-            try:
-                for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
-                    first, *more = [arguments.metric] if arguments.metric else [None, *TASKS[task].beside_headline]
-                    read = read_files(part, first, arguments.reference)
-                    scores, headline, reference, again = read
-                    for metric in (headline, *(one for one in more if all(one in s.result.items for s in scores))):
-                        of = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
-                        unranked = without_rank([one.result for one in of], metric, outs)
-                        comparison = compare_read(of, metric, reference, again, seed, unranked)
-                        parts.append(rendered(comparison, arguments.format))
-                    if arguments.format == "csv" and comparison.note:
-                        note(comparison.note)
-                    for gate in gates:
-                        if gate.task == task:
-                            evaluated.add(gate)
-                            worse += breaches(gate, *read[:3], seed)
-            except InputError as error:
-                refused.append((task, error))
-                continue
-            said = _provenance([path for path in files if any(path.is_relative_to(folder) for folder in others)])
-            if arguments.format in ("text", "markdown"):
-                parts[-1] = "\n\n".join([parts[-1], *said])
-            elif said:
-                print(*map(printable, said), sep="\n", file=sys.stderr)
-        if not parts:
-            for _, error in (*refused, *absent):
-                raise error
-            there = ", ".join(map(shown, datasets(outs))) or "none"
-            on = f" on {shown(Path(arguments.data).name)} (there are some on {there})" if arguments.data else ""
-            raise InputError(
-                f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with "
-                "--model A,B first"
-            )
-        if arguments.format == "csv":
-            parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
-        show(("\n" if arguments.format == "csv" else "\n\n\n").join(parts))
-        for task, error in (*absent, *refused):
-            note(f"without {task}: {error}")
-        for line in worse:
-            note(line)
-        for gate in gates:
-            why = dict([*absent, *refused]).get(gate.task)
-            if gate not in evaluated or gate.task in dict(refused):
-                raise InputError(
-                    f"--gate {gate.text}: can't be evaluated: {why or f'no two results of {gate.task} were compared'}"
-                )
-        if worse:
-            return 1
-        # An encoder need not have been evaluated on every task, but results that can't be compared are incomplete.
-        return 3 if refused else 0
+    return run(lambda: _compare(flags.parse_args(argv)))
 
-    return run(work)
+
+@dataclass
+class _Compared:
+    """What a run has compared. parts: what is shown. refused, absent: tasks that are not compared, with the reason."""
+
+    parts: list[str] = field(default_factory=list)
+    refused: dict[str, InputError] = field(default_factory=dict)
+    absent: dict[str, InputError] = field(default_factory=dict)
+    gates_met: set[Gate] = field(default_factory=set)  # looked at, whatever they say
+    worse: list[str] = field(default_factory=list)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Shows the comparisons, and returns the exit status."""
+    others = _folders(arguments.others) if arguments.others else []
+    for folder in others:
+        if not folder.is_dir():
+            raise InputError(f"--with {shown_path(folder)}: no such folder; name one that holds results")
+    outs = list(dict.fromkeys([*_folders(arguments.out), *others]))
+    gates, compared = list(map(parsed_gate, arguments.gate)), _Compared()
+    for task in [arguments.task] if arguments.task else TASKS:
+        wanted = list(dict.fromkeys([*arguments.encoders, *filter(None, [arguments.reference])]))
+        try:
+            files = find_results(outs, arguments.data, task, wanted if arguments.encoders else [])
+        except InputError as error:
+            compared.absent[task] = error
+            continue
+        if len(files) < 2:
+            continue
+        try:
+            _compare_task(task, files, outs, arguments, gates, compared)
+        except InputError as error:
+            compared.refused[task] = error
+            continue
+        provenance = _provenance([path for path in files if any(path.is_relative_to(folder) for folder in others)])
+        if arguments.format in ("text", "markdown"):
+            compared.parts[-1] = "\n\n".join([compared.parts[-1], *provenance])
+        elif provenance:
+            print(*map(printable, provenance), sep="\n", file=sys.stderr)
+    if not compared.parts:
+        raise _nothing(compared, outs, arguments.data)
+    _show(compared, arguments.format)
+    for gate in gates:
+        if gate not in compared.gates_met or gate.task in compared.refused:
+            why = (compared.absent | compared.refused).get(gate.task, f"no two results of {gate.task} were compared")
+            raise InputError(f"--gate {gate.text}: can't be evaluated: {why}")
+    if compared.worse:
+        return 1
+    # An encoder need not have been evaluated on every task, but results that can't be compared are incomplete.
+    return 3 if compared.refused else 0
+
+
+def _compare_task(
+    task: str,
+    files: Sequence[Path],
+    outs: Sequence[Path],
+    arguments: argparse.Namespace,
+    gates: Sequence[Gate],
+    compared: _Compared,
+) -> None:
+    """Adds the comparisons of a task's results, and what its gates say. Raises InputError if they can't be compared."""
+    for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
+        first, *more = [arguments.metric] if arguments.metric else [None, *TASKS[task].beside_headline]
+        scores, headline, reference, again = read_files(part, first, arguments.reference)
+        for metric in (headline, *(one for one in more if all(one in s.result.items for s in scores))):
+            chosen = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
+            unranked = without_rank([one.result for one in chosen], metric, outs)
+            comparison = compare_read(chosen, metric, reference, again, arguments.seed, unranked)
+            compared.parts.append(rendered(comparison, arguments.format))
+        if arguments.format == "csv" and comparison.note:
+            note(comparison.note)
+        for gate in gates:
+            if gate.task == task:
+                compared.gates_met.add(gate)
+                compared.worse += breaches(gate, scores, headline, reference, arguments.seed)
+
+
+def _nothing(compared: _Compared, outs: Sequence[Path], data: str | None) -> InputError:
+    """Why nothing was compared."""
+    for error in (*compared.refused.values(), *compared.absent.values()):
+        return error
+    there = ", ".join(map(shown, datasets(outs))) or "none"
+    on = f" on {shown(Path(data).name)} (there are some on {there})" if data else ""
+    return InputError(
+        f"{', '.join(map(shown_path, outs))}: no task has results of two encoders{on}; run one with --model A,B first"
+    )
+
+
+def _show(compared: _Compared, form: str) -> None:
+    """Prints the comparisons, which tasks are left out, and which gates are not met."""
+    parts = compared.parts
+    if form == "csv":
+        parts = [parts[0], *(part.split("\n", 1)[1] for part in parts[1:])]
+    show(("\n" if form == "csv" else "\n\n\n").join(parts))
+    for task, error in (*compared.absent.items(), *compared.refused.items()):
+        note(f"without {task}: {error}")
+    for line in compared.worse:
+        note(line)
 
 
 def _provenance(files: Sequence[Path]) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from utils import cli
 from utils.cli import run
 from utils.evaluation.settings import Settings, parser, settings_from, settings_of
-from utils.schema import Dataset, printable
+from utils.files import shown_path
+from utils.schema import Dataset, InputError, Result, printable
 from utils.tasks import Task
 
 
@@ -78,3 +79,21 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     results = evaluate_encoders(tasks, datasets, settings, note)
     parts = [printed(task, datasets[task.name], results[task.name], settings.out) for task in tasks]
     cli.show("\n\n\n".join(parts))
+    if settings.figures:
+        for task in tasks:
+            _draw(task, results[task.name], datasets[task.name], settings)
+
+
+def _draw(task: Task, results: Sequence[Result], dataset: Dataset, settings: Settings) -> None:
+    """Draws the figure of a task's run, and names its files. A figure that can't be drawn ends no run."""
+    if not task.run_figure:
+        return
+    from utils.figures.draw import draw_run
+
+    note = (lambda sentence: None) if settings.quiet else cli.note
+    try:
+        paths = draw_run(task, results, dataset, settings.out, note)
+    except InputError as error:
+        return note(f"without its figure: {error}")
+    for path in paths if not settings.quiet else ():
+        cli.show(f"figure: {shown_path(path)}")

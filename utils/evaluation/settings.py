@@ -49,6 +49,7 @@ class Settings:
     use_store: bool
     encoder: EncoderOptions
     prompt_spread: bool = False
+    figures: bool = True
     own: dict = field(default_factory=dict)
 
     def intervals(self, bounds: tuple[float, float] | None) -> dict:
@@ -89,6 +90,7 @@ def parser(
         action="store_true",
         help="compute again: reuse no result, nor the embedding store",
     )
+    flags.add_argument("--no-figures", action="store_true", help="draw no figure")
     flags.add_argument("--quiet", action="store_true", help="print the tables and nothing else")
     flags.add_argument(
         "--prompt-spread",
@@ -127,6 +129,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         use_store=not arguments.no_cache,
         encoder=options,
         prompt_spread=_spread(arguments),
+        figures=not arguments.no_figures,
     )
 
 

@@ -1,17 +1,19 @@
 """Draws and saves the figures of all results in a folder."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from utils.compare.paired import comparing
 from utils.data.loading import load_evaluated
 from utils.figures.captions import caption, latex_figure
 from utils.figures.plane import plane_of
-from utils.figures.style import PAGE, SCREEN, Style, drawing, save
+from utils.figures.style import PAGE, SCREEN, Style, drawing, rendered, save
 from utils.figures.tasks import figures_of
-from utils.files import shown_path, write_whole
+from utils.files import shown_path, write_bytes_whole, write_whole
 from utils.results.find import find_results
-from utils.schema import InputError, Result
+from utils.results.result_file import kept_stem
+from utils.schema import Dataset, InputError, Result, is_control
 from utils.tasks import FIRST_SCRIPT, TASKS, Task
 
 
@@ -74,6 +76,44 @@ def draw_all(
     for folder in dict.fromkeys(path.parent for path in captions):
         written.append(folder / "captions.tex")
         write_whole(written[-1], "\n".join(text for path, text in captions.items() if path.parent == folder))
+    return written
+
+
+def draw_run(
+    task: Task,
+    results: Sequence[Result],
+    dataset: Dataset,
+    out: Path,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> list[Path]:
+    """Draws the figure of a task's run as PNG into `<out>/<dataset>/figures`, unless it is newer than what it shows.
+
+    A figure of maps has one file for each encoder, controls aside. Any other has all results in the folder that can be
+    compared with each other. Returns the paths. note: called with the reason for each missing map.
+    """
+    if task.maps is not None:
+        shown = [[result] for result in results if not is_control(result.encoder)]
+    else:
+        files = find_results([out], dataset.name, task.name, [])
+        try:
+            shown = [comparing(task).alike(files)[0]]
+        except InputError:  # those of earlier runs, which can't be compared
+            shown = [list(results)]
+    written = []
+    for drawn in shown:
+        stem = f"{task.name}_{task.run_figure}"
+        if task.maps is not None:
+            stem += f"_{kept_stem(drawn[0].encoder.name)}"
+        path = out / dataset.name / "figures" / f"{stem}.png"
+        newest = max(datetime.fromisoformat(result.created).timestamp() for result in drawn)
+        if not path.is_file() or path.stat().st_mtime < newest:
+            maps = () if task.maps is None else task.maps(drawn, dataset, note)
+            with drawing():
+                figure = figures_of(drawn, maps, only=task.run_figure).get(f"{task.name}_{task.run_figure}")
+                if figure is None:
+                    continue
+                write_bytes_whole(path, rendered(figure, "png"))
+        written.append(path)
     return written
 
 

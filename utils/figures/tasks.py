@@ -177,16 +177,23 @@ def named_figures(results: Sequence[Result]) -> Iterator[tuple[str, Figure, Sequ
 
 
 def figures_of(
-    results: Sequence[Result], maps: Sequence = (), style: Style = SCREEN, labels: Sequence[str] = ()
+    results: Sequence[Result],
+    maps: Sequence = (),
+    style: Style = SCREEN,
+    labels: Sequence[str] = (),
+    only: str | None = None,
 ) -> dict:
     """The figures of one task by name, made inside `drawing`.
 
     results: of one task, comparable, with their items. maps: those of the task's prompts, if it has any.
     labels: of the encoders of all tasks, so that each has its colour and mark in every figure.
+    only: the name of the figure to draw, if not all.
     """
     first = results[0]
     data = f"{first.dataset_items} items, data: {first.dataset_name}, {shown_settings(results)}"
     drawn = {
-        stem: figure.draw(Drawing(shown, data, style, maps, labels)) for stem, figure, shown in named_figures(results)
+        stem: figure.draw(Drawing(shown, data, style, maps, labels))
+        for stem, figure, shown in named_figures(results)
+        if only in (None, figure.name)
     }
     return {stem: figure for stem, figure in drawn.items() if figure is not None}

@@ -9,7 +9,7 @@ from utils.metrics.uncertainty import bootstrap_intervals
 from utils.schema import Metric
 
 
-def summarise(
+def summarise(  # noqa: PLR0913 (most are keywords with defaults)
     metric: str,
     values: ArrayLike,
     groups: Sequence[str] | np.ndarray,

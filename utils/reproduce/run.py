@@ -11,7 +11,7 @@ from utils import config
 from utils.tasks import TASKS
 
 # As flags, so that no variable changes them; auto takes the paper's average similarity for the paper's encoders.
-PAPERS_SETTING = ("--data=paper", "--baseline=auto", "--top-k=10")
+PAPERS_SETTING = ("--data=paper", "--baseline=auto", "--top-k=10", "--no-figures")
 INTERRUPTED, KILLED = 130, 137
 
 

@@ -65,7 +65,7 @@ def metric_table(reproductions: Sequence[Reproduction], task: str, metric: str) 
         for row, cell in zip(rows, one.of(metric), strict=True):
             ours = Cell(f"{tables.with_interval(cell.ours)}{MARKS[cell.verdict]}", cell.ours.value)
             row += [ours, cell.paper, signed_cell(cell.difference)]
-    at = " at 10" if metric == "categorical_purity" else ""
+    at = " at 10" if about.uses_top_k else ""
     caption = f"{about.title}: {metric.replace('_', ' ')}{at}, {first[0].ours.better} is better"
     headings = [about.rows, *(title for one in reproductions for title in (one.label, "paper", "diff"))]
     label = f"tab:reproduction-{metric.replace('_', '-')}"
