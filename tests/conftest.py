@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from utils import config
 from utils.encoders import loading
+from utils.evaluation import run
 from utils.schema import CONTROLS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,7 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("fixed")
 PAPER_DATA = config.ROOT.parent / "shared" / "data"
-LAY_OUT = ConstrainedLayoutEngine.execute
+LAY_OUT, DRAW = ConstrainedLayoutEngine.execute, run.draw
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,22 @@ def own_settings_only(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_figures():
-    """Figures without a layout, and detectors' cards without figures: drawing them takes most of a report or a fit.
+    """Figures without a layout, detectors' cards and runs without figures: drawing them takes most of the time.
 
-    A test that looks at figures has the fixture laid_out.
+    A test that looks at figures has the fixture laid_out, and one that looks at those of runs the fixture drawn_runs.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
         for name in ("scores_figure", "reliability_figure"):
             patch.setattr(f"Safety_Detection.guardrail.card.{name}", lambda *_: "<svg></svg>")
+        patch.setattr(run, "draw", lambda *_: None)
         yield
+
+
+@pytest.fixture
+def drawn_runs(monkeypatch):
+    """Runs draw their figures."""
+    monkeypatch.setattr(run, "draw", DRAW)
 
 
 @pytest.fixture(scope="module")

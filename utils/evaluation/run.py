@@ -81,10 +81,10 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     cli.show("\n\n\n".join(parts))
     if settings.figures:
         for task in tasks:
-            _draw(task, results[task.name], datasets[task.name], settings)
+            draw(task, results[task.name], datasets[task.name], settings)
 
 
-def _draw(task: Task, results: Sequence[Result], dataset: Dataset, settings: Settings) -> None:
+def draw(task: Task, results: Sequence[Result], dataset: Dataset, settings: Settings) -> None:
     """Draws the figure of a task's run, and names its files. A figure that can't be drawn ends no run."""
     if not task.run_figure:
         return

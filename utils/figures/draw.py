@@ -1,7 +1,6 @@
 """Draws and saves the figures of all results in a folder."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from utils.compare.paired import comparing
@@ -86,7 +85,7 @@ def draw_run(
     out: Path,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[Path]:
-    """Draws the figure of a task's run as PNG into `<out>/<dataset>/figures`, unless it is newer than what it shows.
+    """Draws the figure of a task's run as PNG into `<out>/<dataset>/figures`, unless it is newer than all results.
 
     A figure of maps has one file for each encoder, controls aside. Any other has all results in the folder that can be
     compared with each other. Returns the paths. note: called with the reason for each missing map.
@@ -99,14 +98,14 @@ def draw_run(
             shown = [comparing(task).alike(files)[0]]
         except InputError:  # those of earlier runs, which can't be compared
             shown = [list(results)]
+    newest = max(path.stat().st_mtime_ns for path in (out / dataset.name / task.name).glob("*.json"))
     written = []
     for drawn in shown:
         stem = f"{task.name}_{task.run_figure}"
         if task.maps is not None:
             stem += f"_{kept_stem(drawn[0].encoder.name)}"
         path = out / dataset.name / "figures" / f"{stem}.png"
-        newest = max(datetime.fromisoformat(result.created).timestamp() for result in drawn)
-        if not path.is_file() or path.stat().st_mtime < newest:
+        if not path.is_file() or path.stat().st_mtime_ns < newest:
             maps = () if task.maps is None else task.maps(drawn, dataset, note)
             with drawing():
                 figure = figures_of(drawn, maps, only=task.run_figure).get(f"{task.name}_{task.run_figure}")
