@@ -67,7 +67,7 @@ def test_bad_flags(capsys, tmp_path, flags, message):
 def test_what_no_number_depends_on_is_refused_as_a_flag_and_ignored_as_a_variable(
     task, flag, capsys, tmp_path, monkeypatch
 ):
-    assert f"unrecognized arguments: {flag} 1 (see --help)" in fails(capsys, tmp_path, task, flag, "1")
+    assert f"unrecognized arguments: {flag}=1 (see --help)" in fails(capsys, tmp_path, task, f"{flag}=1")
     monkeypatch.setenv(flag.strip("-").replace("-", "_").upper(), "nothing of the kind")
     flags = ["tfidf", "--data", "sample", "--bootstrap", "0", "--out", str(tmp_path / "out"), "--quiet"]
     assert evaluate(task, flags) == 0

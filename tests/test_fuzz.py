@@ -184,7 +184,8 @@ def commands(detector, monkeypatch):
         return ["--data", str(path), "--out", str(out), "--model", "tfidf", "--no-cache", "--quiet", *more]
 
     def of_task(task):
-        return lambda path, out: evaluate(task, flags(path, out, "--bootstrap", "0", "--top-k", "2"))
+        more = ["--top-k", "2"] if task.uses_top_k else []
+        return lambda path, out: evaluate(task, flags(path, out, "--bootstrap", "0", *more))
 
     def to(program, *more):
         return lambda path, out: program.main(["--input", str(path), "--output", f"{out}/output", "--quiet", *more])

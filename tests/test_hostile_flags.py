@@ -83,7 +83,7 @@ def test_every_command_has_the_parser_that_refuses_them():
 
 
 @pytest.mark.parametrize("task", [CHALLENGING, DETECTION], ids=lambda task: task.name)
-def test_names_of_others_are_shown_escaped_and_cut(folder, capsys, monkeypatch, task):
+def test_names_of_others_are_shown_escaped_and_cut(folder, laid_out, capsys, monkeypatch, task):
     """Names in a data file and in a result file reach tables, headings, notes, comparisons and findings."""
     monkeypatch.setattr(style, "FORMS", ("svg",))  # of a figure only what the command says is looked at
     edits = [f"prompt_#{i}" for i in range(1, 6)]
@@ -94,8 +94,8 @@ def test_names_of_others_are_shown_escaped_and_cut(folder, capsys, monkeypatch, 
         cells |= dict.fromkeys(["type", "types_of_harm", "category", "set"], names[i % 3])
         rows.append({"id": f"\x1b{i}", "label": i // 3 % 2, **cells})
     (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["--data", "mine.jsonl", "--model", "tfidf", "--bootstrap", "0", "--top-k", "2"]
-    flags += ["--detectors", "centroid_difference"] if task is DETECTION else []
+    flags = ["--data", "mine.jsonl", "--model", "tfidf", "--bootstrap", "0"]
+    flags += ["--detectors", "centroid_difference", "--top-k", "2"] if task is DETECTION else []
     first = folder / "results" / "mine" / task.name / "tfidf.json"
     found = {"evaluate": faults_of(of_task(task), flags, capsys)}
     document = json.loads(first.read_text())

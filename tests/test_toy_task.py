@@ -108,7 +108,7 @@ def test_a_task_and_its_metrics_are_found_everywhere(toy, tmp_path, capsys):
     assert compare_main.main(["--data", "mine", *flags]) == 0
     compared = capsys.readouterr().out
     assert "Toy-Lengths: toy closeness, higher is better; data: mine" in compared
-    assert "toy-lengths: toy margin, higher is better" in compared
+    assert "Toy-Lengths: toy margin, higher is better" in compared
     assert compare_main.main(["tfidf", "random", "--gate", "toy_closeness=1", "--data", "mine", *flags]) == 0
 
     assert report_main.main(["--data", "mine", *flags]) == 0

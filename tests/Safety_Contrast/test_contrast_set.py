@@ -18,6 +18,7 @@ from Safety_Contrast import build_data, quality
 from Safety_Contrast.task import TASK
 from Safety_Contrast.writing import answers, batch, generate, journal, order
 from Safety_Contrast.writing.template import OWN_FILE, template_of
+from Safety_Taxonomy.task import FORMAT as ORIGINALS
 from utils import config
 from utils.data import catalogue, loading
 from utils.schema import InputError
@@ -478,7 +479,7 @@ def test_the_papers_own_words_are_sent_where_they_can_be_had(paper_data, monkeyp
     assert build_data.generate(["--dry-run", "--limit", "1", "--data", "paper"]) == 0
     body = json.loads(capsys.readouterr().out.partition("\n")[2].partition("\n\n")[0])
     document = yaml.safe_load((paper_data / "gpt_templates.yaml").read_text())
-    row = loading.load(catalogue.TAXONOMY_FORMAT, "paper")[0]
+    row = loading.load(ORIGINALS, "paper")[0]
     known = {one["category"]: one["explanation"] for one in document["Do_not_answer_policies"]}
     long = next(name for name, short in catalogue.CATEGORIES.items() if short == row.groups[0])
     content = document["contrast_templates"][0]["content"].format(

@@ -292,7 +292,7 @@ def test_a_file_without_labels_is_all_of_the_given_class(label, tmp_path):
         labelled_sets.load(f"{labelled},{bare}")
     late = tmp_path / "late.jsonl"
     late.write_text("\n".join(map(json.dumps, [{"prompt": "a"}] * 200 + [{"prompt": "b", "label": 1}])))
-    with pytest.raises(InputError, match=r"row 201 .*has 'label', which the rows before it lack"):
+    with pytest.raises(InputError, match=r"line 201: has 'label', which the rows before it lack"):
         labelled_sets.load(str(late), label=label)
 
 

@@ -152,7 +152,7 @@ def test_the_same_figure_has_the_same_bytes(sample_results):
     drawn = []
     for _ in range(2):
         with drawing():
-            figure = task_figures.boundary_by_overlap(results, "a title")
+            figure = contrast_figures.boundary_by_overlap(results, "a title")
             drawn.append([rendered(figure, form) for form in FORMS])
     assert drawn[0] == drawn[1]
 

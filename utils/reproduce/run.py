@@ -28,7 +28,7 @@ def evaluate_encoders(names: Sequence[str], device: str, dtype: str, out: Path, 
     runnable = _checked("utils.reproduce", "plan", *names, *choices, stdout=subprocess.PIPE).split()
     flags = [*choices, f"--out={out}", *PAPERS_SETTING, *([] if use_store else ["--no-cache"])]
     for package in _packages() if runnable else ():
-        _checked(f"{package}.build_data", *flags, stdout=sys.stderr)
+        _checked(f"{package}.build_data", "--data=paper", stdout=sys.stderr)
     return {name: _evaluate(name, flags) for name in runnable}
 
 
