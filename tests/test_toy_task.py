@@ -20,7 +20,7 @@ from functools import partial
 from utils.data.loading import data_sheet, load
 from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
-from utils.results.tables import group_table, metric_table
+from utils.results.tables import group_table
 from utils.tasks import DataCard, Figure, Format, Scores, Task
 
 FORMAT = Format(
@@ -45,7 +45,7 @@ def score(dataset, vectors, baseline, settings, moved):
 
 
 def tables(results, differences=None):
-    return [group_table(results, "toy_closeness", differences), metric_table(results, [("toy_margin", "average")])]
+    return [group_table(results, metric, differences) for metric in ("toy_closeness", "toy_margin")]
 
 
 def drawn(drawing):
@@ -101,7 +101,7 @@ def test_a_task_and_its_metrics_are_found_everywhere(toy, tmp_path, capsys):
     flags = ["--out", str(out)]
     assert evaluate(task, ["--model", "tfidf", "--data", str(data), "--no-cache", *flags]) == 0
     terminal = capsys.readouterr().out
-    assert "Toy-Lengths\nHow close are prompts?" in terminal and "toy margin (average)" in terminal
+    assert "Toy-Lengths\nHow close are prompts?" in terminal and "Toy margin, higher is better" in terminal
     stored = json.loads((out / "mine" / "toy_lengths" / "tfidf.json").read_text())
     average = {m["metric"]: m["value"] for m in stored["metrics"] if m["group"] == "average"}
 
