@@ -51,6 +51,7 @@ def tsne(embeddings: np.ndarray) -> np.ndarray:
     """
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     if is_sparse(embeddings):
         # Standardised columns are dense. Columns of words that no prompt here has are left out, as they would be 0.
@@ -58,7 +59,8 @@ def tsne(embeddings: np.ndarray) -> np.ndarray:
     standardised = StandardScaler().fit_transform(np.asarray(embeddings, dtype=np.float32))
     perplexity = min(PERPLEXITY, (len(standardised) - 1) / 3)
     start = "pca" if min(standardised.shape) >= 2 else "random"
-    return TSNE(perplexity=perplexity, init=start, random_state=SEED).fit_transform(standardised)
+    with threadpool_limits(1):  # its threads wait for each other by spinning, which takes longer than one alone
+        return TSNE(perplexity=perplexity, init=start, random_state=SEED).fit_transform(standardised)
 
 
 def trustworthiness(embeddings: np.ndarray, points: np.ndarray) -> float:
