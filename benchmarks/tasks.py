@@ -3,12 +3,12 @@
     python benchmarks/tasks.py [--data paper] [--repeats 3]
 
 Prints, for MiniLM on the CPU: the seconds and the peak memory of the naive twin, of ours from nothing and of ours
-again, with ratios; the seconds of imports and encoding alone, and the ratio of the whole from nothing to them, each the
-least of several runs in turn; the largest difference of a number; encoding alone against a bare
-SentenceTransformer.encode of the same distinct texts; bfloat16 against float32, in time and in the largest change of a
-metric; the share of intervals and significance tests; and `--help`. The average similarity is taken from 1,000
-unrelated texts, 500 x 500, as over BeaverTails, but of made-up texts of the same length, because that set can't be had
-everywhere.
+again, all without figures, with ratios; the seconds of imports and encoding alone, of the whole from nothing, and of
+the whole with its figures, each the least of several runs in turn, and a ratio; the largest difference of a number;
+encoding alone against a bare SentenceTransformer.encode of the same distinct texts; bfloat16 against float32, in time
+and in the largest change of a metric; the share of intervals and significance tests; and `--help`. The average
+similarity is taken from 1,000 unrelated texts, 500 x 500, as over BeaverTails, but of made-up texts of the same length,
+because that set can't be had everywhere.
 """
 
 import json
@@ -157,11 +157,18 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         by_step[step.__name__] = naive.seconds - before
 
     def ours(
-        out: str, *more: str, cache: str = "cache", tasks: Sequence[str] = TASKS, **environment: str
+        out: str,
+        *more: str,
+        cache: str = "cache",
+        tasks: Sequence[str] = TASKS,
+        figures: bool = False,
+        **environment: str,
     ) -> tuple[Cost, bool]:
         cost = Cost()
         command = [python, "-c", EVALUATION, ",".join(tasks), "--data", data, "--quiet", "--device", "cpu"]
         command += ["--baseline", "auto", "--out", str(folder / out), *more]
+        if not figures:
+            command.append("--no-figures")
         places = {"UNRELATED": str(folder / "unrelated.json"), "SAFE_EMBED_CACHE_DIR": str(folder / cache)}
         return cost, cost.run(command, **places, **environment).splitlines()[-1] == "True"
 
@@ -172,16 +179,18 @@ def measure(folder: Path, data: str, repeats: int) -> None:
         print(f"{name:<24} {cost.seconds:7.2f} s  {cost.peak:7.0f} MiB  {naive.seconds / cost.seconds:6.1f} x")
     unrelated = json.loads((folder / "unrelated.json").read_text())
     (folder / "all.json").write_text(json.dumps([*texts, *unrelated["head"], *unrelated["tail"]]))
-    wholes, alones = [fresh], []
+    wholes, alones, drawns = [fresh], [], []
     for i in range(repeats):
         alones.append(Cost())
         alones[-1].run([python, "-c", ALONE, str(folder / "all.json")])
         wholes.append(ours(f"results-{i}", cache=f"cache-{i}")[0])
-    alone, whole = (min(costs, key=lambda cost: cost.seconds) for costs in (alones, wholes))
+        drawns.append(ours(f"drawn-{i}", cache=f"cache-drawn-{i}", figures=True)[0])
+    alone, whole, drawn = (min(costs, key=lambda cost: cost.seconds) for costs in (alones, wholes, drawns))
     print(
         f"imports and encoding alone {alone.seconds:.2f} s, {alone.peak:.0f} MiB; the whole from nothing "
         f"{whole.seconds:.2f} s, {whole.peak:.0f} MiB; ratio {whole.seconds / alone.seconds:.2f}"
     )
+    print(f"with the figures of the three tasks {drawn.seconds:.2f} s, {drawn.peak:.0f} MiB")
     print("naive by step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_step.items()))
     print(f"torch imported when everything is stored: {'yes' if torch else 'no'}")
 
