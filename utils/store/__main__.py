@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
             return
         rows = [[*map(str, list(vars(one).values())[:-1]), f"{one.size / 2**20:.1f}"] for one in contents]
-        headings = ["encoder", "fingerprint", "vectors", "results", "maps", "MiB"]
+        headings = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
         columns = list(zip(headings, zip(*rows, strict=True), strict=True)) if rows else []
         show(text_table(of_columns(columns, keys=2)) if rows else "the store is empty")
         show(f"\n{kept.path}")
