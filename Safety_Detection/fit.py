@@ -3,9 +3,10 @@
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, KINDS
 from Safety_Detection.guardrail import card, saved, update, versions
@@ -34,7 +35,7 @@ OF_ADDED = ("label", "column")
 
 
 @cli.command
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Fits a detector of unsafe prompts and saves it into a folder."""
     flags = cli.Parser(prog="python -m Safety_Detection.fit", description=main.__doc__)
     flags.add_argument("--model", metavar="NAME", help="encoder (variable MODEL)")
@@ -153,7 +154,9 @@ def went_back(place: versions.Versions, name: str) -> str:
     )
 
 
-def updated(arguments: argparse.Namespace, before: SavedDetector, note) -> tuple[SavedDetector, Fit]:
+def updated(
+    arguments: argparse.Namespace, before: SavedDetector, note: Callable[[str], object]
+) -> tuple[SavedDetector, Fit]:
     """A detector fitted again with what --add gives, and without what --remove names."""
     if before.words is not None:
         raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
@@ -194,7 +197,7 @@ def made_of(
     dataset: LabelledDataset,
     others: LabelledDataset | None,
     normalize: bool = True,
-    **choices,
+    **choices: Any,
 ) -> tuple[SavedDetector, Fit]:
     """A detector of an encoder, and the fit that it comes from; `choices` are those of `fitting.fitted`.
 
@@ -207,7 +210,7 @@ def made_of(
         words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
         vectors = evaluation.word_vectors_of(texts)
     else:
-        vectors = evaluation.vectors_of(embedder.embed(texts, list(whole.ids)).matrix)
+        vectors = evaluation.EncoderVectors(embedder.embed(texts, list(whole.ids)).matrix)
     done = fitted(dataset, others, vectors, note=embedder.note, **choices)
     said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
@@ -229,7 +232,7 @@ def check(dataset: LabelledDataset, data: str) -> None:
             )
 
 
-def elsewhere(dataset: LabelledDataset, note) -> list[LabelledSet]:
+def elsewhere(dataset: LabelledDataset, note: Callable[[str], object]) -> list[LabelledSet]:
     """The published sets on which a detector of a single set is tested; none if it has several sets."""
     if len(dataset.group_order) > 1:
         return []

@@ -143,7 +143,10 @@ def result_of(
     scored = labelled_sets.only(dataset, given.rows.tolist())
     measures = Measures(scored, MOST_RESAMPLES, seed)
     for one in tested(scored, given):
-        (measures.crossing if isinstance(one, Crossing) else measures.pairing)(one)
+        if isinstance(one, Crossing):
+            measures.crossing(one)
+        else:
+            measures.pairing(one)
     metrics = [*measures.rows, *measures.means()]
     items = {
         "id": list(scored.ids), "set": list(scored.groups), "label": list(scored.labels),
@@ -222,7 +225,7 @@ def check_name(name: str, path: Path) -> None:
 
 
 @cli.command
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Puts a guard of any kind (a moderation API, a classifier, an LLM judge) beside the detectors.
 
     Reads its scores from a file and writes a result file, which compare and the report show beside the encoders'.

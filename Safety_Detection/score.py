@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved
@@ -264,7 +265,7 @@ def _form(name: str, asked: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _written(path: Path | None):
+def _written(path: Path | None) -> Iterator[IO]:
     """A stream of text: standard output, or a file that appears when everything is written."""
     if path is None:
         yield sys.stdout

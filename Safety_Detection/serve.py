@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved, versions
@@ -126,7 +126,7 @@ def scale(detector: SavedDetector) -> tuple[str, str]:
     return detector.detector.kind, detector.spec.fingerprint
 
 
-def _stop(*_) -> None:
+def _stop(*_: object) -> None:
     raise SystemExit(0)
 
 
@@ -195,7 +195,7 @@ def server_of(
             access_log=False,
             server_header=False,
             loop="asyncio",
-            http=functools.partial(Connection, crowd=Crowd(most, limits.heading)),
+            http=cast(type[Connection], functools.partial(Connection, crowd=Crowd(most, limits.heading))),
             ws="none",
             lifespan="off",
             backlog=at_a_time,

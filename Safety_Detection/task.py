@@ -51,7 +51,7 @@ def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
     return replace(settings, bootstrap=min(settings.bootstrap, MOST_RESAMPLES), own=own)
 
 
-def load(data: str, limit: int | None = None, **own) -> tuple[Dataset, Any]:
+def load(data: str, limit: int | None = None, **own: Any) -> tuple[Dataset, Any]:
     """The labelled sets as one dataset, and the files found."""
     from Safety_Detection.sets import labelled_sets
 
@@ -91,7 +91,7 @@ def score(
     from Safety_Detection.protocol.sides import Sides
 
     texts = dataset.texts["prompt"]
-    of = evaluation.vectors_of(vectors["prompt"]) if vectors else evaluation.word_vectors_of(texts)
+    of = evaluation.EncoderVectors(vectors["prompt"]) if vectors else evaluation.word_vectors_of(texts)
     kinds = [*settings.own["detectors"], *CONTROLS]
     items: dict[str, list] = {
         "id": list(dataset.ids), "set": list(dataset.groups), "label": list(dataset.labels),
@@ -157,7 +157,8 @@ def up_to_date(metric: Metric) -> Metric:
     _, slash, detector = metric.metric.partition("/")
     if not slash:
         raise ValueError("a metric of detection names its detector")
-    return replace(metric, detector=detector, **({"train": train, "test": test, "type": kind or None} if arrow else {}))
+    parts: dict[str, Any] = {"train": train, "test": test, "type": kind or None} if arrow else {}
+    return replace(metric, detector=detector, **parts)
 
 
 def comparing() -> Any:

@@ -67,7 +67,7 @@ def shared(model: str, data: str, number: int) -> None:
 
     dataset, _ = labelled_sets.load(data)
     embedder = Embedder(registry.resolve(model), EmbeddingStore(default_path()), False, lambda sentence: None)
-    vectors = evaluation.vectors_of(embedder.embed(dataset.texts["prompt"], list(dataset.ids)).matrix)
+    vectors = evaluation.EncoderVectors(embedder.embed(dataset.texts["prompt"], list(dataset.ids)).matrix)
     of = evaluation.Sides(dataset)
     families = list(dict.fromkeys(of.families))
     pairs = list(map(frozenset, itertools.combinations(families, 2)))

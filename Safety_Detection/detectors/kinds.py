@@ -1,11 +1,11 @@
 """Detectors of unsafe prompts: vectors and labels in, a score for each vector out, higher for unsafe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from Safety_Detection.detectors.neighbors import BLOCK_ROWS, largest, similarities, vote
+from Safety_Detection.detectors.neighbors import BLOCK_ROWS, Matrix, largest, similarities, vote
 from utils.metrics import detection as dm
 from utils.schema import InputError
 
@@ -23,12 +23,14 @@ class Detector:
     arrays: dict
     settings: dict = field(default_factory=dict)
 
-    def scores(self, rows) -> np.ndarray:
+    def scores(self, rows: Matrix) -> np.ndarray:
         """float64 (n,), higher for unsafe. rows: (n, d) of length 1 (or 0), an array or a sparse matrix."""
         return _SCORES[self.kind](self, rows)
 
 
-def folds(labels: Sequence[int], clusters: Sequence[int], number: int, seed: int = 42) -> np.ndarray:
+def folds(
+    labels: Sequence[int] | np.ndarray, clusters: Sequence[int] | np.ndarray, number: int, seed: int = 42
+) -> np.ndarray:
     """The fold of each of n prompts, 0 to number - 1: a cluster is in one fold, and classes are spread evenly.
 
     Raises InputError if the prompts outside a fold have only one class.
@@ -49,7 +51,7 @@ def folds(labels: Sequence[int], clusters: Sequence[int], number: int, seed: int
 
 
 def candidates(
-    kind: str, rows, labels: np.ndarray, top_k: int = 10, weights: np.ndarray | None = None
+    kind: str, rows: Matrix, labels: np.ndarray, top_k: int = 10, weights: np.ndarray | None = None
 ) -> list[Detector]:
     """Detectors of `kind` fitted to n vectors: for logistic regression one for each of STRENGTHS, else one.
 
@@ -73,7 +75,7 @@ def candidates(
     return _regressions(rows, labels, weights)
 
 
-def _regressions(rows, labels: np.ndarray, weights: np.ndarray | None) -> list[Detector]:
+def _regressions(rows: Matrix, labels: np.ndarray, weights: np.ndarray | None) -> list[Detector]:
     """Logistic regression at each strength, each fit starting from the one before."""
     from sklearn.linear_model import LogisticRegression
 
@@ -136,7 +138,7 @@ def in_threads(function: Callable, jobs: Sequence, progress: Callable[[], object
     from joblib import Parallel, cpu_count, delayed
     from threadpoolctl import threadpool_limits
 
-    def work(job):
+    def work(job: object) -> object:
         done = function(job)
         progress()
         return done
@@ -145,28 +147,28 @@ def in_threads(function: Callable, jobs: Sequence, progress: Callable[[], object
         return Parallel(min(4, cpu_count()), prefer="threads")(delayed(work)(job) for job in jobs)
 
 
-def _mean(rows, weights: np.ndarray | None) -> np.ndarray:
+def _mean(rows: Matrix, weights: np.ndarray | None) -> np.ndarray:
     if weights is None:
         return np.asarray(rows.mean(axis=0), dtype=np.float64).ravel()
     return np.asarray((weights / weights.sum()) @ rows, dtype=np.float64).ravel()
 
 
-def _blocks(rows):
+def _blocks(rows: Matrix) -> Iterator[Matrix]:
     return (rows[start : start + BLOCK_ROWS] for start in range(0, rows.shape[0], BLOCK_ROWS))
 
 
-def _nearest(detector: Detector, rows) -> np.ndarray:
+def _nearest(detector: Detector, rows: Matrix) -> np.ndarray:
     unsafe = detector.arrays["unsafe"]
     return np.concatenate([largest(similarities(block, unsafe), block, unsafe) for block in _blocks(rows)])
 
 
-def _vote(detector: Detector, rows) -> np.ndarray:
+def _vote(detector: Detector, rows: Matrix) -> np.ndarray:
     seen, labels, weights = (detector.arrays.get(name) for name in ("rows", "labels", "weights"))
     k = detector.settings["top_k"]
     return np.concatenate([vote(similarities(block, seen), labels, k, weights) for block in _blocks(rows)])
 
 
-def _linear(detector: Detector, rows) -> np.ndarray:
+def _linear(detector: Detector, rows: Matrix) -> np.ndarray:
     return np.asarray(rows @ detector.arrays["direction"], dtype=np.float64) + detector.arrays.get("bias", 0.0)
 
 

@@ -1,24 +1,27 @@
 """The scores of the two detectors by nearest prompts, of many training sides in one pass over the similarities."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from utils.metrics.neighbors import largest_columns
 
+# Vectors of length 1 (or 0): an array (n, d), or a sparse matrix, for which scipy has no types.
+Matrix = Any
 # Rows whose similarities to all others are in memory at once.
 BLOCK_ROWS = 512
 # How many nearest prompts are sorted before those of a training side are picked from them.
 CANDIDATES = 256
 
 
-def similarities(rows, others) -> np.ndarray:
+def similarities(rows: Matrix, others: Matrix) -> np.ndarray:
     """Cosines (n, m) of rows of length 1 (or 0), arrays or sparse matrices."""
     found = rows @ others.T
     return found.toarray() if hasattr(found, "toarray") else found
 
 
-def largest(found: np.ndarray, rows, others) -> np.ndarray:
+def largest(found: np.ndarray, rows: Matrix, others: Matrix) -> np.ndarray:
     """Each row's largest similarity, to single precision, float64 (n,).
 
     found: (n, m), the similarities of rows and others. Two prompts that are each other's nearest have the same value,
@@ -28,7 +31,7 @@ def largest(found: np.ndarray, rows, others) -> np.ndarray:
     return _products(rows, others[found.argmax(axis=1)])
 
 
-def _products(rows, others) -> np.ndarray:
+def _products(rows: Matrix, others: Matrix) -> np.ndarray:
     """The cosine of each row with the other of its place, (n,), the same whichever of two comes first."""
     if hasattr(rows, "multiply"):
         found = np.asarray(rows.multiply(others).sum(axis=1)).ravel()
@@ -52,7 +55,9 @@ def vote(found: np.ndarray, labels: np.ndarray, k: int, weights: np.ndarray | No
     return (chosen @ (weights * labels)) / (chosen @ weights)
 
 
-def scores(seen, asked, labels: np.ndarray, k: int, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def scores(
+    seen: Matrix, asked: Matrix, labels: np.ndarray, k: int, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The largest similarity to an unsafe prompt, and the vote of the k nearest prompts, of each asked row."""
     nearest, votes, unsafe = [], [], np.flatnonzero(labels == 1)
     seen_unsafe = seen[unsafe]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from Safety_Detection.detectors.neighbors import BLOCK_ROWS, similarities
+from Safety_Detection.detectors.neighbors import BLOCK_ROWS, Matrix, similarities
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.data.text import normalized
 from utils.metrics.neighbors import largest_columns
@@ -28,7 +28,7 @@ class Bank:
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach.
     """
 
-    rows: object
+    rows: Matrix
     ids: tuple[str, ...]
     sets: tuple[str, ...]
     words: tuple[str, ...]
@@ -40,7 +40,7 @@ class Bank:
     familiar: float
     digests: tuple[str, ...] = ()
 
-    def nearest(self, rows, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, rows: Matrix, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.
 
         number: at most n. Ties go to the first prompt.
@@ -94,7 +94,7 @@ def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts)
 
 
-def familiarity(rows, parts: np.ndarray) -> float:
+def familiarity(rows: Matrix, parts: np.ndarray) -> float:
     """The similarity to the nearest prompt outside its own part that 99 % of prompts have at least.
 
     parts: n, those held out together. Prompts that no other part has are left out.

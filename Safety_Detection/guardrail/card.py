@@ -1,6 +1,7 @@
 """The card of a fitted detector: what each threshold does to prompts it has not seen, and what the data can support."""
 
 import html
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,11 @@ def measured(fit: Fit, seed: int = 42) -> dict:
     for rate in sorted({*RATES, fit.rate}):
         done = fit.trial.tested("all", fit.kind, rate)
         flags = done.held_out >= done.threshold
-        point = {"rate": rate, "threshold": done.threshold, "supported": rate >= smallest_rate(effective)}
+        point: dict[str, Any] = {
+            "rate": rate,
+            "threshold": done.threshold,
+            "supported": rate >= smallest_rate(effective),
+        }
         for name, label in (("false_alarms", 0), ("recall", 1)):
             its = labels == label
             drawn = counts[:, its] * weights[its]
@@ -74,7 +79,11 @@ def measured(fit: Fit, seed: int = 42) -> dict:
             shares = {name: float(pairs_of.mean()) for name, pairs_of in verdicts.items()}
             point["twins"] = shares | {"pairs": len(pairs)}
         points.append(point)
-    found = {"smallest_rate": smallest_rate(effective), "safe_groups": groups[0], "effective_safe_groups": effective}
+    found: dict[str, Any] = {
+        "smallest_rate": smallest_rate(effective),
+        "safe_groups": groups[0],
+        "effective_safe_groups": effective,
+    }
     if fit.kind == "nearest_unsafe":
         unit = fit.trial.vectors(rows, rows[:0])[0]
         total = np.asarray(unit.sum(axis=0), dtype=np.float64).ravel()

@@ -14,7 +14,8 @@ def scores_figure(fit: Fit, threshold: float) -> str:
         figure = Figure(figsize=(6.8, 2.6), layout="constrained")
         axis = figure.subplots()
         scores, labels = fit.tested.held_out, fit.labels
-        edges = np.linspace(*np.quantile(scores, [0.001, 0.999]), 60)
+        low, high = np.quantile(scores, [0.001, 0.999])
+        edges = np.linspace(low, high, 60)
         for label, word, color in ((0, "safe", COLORS[0]), (1, "unsafe", COLORS[1])):
             mine = np.clip(scores[labels == label], edges[0], edges[-1])
             axis.hist(mine, edges, weights=np.full(len(mine), 1 / len(mine)), alpha=0.55, color=color, label=word)

@@ -114,7 +114,7 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
     dataset = fit.trial.of.dataset
     place = {row: position for position, row in enumerate(fit.rows.tolist())}
 
-    def only(values) -> tuple:
+    def only(values: Sequence) -> tuple:
         return tuple(values[i] for i in fit.rows)
 
     sets = only(dataset.groups)

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from Safety_Detection.detectors.calibration import checked_base_rate
-from Safety_Detection.detectors.neighbors import similarities
+from Safety_Detection.detectors.neighbors import Matrix, similarities
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from Safety_Detection.guardrail.threads import LIMIT
 from utils.data.text import text_fault
@@ -94,16 +94,16 @@ class Guard:
             check_whole(threads, "threads", least=1)
         self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
         is_same = before is not None and before.detector.spec == detector.spec
-        self._unstored = before._unstored if is_same else Embedder(detector.spec)
+        self._unstored: Embedder = before._unstored if is_same else Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
-        self._match = None
+        self._match: tuple[list[str], Matrix, float] | None = None
         if detector.about.get("match"):
             its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
             least = detector.about["match"]["threshold"]
             self._match = [detector.bank.ids[i] for i in its], detector.bank.rows[its], least
         if is_same:
-            self._embedder = before._embedder
+            self._embedder: Embedder = before._embedder
             return
         paid = detector.spec.loader == "openai"
         self._embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self._unstored
@@ -189,7 +189,7 @@ class Guard:
         with self._limited(1):
             probe_of(self._unstored, self.detector.words)
 
-    def verdicts(self, rows, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
+    def verdicts(self, rows: Matrix, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
         """What the detector says of vectors (n, d) of length 1."""
         scores = self.detector.detector.scores(rows)
         flags, n = scores >= self.threshold, len(scores)
@@ -199,7 +199,8 @@ class Guard:
             found = similarities(rows, added).astype(np.float64)
             for i in np.flatnonzero(found.max(axis=1, initial=-1.0) >= least).tolist():
                 matched[i], flags[i] = ids[int(found[i].argmax())], True
-        unfamiliar, near = [None] * n, [()] * n
+        unfamiliar: list[bool | None] = [None] * n
+        near: list[tuple[Near, ...]] = [()] * n
         if nearest:
             bank = self.detector.bank
             indices, values = bank.nearest(rows, min(nearest, len(bank.ids)))
@@ -211,7 +212,7 @@ class Guard:
                 )
                 for its, similar in zip(indices, values.tolist(), strict=True)
             ]
-        likely = [None] * n
+        likely: list[float | None] = [None] * n
         if self.calibration is not None:
             likely = self.calibration.probabilities(scores, self.base_rate).tolist()
         cut = np.asarray(truncated, dtype=bool).tolist()

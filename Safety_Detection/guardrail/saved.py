@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from Safety_Detection.detectors.kinds import Detector
+from Safety_Detection.detectors.neighbors import Matrix
 from Safety_Detection.guardrail import versions
 from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard
@@ -84,7 +85,7 @@ def _packed(arrays: dict[str, np.ndarray]) -> bytes:
     return packed({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def _flat(name: str, array) -> dict[str, np.ndarray]:
+def _flat(name: str, array: Matrix) -> dict[str, np.ndarray]:
     """An array, or the three of a sparse matrix, by their names in the file."""
     if isinstance(array, np.ndarray):
         return {f"detector.{name}": array}

@@ -21,7 +21,8 @@ class ScoreParts:
 
     def __init__(self, output: Path, parts: Parts, made_by: dict[str, object]) -> None:
         self.output, self._parts, self._made_by = output, parts, made_by
-        self.number, self.counts = 0, {}
+        self.number = 0
+        self.counts: dict[str, int] = {}
 
     def begin(self, manifest: dict | None, note: Callable[[str], None]) -> None:
         """Takes over the parts of an earlier run, or removes those of a different one and says so."""

@@ -4,9 +4,9 @@ import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -116,14 +116,14 @@ class Recent:
         self._new: dict = {}
         self._old: dict = {}
 
-    def get(self, key):
+    def get(self, key: Hashable) -> Any:
         """The value of a key, None if it is not kept."""
         found = self._new.get(key)
         if found is None and (found := self._old.get(key)) is not None:
             self.put(key, found)
         return found
 
-    def put(self, key, value) -> None:
+    def put(self, key: Hashable, value: object) -> None:
         """Keeps a value."""
         if len(self._new) >= self._half:
             self._old, self._new = self._new, {}
@@ -209,7 +209,7 @@ class Scorer:
         for line, key, known in batch:
             cells = known or fresh.get(key)
             if cells is None:
-                unscored = found[key]
+                unscored = cast(Unscored, found[key])
                 self._fault(line, unscored.reason + (f" ({unscored.detail})" if unscored.detail else ""))
             else:
                 rows.append((line.number, line.row, line.id, *cells))
@@ -221,9 +221,10 @@ class Scorer:
         texts = self.guard.detector.texts(texts)
         whole = windows(texts, *self.guard.tokens()) if self.split == "windows" else list(map(sentences, texts))
         parts = [(part, name) for its, name in zip(whole, names, strict=True) for part in its]
-        found = []
+        found: list[Verdict | Unscored] = []
         for start in range(0, len(parts), BATCH):
-            found += self.guard.score_each(*zip(*parts[start : start + BATCH], strict=True), self.nearest)
+            batch = parts[start : start + BATCH]
+            found += self.guard.score_each([part for part, _ in batch], [name for _, name in batch], self.nearest)
         return list(map(highest, grouped(found, list(map(len, whole)))))
 
     def _counted(self, rows: list[tuple]) -> list[tuple]:

@@ -63,7 +63,8 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
         held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)
     prompts = new.texts["prompt"]
     keys = zip(new.ids, hashed_words(prompts), new.labels, strict=True)
-    fresh, labels = [], {}
+    fresh: list[int] = []
+    labels: dict[str, int] = {}
     for i, (digest, key) in enumerate(zip(digests_of(before.texts(prompts)), keys, strict=True)):
         places = held.get(digest) or held.get(key) or ()
         if not places:
@@ -169,7 +170,7 @@ def refitted(
             raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
     rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
     top_k = settings.get("top_k", 10)
-    done = fitted(both, None, evaluation.vectors_of(vectors), kind, rate, top_k, seed, note)
+    done = fitted(both, None, evaluation.EncoderVectors(vectors), kind, rate, top_k, seed, note)
     unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
     said = {
@@ -201,7 +202,14 @@ def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) 
     return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
 
 
-def changed(before, after, vectors: np.ndarray, dataset: LabelledDataset, given: Given, without) -> dict:
+def changed(
+    before: SavedDetector,
+    after: SavedDetector,
+    vectors: np.ndarray,
+    dataset: LabelledDataset,
+    given: Given,
+    without: Sequence[str],
+) -> dict:
     """What an update changed: figures before and after, and which of the prompts given go on as they did.
 
     These are the unsafe ones that the score misses, and the safe ones that are flagged.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS, INNER_FOLDS, KINDS, candidates, in_threads, strongest
-from Safety_Detection.detectors.neighbors import scores, scores_of_sides
+from Safety_Detection.detectors.neighbors import Matrix, scores, scores_of_sides
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
@@ -96,15 +96,14 @@ class Tested:
     scores: np.ndarray
 
 
-def vectors_of(matrix: np.ndarray) -> Vectors:
+class EncoderVectors:
     """The rows of an encoder's matrix (n, d)."""
-    unit = metrics.unit_rows(matrix).astype(np.float32)
 
-    def of(train: np.ndarray, test: np.ndarray) -> tuple:
-        return unit[train], unit[test]
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.unit = metrics.unit_rows(matrix).astype(np.float32)
 
-    of.unit = unit
-    return of
+    def __call__(self, train: np.ndarray, test: np.ndarray) -> tuple:
+        return self.unit[train], self.unit[test]
 
 
 def word_vectors_of(texts: Sequence[str]) -> Vectors:
@@ -153,10 +152,11 @@ class Trial:
     def run(self, progress: Callable[[], object] = lambda: None) -> None:
         """Does all jobs that are not done."""
         todo = [name for name in self.jobs if name not in self.scores]
-        unit, mine = getattr(self.vectors, "unit", None), [kind for kind in self.kinds if kind in NEIGHBORS]
+        unit = self.vectors.unit if isinstance(self.vectors, EncoderVectors) else None
+        mine = [kind for kind in self.kinds if kind in NEIGHBORS]
         together = [name for name in todo if self.jobs[name].without is not None] if unit is not None and mine else []
         if together:
-            by = {name: (job.train, job.weights, job.asked) for name in together for job in [self.jobs[name]]}
+            by = {job.without: (job.train, job.weights, job.asked) for job in map(self.jobs.__getitem__, together)}
             found = scores_of_sides(unit, self.of.labels, by, self.of.families, self.top_k, in_threads)
             self.scores |= {
                 name: {kind: scored[None] for kind, scored in zip(NEIGHBORS, pair, strict=True)}
@@ -274,11 +274,11 @@ def pairings(
                 yield Pairing(train, test, kind, rows, scores_of, flags, unknown)
     for unsafe, safe in of.crossed():
         rows = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
-        name = OTHERS, frozenset(map(of.family, (unsafe, safe)))
-        asked = trial.jobs[trial.sides[name].whole].asked
+        side = OTHERS, frozenset(map(of.family, (unsafe, safe)))
+        asked = trial.jobs[trial.sides[side].whole].asked
         for kind in kinds:
             if kind != CONTROLS[1]:
-                yield Crossing(unsafe, safe, kind, rows, tested(name, kind).scores[np.searchsorted(asked, rows)])
+                yield Crossing(unsafe, safe, kind, rows, tested(side, kind).scores[np.searchsorted(asked, rows)])
 
 
 def _shuffled(trial: Trial, names: Sequence[Hashable], train: str, test: str, rows: np.ndarray) -> Pairing:
@@ -291,7 +291,7 @@ def _shuffled(trial: Trial, names: Sequence[Hashable], train: str, test: str, ro
     return Pairing(train, test, CONTROLS[1], rows, scores_of, None, np.zeros(len(rows), dtype=bool))
 
 
-def shuffled_scores(seen, asked, labels: np.ndarray, seed: int = 42) -> np.ndarray:
+def shuffled_scores(seen: Matrix, asked: Matrix, labels: np.ndarray, seed: int = 42) -> np.ndarray:
     """Scores by the difference of class means with shuffled labels: (m, SHUFFLES).
 
     This difference is the limit of class-balanced logistic regression with strong regularization, and is fast. Many

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,9 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _metric(name: str, group: str, drawn: Drawn, n: int, better: str, clusters: int, chance=None, **parts) -> Metric:
+def _metric(
+    name: str, group: str, drawn: Drawn, n: int, better: str, clusters: int, chance: float | None = None, **parts: Any
+) -> Metric:
     value, replicates = drawn
     interval = grouped_interval(value, replicates, clusters) if len(replicates) and clusters > 1 else (None, None)
     return Metric(name, group, value, n, better, *interval, chance, **parts)
@@ -135,7 +138,8 @@ class Measures:
 
     def pairing(self, one: Pairing) -> None:
         """Adds the metrics of a detector on a set."""
-        of, where = self.of[one.test], {"detector": one.kind, "train": one.train, "test": one.test}
+        of = self.of[one.test]
+        where: dict[str, Any] = {"detector": one.kind, "train": one.train, "test": one.test}
         place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
         n = len(one.rows)
         if one.kind == CONTROLS[1]:
@@ -245,7 +249,7 @@ class Measures:
         return rows
 
 
-def _shuffled(group: str, areas: np.ndarray, n: int, **where) -> Metric:
+def _shuffled(group: str, areas: np.ndarray, n: int, **where: Any) -> Metric:
     """The mean AUROC over shuffles of the labels, with the interval of that mean over shuffles."""
     from scipy.special import stdtrit
 

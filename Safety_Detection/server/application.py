@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from Safety_Detection.guardrail.guard import Guard, Unscored
+from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.server.batching import Batcher, Full
 from Safety_Detection.server.hosts import Hosts
 from Safety_Detection.server.moderations import Asked, Limits, Refusal, answer, asked, require_token
@@ -47,7 +48,7 @@ def application(  # noqa: C901 (its routes are functions within it)
     waiting.set_function(lambda: batcher.waiting)
     under_way = 0
 
-    def seen(found) -> None:
+    def seen(found: Sequence[Verdict | Unscored]) -> None:
         verdicts = [one for one in found if not isinstance(one, Unscored)]
         sizes.observe(len(found))
         scored.inc(len(verdicts))
@@ -154,7 +155,7 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-async def _while_connected(request: Request, submitted: Future) -> object:
+async def _while_connected(request: Request, submitted: Future) -> Any:
     """What the future gives. Cancels it if that is no longer awaited, and raises Refusal if the client has gone."""
     future = asyncio.wrap_future(submitted)
     gone = asyncio.ensure_future(request.receive())  # after a whole body, nothing else comes

@@ -7,6 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -36,13 +37,13 @@ class Connection(H11Protocol):
     uvicorn has a time for what comes between requests, and the application one for a body, but a heading has none.
     """
 
-    def __init__(self, *arguments, crowd: Crowd, **more) -> None:
+    def __init__(self, *arguments: Any, crowd: Crowd, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._crowd = crowd
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(0)  # pause_writing is called if anything at all is not taken
         self._watch()
@@ -109,9 +110,11 @@ class Server(uvicorn.Server):
             listening.listen(QUEUE)
 
 
-def _stopped(timer: asyncio.TimerHandle | None) -> None:
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None, in place of a timer that is cancelled."""
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def that_fit(most: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from Safety_Detection.guardrail.guard import Unscored, Verdict
 from utils.data.text import text_fault
@@ -107,7 +108,7 @@ def _part(given: object, name: str) -> str:
     return text
 
 
-def _text(given: object, name: str, limits: Limits) -> str:
+def _text(given: Any, name: str, limits: Limits) -> str:
     if isinstance(given, str) and len(given) > limits.characters:
         message = f"{name}: has {len(given)} characters, at most {limits.characters} are taken"
         raise Refusal(400, message, name, "string_above_max_length")
@@ -126,7 +127,7 @@ def answer(request: Asked, found: Sequence[Verdict | Unscored], model: str, kind
         message = "; ".join(f"{name}: {reason}" for name, reason in list(faults.items())[:NAMED])
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         raise Refusal(422, f"{message}{more}; leave out what can't be scored", next(iter(faults)), "cannot_be_scored")
-    results = [_result(verdict, request.nearest, kind, threshold) for verdict in found]
+    results = [_result(verdict, request.nearest, kind, threshold) for verdict in found if isinstance(verdict, Verdict)]
     return {"id": f"modr-{uuid.uuid4().hex}", "model": model, "results": results}
 
 

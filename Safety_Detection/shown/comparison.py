@@ -25,7 +25,7 @@ RECALL = "recall_at_fpr"
 GATED = (naming.ACROSS, naming.OTHERS, naming.ORDINARY)
 
 
-def _equal(numbers: dict[str, Hashable], ranked_by: str) -> dict[str, str]:
+def _equal(numbers: Mapping[str, Hashable], ranked_by: str) -> dict[str, str]:
     """The groups whose numbers are those of `ranked_by` or of an earlier group, to that group."""
     first: dict[Hashable, str] = {numbers[ranked_by]: ranked_by}
     return {group: found for group, its in numbers.items() if (found := first.setdefault(its, group)) != group}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def _title(result: Result, what: str) -> str:
 
 
 @in_widths(COLUMN, TEXT)
-def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN):
+def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
     """AUROC by set trained on (rows) and set tested on (columns), a panel for each encoder.
 
     A pair that was not evaluated is an empty grey cell.
@@ -55,7 +56,7 @@ def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN):
 
 
 @in_widths(COLUMN, TEXT)
-def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN):
+def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
     """AUROC of unsafe-only sets (rows) against safe-only sets (columns), a panel for each encoder.
 
     In smaller type in the same cell: the true positive rate at 1 % false positives, in percent.
@@ -88,7 +89,7 @@ def _heatmap(
     cell: tuple[float, float],
     style: Style,
     across: int | None = None,
-):
+) -> Any:
     """A panel for each result: AUROC (rows, columns), from chance, one half or less, to 1; nothing for NaN.
 
     A row and a column of the same name are bold. small: a share for each cell, below the AUROC. cell: its inches.
@@ -133,7 +134,7 @@ def _heatmap(
 
 
 @in_widths(COLUMN, TEXT)
-def roc_curves(result: Result, style: Style = SCREEN):
+def roc_curves(result: Result, style: Style = SCREEN) -> Any:
     """ROC curves of the headline detector: a panel for each tested set of two classes.
 
     result: with its items. A line for each training side; of more than MOST_SETS sets only the set itself and all
@@ -181,15 +182,15 @@ def roc_curves(result: Result, style: Style = SCREEN):
     return fitted(figure, _title(result, what), 3, 3, style, 0.9)
 
 
-def _drawn_transfer(drawing: Drawing):
+def _drawn_transfer(drawing: Drawing) -> Any:
     return transfer_heatmap(drawing.results, style=drawing.style) if reading.sets_of(drawing.results[0]) else None
 
 
-def _drawn_one_class(drawing: Drawing):
+def _drawn_one_class(drawing: Drawing) -> Any:
     return one_class_heatmap(drawing.results, style=drawing.style) if reading.crossings_of(drawing.results[0]) else None
 
 
-def _drawn_curves(drawing: Drawing):
+def _drawn_curves(drawing: Drawing) -> Any:
     [result] = drawing.results
     return roc_curves(result, style=drawing.style) if reading.sets_of(result) else None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def _two_classes(result: Result, tested: Tested) -> bool:
 def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested], ordinary: Sequence[str]) -> Result:
     """The result as the detector `kind` of `others`. only: the same without the prompts that are left out."""
     its, labels, n = _kind(result, kind), np.array(only.items["label"]), only.dataset_items
-    items: dict[str, list] = {name: only.items[name] for name in ("id", "set", "label", "group")}
+    items: dict[str, Any] = {name: only.items[name] for name in ("id", "set", "label", "group")}
     metrics: list[Metric] = []
     for test, against in pairs:
         rows, scores = _rows(only, test, against), np.empty(0)
@@ -104,7 +105,7 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
         curve = dm.curve(labels[rows], scores)
         base = float(labels[rows].mean())
         group = crossing_of(test, against) if against else group_of(OTHERS, test)
-        where = {"detector": kind, "train": OTHERS, "test": test, "against": against}
+        where: dict[str, Any] = {"detector": kind, "train": OTHERS, "test": test, "against": against}
         for name in OF_CROSSING if against else OF_CURVE:
             better, value = OF_CURVE[name]
             chance = {"auroc": 0.5, "auprc": base}.get(name)
@@ -133,6 +134,6 @@ def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n:
     safe, unsafe = (m.value for m in found)
     f1 = 2 * unsafe * base / (unsafe * base + safe * (1 - base) + base)
     values = [(name, m.value, m.better) for name, m in zip(names, found, strict=True)] + [("f1", f1, "higher")]
-    where = {"detector": kind, "train": OTHERS, "test": test}
+    where: dict[str, Any] = {"detector": kind, "train": OTHERS, "test": test}
     return [Metric(metric_of(name, kind), group_of(OTHERS, test), value, n, better, **where)
             for name, value, better in values]  # fmt: skip

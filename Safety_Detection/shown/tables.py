@@ -1,7 +1,8 @@
 """The tables of results of detection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
+from typing import Any
 
 from Safety_Detection.sets.naming import (
     ACROSS,
@@ -284,8 +285,8 @@ def _sides(result: Result) -> list[str]:
 
 
 def _of_pairs(
-    results: Sequence[Result], kind: str, names: Sequence[str], pairs: Sequence[tuple[str, str]]
-) -> list[list[str | Metric | None]]:
+    results: Sequence[Result], kind: str, names: Iterable[str], pairs: Sequence[tuple[str, str]]
+) -> list[list[Any]]:
     """A row for each pair and encoder: the sides, the encoder, and its metrics of these names."""
     return [
         [*pair, result.encoder.label, *(result.metric(metric_of(name, kind), group_of(*pair)) for name in names)]

@@ -79,7 +79,7 @@ def matrix(dataset):
 
 @pytest.fixture(scope="module")
 def pairings(dataset):
-    found = list(evaluation.pairings(dataset, evaluation.vectors_of(matrix(dataset)), KINDS))
+    found = list(evaluation.pairings(dataset, evaluation.EncoderVectors(matrix(dataset)), KINDS))
     crossings = {(one.unsafe, one.safe, one.kind): one for one in found if isinstance(one, evaluation.Crossing)}
     return {(one.train, one.test, one.kind): one for one in found if isinstance(one, evaluation.Pairing)}, crossings
 
@@ -179,7 +179,7 @@ def test_the_mean_over_sets_varies_with_the_resamples_they_share(dataset, pairin
 def test_set_identity_by_the_slow_way(dataset):
     unit = metrics.unit_rows(matrix(dataset)).astype(np.float32)
     of = Sides(dataset)
-    found = {m.group: m for m in identity.set_identity(of, evaluation.vectors_of(unit))}
+    found = {m.group: m for m in identity.set_identity(of, evaluation.EncoderVectors(unit))}
     # Within a, 20 prompts have each label; unsafe ones are of a, b, bad1, bad2 and bad3: 10 pairs; safe ones of 4 sets.
     assert len(found) == 10 + 6 + 2
     one, other = (rows[of.labels[rows] == 1] for rows in (dataset.rows("a"), dataset.rows("bad1")))

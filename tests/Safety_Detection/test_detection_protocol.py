@@ -197,7 +197,9 @@ def test_others_by_the_slow_way():
     matrix = generator.normal(0, 1, (n, 6)) + labels[:, None] * generator.normal(0, 1, (1, 6))
     unit = metrics.unit_rows(matrix).astype(np.float32)
     found = {}
-    for one in evaluation.pairings(dataset, evaluation.vectors_of(matrix), ["logistic_regression", "nearest_unsafe"]):
+    for one in evaluation.pairings(
+        dataset, evaluation.EncoderVectors(matrix), ["logistic_regression", "nearest_unsafe"]
+    ):
         key = (one.unsafe, one.safe, one.kind) if isinstance(one, evaluation.Crossing) else (one.group, one.kind)
         found[key] = one
     of = sides.Sides(dataset)
@@ -241,7 +243,7 @@ def test_held_out_scores_are_those_of_detectors_that_had_not_seen_the_prompt():
     rows = [("a", "a", i % 2, i, f"text {i}") for i in range(60)]
     of = sides.Sides(dataset_of(rows))
     unit, _, _ = world()
-    trial = evaluation.Trial(of, evaluation.vectors_of(unit), ["nearest_unsafe"])
+    trial = evaluation.Trial(of, evaluation.EncoderVectors(unit), ["nearest_unsafe"])
     trial.add("all", np.arange(60), np.arange(0))
     trial.run()
     fold_of = of.folds_of(np.arange(60), 3)
@@ -271,7 +273,7 @@ def two_sets(shortcut, n=120, d=16):
 @pytest.mark.parametrize("shortcut", [True, False])
 def test_the_protocol_tells_a_shortcut_from_knowledge(shortcut):
     dataset, matrix = two_sets(shortcut)
-    for pairing in evaluation.pairings(dataset, evaluation.vectors_of(matrix), [*KINDS, CONTROLS[1]]):
+    for pairing in evaluation.pairings(dataset, evaluation.EncoderVectors(matrix), [*KINDS, CONTROLS[1]]):
         labels = np.array(dataset.labels)[pairing.rows]
         if pairing.kind == CONTROLS[1]:
             areas = [float(dm.auroc(dm.curve(labels, scores))) for scores in pairing.scores.T]
@@ -292,7 +294,7 @@ def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():
     rows = [(s, "f", i % 2, 100 * (s == "b") + i, f"text {i}") for s in "ab" for i in range(40)]
     of = sides.Sides(dataset_of(rows))
     unit = metrics.unit_rows(np.random.default_rng(0).normal(size=(40, 6)))
-    trial = evaluation.Trial(of, evaluation.vectors_of(np.tile(unit, (2, 1))), ["nearest_unsafe"])
+    trial = evaluation.Trial(of, evaluation.EncoderVectors(np.tile(unit, (2, 1))), ["nearest_unsafe"])
     trial.add_without("all", frozenset())  # one family: it is held out by groups
     trial.run()
     held_out = trial.tested("all", "nearest_unsafe").held_out
