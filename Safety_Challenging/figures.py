@@ -1,6 +1,7 @@
 """The figure of Safety-Challenging's pairwise accuracy."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def accuracy_curve(
     title: str,
     style: Style = SCREEN,
     labels: Sequence[str] = (),
-):
+) -> Any:
     """Pairwise accuracy at every threshold from 0 to 1: the share of pairs whose normalized similarity is below it.
 
     items: each result's normalized similarities. labels: as for averages.
@@ -32,7 +33,7 @@ def accuracy_curve(
     return labelled(figure, title, "threshold on normalized similarity", y, style)
 
 
-def _drawn_curve(drawing: Drawing):
+def _drawn_curve(drawing: Drawing) -> Any:
     similarities = [list(map(float, result.items["normalized_similarity"])) for result in drawing.results]
     title = f"Safety-Challenging ({drawing.data})"
     return accuracy_curve(drawing.results, similarities, title, style=drawing.style, labels=drawing.labels)

@@ -1,6 +1,7 @@
 """The figures of Safety-Taxonomy's purity by the number of neighbours, and of its map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ LEGEND_ROWS = 31
 
 
 @in_widths(COLUMN, TEXT)
-def purity_against_k(results: Sequence[Result], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
+def purity_against_k(results: Sequence[Result], title: str, style: Style = SCREEN, labels: Sequence[str] = ()) -> Any:
     """Average Categorical Purity for each k, with its 95 % interval, and chance. labels: as for averages."""
     figure, axes = single_axes()
     for result, look in zip(results, line_looks(results, labels, style), strict=True):
@@ -59,7 +60,7 @@ def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 @in_widths(COLUMN, TEXT)
-def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, style: Style = SCREEN):
+def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, style: Style = SCREEN) -> Any:
     """The taxonomy by t-SNE, a panel for each encoder, a colour and a mark for each category.
 
     order: the categories as they are listed.
@@ -78,10 +79,8 @@ def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, sty
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
-    look = {"markerscale": 1.4}
-    if style.width is None:
-        look |= {"fontsize": 8, "ncols": -(-len(labels) // LEGEND_ROWS)}
-    legend(figure, handles, labels, "outside right center", style, **look)
+    on_screen = {"fontsize": 8, "ncols": -(-len(labels) // LEGEND_ROWS)} if style.width is None else {}
+    legend(figure, handles, labels, "outside right center", style, markerscale=1.4, **on_screen)
     return fitted(figure, title, 4, 4, style, 1.9)
 
 
@@ -90,12 +89,12 @@ def drawn_of(maps: Sequence[TaxonomyMap]) -> str:
     return f"the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
 
 
-def _drawn_purity(drawing: Drawing):
+def _drawn_purity(drawing: Drawing) -> Any:
     title = f"Safety-Taxonomy ({drawing.data})"
     return purity_against_k(drawing.results, title, style=drawing.style, labels=drawing.labels)
 
 
-def _drawn_maps(drawing: Drawing):
+def _drawn_maps(drawing: Drawing) -> Any:
     if not drawing.maps:
         return None
     order = [m.group for m in means(drawing.results[0], "categorical_purity") if m.group not in SUMMARIES]

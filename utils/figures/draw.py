@@ -68,8 +68,8 @@ def draw_all(
         keep(by_items, plane_of(by_items, style, labels))
     if not written and without:
         raise without[0][1]
-    for task, error in without:
-        note(f"without {task}: {error}")
+    for name, mistake in without:
+        note(f"without {name}: {mistake}")
     if not written:
         raise InputError(f"{shown_path(out)}: no results to draw; run a task first, such as {FIRST_SCRIPT}")
     for folder in dict.fromkeys(path.parent for path in captions):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Label:
     may_miss: bool = False
 
 
-def put_labels(axes, labels: Sequence[Label], marks: np.ndarray, lines: np.ndarray) -> bool:
+def put_labels(axes: Any, labels: Sequence[Label], marks: np.ndarray, lines: np.ndarray) -> bool:
     """Adds the labels to a panel of final size, inside it, over no line, mark or other label, each nearest to its mark.
 
     marks: (m, 2) in data. lines: (n, 4), of lines along an axis, left, lower, right, upper, in data.
@@ -75,7 +76,7 @@ def put_labels(axes, labels: Sequence[Label], marks: np.ndarray, lines: np.ndarr
 
 def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Whether boxes (..., 4) lie over each other."""
-    return ((one[..., :2] < other[..., 2:]) & (other[..., :2] < one[..., 2:])).all(axis=-1)
+    return np.all((one[..., :2] < other[..., 2:]) & (other[..., :2] < one[..., 2:]), axis=-1)
 
 
 def _arranged(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def description_of(results: Sequence[Result]) -> str:
 
 
 @in_widths(COLUMN, TEXT)
-def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
+def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()) -> Any:
     """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner.
 
     Encoders have labels beside their points. Where there is no room for all of these, a legend has the encoders, then
@@ -134,7 +135,7 @@ def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Se
     return _drawn(points, [], title, style, labels)
 
 
-def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: Style, labels: Sequence[str]):
+def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: Style, labels: Sequence[str]) -> Any:
     """The plane, with a legend of the points that are to have no label. beside: the indexes of those with one."""
     figure, [axes] = panels(1, 1)
     axes.spines[["top", "right"]].set_visible(False)
@@ -174,7 +175,7 @@ def _names(points: Sequence[Point], letters: int, style: Style) -> list[str]:
     return ["\n".join(filter(None, lines)) for lines in shown] + ["ideal"]
 
 
-def _labelled(figure, points: Sequence[Point], beside: Collection[int], style: Style, over_chance: bool) -> bool:
+def _labelled(figure: Any, points: Sequence[Point], beside: Collection[int], style: Style, over_chance: bool) -> bool:
     """Adds labels beside the points of these indexes, and of chance if there is room; returns whether there was.
 
     over_chance: whether labels may hide a part of the lines of chance.

@@ -6,9 +6,10 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ STYLES = {style.name: style for style in (SCREEN, PAPER)}
 
 
 @contextlib.contextmanager
-def drawing(dark: bool = False, style: Style = SCREEN):
+def drawing(dark: bool = False, style: Style = SCREEN) -> Iterator[None]:
     """A context in which figures have the project's look, on a light or a dark background."""
     import matplotlib
     from matplotlib import font_manager
@@ -153,12 +154,12 @@ def encoder_styles(labels: Sequence[str], style: Style = SCREEN) -> dict[str, di
     }
 
 
-def in_widths(*widths: float):
+def in_widths(*widths: float) -> Callable[[Callable], Callable]:
     """Decorates a function that draws a figure, so that one for a paper has the first of the widths that it fits."""
 
-    def decorate(draw: Callable):
+    def decorate(draw: Callable) -> Callable:
         @functools.wraps(draw)
-        def drawn(*arguments, style: Style = SCREEN, **named):
+        def drawn(*arguments: Any, style: Style = SCREEN, **named: Any) -> Any:
             if style.width is None:
                 return draw(*arguments, style=style, **named)
             for width in widths:
@@ -172,7 +173,7 @@ def in_widths(*widths: float):
     return decorate
 
 
-def panels(n: int, across: int):
+def panels(n: int, across: int) -> tuple[Any, list]:
     """A figure of n equal panels, at most `across` in a row, the last row in the middle; returns it and the panels."""
     from matplotlib.figure import Figure
 
@@ -187,7 +188,9 @@ def panels(n: int, across: int):
     return figure, made
 
 
-def fitted(figure, title: str, width: float, height: float, style: Style = SCREEN, least: float | None = None):
+def fitted(
+    figure: Any, title: str, width: float, height: float, style: Style = SCREEN, least: float | None = None
+) -> Any:
     """Gives a figure of `panels` its title, panels of width x height inches, and room for every label; returns it.
 
     A figure for a paper has no title and the style's width; one whose panels would be narrower than `width` is wider.
@@ -201,7 +204,7 @@ def fitted(figure, title: str, width: float, height: float, style: Style = SCREE
     across_and_down = np.array([grid.ncols / len(place.colspan), grid.nrows / len(place.rowspan)])
     wanted = np.array([width, height])
 
-    def resize(size) -> None:
+    def resize(size: np.ndarray) -> None:
         """Sets the figure's size so that panels have the wanted size, in steps, as the margins grow with the figure."""
         for _ in range(5):
             figure.set_size_inches(size)
@@ -223,7 +226,7 @@ def fitted(figure, title: str, width: float, height: float, style: Style = SCREE
     return figure
 
 
-def _make_room(figure) -> None:
+def _make_room(figure: Any) -> None:
     """Enlarges a figure until no label lies outside it."""
     for _ in range(5):
         over = _outside(figure)
@@ -233,13 +236,13 @@ def _make_room(figure) -> None:
         figure.get_layout_engine().execute(figure)
 
 
-def _outside(figure) -> np.ndarray:
+def _outside(figure: Any) -> np.ndarray:
     """How far labels reach outside a figure, in inches: width, height."""
     box = figure.get_tightbbox()
     return np.maximum(np.maximum(-box.min, box.max - figure.get_size_inches()), 0)
 
 
-def _fit_to_width(figure, width: float, least: float, height: float, shape: float | None) -> None:
+def _fit_to_width(figure: Any, width: float, least: float, height: float, shape: float | None) -> None:
     """Makes a figure so wide, or, if panels would be narrower than `least`, wider; its labels are wrapped to them.
 
     height: of a panel, unless it has a shape: its height for its width.
@@ -272,7 +275,7 @@ def _fit_to_width(figure, width: float, least: float, height: float, shape: floa
     _make_room(figure)
 
 
-def _wrap(text, whole: str, inches: float) -> None:
+def _wrap(text: Any, whole: str, inches: float) -> None:
     """Breaks a drawn text into lines that are not longer than so many inches, first before what is better."""
 
     def too_long() -> bool:
@@ -288,7 +291,9 @@ def _wrap(text, whole: str, inches: float) -> None:
         text.set_text("\n".join(broken(line, letters) for line in whole.split("\n")))
 
 
-def legend(figure, handles: Sequence, labels: Sequence[str], place: str, style: Style = SCREEN, **look):
+def legend(
+    figure: Any, handles: Sequence, labels: Sequence[str], place: str, style: Style = SCREEN, **look: Any
+) -> Any:
     """Adds a legend outside the panels: at `place`, or in a paper below them, in as many columns as there is room."""
     look = {"frameon": False, **look}
     if style.width is None:
@@ -311,13 +316,15 @@ def _wrapped(title: str, width: float, size: float) -> str:
     return "\n".join(textwrap.fill(line, letters) for line in whole.split("\n")).replace("\u00a0", " ")
 
 
-def color_bar(figure, image, axes, width: float, height: float, label: str, style: Style = SCREEN) -> None:
+def color_bar(
+    figure: Any, image: Any, axes: Any, width: float, height: float, label: str, style: Style = SCREEN
+) -> None:
     """Adds a colour bar with its label beside axes of width x height inches; above them if the label is longer."""
     import matplotlib
 
     length = 0.6 * len(label) * matplotlib.rcParams["font.size"] / 72
     thick = 0.12 if style.width is None else 0.09
-    look = {"aspect": height / thick, "pad": 0.01}
+    look: dict[str, Any] = {"aspect": height / thick, "pad": 0.01}
     if length > height:
         long = min(length, width)
         look = {"location": "top", "shrink": long / width, "anchor": (1, 0), "aspect": long / thick}
@@ -327,7 +334,7 @@ def color_bar(figure, image, axes, width: float, height: float, label: str, styl
     bar.outline.set_visible(False)
 
 
-def rendered(figure, form: str, style: Style = SCREEN) -> bytes:
+def rendered(figure: Any, form: str, style: Style = SCREEN) -> bytes:
     """A figure's bytes as `png` (the style's dots an inch, fewer if it is huge), `svg` or `pdf`, always the same."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     content = io.BytesIO()
@@ -336,7 +343,7 @@ def rendered(figure, form: str, style: Style = SCREEN) -> bytes:
     return content.getvalue()
 
 
-def save(figure, path: Path, title: bool = True, style: Style = SCREEN) -> list[Path]:
+def save(figure: Any, path: Path, title: bool = True, style: Style = SCREEN) -> list[Path]:
     """Writes a figure in each of FORMS, each whole or not at all; returns the paths. title: whether to keep it."""
     if not title:
         figure.suptitle("")

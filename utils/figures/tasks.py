@@ -1,6 +1,7 @@
 """Draws the results of a task: the figures that every task of items has, and its own."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,20 +29,21 @@ from utils.tasks import TASKS, Drawing, Figure
 MOST_COLUMNS = 24
 
 
-def single_axes():
+def single_axes() -> tuple[Any, Any]:
     """A figure of one panel, and its axes."""
     figure, [axes] = panels(1, 1)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def labelled(figure, title: str, x: str, y: str, style: Style, lowest: float = 0):
+def labelled(figure: Any, title: str, x: str, y: str, style: Style, lowest: float = 0) -> Any:
     """The figure with names of its axes, a legend and a title. lowest: the end of its axis, which goes to 1."""
     axes = figure.axes[0]
     axes.set_ylim(lowest, 1)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    legend(figure, *axes.get_legend_handles_labels(), "outside right upper", style)
+    handles, labels = axes.get_legend_handles_labels()
+    legend(figure, handles, labels, "outside right upper", style)
     return fitted(figure, title, 5, 3, style, 2)
 
 
@@ -57,7 +59,7 @@ def means(result: Result, metric: str) -> list[Metric]:
 
 
 @in_widths(TEXT)
-def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = SCREEN):
+def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = SCREEN) -> Any:
     """A metric by encoder (rows) and type or category (columns), the average last, as in the paper's tables.
 
     With more groups than MOST_COLUMNS, or than a paper has room for, groups are the rows.
@@ -71,7 +73,7 @@ def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = S
     return _heatmap(results, metric, groups, title, style, True)
 
 
-def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: str, style: Style, turned: bool):
+def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: str, style: Style, turned: bool) -> Any:
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
     columns = [name(group_title(group), style) for group in groups]
     rows = [name(r.encoder.label, style) for r in results]
@@ -104,7 +106,9 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
 
 
 @in_widths(COLUMN, TEXT)
-def averages(results: Sequence[Result], metric: str, title: str, style: Style = SCREEN, labels: Sequence[str] = ()):
+def averages(
+    results: Sequence[Result], metric: str, title: str, style: Style = SCREEN, labels: Sequence[str] = ()
+) -> Any:
     """Each encoder's average with its 95 % interval, the lowest or highest first as is better; chance is a dashed line.
 
     labels: of all encoders that figures show, so that each has its colour and mark in all of them.
@@ -136,8 +140,8 @@ def averages(results: Sequence[Result], metric: str, title: str, style: Style = 
         axes.set_xlabel(f"{metric.replace('_', ' ')}, average over groups{interval}; {better}")
         return fitted(figure, title, 5, 0.36 * len(found) + 0.4)
     axes.set_xlabel(f"average {metric.replace('_', ' ')}, {better}")
-    row = max(0.3, 0.12 * max(one.count("\n") + 1 for one in names))
-    return fitted(figure, title, 1.6, row * len(found) + 0.3, style)
+    height = max(0.3, 0.12 * max(one.count("\n") + 1 for one in names))
+    return fitted(figure, title, 1.6, height * len(found) + 0.3, style)
 
 
 def least(m: Metric) -> float:
@@ -145,14 +149,14 @@ def least(m: Metric) -> float:
     return m.value if m.low is None else m.low
 
 
-def _drawn_heatmap(drawing: Drawing):
+def _drawn_heatmap(drawing: Drawing) -> Any:
     task, metric = TASKS[drawing.results[0].task], TASKS[drawing.results[0].task].headline
     better = drawing.results[0].metric(metric, "average").better
     title = f"{task.title}: {task.metric}, {better} is better ({drawing.data})"
     return heatmap(drawing.results, metric, title, style=drawing.style)
 
 
-def _drawn_averages(drawing: Drawing):
+def _drawn_averages(drawing: Drawing) -> Any:
     task = TASKS[drawing.results[0].task]
     title = f"{task.title} ({drawing.data})"
     return averages(drawing.results, task.headline, title, style=drawing.style, labels=drawing.labels)
