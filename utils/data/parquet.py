@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from utils.data.reading import Row
 from utils.schema import InputError
@@ -28,7 +29,7 @@ class ParquetFile:
         sizes = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         self._starts = list(accumulate(sizes, initial=0))
 
-    def kind(self, column: str, only_text: bool):
+    def kind(self, column: str, only_text: bool) -> Any:
         """The type of a column of texts, or of whole numbers. Raises InputError for a column of anything else."""
         import pyarrow as pa
 
@@ -67,7 +68,7 @@ class ParquetFile:
                     yield Row(i, None, cells, read=1)
                 number += batch.num_rows
 
-    def _opened(self):
+    def _opened(self) -> Any:
         import pyarrow.parquet as pq
 
         # Buffered, without reading ahead, so that a large row group is read in parts.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from utils.data.text import has_text
 from utils.schema import InputError, shown
@@ -37,7 +37,7 @@ class Row:
 
     number: int
     line: int | None
-    cells: dict[str, object] = field(default_factory=dict)
+    cells: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
     read: int = 0
 
@@ -108,9 +108,9 @@ def opened(path: Path) -> BinaryIO:
     ending = path.suffix.lower()
     try:
         if ending == ".gz":
-            return gzip.open(path, "rb")
+            return cast(BinaryIO, gzip.open(path, "rb"))
         if ending == ".bz2":
-            return bz2.open(path, "rb")
+            return cast(BinaryIO, bz2.open(path, "rb"))
         if ending == ".zst":
             import pyarrow as pa
 
@@ -198,9 +198,7 @@ def _json_rows(lines: Iterator[_Line]) -> Iterator[Row]:
         if not line.fault and not line.text.strip():
             continue
         number += 1
-        row, fault = {}, line.fault
-        if not fault:
-            row, fault = _json_object(line.text)
+        row, fault = ({}, line.fault) if line.fault else _json_object(line.text)
         yield Row(number, line.number, row, fault, read)
         read = 0
 
@@ -252,10 +250,10 @@ def _records(lines: Iterator[_Line]) -> Iterator[tuple[int, list[str], str, int]
                     skipped = 0
             return
         except csv.Error as error:
-            first, *rest = taken
+            begun, *rest = taken
             taken.clear()
             again.extendleft(reversed(rest))
-            yield first.number, [], _csv_fault(str(error)), skipped + first.size
+            yield begun.number, [], _csv_fault(str(error)), skipped + begun.size
             skipped = 0
 
 

@@ -1,6 +1,7 @@
 """The average similarity of an encoder over BeaverTails, as the paper defines it."""
 
 from collections.abc import Callable
+from typing import Any
 
 from utils import hub
 from utils.data.catalogue import BEAVERTAILS
@@ -12,7 +13,7 @@ BEAVERTAILS_FACT = f"average_similarity beavertails {BEAVERTAILS['revision']}"
 
 
 def beavertails_average_similarity(
-    embedder: Embedder, required: bool = True, note: Callable[[str], None] = lambda sentence: None
+    embedder: Embedder, required: bool = True, note: Callable[[str], object] = lambda sentence: None
 ) -> Baseline | None:
     """The average similarity over BeaverTails as the paper defines it, or None if the dataset is not available.
 
@@ -38,7 +39,7 @@ def beavertails_average_similarity(
     return Baseline(kept["value"], "beavertails", kept["median"], kept["standard_deviation"])
 
 
-def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
+def beavertails_head_and_tail(frame: Any = None) -> tuple[list[str], list[str]]:
     """The 500 + 500 prompts whose 250,000 cosines are averaged (Safe-Embed; docs/design.md, section 2).
 
     frame: a DataFrame with columns prompt and is_safe in place of BeaverTails, for tests.
@@ -57,7 +58,7 @@ def beavertails_head_and_tail(frame=None) -> tuple[list[str], list[str]]:
     return head["prompt"].tolist(), tail["prompt"].tolist()
 
 
-def _beavertails_frame():
+def _beavertails_frame() -> Any:
     path, split, revision = (BEAVERTAILS[key] for key in ("path", "split", "revision"))
     dataset = hub.dataset("BeaverTails", path, split=split, revision=revision)
     return dataset.select_columns(["prompt", "is_safe"]).to_pandas()

@@ -9,9 +9,10 @@ import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Worker(ShardWriter):
         Ray restarts a shard whenever its worker dies, so each attempt is recorded in the folder, and after ATTEMPTS of
         them the shard fails. A user's mistake is returned as a value, so that it is reported in one line.
         """
-        done = {"shard": [], "status": [], "message": [], "made": []}
+        done: dict[str, list] = {"shard": [], "status": [], "message": [], "made": []}
         for shard in batch["item"].tolist():
             status, message, info = 0, "", None
             begun = self.job.output / f".part-{shard:05}.begun"
@@ -99,7 +100,7 @@ def check(spec: EncoderSpec, cluster: Cluster) -> None:
         )
 
 
-def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
+def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Generator[tuple[int, EncoderInfo, Sequence[str]]]:
     """Makes shards with Ray Data, and yields of each what an Executor does.
 
     The shards' numbers go to a pool of workers that hold the model and write the files. Ray's own output is hidden.
@@ -108,7 +109,7 @@ def on_ray(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple
         yield from _made(job, missing, cluster)
 
 
-def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
+def _made(job: Job, missing: Sequence[int], cluster: Cluster) -> Generator[tuple[int, EncoderInfo, Sequence[str]]]:
     config.set_library_defaults(RAY_USAGE_STATS_ENABLED="0")
     if cluster.address is None:
         # Despite its name, this is a cluster of this machine only, which listens on the loopback interface only.
@@ -164,7 +165,7 @@ def _join(cluster: Cluster) -> None:
     """Starts a cluster on this machine, or joins a running one."""
     import ray
 
-    options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if cluster.address is None:
         processors = os.cpu_count() or 1
         options |= {"address": "local", "num_cpus": max(processors, cluster.workers or 1), "include_dashboard": False}

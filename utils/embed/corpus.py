@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from utils.data import reading
 from utils.data.parquet import ParquetFile
@@ -43,7 +44,8 @@ class Corpus:
         self._names = reading.text_columns(found, column, id_column, path.name)
         self.id_column = self._names[1] if len(self._names) > 1 else None
         self._kinds = self._types(first)
-        self._source, self._next = None, 0
+        self._source: Iterator[reading.Row] | None = None
+        self._next = 0
 
     def _types(self, first: reading.Row | None) -> dict:
         """The types of the columns. Ids may be numbers or texts, the same for the whole column."""
@@ -61,7 +63,7 @@ class Corpus:
             raise InputError(f"{self.path.name}: no rows; there is nothing to embed")
         return number
 
-    def rows(self, start: int, stop: int):
+    def rows(self, start: int, stop: int) -> tuple[list[str], Any]:
         """The texts of rows `start` to `stop` (from 0, `stop` excluded), and an Arrow array of their ids or None.
 
         Fast for ascending calls; a call that goes back reads CSV and JSON from the beginning again.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +53,8 @@ class Embedder:
         spec: EncoderSpec,
         store: EmbeddingStore | None = None,
         show_progress: bool = False,
-        note: Callable[[str], None] = lambda sentence: None,
-        encoder=None,
+        note: Callable[[str], object] = lambda sentence: None,
+        encoder: Any = None,
     ) -> None:
         self.spec, self.store, self.show_progress, self.note = spec, store, show_progress, note
         self._encoder = encoder
@@ -115,7 +116,7 @@ class Embedder:
         """What was assumed of the encoder's checkpoint, in sentences; none before it is loaded."""
         return getattr(self._encoder, "notes", ())
 
-    def _loaded(self):
+    def _loaded(self) -> Any:
         if self._encoder is None:
             self.note(f"loading {self.spec.name}")
             self._encoder = loading.load(self.spec)
@@ -158,7 +159,7 @@ class Embedder:
                 self._at_once(texts, read, id_of, keep)
         return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
 
-    def _refuse_another_model(self, encoder) -> None:
+    def _refuse_another_model(self, encoder: Any) -> None:
         """Raises InputError if a server's model is not the one whose vectors are stored."""
         served = getattr(encoder, "served", None)
         if served is None:
@@ -200,7 +201,9 @@ class Embedder:
         After an error or Ctrl-C nothing more is sent, but running requests are waited for, as they are paid for. A
         second Ctrl-C ends that at once.
         """
-        encoder, failure, refusal, at_fault = self._encoder, None, None, []
+        encoder, at_fault = self._encoder, []
+        failure: BaseException | None = None
+        refusal: InputError | None = None
         pending = batches(lengths, encoder.token_budget, encoder.max_batch)
         running: dict[Future, np.ndarray] = {}
         while running or (pending and failure is None):
@@ -281,7 +284,7 @@ def _parts(batch: np.ndarray, most: int) -> list[np.ndarray]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
-def _in_thread(work: Callable, *arguments) -> Future:
+def _in_thread(work: Callable, *arguments: Any) -> Future:
     """The future result of `work` in a thread of its own, which does not keep the program from ending."""
     future: Future = Future()
 

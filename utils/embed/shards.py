@@ -6,7 +6,7 @@ and vector, never a text.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +64,8 @@ class ShardWriter:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._corpus = self._embedder = None
+        self._corpus: Corpus | None = None
+        self._embedder: Embedder | None = None
 
     def write(self, shard: int) -> EncoderInfo:
         """Writes a shard's file. Raises InputError for bad rows or vectors, Unfinished if the disk is full."""
@@ -101,10 +102,10 @@ class ShardWriter:
 
 
 # Makes the given shards, and yields the number of each, the encoder's properties and what was assumed of it.
-Executor = Callable[[Job, Sequence[int]], Iterator[tuple[int, EncoderInfo, Sequence[str]]]]
+Executor = Callable[[Job, Sequence[int]], Generator[tuple[int, EncoderInfo, Sequence[str]]]]
 
 
-def in_process(job: Job, missing: Sequence[int]) -> Iterator[tuple[int, EncoderInfo, Sequence[str]]]:
+def in_process(job: Job, missing: Sequence[int]) -> Generator[tuple[int, EncoderInfo, Sequence[str]]]:
     """Makes shards one after another, and yields of each what an Executor does."""
     writer = ShardWriter(job)
     try:
@@ -164,7 +165,8 @@ def _embed(job: Job, missing: list[int], executor: Executor, show_progress: bool
     """Makes the shards, and returns what was assumed of the encoder's checkpoint, in sentences."""
     from tqdm import tqdm
 
-    rows, told = job.rows(missing), ()
+    rows = job.rows(missing)
+    told: Sequence[str] = ()
     with (
         os.fdopen(os.dup(2), "w") as terminal,  # an executor may silence standard error
         tqdm(total=rows, unit="row", disable=not show_progress, leave=False, file=terminal) as bar,

@@ -15,6 +15,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,10 @@ from utils.encoders.loaders import (
 )
 from utils.encoders.sentence_model import refuse_other_vocabularies, settled_limit
 from utils.schema import Checkpoint, EncoderSpec, InputError
+
+if TYPE_CHECKING:
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models import ModelMeta
 
 # The beginning of what is in the place of a prompt that only the wrapper knows.
 OF_WRAPPER = "(that of "
@@ -66,14 +71,14 @@ def entry(name: str, own_code: bool) -> dict:
     }
 
 
-def _meta(name: str):
+def _meta(name: str) -> "ModelMeta":
     import mteb
 
     asked = name.removeprefix("mteb:")
     try:
         return mteb.get_model_meta(asked)
     except KeyError:
-        known = {}
+        known: dict[str, str] = {}
         for meta in mteb.get_model_metas():
             known |= {meta.name.rpartition("/")[2].casefold(): meta.name, meta.name.casefold(): meta.name}
         near = difflib.get_close_matches(asked.casefold(), known, n=3, cutoff=0.5)
@@ -81,11 +86,11 @@ def _meta(name: str):
         raise InputError(f"--model {name}: MTEB has no such encoder; nearest: {names}") from None
 
 
-def _wrapper(meta):
+def _wrapper(meta: "ModelMeta") -> Any:
     return getattr(meta.loader, "func", meta.loader)
 
 
-def _may_run_own_code(meta) -> bool:
+def _may_run_own_code(meta: "ModelMeta") -> bool:
     """Whether a checkpoint may run code: where MTEB's entry allows it, or where a wrapper of its own decides."""
     from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
     from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
@@ -95,7 +100,7 @@ def _may_run_own_code(meta) -> bool:
 
 
 @functools.cache
-def symmetric_task():
+def symmetric_task() -> "TaskMetadata":
     """The task that texts are encoded for, as MTEB describes one."""
     from mteb.abstasks import AbsTaskSTS
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -111,7 +116,7 @@ def symmetric_task():
     )
 
 
-def _prompt(meta, pinned: bool) -> str:
+def _prompt(meta: "ModelMeta", pinned: bool) -> str:
     """The prompt of an encoder, found without loading it."""
     from mteb.models.abs_encoder import get_prompt
     from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
@@ -139,7 +144,15 @@ class MTEBEncoder(SentenceTransformerEncoder):
     arguments of its `encode`.
     """
 
-    def __init__(self, wrapper, spec: EncoderSpec, device: str, task=None, split: str = "test", **options) -> None:
+    def __init__(
+        self,
+        wrapper: Any,
+        spec: EncoderSpec,
+        device: str,
+        task: "TaskMetadata | None" = None,
+        split: str = "test",
+        **options: Any,
+    ) -> None:
         from sentence_transformers import SentenceTransformer
         from tokenizers import Tokenizer
         from transformers import PreTrainedTokenizerBase

@@ -18,7 +18,7 @@ def choose_baseline(
     embedder: Embedder,
     embeddings: np.ndarray,
     groups: Sequence[str],
-    note: Callable[[str], None] = lambda sentence: None,
+    note: Callable[[str], object] = lambda sentence: None,
 ) -> Baseline:
     """The average similarity by `choice`; `auto` is the first of paper, beavertails and own that is available.
 

@@ -77,7 +77,7 @@ class Evaluation:
                 self.write(result)
         return result
 
-    def computed(self, note: Callable[[str], None] = lambda sentence: None) -> Result:
+    def computed(self, note: Callable[[str], object] = lambda sentence: None) -> Result:
         """The result, computed from the encoder's vectors. note: called with each sentence that a user should read."""
         start = time.perf_counter()
         task, dataset, n = self.task, self.dataset, len(self.dataset)

@@ -8,6 +8,7 @@ directions count. Source of the definitions: Safe-Embed (arXiv 2407.06851); what
 import math
 import re
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _largest(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def is_sparse(embeddings: object) -> bool:
+def is_sparse(embeddings: object) -> TypeGuard[Any]:
     """Whether this is one of scipy's sparse matrices. Does not import scipy."""
     return hasattr(embeddings, "tocsr")
 
@@ -280,7 +281,7 @@ def normalized_mutual_information(embeddings: np.ndarray, categories: Sequence[s
     if is_small and is_sparse(embeddings):
         # A text that shares no word with any centre is equally far from all, and rounding decides its cluster.
         # Dense rows are rounded as when the published numbers were computed.
-        embeddings = embeddings.toarray()  # type: ignore[attr-defined]
+        embeddings = embeddings.toarray()
     # k-means may overwrite these rows. With few rows, threads would mostly wait for each other.
     clustering = KMeans(n_clusters=len(set(categories)), n_init=10, random_state=seed, copy_x=False)
     with threadpool_limits(1 if is_small else None):

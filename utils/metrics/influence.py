@@ -18,7 +18,7 @@ TOSSES = 0.25
 
 
 def neighbor_influence(
-    same: np.ndarray, units: np.ndarray, categories: Sequence[str], order: Sequence[str], k: int
+    same: np.ndarray, units: np.ndarray, categories: Sequence[str] | np.ndarray, order: Sequence[str], k: int
 ) -> np.ndarray:
     """The influence of n prompts on the mean purity of each category.
 
@@ -62,7 +62,7 @@ def _gains(same: np.ndarray, units: np.ndarray, k: int, boundary: np.ndarray) ->
 def received_influence(
     same: np.ndarray,
     units: np.ndarray,
-    categories: Sequence[str],
+    categories: Sequence[str] | np.ndarray,
     order: Sequence[str],
     k: int,
     boundary: np.ndarray,

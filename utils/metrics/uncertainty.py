@@ -19,7 +19,9 @@ ALPHA = 0.05
 _CHUNK = 4_000_000
 
 
-def own_influence(values: np.ndarray, strata: Sequence[str] | np.ndarray, order: Sequence[str]) -> np.ndarray:
+def own_influence(
+    values: Sequence[float] | np.ndarray, strata: Sequence[str] | np.ndarray, order: Sequence[str]
+) -> np.ndarray:
     """How much each item moves the mean of each stratum by its own score: its deviation over the stratum's size.
 
     values: n, one for each item; NaN where it is not defined. strata: n names. order: G of them.
@@ -201,7 +203,10 @@ def paired_differences(
 
 
 def grouped_resamples(
-    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int | Sequence[int] = 42
+    clusters: Sequence[int] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    resamples: int,
+    seed: int | Sequence[int] = 42,
 ) -> Iterator[np.ndarray]:
     """How often each of n items occurs in each resample of whole clusters: parts of (resamples, n), uint16.
 
@@ -213,7 +218,10 @@ def grouped_resamples(
 
 
 def cluster_resamples(
-    clusters: Sequence[int], labels: Sequence[int], resamples: int, seed: int | Sequence[int] = 42
+    clusters: Sequence[int] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    resamples: int,
+    seed: int | Sequence[int] = 42,
 ) -> Iterator[np.ndarray]:
     """How often each cluster, in ascending order, occurs in each resample: parts of (resamples, clusters), uint16.
 

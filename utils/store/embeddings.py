@@ -11,9 +11,10 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def text_key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _code(error: Exception) -> int:
+def _code(error: BaseException) -> int:
     """SQLite's primary error code, without the upper bits of an extended code; 0 if there is none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -128,7 +129,7 @@ class EmbeddingStore:
         said = f"embedding store: {self.path.name} is damaged ({error}); set aside as {aside.name}, starting afresh"
         print(one_line(said), file=sys.stderr)
 
-    def _recovering(self, work):
+    def _recovering(self, work: Callable) -> Any:
         """The value of `work`. If the file is damaged, it is renamed and `work` is done once more on a new one."""
         try:
             return work()
@@ -201,12 +202,12 @@ class EmbeddingStore:
 
         needed: whether a file that can't be written is an error; else it is said once, and nothing is written.
         """
-        statements = [(statement, list(rows)) for statement, rows in statements]
+        listed = [(statement, list(rows)) for statement, rows in statements]
 
         def write() -> None:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                for statement, rows in statements:
+                for statement, rows in listed:
                     self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
             except BaseException as error:
