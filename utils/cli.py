@@ -4,13 +4,14 @@ import argparse
 import contextlib
 import errno
 import functools
+import io
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn, cast
 
 from utils import config
 from utils.schema import DTYPES, EncoderOptions, InputError, escaped, one_line, printable, shown
@@ -39,20 +40,21 @@ class Parser(argparse.ArgumentParser):
     takes: the flags to accept, with their help texts; all if None. The other flags have their defaults.
     """
 
-    def __init__(self, *arguments, takes: Mapping[str, str] | None = None, **more):
+    def __init__(self, *arguments: Any, takes: Mapping[str, str] | None = None, **more: Any) -> None:
         self.takes = takes
         super().__init__(*arguments, **{"allow_abbrev": False, **more})
 
-    def add_argument(self, name: str, *names: str, **more) -> argparse.Action | None:
-        flag = name.lstrip("-")
-        if self.takes is None or name == "-h":
-            return super().add_argument(name, *names, **more)
+    def add_argument(self, *names: str, **more: Any) -> argparse.Action | None:
+        flag = names[0].lstrip("-")
+        if self.takes is None or flag == "h":
+            return super().add_argument(*names, **more)
         if flag in self.takes:
-            return super().add_argument(name, *names, **{**more, "help": self.takes[flag]})
+            return super().add_argument(*names, **{**more, "help": self.takes[flag]})
         default = more.get("default", False if more.get("action") == "store_true" else None)
-        return self.set_defaults(**{flag.replace("-", "_"): default})
+        self.set_defaults(**{flag.replace("-", "_"): default})
+        return None
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """What argparse returns. Raises InputError for a value too long to be a name, a path or a number."""
         found, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
@@ -65,7 +67,7 @@ class Parser(argparse.ArgumentParser):
                     )
         return found, rest
 
-    def _get_value(self, action: argparse.Action, text: str):
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
         """What the flag's `type` makes of a text. Raises InputError, naming the flag, if that does."""
         return read_as(lambda text: super(Parser, self)._get_value(action, text), text, _shown_name(action))
 
@@ -74,7 +76,7 @@ class Parser(argparse.ArgumentParser):
             raise InputError(f"{_shown_name(action)} {shown(value)}: give one of {', '.join(action.choices)}")
         super()._check_value(action, value)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         of_evaluation = any(action.dest == "encoder" for action in self._actions)
         if of_evaluation and re.match("unrecognized arguments: [^-]", message):
             raise InputError(f"{message}; put commas between several encoders, as in --model A,B (see --help)")
@@ -82,7 +84,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _shown_name(action: argparse.Action) -> str:
-    return action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+    return action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
 
 
 def add_encoder_options(flags: argparse.ArgumentParser) -> None:
@@ -172,7 +174,7 @@ def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], fl
 share = real(0, 1)
 
 
-def read_as(kind: Callable[[str], object], text: str, where: str):
+def read_as(kind: Callable[[str], object], text: str, where: str) -> Any:
     """What a `type` makes of the text of a flag or variable. Raises InputError, naming `where`, if that does."""
     try:
         return kind(text)
@@ -210,7 +212,7 @@ def run(work: Callable[[], int | None]) -> int:
         if getattr(sys, name) is None:  # in this order each gets its own number, so that no file of results gets it
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     try:
         try:
             return _status(work)
