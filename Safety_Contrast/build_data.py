@@ -126,7 +126,7 @@ def generate(argv: Sequence[str]) -> int:
 
 
 @cli.command
-def check(argv: Sequence[str]) -> int:
+def check(argv: Sequence[str]) -> None:
     """Reports how small and how varied the edits of a set are, and draws a figure of it."""
     flags = Parser(prog="python -m Safety_Contrast.build_data check", description=check.__doc__)
     flags.add_argument(

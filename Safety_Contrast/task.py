@@ -85,8 +85,7 @@ def _guarded(
     n, m = len(dataset), len(vectors) - 1
     if n * (m + 1) - 1 - m < K:
         return {}, [], {}
-    pool = [vectors[column] for column in dataset.texts]  # the originals come first
-    pool = metrics.stacked(pool)
+    pool = metrics.stacked([vectors[column] for column in dataset.texts])  # the originals come first
     most = min(2 * K + m, len(dataset) * (m + 1) - 1)
     nearest = nearest_of_first(pool, n, most)  # (n, most)
     groups, order = np.array(dataset.groups, dtype=object), dataset.group_order

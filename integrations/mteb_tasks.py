@@ -17,6 +17,8 @@ arguments, and a digest of the files of your own: two files never share a result
 
 import hashlib
 import re
+from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskSTS
@@ -67,7 +69,7 @@ class SafetyTask(AbsTask):
     abstask_prompt = AbsTaskSTS.abstask_prompt
     task: Task
 
-    def __init__(self, seed: int = 42, **flags) -> None:
+    def __init__(self, seed: int = 42, **flags: Any) -> None:
         super().__init__(seed)
         config.load_environment()
         own = {"baseline": "own"} if self.task.uses_baseline else {}
@@ -85,7 +87,7 @@ class SafetyTask(AbsTask):
             name = re.sub(r"[^\w=,.-]+", "_", f"{self.metadata.name}-{said}", flags=re.ASCII)
             self.metadata = self.metadata.model_copy(update={"name": name})
 
-    def load_data(self, num_proc: int | None = None, **more) -> None:
+    def load_data(self, num_proc: int | None = None, **more: Any) -> None:
         """Finds, verifies and reads the task's own files; nothing comes from the hub unless a set is only there."""
         if self.data_loaded:
             return
@@ -102,7 +104,15 @@ class SafetyTask(AbsTask):
         self.metadata = metadata
 
     def _evaluate_subset(
-        self, model, data_split, *, hf_split, hf_subset, encode_kwargs, prediction_folder=None, **more
+        self,
+        model: Any,
+        data_split: Dataset,
+        *,
+        hf_split: str,
+        hf_subset: str,
+        encode_kwargs: Any,
+        prediction_folder: Path | None = None,
+        **more: Any,
     ) -> dict:
         name, revision = str(model.mteb_model_meta.name), str(model.mteb_model_meta.revision)
         prompt = f"{OF_WRAPPER}MTEB for STS)"
@@ -122,7 +132,7 @@ class SafetyTask(AbsTask):
             "metrics": [{key: cell for key, cell in vars(m).items() if cell is not None} for m in result.metrics],
         }
 
-    def _calculate_descriptive_statistics_from_split(self, split: str, **more) -> dict:
+    def _calculate_descriptive_statistics_from_split(self, split: str, **more: Any) -> Any:
         return {"num_samples": len(self.evaluated)}
 
 

@@ -1,6 +1,7 @@
 """Names the network settings that make every request fail."""
 
 from collections.abc import Callable
+from typing import Any
 from urllib.request import getproxies
 
 from utils.schema import InputError
@@ -13,7 +14,7 @@ def timeouts() -> tuple[type[Exception], ...]:
     return (httpx2.TimeoutException,)
 
 
-def client_of(make: Callable):
+def client_of(make: Callable) -> Any:
     """The HTTP client that `make` builds. Raises InputError, naming the variable, if a setting makes it impossible."""
     import httpx2
 

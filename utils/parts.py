@@ -74,7 +74,7 @@ class Parts:
         with room(self.path(number)):
             replace_whole(self.path(number), content)
 
-    def write_manifest(self, **entries) -> None:
+    def write_manifest(self, **entries: object) -> None:
         """Writes the entries, and keeps those that are there. Raises Unfinished if the manifest can't be written."""
         manifest = {"schema": SCHEMA, **(self.manifest() or {}), **entries}
         with room(self.folder / MANIFEST):

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tabulate as tabulate_module
 from tabulate import SEPARATING_LINE
@@ -195,14 +196,14 @@ class Table:
 
 
 def of_rows(
-    caption: str, headings: Sequence[str], rows: Sequence[Sequence], foot: Sequence[Sequence] = (), **more
+    caption: str, headings: Sequence[str], rows: Sequence[Sequence], foot: Sequence[Sequence] = (), **more: Any
 ) -> Table:
     """A table of rows of values, as `cell` takes them."""
     body, last = ([list(map(cell, row)) for row in part] for part in (rows, foot))
     return Table(caption, headings, body, last, **more)
 
 
-def of_columns(columns: Sequence[tuple[str, Sequence[str]]], foot: int = 0, caption: str = "", **more) -> Table:
+def of_columns(columns: Sequence[tuple[str, Sequence[str]]], foot: int = 0, caption: str = "", **more: Any) -> Table:
     """A table of columns of texts, each with its heading. foot: how many of the last rows are under a rule."""
     rows = [list(map(Cell, texts)) for texts in zip(*(texts for _, texts in columns), strict=True)]
     body = len(rows) - foot

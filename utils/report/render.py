@@ -73,7 +73,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
 def _definitions(sections: Sequence[Section], by_items: bool) -> dict[str, str]:
     """What the metrics of the tasks are: of all tasks of items, or of those other tasks that have a section."""
     shown = {section.about.name: section.results[0] for section in sections}
-    found = {}
+    found: dict[str, str] = {}
     for task in TASKS.values():
         if task.by_items == by_items and (by_items or task.name in shown):
             k = f" (k = {shown[task.name].settings['top_k']})" if task.uses_top_k and task.name in shown else ""

@@ -22,7 +22,7 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
     label = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
     rows = []
     for name in label:
-        row = [label[name]]
+        row: list = [label[name]]
         for section in sections:
             result = next((r for r in section.results if r.encoder.name == name), None)
             row.append(result and result.metric(section.about.headline, "average"))

@@ -1,6 +1,7 @@
 """The tables of the comparison with the paper, and of what can run on this machine."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from utils import tables
 from utils.data.catalogue import group_title
@@ -60,7 +61,7 @@ def rendered(reproductions: Sequence[Reproduction], form: str, earlier: Sequence
 def metric_table(reproductions: Sequence[Reproduction], task: str, metric: str) -> Table:
     """One of the paper's tables: for each encoder our number, the paper's, and the difference."""
     about, first = TASKS[task], reproductions[0].of(metric)
-    rows = [[Cell(group_title(cell.group), cell.group)] for cell in first]
+    rows: list[list] = [[Cell(group_title(cell.group), cell.group)] for cell in first]
     for one in reproductions:
         for row, cell in zip(rows, one.of(metric), strict=True):
             ours = Cell(f"{tables.with_interval(cell.ours)}{MARKS[cell.verdict]}", cell.ours.value)
@@ -77,7 +78,7 @@ def averages_table(reproductions: Sequence[Reproduction]) -> Table:
     """Both averages of each encoder, how many of its cells have each verdict, and its worst."""
     rows = []
     for one in reproductions:
-        row = [one.label]
+        row: list = [one.label]
         for _, metric in papers_tables():
             average = next(cell for cell in one.of(metric) if cell.group == "average")
             row += [average.ours.value, average.paper, signed_cell(average.difference)]
@@ -87,7 +88,11 @@ def averages_table(reproductions: Sequence[Reproduction]) -> Table:
     headings = ["encoder", *(title for metric in metrics for title in (metric.split("_")[1], "paper", "diff"))]
     headings += ["rounding", "interval", "differ", "largest", "verdict"]
     caption = f"averages, and the verdicts of the {len(reproductions[0].cells)} cells of both tables"
-    more = {"spans": [*(3 for _ in metrics), 5], "notes": [DIFF, MARKED, VERDICT], "label": "tab:reproduction"}
+    more: dict[str, Any] = {
+        "spans": [*(3 for _ in metrics), 5],
+        "notes": [DIFF, MARKED, VERDICT],
+        "label": "tab:reproduction",
+    }
     return tables.of_rows(caption, headings, rows, **more)
 
 

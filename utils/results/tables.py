@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from utils.data.catalogue import group_title
 from utils.encoders.paper import paper_entry
@@ -49,7 +50,7 @@ class Measured:
 
 
 def measured_table(
-    caption: str, heading: str, measured: Sequence[Measured], summaries: Collection[str] = SUMMARIES, **more
+    caption: str, heading: str, measured: Sequence[Measured], summaries: Collection[str] = SUMMARIES, **more: Any
 ) -> Table:
     """A metric by group: the columns of each encoder, then chance and ceiling if they exist.
 
@@ -57,7 +58,8 @@ def measured_table(
     """
     first = measured[0].metrics
     extras = [extra for extra in ("chance", "ceiling") if any(getattr(m, extra) is not None for m in first.values())]
-    body, foot = [], []
+    body: list[list] = []
+    foot: list[list] = []
     for group, metric in first.items():
         found = [one.metrics[group].value for one in measured if one.is_ranked]
         best = number(min(found) if metric.better == "lower" else max(found)) if len(found) > 1 else None
