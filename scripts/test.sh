@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up and runs every check: ruff, shellcheck if it is installed, the tests.
+# Sets up and runs every check: ruff, mypy, shellcheck if it is installed, the tests.
 # Usage: bash scripts/test.sh [PYTEST ARGUMENTS]
 (return 0 2>/dev/null) && { echo "run it: bash scripts/test.sh" >&2; return 2; }
 set -euo pipefail
@@ -21,6 +21,7 @@ if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     done
 fi
 "$PYTHON" -m ruff check .
+"$PYTHON" -m mypy
 if command -v shellcheck >/dev/null; then
     shellcheck -x -P SCRIPTDIR setup.sh scripts/*.sh .ci/run
 else
