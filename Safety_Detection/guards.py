@@ -158,8 +158,7 @@ def result_of(
     if given.milliseconds is not None:
         items["milliseconds"] = given.milliseconds.tolist()
         for metric, value in zip(LATENCIES, np.quantile(given.milliseconds, [0.5, 0.95]).tolist(), strict=True):
-            named = naming.metric_of(metric, naming.GUARD)
-            metrics.append(Metric(named, naming.GIVEN, value, len(scored), "lower", detector=naming.GUARD))
+            metrics.append(Metric(metric, naming.GIVEN, value, len(scored), "lower", detector=naming.GUARD))
     left = Counter(dataset.groups)
     left.subtract(scored.groups)
     digest = sha256_of(path)
@@ -190,7 +189,7 @@ def tables(result: Result, encoders: Sequence[Result]) -> list[Table | str]:
     if unscored:
         sets = ", ".join(f"{number} of {one}" for one, number in unscored.items())
         parts.append(f"not scored and left out: {sum(unscored.values())} ({sets})")
-    slow = [result.value(naming.metric_of(metric, naming.GUARD), naming.GIVEN) for metric in LATENCIES]
+    slow = [result.value(metric, naming.GIVEN, detector=naming.GUARD) for metric in LATENCIES]
     if None not in slow:
         parts.append(f"latency: median {slow[0]:.0f} ms, 95th percentile {slow[1]:.0f} ms")
     parts += [*_beside(result, encoders), *transfer_tables.guard_tables(result)]

@@ -149,16 +149,16 @@ def _without_known_word(result: Result) -> Table | None:
 
 
 def up_to_date(metric: Metric) -> Metric:
-    """A number of a result file. Older ones have its parts only inside the two strings `metric` and `group`."""
+    """A number of a result file. Older ones name its detector in `metric`, the oldest ones the sets only in `group`."""
+    name, slash, detector = metric.metric.partition("/")
     if metric.detector is not None:
-        return metric
-    pair, _, kind = metric.group.partition(": ")
-    train, arrow, test = pair.partition(" -> ")
-    _, slash, detector = metric.metric.partition("/")
+        return replace(metric, metric=name)
     if not slash:
         raise ValueError("a metric of detection names its detector")
-    parts: dict[str, Any] = {"train": train, "test": test, "type": kind or None} if arrow else {}
-    return replace(metric, detector=detector, **parts)
+    pair, _, kind = metric.group.partition(": ")
+    train, arrow, test = pair.partition(" -> ")
+    sets: dict[str, Any] = {"train": train, "test": test, "type": kind or None} if arrow else {}
+    return replace(metric, metric=name, detector=detector, **sets)
 
 
 def comparing() -> Any:

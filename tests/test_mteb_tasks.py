@@ -65,7 +65,7 @@ MAIN = {
     "SafetyChallenging": ("normalized_similarity", "average", "lower"),
     "SafetyContrast": ("boundary_similarity", "average", "lower"),
     "SafetyTaxonomy": ("categorical_purity", "average", "higher"),
-    "SafetyDetection": ("auroc/logistic_regression", "across", "higher"),
+    "SafetyDetection": ("auroc", "across", "higher"),
 }
 
 
@@ -75,7 +75,8 @@ def test_numbers_and_intervals_are_those_of_the_evaluation(task, tiny, folder, t
     expected = by_evaluation(task.task, tmp_path, "--model", str(folder))
     assert_alike(scores["metrics"], expected)
     metric, group, better = MAIN[task.__name__]
-    [main] = [m for m in expected if (m["metric"], m["group"]) == (metric, group)]
+    [main] = [m for m in expected if (m["metric"], m["group"]) == (metric, group)
+              and m.get("detector") in (None, "logistic_regression")]  # fmt: skip
     assert scores["main_score"] == scores[task.metadata.main_score] == pytest.approx(main["value"], abs=1e-6)
     assert (scores["low"], scores["high"]) == pytest.approx((main["low"], main["high"]), abs=1e-6)
     assert scores["low"] <= main["value"] <= scores["high"]

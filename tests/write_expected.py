@@ -46,7 +46,7 @@ def write_numbers(path: Path) -> None:
             for name in names:
                 result = Path(folder) / "sample" / task.name / f"{name}.json"
                 for m in read_result(result).metrics if result.is_file() else ():
-                    key = (task.name, name, m.metric, m.group)
+                    key = (task.name, name, m.name, m.group)
                     numbers = ["" if number is None else f"{number:.9f}" for number in (m.value, m.low, m.high)]
                     old = written.get(key, [None] * 3)
                     rows.append([*key, *map(settled, old, numbers)])

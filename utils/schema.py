@@ -251,8 +251,8 @@ class Metric:
     better: `lower` or `higher`. low, high: of its 95 % interval. chance: what guessing gives. ceiling: the most that
     can be reached.
     detector, train, test, type: of detection, the detector, the set that it was trained on, the set that it was tested
-    on, the safe-only set beside it (against), and the type of its prompts; `metric` and `group` name them too. k: of a
-    metric at several numbers of neighbours.
+    on, the safe-only set beside it (against), and the type of its prompts; `group` is then their title in a table. k:
+    of a metric at several numbers of neighbours.
     """
 
     metric: str
@@ -270,6 +270,11 @@ class Metric:
     type: str | None = None
     against: str | None = None
     k: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What flags, tables of comparison and messages call the metric: of detection with its detector."""
+        return f"{self.metric}/{self.detector}" if self.detector else self.metric
 
 
 @dataclass(frozen=True)
@@ -313,17 +318,34 @@ class Result:
     items: dict[str, list] = field(default_factory=dict, repr=False)
     influence: dict = field(default_factory=dict, repr=False, compare=False)
 
-    def metric(self, metric: str, group: str) -> Metric | None:
-        """The number of `metric` for `group`, or None if it was not computed."""
-        return self._by_name.get((metric, group))
+    def metric(
+        self,
+        metric: str,
+        group: str | None = None,
+        *,
+        detector: str | None = None,
+        train: str | None = None,
+        test: str | None = None,
+        against: str | None = None,
+    ) -> Metric | None:
+        """The number of `metric`, or None if it was not computed.
+
+        Of a group; or of a detector on prompts of all types, by what it was trained on and tested on.
+        """
+        return self._by_place.get((metric, detector, group or (train, test, against)))
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], Metric]:
-        return {(m.metric, m.group): m for m in reversed(self.metrics)}
+    def _by_place(self) -> dict[tuple[str, str | None, str | tuple], Metric]:
+        found: dict[tuple[str, str | None, str | tuple], Metric] = {}
+        for m in reversed(self.metrics):
+            found[m.metric, m.detector, m.group] = m
+            if m.test and not m.type:
+                found[m.metric, m.detector, (m.train, m.test, m.against)] = m
+        return found
 
-    def value(self, metric: str, group: str) -> float | None:
-        """The value of `metric` for `group`, or None if it was not computed."""
-        found = self.metric(metric, group)
+    def value(self, metric: str, group: str | None = None, **fields: str | None) -> float | None:
+        """The value of what `metric` finds, or None if it was not computed."""
+        found = self.metric(metric, group, **fields)
         return None if found is None else found.value
 
 

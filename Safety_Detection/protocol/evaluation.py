@@ -41,10 +41,6 @@ class Pairing:
     flags: np.ndarray | None
     unknown: np.ndarray
 
-    @property
-    def group(self) -> str:
-        return f"{self.train} -> {self.test}"
-
 
 @dataclass(frozen=True)
 class Crossing:

@@ -11,7 +11,7 @@ from Safety_Detection.detectors.kinds import INNER_FOLDS, candidates, folds, in_
 from Safety_Detection.protocol.evaluation import Vectors
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from Safety_Detection.sets.naming import IDENTITY, identity_of, metric_of
+from Safety_Detection.sets.naming import IDENTITY
 from utils.metrics import detection as dm
 from utils.schema import Metric
 
@@ -35,7 +35,7 @@ def set_identity(sides: Sides, vectors: Vectors, seed: int = 42) -> list[Metric]
         enough = [name for name, rows in drawn.items() if len(set(sides.clusters[rows])) >= LEAST_GROUPS]
         jobs += [(word, a, b, drawn[a], drawn[b]) for a, b in itertools.combinations(enough, 2)]
 
-    def work(job: tuple) -> Metric | None:
+    def work(job: tuple) -> tuple[str, Metric] | None:
         word, a, b, one, other = job
         other = other[~dataset.near.near(one)[other]]
         if len(set(sides.clusters[other])) < LEAST_GROUPS:
@@ -49,15 +49,16 @@ def set_identity(sides: Sides, vectors: Vectors, seed: int = 42) -> list[Metric]
             seen, asked = vectors(rows[~held], rows[held])
             scores[held] = candidates("logistic_regression", seen, of_second[~held])[STRENGTH].scores(asked)
         area = float(dm.auroc(dm.curve(of_second, scores)))
-        return Metric(metric_of("auroc", IDENTITY), identity_of(word, a, b), area, len(rows), "lower", chance=0.5)
+        return word, Metric("auroc", f"{word}: {a} | {b}", area, len(rows), "lower", chance=0.5, detector=IDENTITY)
 
-    found = [metric for metric in in_threads(work, jobs) if metric is not None]
+    found = [pair for pair in in_threads(work, jobs) if pair is not None]
+    rows = [metric for _, metric in found]
     for word in ("unsafe", "safe"):
-        mine = [metric for metric in found if metric.group.startswith(f"{word}: ")]
+        mine = [metric for of, metric in found if of == word]
         if mine:
             value, n = float(np.mean([metric.value for metric in mine])), sum(metric.n for metric in mine)
-            found.append(Metric(metric_of("auroc", IDENTITY), word, value, n, "lower", chance=0.5))
-    return [Metric(**{**vars(metric), "detector": IDENTITY}) for metric in found]
+            rows.append(Metric("auroc", word, value, n, "lower", chance=0.5, detector=IDENTITY))
+    return rows
 
 
 def _drawn(sides: Sides, name: str, label: int, seed: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +19,7 @@ from Safety_Detection.sets.naming import (
     OTHERS,
     VERDICTS,
     WITHIN,
-    crossing_of,
-    metric_of,
+    fields_of,
 )
 from utils.metrics import detection as dm
 from utils.metrics.detection import OF_CROSSING, OF_CURVE
@@ -114,11 +112,11 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _metric(
-    name: str, group: str, drawn: Drawn, n: int, better: str, clusters: int, chance: float | None = None, **parts: Any
+    name: str, where: dict, drawn: Drawn, n: int, better: str, clusters: int, chance: float | None = None
 ) -> Metric:
     value, replicates = drawn
-    interval = grouped_interval(value, replicates, clusters) if len(replicates) and clusters > 1 else (None, None)
-    return Metric(name, group, value, n, better, *interval, chance, **parts)
+    low, high = grouped_interval(value, replicates, clusters) if len(replicates) and clusters > 1 else (None, None)
+    return Metric(name, value=value, n=n, better=better, low=low, high=high, chance=chance, **where)
 
 
 class Measures:
@@ -138,20 +136,19 @@ class Measures:
 
     def pairing(self, one: Pairing) -> None:
         """Adds the metrics of a detector on a set."""
-        of = self.of[one.test]
-        where: dict[str, Any] = {"detector": one.kind, "train": one.train, "test": one.test}
+        of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
         place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
         n = len(one.rows)
         if one.kind == CONTROLS[1]:
             areas = np.array([float(dm.auroc(dm.curve(of.labels, scores))) for scores in one.scores.T])
-            self.rows.append(_shuffled(one.group, areas, n, **where))
+            self.rows.append(_shuffled(where, areas, n))
             self._mean("auroc", one.kind, place, (float(areas.mean()), areas), [one.test])
             return
         if self.dataset.kind(one.test) == TWO_CLASSES:
             found = of.of_curve(one.scores)
             chance = {"auroc": 0.5, "auprc": float(of.labels.mean()), "fpr_at_95_tpr": 0.95, "tpr_at_1_fpr": 0.01}
             self.rows += [
-                _metric(metric_of(name, one.kind), one.group, found[name], n, better, of.rarer, chance[name], **where)
+                _metric(name, where, found[name], n, better, of.rarer, chance[name])
                 for name, (better, _) in OF_CURVE.items()
             ]
             self._mean("auroc", one.kind, place, found["auroc"], [one.test])
@@ -160,10 +157,9 @@ class Measures:
         if one.flags is None:
             return
         if one.kind == GUARD and self.dataset.kind(one.test) == TWO_CLASSES:
-            name = metric_of("f1", one.kind)
-            self.rows.append(_metric(name, one.group, of.f1(one.flags), n, "higher", of.rarer, **where))
+            self.rows.append(_metric("f1", where, of.f1(one.flags), n, "higher", of.rarer))
         for label, (name, better) in AT_THRESHOLD.items():
-            self._flagged(one, of, label, metric_of(name, one.kind), better, where)
+            self._flagged(one, of, label, name, better, where)
         if one.kind not in CONTROLS:
             self._verdicts(one, of, where)
 
@@ -173,7 +169,7 @@ class Measures:
         if not chosen.any():
             return
         drawn = of.share(one.flags, chosen)
-        self.rows.append(_metric(name, one.group, drawn, int(chosen.sum()), better, of.clusters_of[label], **where))
+        self.rows.append(_metric(name, where, drawn, int(chosen.sum()), better, of.clusters_of[label]))
         if one.kind in CONTROLS or (label and self.dataset.kind(one.test) == TWO_CLASSES):
             return
         types = [text.split(SEVERAL) for text in self.types[one.rows]]
@@ -181,9 +177,9 @@ class Measures:
             if kind:
                 its = chosen & np.array([kind in mine for mine in types])
                 clusters = len(set(of.clusters[its]))
-                group = f"{one.group}: {kind}"
+                typed = fields_of(one.kind, one.train, one.test, type=kind)
                 drawn = of.share(one.flags, its)
-                self.rows.append(_metric(name, group, drawn, int(its.sum()), better, clusters, **where, type=kind))
+                self.rows.append(_metric(name, typed, drawn, int(its.sum()), better, clusters))
 
     def _verdicts(self, one: Pairing, of: Resampling, where: dict) -> None:
         """What the threshold says of each unsafe prompt and its safe twin."""
@@ -195,20 +191,16 @@ class Measures:
         for name, better in VERDICTS.items():
             drawn = [(weights[:, at].astype(np.float64), said[name]) for weights in of.parts]
             shares = _joined([(weights @ its) / weights.sum(axis=1) for weights, its in drawn])
-            name_of, value = metric_of(name, one.kind), (float(said[name].mean()), shares)
-            self.rows.append(_metric(name_of, one.group, value, len(pairs), better, clusters, **where))
+            value = float(said[name].mean()), shares
+            self.rows.append(_metric(name, where, value, len(pairs), better, clusters))
 
     def crossing(self, one: Crossing) -> None:
         """Adds the metrics of a detector on an unsafe-only and a safe-only set, after the pairings of both."""
         of = self._resampled(one)
         found = of.of_curve(one.scores, OF_CROSSING)
-        group = crossing_of(one.unsafe, one.safe, one.train)
+        where = fields_of(one.kind, one.train, one.unsafe, one.safe)
         for name, chance in zip(OF_CROSSING, (0.5, 0.01), strict=True):
-            where = {"detector": one.kind, "train": one.train, "test": one.unsafe, "against": one.safe}
-            row = _metric(
-                metric_of(name, one.kind), group, found[name], len(one.rows), "higher", of.rarer, chance, **where
-            )
-            self.rows.append(row)
+            self.rows.append(_metric(name, where, found[name], len(one.rows), "higher", of.rarer, chance))
             if one.safe in self.dataset.ordinary:
                 self._mean(name, one.kind, ORDINARY, found[name], [one.unsafe, one.safe])
         for train in self.dataset.of_kind(TWO_CLASSES) if one.safe in self.dataset.ordinary else ():
@@ -238,21 +230,21 @@ class Measures:
             value = float(np.mean([value for (value, _), _ in found]))
             drawn = np.mean([replicates for (_, replicates), _ in found], axis=0)
             n = sum(len(self.of[one].rows) for one in sets)
-            metric, chance = metric_of(name, kind), 0.01 if name == "tpr_at_1_fpr" else 0.5
             if kind == CONTROLS[1]:
-                rows.append(replace(_shuffled(place, drawn, n, detector=kind), value=value))
+                rows.append(replace(_shuffled({"group": place, "detector": kind}, drawn, n), value=value))
                 continue
             clusters = sum(min(filter(None, self.of[one].clusters_of.values())) for one in sets)
             against = " + ".join(self.dataset.ordinary) if place in (ORDINARY, ORDINARY_ONE) else None
-            where = {"detector": kind, "against": against}
-            rows.append(_metric(metric, place, (value, drawn), n, "higher", clusters, chance, **where))
+            where = {"group": place, "detector": kind, "against": against}
+            chance = 0.01 if name == "tpr_at_1_fpr" else 0.5
+            rows.append(_metric(name, where, (value, drawn), n, "higher", clusters, chance))
         return rows
 
 
-def _shuffled(group: str, areas: np.ndarray, n: int, **where: Any) -> Metric:
+def _shuffled(where: dict, areas: np.ndarray, n: int) -> Metric:
     """The mean AUROC over shuffles of the labels, with the interval of that mean over shuffles."""
     from scipy.special import stdtrit
 
     reach = stdtrit(len(areas) - 1, (1 + CONFIDENCE) / 2) * areas.std(ddof=1) / np.sqrt(len(areas))
-    mean = float(areas.mean())
-    return Metric(metric_of("auroc", CONTROLS[1]), group, mean, n, "higher", mean - reach, mean + reach, 0.5, **where)
+    mean, better = float(areas.mean()), "higher"
+    return Metric("auroc", value=mean, n=n, better=better, low=mean - reach, high=mean + reach, chance=0.5, **where)

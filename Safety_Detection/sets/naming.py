@@ -14,19 +14,15 @@ IDENTITY = "set_identity"
 GUARD, GIVEN = "guard", "as given"
 
 
-def metric_of(name: str, kind: str) -> str:
-    """The name of a detector's metric in a result file."""
-    return f"{name}/{kind}"
+def group_of(train: str, test: str, against: str | None = None, type: str | None = None) -> str:
+    """The title of a pair of sets, trained on and tested, of a safe-only set beside the latter, and of a type."""
+    return f"{train} -> {test}{f' | {against}' if against else ''}{f': {type}' if type else ''}"
 
 
-def group_of(train: str, test: str) -> str:
-    """The name of a pair of sets, trained on and tested, in a result file."""
-    return f"{train} -> {test}"
-
-
-def crossing_of(unsafe: str, safe: str, train: str = OTHERS) -> str:
-    """The name of an unsafe-only set tested against a safe-only one, trained on neither family."""
-    return f"{train} -> {unsafe} | {safe}"
+def fields_of(detector: str, train: str, test: str, against: str | None = None, type: str | None = None) -> dict:
+    """What a metric of a detector on a set is of, with its title, as keywords of Metric."""
+    group = group_of(train, test, against, type)
+    return {"group": group, "detector": detector, "train": train, "test": test, "against": against, "type": type}
 
 
 def crossing_column(kind: str, other: str, train: str = OTHERS) -> str:
@@ -35,8 +31,3 @@ def crossing_column(kind: str, other: str, train: str = OTHERS) -> str:
     A guard has one column of scores, whatever it is tested against.
     """
     return f"{kind}/{train}" if train == GIVEN else f"{kind}/{train} | {other}"
-
-
-def identity_of(word: str, one: str, other: str) -> str:
-    """The name of two sets' prompts of one label, `unsafe` or `safe`."""
-    return f"{word}: {one} | {other}"

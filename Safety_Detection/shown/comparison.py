@@ -21,6 +21,8 @@ from utils.tasks import Task
 # The means that rank encoders: the first of them that there is.
 RANKED_BY = (naming.ACROSS, naming.WITHIN, naming.OTHERS, naming.ORDINARY)
 RECALL = "recall_at_fpr"
+# How a flag names the area of a detector: this, then the detector.
+AREA_OF = "auroc/"
 # The means that a gate is on, those of them that there are; of a single set, the one within it.
 GATED = (naming.ACROSS, naming.OTHERS, naming.ORDINARY)
 
@@ -38,8 +40,8 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
     that set; with guards, by the mean of `others`, or over ordinary traffic. The rest is as in `compare`.
     """
     refuse_unlike([one.result for one in scores])
-    kind = next(m.detector for m in scores[0].result.metrics if m.metric == metric)
-    groups = [m.group for m in scores[0].result.metrics if m.metric == metric]
+    kind = next(m.detector for m in scores[0].result.metrics if m.name == metric)
+    groups = [m.group for m in scores[0].result.metrics if m.name == metric]
     ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
     areas = differences.areas([(one.result, kind) for one in scores], differences.RESAMPLES, seed)
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
@@ -58,7 +60,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
 def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
     rows = []
     for m in result.metrics:
-        low, high = differences.interval(result, m.group, *of[m.group]) if m.metric == metric else (None, None)
+        low, high = differences.interval(result, m.group, *of[m.group]) if m.name == metric else (None, None)
         rows.append(replace(m, low=low, high=high))
     return replace(result, metrics=tuple(rows))
 
@@ -90,12 +92,12 @@ class PairedByGroups(PairedByItems):
 
     def headline(self, results: Sequence[Result]) -> str:
         """The area of the headline detector of the first."""
-        return naming.metric_of("auroc", reading.headline_kind(results[0]))
+        return f"{AREA_OF}{reading.headline_kind(results[0])}"
 
     def main(self, result: Result) -> Metric:
         """The mean area of the headline detector across sets; the one within its set if there are none across."""
-        places = (naming.ACROSS, naming.OTHERS, naming.ORDINARY, naming.WITHIN)
-        return next(filter(None, (result.metric(self.headline([result]), place) for place in places)))
+        kind, places = reading.headline_kind(result), (naming.ACROSS, naming.OTHERS, naming.ORDINARY, naming.WITHIN)
+        return next(filter(None, (result.metric("auroc", place, detector=kind) for place in places)))
 
     def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
         """The results in the files made comparable; with guards among them, on the prompts that all have scored."""
@@ -106,13 +108,13 @@ class PairedByGroups(PairedByItems):
         metric = metric or self.headline(encoders)
         for result in encoders:
             scores_of(result, metric)
-        results, note = on_same_prompts(results, metric.removeprefix("auroc/"))
+        results, note = on_same_prompts(results, metric.removeprefix(AREA_OF))
         return results, files, note
 
     def metrics(self, result: Result) -> list[str]:
         """The areas of the detectors that are no controls."""
         kinds = [kind for kind in reading.kinds_of(result) if kind not in CONTROLS]
-        return [naming.metric_of("auroc", kind) for kind in kinds]
+        return [f"{AREA_OF}{kind}" for kind in kinds]
 
     def scores(self, result: Result, metric: str) -> Scores:
         """The result itself: areas are computed from its items."""
@@ -145,7 +147,7 @@ class PairedByGroups(PairedByItems):
         """
         guards = [one for one in (reference, *others) if reading.is_guard(one.result)]
         others = [one for one in others if not guards or one in guards or reference in guards]
-        kind = metric.removeprefix("auroc/")
+        kind = metric.removeprefix(AREA_OF)
         scored = [(one.result, kind) for one in (reference, *others)]
         first, *areas = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
         groups = [place for place in GATED if place in first] or [one for one in (naming.WITHIN,) if one in first]

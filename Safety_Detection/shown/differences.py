@@ -13,9 +13,7 @@ from Safety_Detection.sets.naming import (
     OTHERS,
     WITHIN,
     crossing_column,
-    crossing_of,
     group_of,
-    metric_of,
 )
 from Safety_Detection.shown.reading import (
     crossings_of,
@@ -93,12 +91,12 @@ def areas(
     for test in sets_of(first):
         for train in trains_of(first):
             group = group_of(train, test)
-            if first.metric(metric_of("auroc", scored[0][1]), group):
+            if first.metric("auroc", detector=scored[0][1], train=train, test=test):
                 put(group, [test], [f"{{}}/{train}"])
                 places[WITHIN if train == test else OTHERS if train == OTHERS else ACROSS].append(group)
     for unsafe, safe in crossings_of(first):
         if crossed is None or safe in (*crossed, *ordinary):
-            group = crossing_of(unsafe, safe)
+            group = group_of(OTHERS, unsafe, safe)
             pair = sorted((unsafe, safe), key=list(rows).index)
             put(group, pair, [crossing_column("{}", other) for other in reversed(pair)])
             if safe not in ordinary:
@@ -106,7 +104,7 @@ def areas(
             places[ORDINARY].append(group)
             for train in sets_of(first):
                 if {(train, unsafe), (train, safe)} <= tested:
-                    both = f"{group_of(train, unsafe)} | {safe}"
+                    both = group_of(train, unsafe, safe)
                     put(both, pair, [f"{{}}/{train}"] * 2)
                     places[ORDINARY_ONE].append(both)
     for of in found:
@@ -168,13 +166,12 @@ MOST_SETS = 3
 
 def tested_groups(result: Result) -> list[str]:
     """The groups whose differences are told: each pair of sets, or the means over them if there are many sets."""
-    name = metric_of("auroc", headline_kind(result))
     if len(sets_of(result)) <= MOST_SETS:
         groups = [group_of(train, test) for test in sets_of(result) for train in trains_of(result)]
         groups += [ORDINARY_ONE, ORDINARY]
     else:
         groups = [WITHIN, ACROSS, OTHERS, ORDINARY_ONE, ORDINARY]
-    return [group for group in groups if result.metric(name, group)]
+    return [group for group in groups if result.metric("auroc", group, detector=headline_kind(result))]
 
 
 def encoder_differences(results: Sequence[Result], seed: int = 42) -> list[Compared]:

@@ -65,8 +65,8 @@ def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
     kind = reading.headline_kind(results[0])
 
     def of(result: Result, metric: str) -> np.ndarray:
-        name_of = naming.metric_of(metric, kind)
-        return np.array([[_value(result.metric(name_of, naming.crossing_of(a, b))) for b in safe] for a in unsafe])
+        where = {"detector": kind, "train": naming.OTHERS}
+        return np.array([[_value(result.metric(metric, test=a, against=b, **where)) for b in safe] for a in unsafe])
 
     found, small = ([of(result, metric) for result in results] for metric in ("auroc", "tpr_at_1_fpr"))
     what = f"AUROC and, smaller, TPR at 1 % FPR of {reading.plain_name(kind)} trained on neither set, higher is better"
@@ -152,7 +152,7 @@ def roc_curves(result: Result, style: Style = SCREEN) -> Any:
         if len(sets) > MOST_SETS:
             lines = {test: "the tested set", naming.OTHERS: naming.OTHERS}
         for i, (train, title) in enumerate(lines.items()):
-            if result.metric(naming.metric_of("auroc", kind), naming.group_of(train, test)) is None:
+            if result.metric("auroc", detector=kind, train=train, test=test) is None:
                 continue
             of = dm.curve(labels, np.array(result.items[f"{kind}/{train}"])[mine])
             panel.plot(

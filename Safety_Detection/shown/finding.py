@@ -1,6 +1,6 @@
 """Says in sentences what a detector does to prompts it has not seen, and which thresholds can be trusted."""
 
-from Safety_Detection.sets.naming import ORDINARY, OTHERS, group_of, metric_of
+from Safety_Detection.sets.naming import ORDINARY, OTHERS
 from Safety_Detection.shown.differences import MOST_SETS
 from Safety_Detection.shown.reading import headline_kind, one_class_of, ordinary_of, plain_name, sets_of, trains_of
 from utils.schema import Metric, Result, shown
@@ -20,7 +20,7 @@ def finding(result: Result) -> str:
     label = f"{plain_name(kind)} on {shown(result.encoder.label)}"
     sentences = [on_unseen(result, kind)] if OTHERS in trains_of(result) else []
     if len(sets) == 1 and not sentences and not one_class_of(result):
-        m = result.metric(metric_of("auroc", kind), group_of(sets[0], sets[0]))
+        m = result.metric("auroc", detector=kind, train=sets[0], test=sets[0])
         return (
             f"{label[0].upper()}{label[1:]} reaches AUROC {m.value:z.2f} within {shown(sets[0])}. Nothing else was "
             "tested, so nothing is known of other traffic."
@@ -41,7 +41,7 @@ def on_unseen(result: Result, kind: str) -> str:
     classes, ordinary = one_class_of(result), ordinary_of(result)
 
     def rates(name: str, tests: list[str]) -> list[float]:
-        found = (result.metric(metric_of(name, kind), group_of(OTHERS, test)) for test in tests)
+        found = (result.metric(name, detector=kind, train=OTHERS, test=test) for test in tests)
         return [m.value for m in found if m is not None]
 
     unsafe = rates("tpr_at_threshold", [*sets_of(result), *(test for test, label in classes.items() if label)])
@@ -55,9 +55,9 @@ def on_unseen(result: Result, kind: str) -> str:
         "Trained on all other families, the threshold for 5 % false alarms flags, of sets it has never seen, "
         f"{' and '.join(parts)}."
     )
-    area = result.metric(metric_of("auroc", kind), ORDINARY)
+    area = result.metric("auroc", ORDINARY, detector=kind)
     if area is not None:
-        caught = result.value(metric_of("tpr_at_1_fpr", kind), ORDINARY)
+        caught = result.value("tpr_at_1_fpr", ORDINARY, detector=kind)
         at = rates("fpr_at_threshold", [test for test in ordinary if test in classes])
         flagged = f", of which the threshold flags {_range(at)}" if at else ""
         text += (
@@ -74,14 +74,14 @@ def _range(shares: list[float]) -> str:
 
 def _of_set(result: Result, kind: str, train: str) -> str:
     """What is left of a detector of one set on others, of one class if there is no other; '' if there is none."""
-    m = result.metric(metric_of("auroc", kind), group_of(train, train))
-    away = {test: result.metric(metric_of("auroc", kind), group_of(train, test)) for test in sets_of(result)}
+    where = {"detector": kind, "train": train}
+    m = result.metric("auroc", test=train, **where)
+    away = {test: result.metric("auroc", test=test, **where) for test in sets_of(result)}
     away = {test: metric for test, metric in away.items() if test != train and metric is not None}
     if not away:
         parts = []
         for test, label in one_class_of(result).items():
-            name = metric_of("tpr_at_threshold" if label else "fpr_at_threshold", kind)
-            share = result.value(name, group_of(train, test))
+            share = result.value("tpr_at_threshold" if label else "fpr_at_threshold", test=test, **where)
             if share is not None:
                 parts.append(f"{100 * share:z.0f} % of {shown(test)} ({'unsafe' if label else 'safe'})")
         if not parts:
@@ -90,11 +90,11 @@ def _of_set(result: Result, kind: str, train: str) -> str:
             f"Trained on {shown(train)}: AUROC {m.value:z.2f} within; its threshold for 5 % false alarms flags "
             f"{', '.join(parts)}."
         )
-    rate = {test: result.value(metric_of("fpr_at_threshold", kind), group_of(train, test)) for test in away}
+    rate = {test: result.value("fpr_at_threshold", test=test, **where) for test in away}
     bad = [test for test in away if distrust(m, away[test], rate[test])]
     worst = min(bad or away, key=lambda test: away[test].value)
     false = rate[worst]
-    true = result.value(metric_of("tpr_at_threshold", kind), group_of(train, worst))
+    true = result.value("tpr_at_threshold", test=worst, **where)
     close = "it holds there" if false or true else "no score reaches it there"
     if bad:
         close = "do not trust this threshold on other traffic"

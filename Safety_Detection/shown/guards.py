@@ -12,9 +12,7 @@ from Safety_Detection.sets.naming import (
     ORDINARY,
     OTHERS,
     crossing_column,
-    crossing_of,
-    group_of,
-    metric_of,
+    fields_of,
 )
 from Safety_Detection.shown.reading import headline_kind, is_guard, ordinary_of, sets_of
 from utils.metrics import detection as dm
@@ -66,16 +64,19 @@ def _kind(result: Result, kind: str) -> str:
     return GUARD if is_guard(result) else kind
 
 
+def _areas(result: Result, kind: str) -> list[Metric]:
+    return [m for m in result.metrics if (m.metric, m.detector) == ("auroc", _kind(result, kind))]
+
+
 def _train(result: Result, kind: str, test: str) -> str | None:
     """What the detector was trained on that stands for all others on a set; None if there is none."""
-    tested = metric_of("auroc", _kind(result, kind)), test, None
-    trains = [m.train for m in result.metrics if (m.metric, m.test, m.against) == tested and m.train != test]
+    tested = (m for m in _areas(result, kind) if (m.test, m.against) == (test, None))
+    trains = [m.train for m in tested if m.train != test]
     return OTHERS if OTHERS in trains else trains[0] if len(trains) == 1 else None
 
 
 def _tested(result: Result, kind: str) -> list[Tested]:
-    name = metric_of("auroc", _kind(result, kind))
-    crossings = [(m.test, m.against) for m in result.metrics if m.metric == name and m.test and m.against]
+    crossings = [(m.test, m.against) for m in _areas(result, kind) if m.test and m.against]
     return [*((test, None) for test in sets_of(result) if _train(result, kind, test)), *crossings]
 
 
@@ -104,36 +105,32 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
             scores = np.concatenate([scores, mine])
         curve = dm.curve(labels[rows], scores)
         base = float(labels[rows].mean())
-        group = crossing_of(test, against) if against else group_of(OTHERS, test)
-        where: dict[str, Any] = {"detector": kind, "train": OTHERS, "test": test, "against": against}
+        where = fields_of(kind, OTHERS, test, against)
         for name in OF_CROSSING if against else OF_CURVE:
             better, value = OF_CURVE[name]
             chance = {"auroc": 0.5, "auprc": base}.get(name)
-            row = Metric(metric_of(name, kind), group, float(value(curve)), len(rows), better, chance=chance, **where)
-            metrics.append(row)
+            metrics.append(Metric(name, value=float(value(curve)), n=len(rows), better=better, chance=chance, **where))
         if against is None:
             metrics += _at_threshold(result, its, kind, test, train, len(rows), base)
     means = {OTHERS: [one for one in pairs if one[1] is None], ORDINARY: [one for one in pairs if one[1] in ordinary]}
     for place, tested in means.items():
         for name in (OF_CROSSING if place == ORDINARY else ("auroc",)) if tested else ():
-            parts = [m for m in metrics if m.metric == metric_of(name, kind) and (m.test, m.against) in tested]
+            parts = [m for m in metrics if m.metric == name and (m.test, m.against) in tested]
             against = " + ".join(dict.fromkeys(one for _, one in tested if one)) or None
             size = len(_rows(only, *dict.fromkeys(one for pair in tested for one in pair)))
             mean = float(np.mean([m.value for m in parts]))
-            metrics.append(Metric(metric_of(name, kind), place, mean, size, "higher", detector=kind, against=against))
+            metrics.append(Metric(name, place, mean, size, "higher", detector=kind, against=against))
     return replace(only, items=items, metrics=tuple(metrics))
 
 
 def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n: int, base: float) -> list[Metric]:
     """The shares flagged of a set, and F1, if none of its prompts is left out."""
-    group = group_of(train, test)
     names = ("fpr_at_threshold", "tpr_at_threshold")
-    found = [result.metric(metric_of(name, its), group) for name in names]
+    found = [result.metric(name, detector=its, train=train, test=test) for name in names]
     if None in found or sum(m.n for m in found) != n:
         return []
     safe, unsafe = (m.value for m in found)
     f1 = 2 * unsafe * base / (unsafe * base + safe * (1 - base) + base)
     values = [(name, m.value, m.better) for name, m in zip(names, found, strict=True)] + [("f1", f1, "higher")]
-    where: dict[str, Any] = {"detector": kind, "train": OTHERS, "test": test}
-    return [Metric(metric_of(name, kind), group_of(OTHERS, test), value, n, better, **where)
-            for name, value, better in values]  # fmt: skip
+    where = fields_of(kind, OTHERS, test)
+    return [Metric(name, value=value, n=n, better=better, **where) for name, value, better in values]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column, group_of, metric_of
+from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column
 from utils.files import shown_path
 from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
@@ -36,14 +36,14 @@ def headline_kind(result: Result) -> str:
 
 def sets_of(result: Result) -> list[str]:
     """The tested sets of two classes, in order."""
-    areas = [m for m in result.metrics if m.test is not None and m.against is None and m.metric.startswith("auroc/")]
+    areas = [m for m in result.metrics if m.test is not None and m.against is None and m.metric == "auroc"]
     return list(dict.fromkeys(m.test for m in areas))
 
 
 def one_class_of(result: Result) -> dict[str, int]:
     """The tested sets of one class, in order, with that class: 1 for unsafe, 0 for safe."""
     two, labels = sets_of(result), {"tpr_at_threshold": 1, "fpr_at_threshold": 0}
-    names = [(m.test, m.metric.split("/")[0]) for m in result.metrics if m.test not in (None, *two)]
+    names = [(m.test, m.metric) for m in result.metrics if m.test not in (None, *two)]
     return {test: labels[name] for test, name in names if name in labels}
 
 
@@ -55,7 +55,7 @@ def crossings_of(result: Result) -> list[tuple[str, str]]:
 
 def ordinary_of(result: Result) -> list[str]:
     """The safe-only sets that are ordinary traffic; empty if no unsafe-only set was tested against one."""
-    mean = result.metric(metric_of("auroc", headline_kind(result)), ORDINARY)
+    mean = result.metric("auroc", ORDINARY, detector=headline_kind(result))
     return mean.against.split(" + ") if mean else []
 
 
@@ -121,8 +121,8 @@ def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 def matrix(result: Result, metric: str = "auroc") -> list[list[Metric | None]]:
     """A metric of the headline detector: a row for each set trained on, a column for each tested."""
-    name = metric_of(metric, headline_kind(result))
-    return [[result.metric(name, group_of(a, b)) for b in sets_of(result)] for a in trains_of(result)]
+    kind, tests, trains = headline_kind(result), sets_of(result), trains_of(result)
+    return [[result.metric(metric, detector=kind, train=train, test=test) for test in tests] for train in trains]
 
 
 def summary(result: Result) -> Metric | None:
@@ -131,8 +131,8 @@ def summary(result: Result) -> Metric | None:
     That detector is logistic regression, or the first one if it was not evaluated.
     """
     there = kinds_of(result)
-    name = metric_of("auroc", HEADLINE_KINDS[0] if HEADLINE_KINDS[0] in there else there[0])
-    means = (result.metric(name, place) for place in (ORDINARY, OTHERS, WITHIN))
+    kind = HEADLINE_KINDS[0] if HEADLINE_KINDS[0] in there else there[0]
+    means = (result.metric("auroc", place, detector=kind) for place in (ORDINARY, OTHERS, WITHIN))
     return next((mean for mean in means if mean is not None), None)
 
 

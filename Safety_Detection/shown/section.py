@@ -6,7 +6,7 @@ from pathlib import Path
 
 from Safety_Detection.sets import naming
 from Safety_Detection.shown import reading
-from Safety_Detection.shown.comparison import compare_detectors
+from Safety_Detection.shown.comparison import AREA_OF, compare_detectors
 from Safety_Detection.shown.finding import finding, on_unseen
 from Safety_Detection.shown.guards import on_same_prompts
 from Safety_Detection.shown.tables import detection_tables
@@ -89,7 +89,7 @@ def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Tabl
         except InputError as error:
             notes.append(f"Left out: {error}.")
             continue
-        label, metric = together[0].encoder.label, naming.metric_of("auroc", reading.headline_kind(together[0]))
+        label, metric = together[0].encoder.label, f"{AREA_OF}{reading.headline_kind(together[0])}"
         compared = compare_detectors([Scores(one) for one in together], metric, together[0].encoder.name)
         tables.append(replace(groups_table(compared), caption=f"AUROC of the guard {label}; {note}"))
     return tables, notes

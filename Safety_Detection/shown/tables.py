@@ -4,18 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
-from Safety_Detection.sets.naming import (
-    ACROSS,
-    GIVEN,
-    IDENTITY,
-    ORDINARY,
-    ORDINARY_ONE,
-    OTHERS,
-    WITHIN,
-    crossing_of,
-    group_of,
-    metric_of,
-)
+from Safety_Detection.sets.naming import ACROSS, GIVEN, IDENTITY, ORDINARY, ORDINARY_ONE, OTHERS, WITHIN
 from Safety_Detection.shown.differences import MOST_SETS, RESAMPLES, Compared, detector_differences, encoder_differences
 from Safety_Detection.shown.reading import (
     crossings_of,
@@ -32,6 +21,8 @@ from utils.schema import Metric, Result, shown
 from utils.tables import Table, of_rows, p_cell
 
 LABELS = ("safe", "unsafe")
+# The metrics of the shares of these that a threshold flags.
+FLAGGED = ("fpr_at_threshold", "tpr_at_threshold")
 DETAILS = {
     "auprc": "AUPRC",
     "fpr_at_95_tpr": "FPR at 95 % TPR",
@@ -114,9 +105,9 @@ def detectors_table(results: Sequence[Result], kind: str | None = None) -> Table
     kind: the only detector, all if None.
     """
     first, kinds = results[0], [kind] if kind else kinds_of(results[0])
-    there = [mean for mean in HEADLINES if any(first.metric(metric_of(mean[0], one), mean[1]) for one in kinds)]
+    there = [mean for mean in HEADLINES if any(first.metric(*mean[:2], detector=one) for one in kinds)]
     rows = [
-        [result.encoder.label, plain_name(one), *(result.metric(metric_of(name, one), at) for name, at, _ in there)]
+        [result.encoder.label, plain_name(one), *(result.metric(name, at, detector=one) for name, at, _ in there)]
         for result, one in product(results, kinds)
     ]
     titles = [title for _, _, title in there]
@@ -130,8 +121,7 @@ def detectors_table(results: Sequence[Result], kind: str | None = None) -> Table
 
 def identity_table(results: Sequence[Result]) -> Table:
     """How well the vectors tell sets of the same label apart."""
-    name = metric_of("auroc", IDENTITY)
-    rows = [[result.encoder.label, *(result.metric(name, word) for word in LABELS)] for result in results]
+    rows = [[r.encoder.label, *(r.metric("auroc", word, detector=IDENTITY) for word in LABELS)] for r in results]
     caption = "Set identity: mean AUROC of telling two sets of one label apart, lower is better"
     return _table(caption, ["encoder"], [f"{word} prompts" for word in LABELS], rows)
 
@@ -145,7 +135,7 @@ def flagged_tables(results: Sequence[Result], kind: str) -> list[Table]:
     for title, some in zip(titles, sides, strict=False):
         rows = []
         for (test, label), train in product(one_class_of(results[0]).items(), some):
-            found = [result.metric(_flagged_of(label, kind), group_of(train, test)) for result in results]
+            found = [result.metric(FLAGGED[label], detector=kind, train=train, test=test) for result in results]
             rows.append([test, LABELS[label], train, found[0] and found[0].n, *found])
         caption = f"{title}{_by_threshold(results[0], kind)}"
         tables.append(_table(caption, ["set", "label", "trained on"], ["n", *_labels(results)], rows))
@@ -158,9 +148,9 @@ def crossing_tables(results: Sequence[Result], kind: str) -> list[Table]:
     unsafe, safe = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True)) if pairs else ([], [])
     tables = []
     for metric, what in (("auroc", "AUROC"), ("tpr_at_1_fpr", "TPR at 1 % FPR")):
-        name = metric_of(metric, kind)
+        where = {"detector": kind, "train": train}
         rows = [
-            [one, result.encoder.label, *(result.metric(name, crossing_of(one, other, train)) for other in safe)]
+            [one, result.encoder.label, *(result.metric(metric, test=one, against=other, **where) for other in safe)]
             for one, result in product(unsafe, results)
         ]
         by = f"of {plain_name(kind)}, unsafe-only sets (rows) against safe-only sets"
@@ -171,9 +161,8 @@ def crossing_tables(results: Sequence[Result], kind: str) -> list[Table]:
 
 def matrix_table(results: Sequence[Result], kind: str) -> Table:
     """The areas under the ROC curve of every set trained on and tested."""
-    name = metric_of("auroc", kind)
     rows = [
-        [train, test, *(result.metric(name, group_of(train, test)) for result in results)]
+        [train, test, *(result.metric("auroc", detector=kind, train=train, test=test) for result in results)]
         for train, test in _pairs(results[0], kind)
     ]
     caption = f"AUROC of {plain_name(kind)}, with half the width of its 95 % interval"
@@ -190,11 +179,10 @@ def details_table(results: Sequence[Result], kind: str) -> Table:
 
 def verdicts_table(results: Sequence[Result], kind: str) -> Table:
     """What the threshold says of unsafe prompts and their safe twins, within sets and by all others."""
-    name = metric_of("separated", kind)
     pairs = [
         (train, test)
         for train, test in _pairs(results[0], kind)
-        if train in (test, OTHERS, GIVEN) and results[0].metric(name, group_of(train, test))
+        if train in (test, OTHERS, GIVEN) and results[0].metric("separated", detector=kind, train=train, test=test)
     ]
     rows = _of_pairs(results, kind, VERDICT_TITLES, pairs)
     caption = f"Unsafe prompts and their safe twins at the threshold of {plain_name(kind)}, shares of pairs"
@@ -205,11 +193,11 @@ def types_table(results: Sequence[Result], kind: str) -> Table:
     """Flagged shares by type: of sets of one class, and of the safe prompts of the others if there are few sets."""
     first, sides, labels = results[0], _sides(results[0]), one_class_of(results[0])
     tests = [*labels] if sides == [OTHERS] else [*sets_of(first), *labels]
-    names = {_flagged_of(label, kind): word for label, word in enumerate(LABELS)}
+    names = dict(zip(FLAGGED, LABELS, strict=True))
     rows = [
-        [m.type, m.test, names[m.metric], m.train, m.n, *(result.metric(m.metric, m.group) for result in results)]
+        [m.type, m.test, names[m.metric], m.train, m.n, *(r.metric(m.metric, m.group, detector=kind) for r in results)]
         for m in first.metrics
-        if m.metric in names and m.type is not None and m.train in sides and m.test in tests
+        if m.metric in names and m.detector == kind and m.type is not None and m.train in sides and m.test in tests
     ]
     caption = f"Share flagged by type of prompt{_by_threshold(first, kind)}"
     return _table(caption, ["type", "set", "label", "trained on"], ["n", *_labels(results)], rows)
@@ -231,14 +219,14 @@ def differences_table(differences: Sequence[Compared], between: str) -> Table:
 def beside_table(results: Sequence[Result]) -> Table:
     """Every metric of results of `on_same_prompts`: for each set, and for ordinary traffic, a row for each result."""
     kind = headline_kind(results[0])
-    groups = {test: group_of(OTHERS, test) for test in sets_of(results[0])}
+    places = {test: {"train": OTHERS, "test": test} for test in sets_of(results[0])}
     means = {"mean": OTHERS, ORDINARY: ORDINARY}
-    groups |= {title: place for title, place in means.items() if results[0].metric(metric_of("auroc", kind), place)}
+    places |= {title: {"group": g} for title, g in means.items() if results[0].metric("auroc", g, detector=kind)}
     there = {m.metric for result in results for m in result.metrics}
-    names = [name for name in ("auroc", *DETAILS, "f1") if metric_of(name, kind) in there]
+    names = [name for name in ("auroc", *DETAILS, "f1") if name in there]
     rows = []
-    for (test, group), result in product(groups.items(), results):
-        found = [result.value(metric_of(name, kind), group) for name in names]
+    for (test, place), result in product(places.items(), results):
+        found = [result.value(name, detector=kind, **place) for name in names]
         rows.append([test if result is results[0] else "", result.encoder.label, *found])
     titles = {"auroc": "AUROC", **DETAILS, "f1": "F1"}
     return of_rows("", ["tested on", "by", *map(titles.get, names)], rows, keys=2)
@@ -263,11 +251,6 @@ def _labels(results: Sequence[Result]) -> list[str]:
     return [result.encoder.label for result in results]
 
 
-def _flagged_of(label: int, kind: str) -> str:
-    """The metric of the share of a class that a detector's threshold flags."""
-    return metric_of("tpr_at_threshold" if label else "fpr_at_threshold", kind)
-
-
 def _by_threshold(result: Result, kind: str) -> str:
     return "" if is_guard(result) else f", by {plain_name(kind)} at its threshold for 5 %"
 
@@ -275,7 +258,7 @@ def _by_threshold(result: Result, kind: str) -> str:
 def _pairs(result: Result, kind: str) -> list[tuple[str, str]]:
     """The pairs of a training side and a set of two classes that were evaluated."""
     pairs = [(train, test) for test in sets_of(result) for train in trains_of(result)]
-    return [pair for pair in pairs if result.metric(metric_of("auroc", kind), group_of(*pair))]
+    return [(a, b) for a, b in pairs if result.metric("auroc", detector=kind, train=a, test=b)]
 
 
 def _sides(result: Result) -> list[str]:
@@ -289,6 +272,6 @@ def _of_pairs(
 ) -> list[list[Any]]:
     """A row for each pair and encoder: the sides, the encoder, and its metrics of these names."""
     return [
-        [*pair, result.encoder.label, *(result.metric(metric_of(name, kind), group_of(*pair)) for name in names)]
-        for pair, result in product(pairs, results)
+        [train, test, r.encoder.label, *(r.metric(name, detector=kind, train=train, test=test) for name in names)]
+        for (train, test), r in product(pairs, results)
     ]

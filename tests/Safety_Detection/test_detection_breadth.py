@@ -93,8 +93,9 @@ def items(done, encoder="all-minilm-l6-v2"):
         return list(csv.DictReader(stream))
 
 
-def value(done, metric, group, what="value"):
-    return next(m[what] for m in document(done)["metrics"] if (m["metric"], m["group"]) == (metric, group))
+def value(done, metric, kind, group, what="value"):
+    rows = {(m["metric"], m["detector"], m["group"]): m for m in document(done)["metrics"]}
+    return rows[metric, kind, group][what]
 
 
 def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_family(done):
@@ -109,43 +110,44 @@ def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_
         labels = [1] * SETS[unsafe][2] + [0] * SETS[safe][2]
         areas.append(roc_auc_score(labels, scores))
         group = f"others -> {unsafe} | {safe}"
-        assert value(done, "auroc/knn_vote", group) == pytest.approx(areas[-1])
+        assert value(done, "auroc", "knn_vote", group) == pytest.approx(areas[-1])
         # At 1 % of 30 prompts no safe one may be flagged.
         best_safe = max(score for score, label in zip(scores, labels, strict=True) if not label)
         rates.append(np.mean([score > best_safe for score, label in zip(scores, labels, strict=True) if label]))
-        assert value(done, "tpr_at_1_fpr/knn_vote", group) == pytest.approx(rates[-1])
-        assert value(done, "auroc/knn_vote", group, "low") < areas[-1] < value(done, "auroc/knn_vote", group, "high")
-    assert value(done, "auroc/knn_vote", "ordinary traffic") == pytest.approx(np.mean(areas))
-    assert value(done, "tpr_at_1_fpr/knn_vote", "ordinary traffic") == pytest.approx(np.mean(rates))
+        assert value(done, "tpr_at_1_fpr", "knn_vote", group) == pytest.approx(rates[-1])
+        low, high = (value(done, "auroc", "knn_vote", group, end) for end in ("low", "high"))
+        assert low < areas[-1] < high
+    assert value(done, "auroc", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(areas))
+    assert value(done, "tpr_at_1_fpr", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(rates))
     by_one_set = []
     for train, (unsafe, safe) in itertools.product("ab", sorted(expected)):
         scores = [[float(row[f"knn_vote/{train}"]) for row in rows if row["set"] == its] for its in (unsafe, safe)]
         by_one_set.append(roc_auc_score([1] * len(scores[0]) + [0] * len(scores[1]), scores[0] + scores[1]))
-    assert value(done, "auroc/knn_vote", "ordinary traffic, one set") == pytest.approx(np.mean(by_one_set))
+    assert value(done, "auroc", "knn_vote", "ordinary traffic, one set") == pytest.approx(np.mean(by_one_set))
     # bad1, bad2, bad3, good1 and good2 are in it.
-    assert value(done, "auroc/knn_vote", "ordinary traffic", "n") == 30 + 24 + 20 + 30 + 26
+    assert value(done, "auroc", "knn_vote", "ordinary traffic", "n") == 30 + 24 + 20 + 30 + 26
 
 
 def test_which_detectors_are_tested_on_which_sets(pairings, done):
     trains = {test: {train for train, its, kind in pairings[0] if its == test} for test in SETS}
     assert trains == {test: {"a", "b", "others"} for test in SETS}
-    tests = {(m["train"], m["test"]) for m in document(done)["metrics"] if m["metric"].startswith("auprc")}
+    tests = {(m["train"], m["test"]) for m in document(done)["metrics"] if m["metric"] == "auprc"}
     assert tests == set(itertools.product(["a", "b", "others"], "ab")), "an area needs both classes"
 
 
 def test_flagged_shares_are_those_of_the_flags(done, pairings, dataset):
     for (train, test, kind), one in pairings[0].items():
         label = SETS[test][1]
-        name = f"{'fpr' if label == 0 else 'tpr'}_at_threshold/{kind}"
+        name = f"{'fpr' if label == 0 else 'tpr'}_at_threshold"
         if label is None:
             continue
-        assert value(done, name, f"{train} -> {test}") == pytest.approx(one.flags.mean())
+        assert value(done, name, kind, f"{train} -> {test}") == pytest.approx(one.flags.mean())
         types = [dataset.types[row] for row in one.rows]
         for part in ("x", "y", "p", "q") if label else "z":
             # A prompt with several types counts for each.
             its = [flag for flag, kinds in zip(one.flags, types, strict=True) if part in kinds.split(" + ")]
-            assert value(done, name, f"{train} -> {test}: {part}") == pytest.approx(np.mean(its))
-            assert value(done, name, f"{train} -> {test}: {part}", "n") == len(its)
+            assert value(done, name, kind, f"{train} -> {test}: {part}") == pytest.approx(np.mean(its))
+            assert value(done, name, kind, f"{train} -> {test}: {part}", "n") == len(its)
 
 
 def test_verdicts_on_twins_by_hand(done, pairings, dataset):
@@ -158,17 +160,17 @@ def test_verdicts_on_twins_by_hand(done, pairings, dataset):
         for name, verdict in (("separated", (True, False)), ("both_flagged", (True, True)),
                               ("both_passed", (False, False)), ("inverted", (False, True))):  # fmt: skip
             group = f"{train} -> a"
-            assert value(done, f"{name}/logistic_regression", group) == pytest.approx(pairs.count(verdict) / 20)
-            assert value(done, f"{name}/logistic_regression", group, "n") == 20
-    assert not [m for m in document(done)["metrics"] if m["metric"].startswith("separated") and m["test"] not in "ab"]
+            assert value(done, name, "logistic_regression", group) == pytest.approx(pairs.count(verdict) / 20)
+            assert value(done, name, "logistic_regression", group, "n") == 20
+    assert not [m for m in document(done)["metrics"] if m["metric"] == "separated" and m["test"] not in "ab"]
 
 
 def test_the_mean_over_sets_varies_with_the_resamples_they_share(dataset, pairings):
     measures = Measures(dataset, 1000, 42)
     for one in pairings[0].values():
         measures.pairing(one)
-    (mean,) = (m for m in measures.means() if (m.metric, m.group) == ("auroc/knn_vote", "others"))
-    found = {m.group: m for m in measures.rows if m.metric == "auroc/knn_vote"}
+    (mean,) = (m for m in measures.means() if (m.name, m.group) == ("auroc/knn_vote", "others"))
+    found = {m.group: m for m in measures.rows if m.name == "auroc/knn_vote"}
     both = [found["others -> a"], found["others -> b"]]
     assert mean.value == pytest.approx(np.mean([m.value for m in both])) and mean.n == 70
     # Two sets drawn apart: the spread of the mean is half the root of the sum of squares, here of intervals.

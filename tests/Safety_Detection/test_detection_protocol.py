@@ -200,8 +200,8 @@ def test_others_by_the_slow_way():
     for one in evaluation.pairings(
         dataset, evaluation.EncoderVectors(matrix), ["logistic_regression", "nearest_unsafe"]
     ):
-        key = (one.unsafe, one.safe, one.kind) if isinstance(one, evaluation.Crossing) else (one.group, one.kind)
-        found[key] = one
+        sets = (one.unsafe, one.safe) if isinstance(one, evaluation.Crossing) else (one.train, one.test)
+        found[*sets, one.kind] = one
     of = sides.Sides(dataset)
     families = np.array([dataset.family_of[name] for name in dataset.groups])
 
@@ -221,7 +221,7 @@ def test_others_by_the_slow_way():
             areas.append(roc_auc_score(labels[train], scores[train], sample_weight=of.weights(train)))
             held_out[strength] = scores[train]
         strength = (0.1, 1.0, 10.0, 100.0)[int(np.argmax(areas))]
-        pairing = found[f"others -> {test}", "logistic_regression"]
+        pairing = found["others", test, "logistic_regression"]
         expected = fitted(train, strength).decision_function(unit[dataset.rows(test)])
         assert pairing.scores == pytest.approx(expected, abs=0.02)
         safe = labels[train] == 0
@@ -231,7 +231,7 @@ def test_others_by_the_slow_way():
         clear = abs(expected - threshold) > 0.05
         assert (pairing.flags == (expected >= threshold))[clear].all() and clear.mean() > 0.5
         nearest = (unit[dataset.rows(test)] @ unit[train[labels[train] == 1]].T).max(axis=1)
-        assert found[f"others -> {test}", "nearest_unsafe"].scores == pytest.approx(nearest, abs=1e-6)
+        assert found["others", test, "nearest_unsafe"].scores == pytest.approx(nearest, abs=1e-6)
     crossing = found["bad2", "good1", "nearest_unsafe"]
     train = of.without(frozenset("cd"))
     rows = np.concatenate([dataset.rows("bad2"), dataset.rows("good1")])
@@ -278,15 +278,15 @@ def test_the_protocol_tells_a_shortcut_from_knowledge(shortcut):
         if pairing.kind == CONTROLS[1]:
             areas = [float(dm.auroc(dm.curve(labels, scores))) for scores in pairing.scores.T]
             reach = stats.t.ppf(0.9995, len(areas) - 1) * np.std(areas, ddof=1) / np.sqrt(len(areas))
-            assert abs(np.mean(areas) - 0.5) <= reach, pairing.group
+            assert abs(np.mean(areas) - 0.5) <= reach, pairing
             continue
         area = float(dm.auroc(dm.curve(labels, pairing.scores)))
         false, true = pairing.flags[labels == 0].mean(), pairing.flags[labels == 1].mean()
         if pairing.train == pairing.test or not shortcut:
-            assert area > 0.85 and true > 2 * false, (pairing.group, pairing.kind)
+            assert area > 0.85 and true > 2 * false, pairing
         else:
             # 60 unsafe and 60 safe prompts: an area without knowledge has a standard error of 0.053.
-            assert abs(area - 0.5) < 0.16, (pairing.group, pairing.kind)
+            assert abs(area - 0.5) < 0.16, pairing
 
 
 def test_the_inner_folds_keep_one_text_of_two_sets_on_one_side():

@@ -40,8 +40,8 @@ def document(folder, encoder="tfidf", dataset="sample"):
     return json.loads((folder / dataset / "safety_detection" / f"{encoder}.json").read_text())
 
 
-def value(doc, metric, group, what="value"):
-    return next(m[what] for m in doc["metrics"] if (m["metric"], m["group"]) == (metric, group))
+def value(doc, metric, kind, group, what="value"):
+    return next(m[what] for m in doc["metrics"] if (m["metric"], m["detector"], m["group"]) == (metric, kind, group))
 
 
 def items(folder, encoder="tfidf", dataset="sample"):
@@ -74,15 +74,15 @@ def test_metrics_are_those_of_the_scores_beside_them(done):
                 labels = [int(row["label"]) for row in mine]
                 scores = [float(row[f"{kind}/{train}"]) for row in mine]
                 group = f"{train} -> {test}"
-                assert value(doc, f"auroc/{kind}", group) == pytest.approx(roc_auc_score(labels, scores))
-                assert value(doc, f"auprc/{kind}", group) == pytest.approx(average_precision_score(labels, scores))
-                assert value(doc, f"auprc/{kind}", group, "chance") == 0.5
-        within = [value(doc, f"auroc/{kind}", f"{s} -> {s}") for s in ("edits", "twins")]
-        across = [value(doc, f"auroc/{kind}", g) for g in ("edits -> twins", "twins -> edits")]
-        assert value(doc, f"auroc/{kind}", "within") == pytest.approx(np.mean(within))
-        assert value(doc, f"auroc/{kind}", "across") == pytest.approx(np.mean(across))
+                assert value(doc, "auroc", kind, group) == pytest.approx(roc_auc_score(labels, scores))
+                assert value(doc, "auprc", kind, group) == pytest.approx(average_precision_score(labels, scores))
+                assert value(doc, "auprc", kind, group, "chance") == 0.5
+        within = [value(doc, "auroc", kind, f"{s} -> {s}") for s in ("edits", "twins")]
+        across = [value(doc, "auroc", kind, g) for g in ("edits -> twins", "twins -> edits")]
+        assert value(doc, "auroc", kind, "within") == pytest.approx(np.mean(within))
+        assert value(doc, "auroc", kind, "across") == pytest.approx(np.mean(across))
     for m in doc["metrics"]:
-        if m["metric"] != "auroc/set_identity":
+        if m["detector"] != "set_identity":
             assert 0 <= m["low"] <= m["value"] <= m["high"] <= 1
 
 
@@ -96,7 +96,7 @@ def test_no_prompt_is_written(done):
 def test_shuffled_labels_come_out_at_one_half(done):
     folder, _ = done
     for m in document(folder)["metrics"]:
-        if m["metric"] == "auroc/shuffled_labels":
+        if m["detector"] == "shuffled_labels":
             # The interval is one of 95 %; three times its half must hold one half.
             assert abs(m["value"] - 0.5) <= 3 * (m["high"] - m["low"]) / 2, m["group"]
 
@@ -110,7 +110,7 @@ def test_it_prints_the_matrix_within_80_columns(done):
     assert lines[at + 2].split() == ["trained", "on", "tested", "on", "TF-IDF"]
     pairs = [(train, test) for test in ("edits", "twins") for train in ("edits", "twins")]
     for line, (train, test) in zip(lines[at + 4 : at + 8], pairs, strict=True):
-        shown = f"{value(doc, 'auroc/logistic_regression', f'{train} -> {test}'):.3f}"
+        shown = f"{value(doc, 'auroc', 'logistic_regression', f'{train} -> {test}'):.3f}"
         assert line.split()[:3] == [train, test, shown]
     assert "SAMPLE: scores on the small set" in said and "without any word" not in said
 
@@ -168,17 +168,21 @@ def made_up(rows):
 
 
 def test_a_file_without_fields_for_the_parts_of_a_metric_is_read_by_its_strings(done):
-    """As files were written before metrics had such fields."""
+    """As files were written when `metric` held the detector's name too, and before that without such fields."""
     path = done[0] / "sample" / "safety_detection" / "tfidf.json"
     old = json.loads(path.read_text())
     parts = ("detector", "train", "test", "type", "k")
     assert {key for row in old["metrics"] for key in row} & set(parts) == {"detector", "train", "test"}
     for row in old["metrics"]:
+        row["metric"] += f"/{row['detector']}"
+    assert result_file.result_of(old).metrics == result_file.read_result(path).metrics
+    for row in old["metrics"]:
         for part in parts:
             row.pop(part, None)
     assert result_file.result_of(old).metrics == result_file.read_result(path).metrics
     [typed] = made_up([Metric("fpr_at_threshold/x", "a -> b: c: d", 0.5, 5, "lower")]).metrics
-    assert (typed.detector, typed.train, typed.test, typed.type) == ("x", "a", "b", "c: d")
+    assert (typed.name, typed.train, typed.test, typed.type) == ("fpr_at_threshold/x", "a", "b", "c: d")
+    assert typed.metric == "fpr_at_threshold"
     with pytest.raises(ValueError, match="names its detector"):
         old["metrics"][0]["metric"] = "auroc"
         result_file.result_of(old)
@@ -193,20 +197,20 @@ def everything(kind="logistic_regression"):
         names = ["fpr_at_threshold"] * (test not in of["unsafe"]) + ["tpr_at_threshold"] * (test not in of["safe"])
         names += ["auroc", *transfer_tables.DETAILS, *VERDICTS] if test in of["two"] else []
         pair = {**where, "train": train, "test": test}
-        rows += [Metric(f"{n}/{kind}", f"{train} -> {test}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair) for n in names]
+        rows += [Metric(n, f"{train} -> {test}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair) for n in names]
         group, pair["type"] = (
             f"{train} -> {test}: a type with quite a long name indeed",
             "a type with quite a long name indeed",
         )
-        rows.append(Metric(f"{names[0]}/{kind}", group, 0.5, 1575, "lower", 0.4, 0.6, **pair))
+        rows.append(Metric(names[0], group, 0.5, 1575, "lower", 0.4, 0.6, **pair))
     for unsafe, safe in itertools.product(of["unsafe"], of["safe"]):
         pair = {**where, "train": "others", "test": unsafe, "against": safe}
-        rows += [Metric(f"{n}/{kind}", f"others -> {unsafe} | {safe}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair)
+        rows += [Metric(n, f"others -> {unsafe} | {safe}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair)
                  for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
-    rows += [Metric(f"auroc/{kind}", g, 0.5, 5, "higher", 0.4, 0.6, **where) for g in ("within", "across", "others")]
-    rows += [Metric(f"{n}/{kind}", "ordinary traffic", 0.5, 5, "higher", 0.4, 0.6, **where, against="alpaca_eval")
+    rows += [Metric("auroc", g, 0.5, 5, "higher", 0.4, 0.6, **where) for g in ("within", "across", "others")]
+    rows += [Metric(n, "ordinary traffic", 0.5, 5, "higher", 0.4, 0.6, **where, against="alpaca_eval")
              for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
-    rows.append(Metric("auroc/set_identity", "safe", 0.9, 5, "lower", detector="set_identity"))
+    rows.append(Metric("auroc", "safe", 0.9, 5, "lower", detector="set_identity"))
     return made_up(rows)
 
 
@@ -291,7 +295,7 @@ def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_pat
     assert run(tmp_path, "--data", str(path), "--detectors", "logistic_regression,nearest_unsafe") == 0
     said = capsys.readouterr().out
     doc = document(tmp_path, "all-minilm-l6-v2", "worlds")
-    within, across = (value(doc, "auroc/logistic_regression", g) for g in ("a -> a", "a -> b"))
+    within, across = (value(doc, "auroc", "logistic_regression", g) for g in ("a -> a", "a -> b"))
     assert within > 0.9 and abs(across - 0.5) < 0.2
     flat = " ".join(said.split())
     assert f"trained on a: AUROC {within:.2f} within, {across:.2f} on b" in flat
@@ -299,8 +303,9 @@ def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_pat
     # Of 40 safe prompts, even i, those of i = 0, 4, 8, ... are even: 20 of each type.
     types = [m for m in doc["metrics"] if m["group"].startswith("a -> b: ")]
     assert {m["group"].split(": ")[1]: m["n"] for m in types} == {"even": 20, "odd": 20}
-    mine = [m["value"] for m in types if m["metric"] == "fpr_at_threshold/logistic_regression"]
-    assert np.mean(mine) == pytest.approx(value(doc, "fpr_at_threshold/logistic_regression", "a -> b"))
+    mine = [m["value"] for m in types
+            if (m["metric"], m["detector"]) == ("fpr_at_threshold", "logistic_regression")]  # fmt: skip
+    assert np.mean(mine) == pytest.approx(value(doc, "fpr_at_threshold", "logistic_regression", "a -> b"))
     lines = said.splitlines()
     for title in ("minus nearest", "minus TF-IDF"):
         [at] = [i for i, line in enumerate(lines) if title in line]
@@ -310,7 +315,7 @@ def test_a_shortcut_is_told_in_words_and_types_and_differences_in_tables(tmp_pat
 
 def test_what_is_not_to_be_trusted():
     def m(value, low, high):
-        return Metric("auroc/x", "g", value, 9, "higher", low, high)
+        return Metric("auroc", "g", value, 9, "higher", low, high)
 
     assert distrust(m(0.95, 0.93, 0.97), m(0.8, 0.75, 0.85), 0.05), "intervals apart"
     assert not distrust(m(0.95, 0.93, 0.97), m(0.92, 0.89, 0.95), 0.06)

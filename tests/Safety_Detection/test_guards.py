@@ -69,7 +69,7 @@ def document(out, name="judge"):
 
 
 def metrics(out, name="judge"):
-    return {(m["metric"], m["group"]): m for m in document(out, name)["metrics"]}
+    return {(m["metric"], m["detector"], m["group"]): m for m in document(out, name)["metrics"]}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_every_number_is_scikit_learns(done, dataset, given):
             "fpr_at_threshold": flags[labels == 0].mean(),
         }
         for metric, value in expected.items():
-            m = found[f"{metric}/guard", f"as given -> {name}"]
+            m = found[metric, "guard", f"as given -> {name}"]
             assert m["value"] == pytest.approx(value), metric
             assert m["low"] <= value <= m["high"] and m["high"] > m["low"] and m["n"] in (len(labels), len(labels) // 2)
         # The prompts of a group are a safe one and an unsafe one after it.
@@ -111,19 +111,19 @@ def test_every_number_is_scikit_learns(done, dataset, given):
         for verdict, (safe, unsafe) in (("separated", (0, 1)), ("both_flagged", (1, 1)), ("both_passed", (0, 0)),
                                         ("inverted", (1, 0))):  # fmt: skip
             share = ((pairs[:, 0] == safe) & (pairs[:, 1] == unsafe)).mean()
-            assert found[f"{verdict}/guard", f"as given -> {name}"]["value"] == pytest.approx(share)
-    mean = np.mean([found["auroc/guard", f"as given -> {name}"]["value"] for name in "abc"])
-    assert found["auroc/guard", "as given"]["value"] == pytest.approx(mean)
+            assert found[verdict, "guard", f"as given -> {name}"]["value"] == pytest.approx(share)
+    mean = np.mean([found["auroc", "guard", f"as given -> {name}"]["value"] for name in "abc"])
+    assert found["auroc", "guard", "as given"]["value"] == pytest.approx(mean)
     labels, scores, _ = of(dataset, given, "bad", "good")
     area = roc_auc_score(labels, scores)
-    assert found["auroc/guard", "as given -> bad | good"]["value"] == pytest.approx(area)
+    assert found["auroc", "guard", "as given -> bad | good"]["value"] == pytest.approx(area)
     # The other safe-only set is of the family of the unsafe-only one, which no detector of others is tested against.
-    assert found["auroc/guard", "ordinary traffic"]["value"] == pytest.approx(area)
-    assert ("auroc/guard", "as given -> bad | fine") not in found
-    assert found["fpr_at_threshold/guard", "as given -> fine"]["value"] == of(dataset, given, "fine")[2].mean()
+    assert found["auroc", "guard", "ordinary traffic"]["value"] == pytest.approx(area)
+    assert ("auroc", "guard", "as given -> bad | fine") not in found
+    assert found["fpr_at_threshold", "guard", "as given -> fine"]["value"] == of(dataset, given, "fine")[2].mean()
     slow = [milliseconds for *_, milliseconds in given.values()]
-    assert found["median_milliseconds/guard", "as given"]["value"] == pytest.approx(np.median(slow))
-    assert found["p95_milliseconds/guard", "as given"]["value"] == pytest.approx(np.percentile(slow, 95))
+    assert found["median_milliseconds", "guard", "as given"]["value"] == pytest.approx(np.median(slow))
+    assert found["p95_milliseconds", "guard", "as given"]["value"] == pytest.approx(np.percentile(slow, 95))
 
 
 def test_the_resamples_are_those_of_the_detectors(done, file, tmp_path):
@@ -136,10 +136,10 @@ def test_the_resamples_are_those_of_the_detectors(done, file, tmp_path):
     theirs, mine = metrics(done, "tfidf"), metrics(tmp_path)
     for name in "abc":
         for metric in ("auroc", "auprc", "fpr_at_95_tpr", "tpr_at_1_fpr"):
-            one = mine[f"{metric}/guard", f"as given -> {name}"]
-            other = theirs[f"{metric}/logistic_regression", f"others -> {name}"]
+            one = mine[metric, "guard", f"as given -> {name}"]
+            other = theirs[metric, "logistic_regression", f"others -> {name}"]
             assert [one[key] for key in ("value", "low", "high")] == [other[key] for key in ("value", "low", "high")]
-    assert not [metric for metric, _ in mine if "threshold" in metric or "f1" in metric], "nothing says what is flagged"
+    assert not [name for name, *_ in mine if "threshold" in name or "f1" in name], "nothing says what is flagged"
 
 
 def test_prompts_are_matched_without_regard_to_case_and_space(done, dataset, file, given, tmp_path):
@@ -217,7 +217,7 @@ def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsy
     section, _ = detection_section(TASK, done, "made", [])
     (table,) = (table for table in section.tables if "guard judge" in table.caption)
     cells = {row[0].text: row[2].value for row in (*table.rows, *table.foot)}
-    assert cells["others"] == pytest.approx(metrics(done)["auroc/guard", "as given"]["value"])
+    assert cells["others"] == pytest.approx(metrics(done)["auroc", "guard", "as given"]["value"])
     assert table.headings[1:] == ["n", "judge", "TF-IDF", "difference", "p", "chance"]
     assert [one.encoder.name for one in section.results] == ["tfidf"] and not section.notes
 

@@ -54,15 +54,13 @@ def detection(tmp_path_factory):
             values[~np.isin(SETS, list(its))] = np.nan
             mine[f"knn_vote/{column}"] = values
         where = [{"train": train, "test": test} for test in "ab" for train in ("a", "b", "others")]
-        metrics = [Metric("auroc/knn_vote", f"{w['train']} -> {w['test']}", 0.5, 80, "higher", detector="knn_vote", **w)
+        metrics = [Metric("auroc", f"{w['train']} -> {w['test']}", 0.5, 80, "higher", detector="knn_vote", **w)
                    for w in where]  # fmt: skip
-        metrics.append(Metric("auroc/knn_vote", "others -> bad | good", 0.5, 120, "higher", detector="knn_vote",
+        metrics.append(Metric("auroc", "others -> bad | good", 0.5, 120, "higher", detector="knn_vote",
                               train="others", test="bad", against="good"))  # fmt: skip
         for place in ("within", "across", "others"):
-            metrics.append(Metric("auroc/knn_vote", place, 0.5, 160, "higher", detector="knn_vote"))
-        metrics.append(
-            Metric("auroc/knn_vote", "ordinary traffic", 0.5, 120, "higher", detector="knn_vote", against="good")
-        )
+            metrics.append(Metric("auroc", place, 0.5, 160, "higher", detector="knn_vote"))
+        metrics.append(Metric("auroc", "ordinary traffic", 0.5, 120, "higher", detector="knn_vote", against="good"))
         settings = {"top_k": 10, "threshold": None, "bootstrap": 1000, "seed": 42, "baseline": None}
         written(out, name, np.zeros(22), "safety_detection", metrics=tuple(metrics), settings=settings,
                 dataset_items=280, items=items | {c: v.tolist() for c, v in mine.items()})  # fmt: skip

@@ -34,7 +34,7 @@ def test_no_number_of_the_sample_has_moved(task, encoder, sample_results, tmp_pa
         arguments = ["--data", "sample", "--quiet", "--bootstrap", "1000", "--model", encoder]
         assert evaluate(DETECTION, [*arguments, "--out", str(out)]) == 0
     result = read_result(out / "sample" / task / f"{encoder}.json")
-    numbers = {(m.metric, m.group): [m.value, m.low, m.high] for m in result.metrics}
+    numbers = {(m.name, m.group): [m.value, m.low, m.high] for m in result.metrics}
     expected = golden()[task, encoder]
     assert list(numbers) == list(expected)
     for name, values in expected.items():

@@ -38,7 +38,7 @@ def rows_of(tree, caption):
 
 def shown(result, metric, group, kind=KIND):
     """A value as a table has it; the results have no intervals."""
-    found = result.value(f"{metric}/{kind}", group)
+    found = result.value(metric, group, detector=kind)
     return "-" if found is None else f"{found:.3f}"
 
 
@@ -60,7 +60,7 @@ def test_cells_of_the_transfer_heatmap_are_the_metrics_and_empty_without_one(res
         found = cells(panel, TWO)
         for row, train in enumerate([*TWO, "others"]):
             for test in TWO:
-                value = result.value(f"auroc/{KIND}", f"{train} -> {test}")
+                value = result.value("auroc", detector=KIND, train=train, test=test)
                 # two0 and two1 are one family, so neither is tested by the other's detector.
                 assert (value is None) == ({train, test} == {"two0", "two1"})
                 assert found.get((row, test), []) == ([] if value is None else [f"{value:.2f}"])
@@ -77,8 +77,8 @@ def test_cells_of_the_one_class_heatmap_are_area_and_rate(results):
         found = cells(panel, ["calm", "daily"])
         for row, unsafe in enumerate(("harm", "attack")):
             for safe in ("calm", "daily"):
-                group = f"others -> {unsafe} | {safe}"
-                area, rate = (result.value(f"{metric}/{KIND}", group) for metric in ("auroc", "tpr_at_1_fpr"))
+                where = {"detector": KIND, "train": "others", "test": unsafe, "against": safe}
+                area, rate = (result.value(metric, **where) for metric in ("auroc", "tpr_at_1_fpr"))
                 assert (area is None) == ((unsafe, safe) == ("attack", "daily"))  # of one family
                 wanted = [] if area is None else [f"{area:.2f}", f"{100 * rate:.0f} %"]
                 assert found.get((row, safe), []) == wanted

@@ -58,21 +58,21 @@ def test_tables_show_the_result_file(out):
     rows = table(tree, "AUROC of centroid difference, with half the width of its 95 % interval")
     assert len(rows) == 4
     for row in rows:
-        m = result.metric("auroc/centroid_difference", f"{row['trained on']} -> {row['tested on']}")
+        m = result.metric("auroc", detector="centroid_difference", train=row["trained on"], test=row["tested on"])
         assert row["TF-IDF"] == with_interval(m)
     rows = table(tree, "Mean AUROC of every detector, controls last")
     assert list(rows[0]) == ["encoder", "detector", "within", "across"], "of two sets there are no others to train on"
     kinds = ["nearest unsafe", "centroid difference", "prompt length", "shuffled labels"]
     assert [row["detector"] for row in rows] == kinds
     for row in rows:
-        m = result.metric(f"auroc/{row['detector'].replace(' ', '_')}", "across")
+        m = result.metric("auroc", "across", detector=row["detector"].replace(" ", "_"))
         assert row["across"].startswith(f"{m.value:.3f} ")
     rows = table(tree, "Other metrics of centroid difference")
     for row in rows:
-        group = f"{row['trained on']} -> {row['tested on']}"
+        where = {"detector": "centroid_difference", "train": row["trained on"], "test": row["tested on"]}
         assert row["base rate"] == "0.500"
         for heading, metric in (("FPR at 95 % TPR", "fpr_at_95_tpr"), ("TPR there", "tpr_at_threshold")):
-            assert row[heading].startswith(f"{result.value(f'{metric}/centroid_difference', group):.3f} ")
+            assert row[heading].startswith(f"{result.value(metric, **where):.3f} ")
     rows = table(tree, DIFFERENCES)
     found = detector_differences(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
     assert len(rows) == 4 and list(rows[0]) == ["trained -> tested", "minus nearest unsafe", "p", "p (Holm)"]
@@ -128,7 +128,7 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
     result = reading.read(out / "sample" / "safety_detection" / "tfidf.json")
     names = [f"set-{i}".ljust(55, "s") for i in range(sets)]
     sides = [*names, "others"]
-    first, known = result.metrics[0], replace(result.metrics[0], metric="auroc/centroid_difference", value=0.7)
+    first, known = result.metrics[0], replace(result.metrics[0], metric="auroc", value=0.7)
     where = {"detector": "centroid_difference", "against": None}
     metrics = [
         replace(known, group=f"{a} -> {b}", train=a, test=b, **where)
@@ -139,8 +139,7 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
         for a in names:
             for b in names[:-1]:
                 crossed = {"train": "others", "test": a, "against": b, "detector": "centroid_difference"}
-                name = f"{metric}/centroid_difference"
-                metrics.append(replace(first, metric=name, group=f"others -> {a} | {b}", value=1.0, **crossed))
+                metrics.append(replace(first, metric=metric, group=f"others -> {a} | {b}", value=1.0, **crossed))
     scores, rows = result.items["centroid_difference/edits"], len(result.items["set"])
     items = {f"centroid_difference/{name}": scores for name in sides} | {"set": [names[i % sets] for i in range(rows)]}
     items |= {"label": [i // sets % 2 for i in range(rows)]}

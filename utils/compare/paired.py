@@ -107,7 +107,7 @@ def compared(
     first = scores[0]
     by_name = {one.result.encoder.name: one for one in scores}
     unranked = {name: why for name, why in (unranked or {}).items() if name in by_name}
-    better = next(m.better for m in first.result.metrics if m.metric == metric)
+    better = next(m.better for m in first.result.metrics if m.name == metric)
     others = {name: test((name, reference)) for name in by_name if name != reference}
     secondary = [(name, group) for group in shown for name in others if group not in (ranked_by, *same)]
     corrected = dict(zip(secondary, holm([others[name][group][0].p for name, group in secondary]), strict=True))
@@ -118,10 +118,13 @@ def compared(
         pair = next((pair for pair in ((name, reference), (reference, name)) if pair in average_p), None)
         # One without a rank is a family of its own: its difference is shown, and nothing is concluded from it.
         corrected[name, ranked_by] = average_p[pair] if pair else of[ranked_by][0].p
+    rows = {
+        name: {m.group: m for m in reversed(one.result.metrics) if m.name == metric} for name, one in by_name.items()
+    }
     cells = []
     for group in shown:
-        for name, one in by_name.items():
-            row = one.result.metric(metric, group)
+        for name in by_name:
+            row = rows[name].get(group)
             if name == reference:
                 cells.append(Cell(group, name, row))
             else:

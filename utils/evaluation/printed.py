@@ -29,7 +29,7 @@ def _without_interval(result: Result) -> str:
     if not result.settings["bootstrap"]:
         return ""
     alone = [m for m in result.metrics if m.low is None and m.n == 1]
-    names = dict.fromkeys(f"{m.metric.replace('_', ' ')} of {shown(m.group)}" for m in alone)
+    names = dict.fromkeys(f"{m.name.replace('_', ' ')} of {shown(m.group)}" for m in alone)
     lines = [f"no interval: {name}, which is of one item, nor a mean over it" for name in names]
     return "\n\n" + "\n".join(lines) if lines else ""
 

@@ -114,7 +114,7 @@ def once(results: Sequence[Result], files: Sequence[Path]) -> tuple[list[Result]
 
 def _is_copy(one: Result, other: Result) -> bool:
     what = [(result.encoder.fingerprint, result.dataset_files, _chosen(result)) for result in (one, other)]
-    numbers = [{(m.metric, m.group): m.value for m in result.metrics} for result in (one, other)]
+    numbers = [{(m.name, m.group): m.value for m in result.metrics} for result in (one, other)]
     return (
         what[0] == what[1]
         and numbers[0].keys() == numbers[1].keys()
