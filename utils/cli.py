@@ -23,7 +23,7 @@ OF_A_PATH = {
     errno.EACCES: "you may not read or enter it; change its permissions or name something else",
 }
 # Errors of writing, which name no path where the file or the stream is open.
-OF_AN_OUTPUT = {
+OF_AN_OUTPUT: dict[int | None, str] = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space of your quota",
     errno.EIO: "see whether the disk or the terminal is still there",
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.takes = takes
         super().__init__(*arguments, **{"allow_abbrev": False, **more})
 
-    def add_argument(self, *names: str, **more: Any) -> argparse.Action | None:
+    def add_argument(self, *names: str, **more: Any) -> Any:
         flag = names[0].lstrip("-")
         if self.takes is None or flag == "h":
             return super().add_argument(*names, **more)

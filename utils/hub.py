@@ -73,7 +73,7 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
     """
     if checkpoint.location is not None:
         return checkpoint.location
-    folder = None
+    folder: Any = None
     with _HubErrors(checkpoint.source, checkpoint.revision):
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError

@@ -102,7 +102,7 @@ class EncoderInfo:
     label: str
     source: str
     revision: str
-    dimension: int
+    dimension: int | None
     dtype: str
     max_tokens: int | None
     prompt: str

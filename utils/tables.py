@@ -56,14 +56,14 @@ def percent(share: float | None, form: str = ".0f") -> str:
 
 def with_reach(difference: Difference | None) -> str:
     """A difference with its sign, and half the width of its 95 % interval, which is symmetric. A hyphen if none."""
-    if difference is None or difference.low is None:
+    if difference is None or difference.low is None or difference.high is None:
         return signed(None if difference is None else difference.value)
     return f"{signed(difference.value)} ±{number((difference.high - difference.low) / 2)}"
 
 
 def with_interval(metric: Metric | None) -> str:
     """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none."""
-    if metric is None or metric.low is None:
+    if metric is None or metric.low is None or metric.high is None:
         return number(None if metric is None else metric.value)
     below, above = metric.value - metric.low, metric.high - metric.value
     if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):

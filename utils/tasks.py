@@ -249,8 +249,9 @@ class Task:
 
     def card_of(self, file: DataFile) -> Any:
         """The card of an evaluated file, which has source, licence and citation; None if it is not known."""
-        known = self.format is not None and self.format.card.sha256 == file.sha256
-        return self.format.card if known else self.cards(file)
+        if self.format is not None and self.format.card.sha256 == file.sha256:
+            return self.format.card
+        return self.cards(file)
 
     def data(self, settings: Any) -> tuple[Dataset, Any]:
         """The dataset that the settings of an evaluation name, and the file found."""

@@ -151,7 +151,7 @@ def rows(stream: BinaryIO, form: str, name: str, look: int = ROWS_LOOKED_AT) -> 
 def column_names(path: Path) -> list[str]:
     """The columns of a CSV or JSON-lines file, as `rows` finds them. Raises InputError as that does."""
     with opened(path) as stream:
-        return rows(stream, form_of(path), path.name)[0]
+        return rows(stream, form_of(path) or "csv", path.name)[0]
 
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[_Line]:

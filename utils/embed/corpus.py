@@ -21,7 +21,7 @@ class Corpus:
 
     def __init__(self, path: Path, column: str, id_column: str | None = None) -> None:
         self.path, self.column = path, column
-        self._form = reading.form_of(path)
+        self._form = reading.form_of(path) or ""
         if self._form not in ("parquet", "csv", "jsonl"):
             raise InputError(
                 f"--input {path.name}: unknown kind of file; give .parquet, .csv, .jsonl, .ndjson, "
@@ -51,9 +51,10 @@ class Corpus:
         """The types of the columns. Ids may be numbers or texts, the same for the whole column."""
         import pyarrow as pa
 
-        if first is None:
+        if self._file is not None:
             return {name: self._file.kind(name, only_text=name == self.column) for name in self._names}
-        numbers = isinstance(first.cells.get(self.id_column), int) and self.id_column != self.column
+        an_id = first.cells.get(self.id_column) if first is not None and self.id_column is not None else None
+        numbers = isinstance(an_id, int) and self.id_column != self.column
         return {name: pa.int64() if numbers and name == self.id_column else pa.string() for name in self._names}
 
     def count(self) -> int:

@@ -32,7 +32,7 @@ class Embeddings:
     device: where vectors were computed, None if all were stored.
     """
 
-    matrix: np.ndarray | None
+    matrix: Any
     truncated: np.ndarray
     info: EncoderInfo
     stats: EmbeddingStats
@@ -70,20 +70,22 @@ class Embedder:
         start = time.perf_counter()
         distinct = list(dict.fromkeys(texts))
         id_of = dict(zip(reversed(texts), reversed(ids), strict=True))
+        device: str | None = "cpu"
         if is_word_overlap(self.spec):
             _, matrix = tfidf.fit_words(texts)
             self._check(matrix, ids)
-            computed, info, device = len(distinct), self.spec.info(dimension=matrix.shape[1]), "cpu"
+            computed, info = len(distinct), self.spec.info(dimension=matrix.shape[1])
             cut: set[str] = set()
         else:
-            known = self._vector_store.encoder_info(self.spec.fingerprint) if self._vector_store else None
-            stored = self._vector_store.get(self.spec.fingerprint, distinct, known.dimension) if known else {}
+            store = self._vector_store
+            known = store.encoder_info(self.spec.fingerprint) if store else None
+            stored = store.get(self.spec.fingerprint, distinct, known.dimension) if store and known else {}
             missing = [text for text in distinct if text not in stored]
             fresh, cut = self._compute(missing, id_of) if missing else ({}, set())
-            if stored:
-                cut |= self._vector_store.truncated(self.spec.fingerprint, list(stored))
+            if store and stored:
+                cut |= store.truncated(self.spec.fingerprint, list(stored))
             computed = len(missing)
-            info = self._info() if missing else self.spec.info(known.dimension, known.max_tokens)
+            info = self.spec.info(known.dimension, known.max_tokens) if known and not missing else self._info()
             device = self._encoder.device if missing else None
             by_text = {**stored, **fresh}
             matrix = np.empty((len(texts), info.dimension), dtype=np.float32)
@@ -145,7 +147,7 @@ class Embedder:
                 self._check(rows, [id_of[text] for text in part])
                 if self._vector_store:
                     if not vectors:
-                        self._refuse_another_model(encoder)
+                        self._refuse_another_model(encoder, self._vector_store)
                         self._vector_store.put_encoder_info(self._info())
                     self._vector_store.put(
                         self.spec.fingerprint, part, rows, [texts[i] for i in batch if counts[i] > read[i]]
@@ -159,14 +161,14 @@ class Embedder:
                 self._at_once(texts, read, id_of, keep)
         return vectors, {text for text, count, used in zip(texts, counts, read, strict=True) if count > used}
 
-    def _refuse_another_model(self, encoder: Any) -> None:
+    def _refuse_another_model(self, encoder: Any, store: EmbeddingStore) -> None:
         """Raises InputError if a server's model is not the one whose vectors are stored."""
         served = getattr(encoder, "served", None)
         if served is None:
             return
-        kept = self.store.fact(self.spec.fingerprint, SERVED)
+        kept = store.fact(self.spec.fingerprint, SERVED)
         if kept is None:
-            self.store.put_fact(self.spec.fingerprint, SERVED, {"name": served})
+            store.put_fact(self.spec.fingerprint, SERVED, {"name": served})
         elif kept["name"] != served:
             raise InputError(
                 f"--model {self.spec.name}: the server answers with {shown(served)} now, and the vectors that are "
@@ -236,8 +238,9 @@ class Embedder:
                 if running:
                     sent = f"{len(running)} request{'s' if len(running) > 1 else ''} under way"
                     print(f"interrupted; waiting for {sent} (Ctrl-C again to lose what they cost)", file=sys.stderr)
-        if failure or refusal:
-            raise failure or refusal
+        failure = failure or refusal
+        if failure is not None:
+            raise failure
 
     def _check(self, rows: np.ndarray, ids: Sequence[str]) -> None:
         sums = np.asarray(abs(rows).sum(axis=1, dtype=np.float64)).ravel()

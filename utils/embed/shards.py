@@ -73,7 +73,7 @@ class ShardWriter:
         import pyarrow.parquet as pq
 
         job = self.job
-        if self._corpus is None:
+        if self._corpus is None or self._embedder is None:
             self._corpus = Corpus(job.path, job.column, job.id_column)
             self._embedder = Embedder(job.encoder)
         start, stop = job.bounds(shard)
@@ -192,7 +192,8 @@ def _finish(job: Job) -> int:
         )
     columns = (pq.read_table(job.parts.path(shard), columns=["truncated"]) for shard in range(job.shards))
     cut = sum(pc.sum(column["truncated"]).as_py() for column in columns)
-    if not job.parts.manifest()["done"]:
+    manifest = job.parts.manifest()
+    if manifest is None or not manifest["done"]:
         job.parts.write_manifest(done={"rows": job.corpus.rows, "truncated": cut, "ended": _now()})
     job.parts.sweep()
     return cut

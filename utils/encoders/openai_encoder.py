@@ -7,7 +7,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class OpenAIEncoder:
         self.expected = spec.options.revision or self.model
         self.dimension, self.max_tokens = spec.dimension, spec.max_tokens
         self._client = client(RETRIES, SECONDS_TO_ANSWER, _is_final)
-        self._encoding = _encoding(self.model)
+        self._encoding: Any = _encoding(self.model)
         self._forms: list[Form] = ["base64", "float"]  # only one of them after the server has accepted it
         self.served: str | None = None
         self._checking, self._checked = threading.Lock(), False

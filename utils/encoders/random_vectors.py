@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class RandomEncoder:
     device, max_tokens, token_budget, max_batch, concurrency = "cpu", None, 4096, None, 1
 
     def __init__(self, spec: EncoderSpec) -> None:
-        self.name, self.dimension = spec.name, spec.dimension
+        self.name, self.dimension = spec.name, cast(int, spec.dimension)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """1 for each text, because texts of every length take the same time: int (n,)."""

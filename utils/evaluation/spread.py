@@ -92,7 +92,8 @@ def _table(task: Task, name: str, tried: Sequence[tuple[str, str, Metric]]) -> s
 def _meaning(tried: Sequence[tuple[str, str, Metric]]) -> str:
     values = [metric.value for _, _, metric in tried]
     width = max(values) - min(values)
-    halves = [(metric.high - metric.low) / 2 for _, _, metric in tried if metric.low is not None]
+    intervals = [(metric.low, metric.high) for _, _, metric in tried]
+    halves = [(high - low) / 2 for low, high in intervals if low is not None and high is not None]
     beside = f"; half the width of the 95 % interval: at most {number(max(halves))}" if halves else ""
     return textwrap.fill(
         f"Spread over instructions: {number(width)} ({number(min(values))} to {number(max(values))}){beside}.", WIDTH

@@ -1,6 +1,6 @@
 """Per-item scores are summarised by group, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,7 +37,7 @@ def summarise(  # noqa: PLR0913 (most are keywords with defaults)
     def over(chosen: np.ndarray, column: ArrayLike | None) -> float | None:
         return None if column is None else float(np.asarray(column, dtype=np.float64)[chosen].mean())
 
-    rows = []
+    rows: list[tuple] = []
     present = [group for group in group_order if (defined & (strata == group)).any()]
     for group in present:
         chosen = defined & (strata == group)
@@ -50,7 +50,7 @@ def summarise(  # noqa: PLR0913 (most are keywords with defaults)
     n = int(defined.sum())
     rows.append(("average", n, mean_of_groups(2), mean_of_groups(3), mean_of_groups(4)))
     rows.append(("overall", n, over(defined, scores), over(defined, chance), over(defined, ceiling)))
-    intervals = {}
+    intervals: Mapping[str, tuple[float | None, float | None]] = {}
     if resamples:
         if influence is not None:
             influence = influence[:, [list(group_order).index(group) for group in present]]
