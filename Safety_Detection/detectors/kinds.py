@@ -163,8 +163,8 @@ def _nearest(detector: Detector, rows: Matrix) -> np.ndarray:
 
 
 def _vote(detector: Detector, rows: Matrix) -> np.ndarray:
-    seen, labels, weights = (detector.arrays.get(name) for name in ("rows", "labels", "weights"))
-    k = detector.settings["top_k"]
+    arrays, k = detector.arrays, detector.settings["top_k"]
+    seen, labels, weights = arrays["rows"], arrays["labels"], arrays.get("weights")
     return np.concatenate([vote(similarities(block, seen), labels, k, weights) for block in _blocks(rows)])
 
 

@@ -115,7 +115,8 @@ class Batcher:
 
     def _run(self, loaded: Future) -> None:
         try:
-            self.version = self._tried = self._version()
+            self.version = self._version()
+            self._tried: int | None = self.version
             guard = self._load(self.version, None)
         except BaseException as error:
             loaded.set_exception(error)

@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS
 from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
 from utils.data import loading, sources
 from utils.data.reading import read_columns
 from utils.schema import DataFile, InputError
-from utils.tasks import TASKS, DataCard
+from utils.tasks import TASKS, DataCard, Format
 
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 # The languages that the two multilingual sets have in common.
@@ -79,7 +80,7 @@ def _content(path: Path) -> list[dict]:
 
 def do_not_answer() -> LabelledSet:
     """Do-Not-Answer's prompts (unsafe) and five GPT edits of each (safe); an original and its edits are one group."""
-    fmt = TASKS["safety_contrast"].format
+    fmt = cast(Format, TASKS["safety_contrast"].format)
     found = _file(fmt.card, fmt.folder)
     dataset, _ = loading.load(fmt, "paper")
     rows = [

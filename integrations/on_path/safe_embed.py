@@ -19,7 +19,7 @@ class Renaming(ast.NodeTransformer):
     """Puts the name of this package before absolute imports of the repository's."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
-        if node.level == 0 and _is_ours(node.module):
+        if node.level == 0 and node.module and _is_ours(node.module):
             node.module = f"{__name__}.{node.module}"
         return node
 
@@ -48,7 +48,7 @@ class Finder:
     def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         """The spec of a module of the repository, None for every other one."""
         above, _, name = fullname.partition(".")
-        if above != __name__ or not _is_ours(name):
+        if above != __name__ or not _is_ours(name) or path is None:
             return None
         return FileFinder(path[0], (Loader, SOURCE_SUFFIXES)).find_spec(fullname)
 
