@@ -13,6 +13,7 @@ from Safety_Detection import evade, fit
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.disguises import disguises
 from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.splitting import sentences, windows
 from Safety_Detection.sets import labelled_sets
 from utils.data.text import plain
 from utils.encoders import loading
@@ -232,3 +233,28 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     ):
         assert message in refused(capsys, *arguments)
     assert (tmp_path / "asked.csv").read_text().startswith("prompt,label"), "nothing was replaced"
+
+
+@pytest.mark.parametrize("split", ["windows", "sentences"])
+def test_a_text_in_parts_has_the_highest_score_of_them(tmp_path, folder, asked, capsys, split):
+    out = tmp_path / "out.csv"
+    said, table = run(capsys, "--detector", folder, "--data", asked, "--out", out, "--split", split)
+    assert f"every text scored in {split}, the highest counting" in flat(said)
+    with out.open() as stream:
+        rows = {(row["id"], row["transformation"], row["normalized"]): row for row in csv.DictReader(stream)}
+    detector, number = saved.load(folder), 0
+    plain_guard = Guard(replace(detector, normalize=False))
+    for name, disguise in disguises(WORDS).items():
+        for normalize in (True, False):
+            setting = replace(detector, normalize=normalize)
+            for i, prompt in enumerate(UNSAFE + SAFE, 1):
+                (text,) = setting.texts([disguise(prompt)])
+                parts = windows([text], *plain_guard.tokens())[0] if split == "windows" else sentences(text)
+                found = plain_guard.score(parts)
+                row = rows[f"asked:{i}", name, str(int(normalize))]
+                assert float(row["score"]) == pytest.approx(max(one.score for one in found), abs=1e-5)
+                assert row["flagged"] == str(int(any(one.flagged for one in found)))
+                number += len(parts) > 1
+    assert number > 10, "some texts have several parts"
+    if split == "windows":
+        assert table["padded"][0] == table["plain"][0] != "0 %", "padding hides nothing from windows"

@@ -242,3 +242,11 @@ def test_bad_scores_are_one_line(file, tmp_path, capsys, rows, message):
     line = capsys.readouterr().err
     assert line.startswith(f"error: {message}") and line.count("\n") == 1 and "secret" not in line
     assert not list(tmp_path.glob("made/safety_detection/*"))
+
+
+def test_a_threshold_flags_in_place_of_the_column(done, dataset, file, given, tmp_path, capsys):
+    assert guard(file, done / "scores.csv", tmp_path, "--threshold", "0.5") == 0
+    labels, scores, _ = of(dataset, given, "a")
+    assert metrics(tmp_path)["f1", "guard", "as given -> a"]["value"] == pytest.approx(f1_score(labels, scores >= 0.5))
+    assert document(tmp_path)["settings"]["threshold"] == 0.5
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -30,7 +30,7 @@ from Safety_Detection import serve
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.guardrail import saved, versions
 from Safety_Detection.guardrail.bank import Bank
-from Safety_Detection.guardrail.guard import Guard, Unscored
+from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.server import moderations
 from Safety_Detection.server.batching import Batcher, Full
 from Safety_Detection.server.hosts import Hosts, is_loopback
@@ -892,3 +892,30 @@ def test_a_signal_lets_what_is_under_way_finish(tmp_path, encoder, how):
         assert status == 200 and document["results"][0]["flagged"]
         rest = process.stderr.read()
     assert process.returncode == 0 and "Traceback" not in rest and "secret" not in rest
+
+
+@needs_extra
+def test_a_probability_is_a_field_beside_the_score_and_no_category_score(encoder):
+    line = {"slope": 0.5, "intercept": -2.0, "base_rate": 0.5}
+    with served(detector=detector_of(calibration=line)) as server:
+        [result] = request(server, body={"input": "0.6 of a"})[2]["results"]
+    # Score 6: log-odds of 0.5 * 6 - 2 = 1. The category score is 1 / (1 + e^-(6 - 5)), by chance the same.
+    assert result["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
+    assert result["category_scores"]["unsafe"] == pytest.approx(1 / (1 + math.exp(5 - result["score"])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "threshold", "expected"),
+    [
+        ("logistic_regression", 1.0, 5.0, 0.5),
+        ("logistic_regression", 6.0, 5.0, 0.7310585786300049),  # 1 / (1 + e^-1)
+        ("knn_vote", 0.1, 0.8, 0.8),
+    ],
+)
+def test_a_text_that_is_matched_is_flagged_by_its_category_score_too(kind, score, threshold, expected):
+    """At least what a score at the threshold has; the score itself stays."""
+    request = moderations.Asked(("a",), ("input",), 0)
+    verdict = Verdict(score, True, False, matched="incidents:3")
+    (result,) = moderations.answer(request, [verdict], "m", kind, threshold)["results"]
+    assert (result["flagged"], result["matched"], result["score"]) == (True, "incidents:3", score)
+    assert result["category_scores"]["unsafe"] == pytest.approx(expected, abs=1e-15)

@@ -355,3 +355,18 @@ def test_an_encoder_that_knows_less_than_words_has_no_rank_by_a_similarity(tmp_p
         assert "Broken, whose Categorical Purity, 0.300, is below" in said and "gets no rank by a similarity" in said
     rows = table(capsys, "--task", "safety_taxonomy", "--out", tmp_path)
     assert all(r["rank"] for r in rows if r["group"] == "average"), "purity ranks all"
+
+
+def test_the_floor_is_compared_whatever_the_others_average_similarity(tmp_path, capsys):
+    """It is fitted on the prompts, so it has no other than its own; and the paper's figure is BeaverTails' mean too."""
+    values = np.random.default_rng(0).random(22)
+    settings = {"top_k": None, "threshold": 0.5, "bootstrap": 1000, "seed": 42}
+    for name, source in (("one", "paper"), ("two", "beavertails"), ("floor", "own")):
+        more = {"settings": {**settings, "baseline": {"value": 0, "source": source}}}
+        if name == "floor":
+            more["encoder"] = EncoderInfo("floor", "F", "", "1", 3, "float32", None, "", "scikit-learn", "f")
+        written(tmp_path, name, values, **more)
+        values = values + 0.1
+    rows = table(capsys, "floor", "one", "two", "--out", tmp_path)
+    differences = {r["encoder"]: float(r["difference"]) for r in rows if r["group"] == "overall" and r["difference"]}
+    assert differences == pytest.approx({"one": -0.2, "two": -0.1})

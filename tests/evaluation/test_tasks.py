@@ -13,6 +13,7 @@ import numpy as np
 import oracles
 import pytest
 from doubles import StandIn, written
+from scipy import stats
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
@@ -416,3 +417,25 @@ def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_pa
     document = json.loads((tmp_path / "sample" / "safety_taxonomy" / "all-minilm-l6-v2.json").read_text())
     stats = document["embedding"]
     assert (stats["computed"], stats["reused"]) == (0, stats["unique"]) and document["settings"]["bootstrap"] != 1000
+
+
+def test_means_carry_their_intervals_and_the_table_half_their_width(tmp_path, capsys):
+    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "2000") == 0
+    printed = capsys.readouterr().out
+    written = document(tmp_path, CHALLENGING, "tfidf")
+    assert written["settings"]["bootstrap"] == 2000
+    rows = [m for m in written["metrics"] if m["metric"] == "normalized_similarity"]
+    names = [row["type"] for row in items(tmp_path, CHALLENGING, "tfidf")]
+    values = np.array([float(row["normalized_similarity"]) for row in items(tmp_path, CHALLENGING, "tfidf")])
+    for row in rows[:-2]:
+        # Student's interval of the mean, which the bootstrap's resembles: same centre, near width.
+        group = values[np.array(names) == row["group"]]
+        reach = stats.t.ppf(0.975, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
+        assert row["low"] < row["value"] < row["high"]
+        assert (row["high"] - row["low"]) / 2 == pytest.approx(reach, rel=0.25)
+    average = rows[-2]
+    assert f"{average['value']:.3f} ±{(average['high'] - average['low']) / 2:.3f}" in printed
+    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "0") == 0
+    assert "±" not in capsys.readouterr().out
+    assert document(tmp_path, CHALLENGING, "tfidf")["metrics"][0]["low"] is None
+    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "10") == 2

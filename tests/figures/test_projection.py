@@ -4,6 +4,8 @@ import csv
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from sklearn.manifold import TSNE
 
 from Safety_Taxonomy import figures as taxonomy_figures
 from Safety_Taxonomy import map as projection
@@ -22,6 +24,13 @@ def clusters():
     return (np.repeat(centres, 20, axis=0) + generator.normal(size=(60, 8))), np.repeat(range(3), 20)
 
 
+def test_columns_are_standardised_first(clusters):
+    rows, _ = clusters
+    # Powers of two scale a float without rounding, so a map of standardised columns can't see them.
+    scaled = (rows * 2.0 ** np.arange(-4, 4)).astype(np.float32)
+    assert np.array_equal(projection.tsne(rows.astype(np.float32)), projection.tsne(scaled))
+
+
 def test_clusters_stay_together_and_trustworthiness_tells(clusters):
     rows, labels = clusters
     points = projection.tsne(rows)
@@ -32,6 +41,19 @@ def test_clusters_stay_together_and_trustworthiness_tells(clusters):
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # on a circle the nearest by cosine are the nearest
     assert projection.trustworthiness(arc, arc) == 1
     assert projection.trustworthiness(arc, np.random.default_rng(0).permutation(arc)) < 0.7
+
+
+def test_a_map_of_sparse_rows_is_that_of_the_same_rows_made_dense(monkeypatch):
+    # No text has words 3 and 7, so their columns are all 0 and are left out of what t-SNE is given.
+    rows = np.random.default_rng(2).integers(0, 3, size=(40, 12)).astype(np.float32)
+    rows[:, 0] += 1
+    rows[:, [3, 7]] = 0
+    monkeypatch.setattr(TSNE, "fit_transform", lambda self, given: given)
+    given = projection.tsne(csr_array(rows))
+    assert given.shape == (40, 10) and given.mean(axis=0) == pytest.approx(0, abs=1e-6)
+    assert given == pytest.approx(np.delete(projection.tsne(rows), [3, 7], axis=1), abs=1e-6)
+    dense = projection.trustworthiness(rows, rows[:, :2])
+    assert 0 < dense < 1 and projection.trustworthiness(csr_array(rows), rows[:, :2]) == pytest.approx(dense)
 
 
 def test_four_prompts_are_enough():
@@ -68,6 +90,33 @@ def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_st
     store.prune(results[0].encoder.fingerprint)
     assert [one.label for one in projection.taxonomy_maps(results, dataset, notes.append)] == ["TF-IDF"]
     assert len(notes) == 1 and "run the task again without --no-cache" in notes[0]
+
+
+def test_a_map_by_another_program_is_computed_anew(result, monkeypatch):
+    store = EmbeddingStore(default_path())
+    texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
+    calls, tsne = [], projection.tsne
+    monkeypatch.setattr(projection, "tsne", lambda vectors: calls.append(1) or tsne(vectors))
+    made = []
+    for digest in ("one", "one", "another"):
+        monkeypatch.setattr(projection, "code_digest", lambda folder, digest=digest: digest)
+        projection.taxonomy_map(result, texts, ["a", "b"] * 6, texts, store)
+        made.append(len(calls))
+    assert made == [1, 1, 2]
+
+
+def test_a_map_is_not_taken_for_that_of_other_categories(result, monkeypatch):
+    """Beyond MOST_POINTS the categories say which prompts are shown."""
+    monkeypatch.setattr(projection, "MOST_POINTS", 6)
+    texts = [f"word{i} apple{i % 3} pear{i % 5}" for i in range(12)]
+    ids = [str(i) for i in range(12)]
+    store = EmbeddingStore(default_path())
+    maps = [
+        projection.taxonomy_map(result, ids, categories, texts, store)
+        for categories in (["a"] * 6 + ["b"] * 6, ["a", "b"] * 6)
+    ]
+    assert [one.ids for one in maps] == [("0", "1", "2", "6", "7", "8"), ("0", "1", "2", "3", "4", "5")]
+    assert not np.array_equal(maps[0].points, maps[1].points)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The report and figures of detection on many sets, some of which have one class."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from figure_checks import cut_off, drawn_texts, over_data, overlapping
@@ -9,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from Safety_Detection.shown import reading
 from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transfer_heatmap
 from Safety_Detection.shown.finding import on_unseen
+from Safety_Detection.shown.tables import detection_tables
+from utils.figures.captions import caption
 from utils.figures.style import COLUMN, PAPER, SCREEN, TEXT, drawing
 from utils.figures.tasks import figures_of
 
@@ -117,6 +121,13 @@ def test_the_figures_are_whole(results, style):
             assert bars == ([] if "roc" in stem else ["AUROC, higher is better"])
 
 
+def test_a_caption_says_which_direction_is_better(results):
+    text = caption("safety_detection_roc_tfidf", results)
+    assert f"ROC curves of {results[1].encoder.label}, a panel for each tested set" in text
+    assert "Nearer to the upper left corner is better, the diagonal is chance." in text
+    assert "Higher is better, 0.5 is chance." in caption("safety_detection_one_class", results)
+
+
 def test_the_section_is_led_by_what_happens_on_unseen_traffic(results, tree, many_sets):
     section = tree.xpath("//section[@id='safety_detection']")[0]
     points = [item.text_content() for item in section.xpath("./ul[1]/li")]
@@ -143,3 +154,74 @@ def test_means_and_set_identity_are_of_every_encoder(results, tree):
     for row, result in zip(rows_of(tree, "Set identity"), results, strict=True):
         wanted = [shown(result, "auroc", word, "set_identity") for word in ("safe", "unsafe")]
         assert list(row.values()) == [result.encoder.label, *wanted]
+
+
+def test_pairs_without_a_metric_are_left_out_of_the_matrix(results, tree):
+    rows = rows_of(tree, "AUROC of centroid difference, with")
+    # 4 sets by 4 sets and others, without two0 -> two1 and two1 -> two0.
+    assert len(rows) == 4 * 5 - 2
+    for row in rows:
+        group = f"{row['trained on']} -> {row['tested on']}"
+        assert [row[r.encoder.label] for r in results] == [shown(r, "auroc", group) for r in results]
+
+
+def test_sets_of_one_class_have_their_flagged_shares_and_areas_of_every_encoder(results, tree):
+    rows = rows_of(tree, "Share flagged of each set of one class")
+    names = {"unsafe": "tpr_at_threshold", "safe": "fpr_at_threshold"}
+    labels = {"harm": "unsafe", "attack": "unsafe", "calm": "safe", "daily": "safe"}
+    assert {row["set"]: row["label"] for row in rows} == labels and {row["n"] for row in rows} == {"10"}
+    for row in rows:
+        for r in results:
+            assert row[r.encoder.label] == shown(r, names[row["label"]], f"others -> {row['set']}")
+    for what, metric in (("AUROC", "auroc"), ("TPR at 1 % FPR", "tpr_at_1_fpr")):
+        rows = rows_of(tree, f"{what} of centroid difference, unsafe-only sets (rows)")
+        heads = [(row["unsafe-only"], row["encoder"]) for row in rows]
+        assert heads == [(one, r.encoder.label) for one in ("harm", "attack") for r in results]
+        for row, result in zip(rows, results * 2, strict=True):
+            for safe in ("calm", "daily"):
+                assert row[safe] == shown(result, metric, f"others -> {row['unsafe-only']} | {safe}")
+        assert [row["daily"] == "-" for row in rows] == [False, False, True, True]
+
+
+def test_verdicts_on_twins_and_shares_by_type(results, tree):
+    rows = rows_of(tree, "Unsafe prompts and their safe twins")
+    sides = [("two0", "two0"), ("others", "two0")]
+    assert [(row["trained on"], row["tested on"]) for row in rows] == [side for side in sides for _ in results]
+    for row, result in zip(rows, results * 2, strict=True):
+        group = f"{row['trained on']} -> two0"
+        for title in ("separated", "both flagged", "both passed", "inverted"):
+            assert row[title] == shown(result, title.replace(" ", "_"), group)
+    rows = rows_of(tree, "Share flagged by type")
+    named = [(row["set"], row["type"]) for row in rows]
+    assert named == [(name, kind) for name in ("harm", "attack", "calm", "daily") for kind in ("first", "second")]
+    for row in rows:
+        metric = "tpr_at_threshold" if row["label"] == "unsafe" else "fpr_at_threshold"
+        wanted = [shown(r, metric, f"others -> {row['set']}: {row['type']}") for r in results]
+        assert [row[r.encoder.label] for r in results] == wanted and row["n"] == "5"
+
+
+def test_encoders_of_the_same_scores_do_not_differ_in_any_mean(tree):
+    rows = rows_of(tree, "Differences of AUROC between encoders by centroid difference")
+    means = ["within", "across", "others", "ordinary traffic, one set", "ordinary traffic"]
+    assert [list(row.values()) for row in rows] == [[mean, "0.000 ±0.000", "1.000", "1.000"] for mean in means]
+    assert list(rows[0]) == ["trained -> tested", "minus TF-IDF", "p", "p (Holm)"]
+
+
+def test_long_tables_are_collapsed(tree, many_sets):
+    counts = [(len(t.xpath("./tbody/tr")), bool(t.xpath("ancestor::details"))) for t in tree.xpath(
+        "//section[@id='safety_detection']//table")]  # fmt: skip
+    assert all(collapsed == (rows > 15) for rows, collapsed in counts) and (18, True) in counts
+    twin = (many_sets / "report.md").read_text()
+    assert twin.count("<details>") == sum(collapsed for _, collapsed in counts) == twin.count("</details>")
+
+
+def test_many_encoders_have_only_the_means_of_one_detector_above_the_figures(results):
+    made = [replace(results[0], encoder=replace(results[0].encoder, label=f"E{i}")) for i in range(4)]
+    first, *more = detection_tables(made)
+    # Four encoders with two detectors and two controls are 16 rows.
+    assert [[cell.text for cell in row[:2]] for row in first.rows] == [
+        [f"E{i}", "centroid difference"] for i in range(4)
+    ]
+    assert first.caption == "Mean AUROC and TPR at 1 % FPR (TPR@1) of centroid difference"
+    every = next(table for table in more if table.caption.startswith("Mean AUROC"))
+    assert len(every.rows) == 16 and every.is_long

@@ -5,9 +5,11 @@ import shutil
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from figure_checks import cut_off, overlapping
 from lxml import html
+from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
@@ -156,3 +158,21 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
             assert legend is None or not any(
                 legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes
             )
+
+
+def test_the_curves_drawn_have_the_areas_of_the_results(out):
+    result, rows = read(out)
+    with drawing():
+        figure = roc_curves(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
+        for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
+            mine = [row for row in rows if row["set"] == test]
+            labels = [int(row["label"]) for row in mine]
+            for line, train in zip(panel.lines, ("edits", "twins", None), strict=True):
+                area = np.trapezoid(line.get_ydata(), line.get_xdata())
+                scores = [float(row[f"centroid_difference/{train}"]) for row in mine] if train else labels
+                assert area == pytest.approx(roc_auc_score(labels, scores) if train else 0.5)
+        heat = transfer_heatmap([result])
+        shown = [text.get_text() for text in heat.axes[0].texts]
+        sides = [{"train": train, "test": test} for train in ("edits", "twins") for test in ("edits", "twins")]
+        areas = [result.value("auroc", detector="centroid_difference", **side) for side in sides]
+        assert shown == [f"{area:.2f}" for area in areas]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,50 @@ def test_topics_beyond_words():
     assert "which can't be told apart from the average of word overlap alone (TF-IDF 0.500, p = 0.060)" in same
 
 
+def test_without_a_floor_or_an_interval_nothing_is_said_of_them():
+    text = texts([taxonomy(0.65, low=None, high=None)])["Topics"]
+    assert "a share of 0.650 is of its own category for Model. Neighbours" in text
+    other, model = taxonomy(0.5, "other"), taxonomy(0.65)
+    assert "word overlap" not in texts([other, model], against(other, model, 0.01))["Topics"]
+
+
+def test_the_best_leads_whichever_way_is_better_and_a_control_only_alone():
+    few, many = taxonomy(0.4, "few"), taxonomy(0.6, "many")
+    assert findings.leader([few, many, taxonomy(0.9, "tfidf")]) is many
+    assert findings.leader([few, taxonomy(0.9, "random")]) is few
+    assert findings.leader([taxonomy(0.9, "random"), taxonomy(0.8, "tfidf")]).encoder.name == "tfidf"
+    low, high = (
+        result("safety_contrast", [("boundary_similarity", "average", value, 0, 1, "lower")], str(value))
+        for value in (0.2, 0.3)
+    )
+    assert findings.leader([high, low]) is low
+    controls = [taxonomy(0.9, "tfidf"), taxonomy(0.95, "random")]
+    assert "for Many, the best of 2 (controls aside)." in texts([few, many, *controls])["Topics"]
+    assert "for Few." in texts([few, *controls])["Topics"]
+    names = ["zeta", "random", "tfidf", "alpha", "named"]
+    assert sorted(names, key=lambda name: findings.place(name, ["named"])) == [
+        "named", "alpha", "zeta", "tfidf", "random"
+    ]  # fmt: skip
+
+
+def test_extremes_are_of_groups_that_could_reach_the_top_and_differ():
+    def said(*groups):
+        metrics = [Metric("categorical_purity", n, v, 9, "higher", chance=0.1, ceiling=c) for n, v, c in groups]
+        mean = Metric("categorical_purity", "average", 0.5, 9, "higher", chance=0.1)
+        return texts([replace(taxonomy(0.5), metrics=(*metrics, mean))])["Topics"]
+
+    # A category of three prompts has two neighbours of its own at most: 0.2 of ten is all that it can get.
+    text = said(("tiny", 0.2, 0.2), ("b", 0.9, 1.0), ("c", 0.3, 1.0))
+    assert text.endswith("Strongest in b (0.900), weakest in c (0.300).")
+    assert said(("b", 0.5, 1.0), ("c", 0.5, 1.0)).endswith("give 0.100.")
+    assert said(("b", 0.5, 1.0)).endswith("give 0.100.") and said(("b", 0.1, 0.1)).endswith("give 0.100.")
+
+
+def test_without_another_unsafe_text_nothing_is_said_of_words_or_safety():
+    rows = [("normalized_similarity", g, 0.5, 0.4, 0.6, "lower") for g in ("a", "average")]
+    assert list(texts([result("safety_challenging", rows)])) == ["Safe twins"]
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high", "verdict"),
     [
@@ -100,6 +145,9 @@ def test_words_or_safety(value, low, high, verdict):
             (0.6, 0.5, 0.7),
             "By the size of the edit: the mean edit stays at 0.600 (word overlap below 0.2), 0.500 (from",
         ),
+        ((0.5, 0.5, 0.5), "By the size of the edit"),
+        ((0.5, 0.505, 0.51), "By the size of the edit"),  # the intervals, 0.01 either way, overlap
+        ((0.6, None, 0.7), "the nearer: the mean edit stays at 0.600 (word overlap below 0.2), 0.700 (from 0.5 up)."),
         ((0.6, None, None), None),
     ],
 )
@@ -117,6 +165,19 @@ def test_small_safe_edits(bins, rule):
     # 36 % of the edits are below the threshold, so the others, 64 %, are not.
     assert "similarity of 0.25 or more to a known unsafe prompt would flag at least 64.0 % of the safe edits" in said
     assert (rule is None and said.endswith("original.")) or rule in said
+
+
+def test_the_ranking_is_given_where_there_is_more_than_one_encoder_beside_the_floor():
+    floor, model = taxonomy(0.5, "tfidf"), taxonomy(0.65)
+    comparison = against(floor, model, 0.01)
+    assert not any(heading.startswith("Ranking") for heading in texts([floor, model], comparison))
+    labels = {"tfidf": "TF-IDF", "model": "Model", "other": "Other"}
+    other = paired.Cell("average", "other", taxonomy(0.7).metric("categorical_purity", "average"))
+    ranks = {"tfidf": 3, "model": 1, "other": 1}
+    comparison = replace(comparison, labels=labels, cells=[*comparison.cells, other], ranks=ranks)
+    assert texts([floor, model], comparison)["Ranking by categorical purity"].startswith(
+        "rank 1 Other = Model; rank 3 TF-IDF. A rank is one more than"
+    )
 
 
 def test_an_encoder_without_a_rank_is_never_the_best():

@@ -10,6 +10,7 @@ from lxml import html
 from utils import config, tasks
 from utils.compare import __main__ as compare_main
 from utils.report import __main__ as report_main
+from utils.results import tables as result_tables
 from utils.schema import CONTROLS
 
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
@@ -200,3 +201,38 @@ def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
         line = capsys.readouterr().err
         assert message in line and line.startswith("error: ") and line.count("\n") == 1
     assert not list(tmp_path.rglob("report.*"))
+
+
+def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, tmp_path, monkeypatch):
+    """Figures are made up for one encoder: the columns and the arithmetic are looked at."""
+
+    def figures(result, metric, groups):
+        known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
+        return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
+
+    monkeypatch.setattr(result_tables, "papers_figures", figures)
+    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
+    shutil.copytree(sample_results / "sample", tmp_path / "sample")
+    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
+    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
+    floor = by_group(document(tmp_path / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
+    rows = [dict(row) for row in table(tree, CAPTIONS["safety_taxonomy"])]
+    assert [h for h in rows[0] if "paper" in h] == ["paper", "minus paper"]
+    for row in rows:
+        m = floor[row["category"]]
+        expected = ("0.250", f"{m['value'] - 0.25:+.3f}")
+        assert (row["paper"], row["minus paper"]) == (
+            ("-", "-") if row["category"] in ("Hate Speech", "overall") else expected
+        )
+
+
+def test_the_map_has_the_points_and_neighbours_of_the_results(page):
+    tree, folder = page
+    drawn = json.loads(tree.get_element_by_id("map-data").text)
+    assert [one["label"] for one in drawn["encoders"]] == ["MiniLM-L6", "TF-IDF", "Random"]
+    for one, encoder in zip(drawn["encoders"], ("all-minilm-l6-v2", *CONTROLS), strict=True):
+        with (folder / "safety_taxonomy" / f"{encoder}.items.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        assert drawn["ids"] == [row["id"] for row in rows] and len(one["points"]) == len(rows)
+        assert [drawn["categories"][c]["name"] for c in drawn["category"]] == [row["category"] for row in rows]
+        assert [drawn["ids"][near[0]] for near in one["nearest"]] == [row["nearest_id"] for row in rows]
