@@ -43,7 +43,7 @@ set_up_on_first_use() { # set_up_on_first_use SCRIPT_NAME ARGUMENTS...: only sho
 }
 
 show_help() { # show_help SCRIPT_NAME: prints the text at the beginning of a script
-    sed -n '2,/^[^#]/s/^# //p' "scripts/$1"
+    sed -En '2,/^([^#]|$)/s/^# //p' "scripts/$1"
 }
 
 asks_for_help() { # asks_for_help ARGUMENTS...
