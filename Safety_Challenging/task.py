@@ -1,8 +1,7 @@
 """Safety-Challenging: scores pairs of an unsafe prompt and a safe one that shares its words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_table, metric_table
 from utils.schema import Baseline, Dataset, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Role, Scores, Task
+from utils.tasks import Figure, Format, Role, Scores, Task, later
 
 FORMAT = Format(
     card=CHALLENGING,
@@ -63,20 +62,6 @@ def figures() -> Sequence[Figure]:
     return FIGURES
 
 
-def findings(best: Result, name: str, comparison: Any) -> Sequence:
-    """What may be said of the best encoder."""
-    from Safety_Challenging import report
-
-    return report.findings(best, name, comparison)
-
-
-def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Any]) -> Any:
-    """The items that an encoder gets most wrong, as a table of the report."""
-    from Safety_Challenging import report
-
-    return report.worst_items(result, rows, prompt)
-
-
 TASK = Task(
     package="Safety_Challenging",
     question="Does the encoder tell an unsafe prompt from a safe one that shares its words?",
@@ -111,7 +96,7 @@ TASK = Task(
     },
     figures=figures,
     run_figure="heatmap",
-    findings=findings,
+    findings=later("Safety_Challenging.report", "findings"),
     item_scores=("triplet_accuracy",),
-    worst_items=worst_items,
+    worst_items=later("Safety_Challenging.report", "worst_items"),
 )

@@ -1,8 +1,7 @@
 """Safety-Contrast: scores unsafe prompts against small safe edits of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_table, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Scores, Task
+from utils.tasks import Figure, Format, Scores, Task, later
 
 FORMAT = Format(
     card=CONTRAST,
@@ -139,20 +138,6 @@ def figures() -> Sequence[Figure]:
     return FIGURES
 
 
-def findings(best: Result, name: str, comparison: Any) -> Sequence:
-    """What may be said of the best encoder."""
-    from Safety_Contrast import report
-
-    return report.findings(best, name, comparison)
-
-
-def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Any]) -> Any:
-    """The items that an encoder gets most wrong, as a table of the report."""
-    from Safety_Contrast import report
-
-    return report.worst_items(result, rows, prompt)
-
-
 TASK = Task(
     package="Safety_Contrast",
     question="How near to an unsafe prompt can a small safe edit stay?",
@@ -186,7 +171,7 @@ TASK = Task(
     },
     figures=figures,
     run_figure="overlap",
-    findings=findings,
+    findings=later("Safety_Contrast.report", "findings"),
     item_scores=("mean_word_overlap",),
-    worst_items=worst_items,
+    worst_items=later("Safety_Contrast.report", "worst_items"),
 )

@@ -1,9 +1,8 @@
 """Safety-Taxonomy: scores how far unsafe prompts of one category lie together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_table, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Role, Scores, Task
+from utils.tasks import Figure, Format, Role, Scores, Task, later
 
 FORMAT = Format(
     card=DO_NOT_ANSWER,
@@ -99,34 +98,6 @@ def figures() -> Sequence[Figure]:
     return FIGURES
 
 
-def maps(results: Sequence[Result], dataset: Dataset, note: Callable[[str], None]) -> Sequence:
-    """The maps of the evaluated prompts."""
-    from Safety_Taxonomy.map import taxonomy_maps
-
-    return taxonomy_maps(results, dataset, note)
-
-
-def findings(best: Result, name: str, comparison: Any) -> Sequence:
-    """What may be said of the best encoder."""
-    from Safety_Taxonomy import report
-
-    return report.findings(best, name, comparison)
-
-
-def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Any]) -> Any:
-    """The items that an encoder gets most wrong, as a table of the report."""
-    from Safety_Taxonomy import report
-
-    return report.worst_items(result, rows, prompt)
-
-
-def map_data(evidence: Any, prompts: dict[str, str]) -> dict:
-    """The maps for the script of the report's page. Texts are added to `prompts`."""
-    from Safety_Taxonomy import report
-
-    return report.map_data(evidence, prompts)
-
-
 TASK = Task(
     package="Safety_Taxonomy",
     question="Do unsafe prompts of one category lie together?",
@@ -159,9 +130,9 @@ TASK = Task(
     },
     figures=figures,
     run_figure="tsne",
-    findings=findings,
+    findings=later("Safety_Taxonomy.report", "findings"),
     item_scores=("silhouette",),
-    worst_items=worst_items,
-    maps=maps,
-    map_data=map_data,
+    worst_items=later("Safety_Taxonomy.report", "worst_items"),
+    maps=later("Safety_Taxonomy.map", "taxonomy_maps"),
+    map_data=later("Safety_Taxonomy.report", "map_data"),
 )

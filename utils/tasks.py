@@ -120,6 +120,11 @@ class Figure:
     how_to_read: Callable[[Drawing], list[str]] | None = None
 
 
+def later(module: str, name: str) -> Callable[..., Any]:
+    """The function `name` of a module that is imported when it is first called, as it loads what few commands need."""
+    return lambda *arguments: getattr(importlib.import_module(module), name)(*arguments)
+
+
 @dataclass(frozen=True)
 class Task:
     """What a task asks, how its data are read and scored, and how its results are compared and shown.
