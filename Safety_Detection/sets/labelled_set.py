@@ -1,6 +1,6 @@
 """A set of prompts labelled unsafe or safe, and what a label may be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from utils.data import sources
 from utils.schema import DataFile, InputError
@@ -21,6 +21,7 @@ class LabelledSet:
     ids: n, unique in the set. labels: n, 1 for unsafe, 0 for safe.
     names: n, the name of each prompt's group, None for a prompt that is in no group.
     types: n, the type that the set gives a prompt, '' if it gives none, several with " + " between them.
+    hazards: n, what a prompt is harmful by, in the set's own words, '' if it does not say; its type unless given.
     files: what was read. family: shared by sets that have sources in common.
     twins: whether the unsafe and the safe prompts of one group differ in what makes them unsafe, and in little else.
     templated: whether prompts are near-duplicates by a template around them, which is no reason to join their groups.
@@ -38,6 +39,11 @@ class LabelledSet:
     family: str = ""
     twins: bool = False
     templated: bool = False
+    hazards: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.hazards:
+            object.__setattr__(self, "hazards", self.types)
 
 
 def parsed_label(text: str, file: str, row: int, what: str = "the label") -> int:

@@ -1,5 +1,6 @@
 """The published sets of prompts labelled safe or unsafe, each read from its own format."""
 
+import ast
 import csv
 import gzip
 import hashlib
@@ -7,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS
 from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
@@ -21,8 +22,15 @@ MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 LANGUAGES = ("en", "zh", "ar", "it", "ko")
 
 
-# A prompt as it is read: id, text, label, group and type.
-Row = tuple[str, str, int, str | None, str]
+class Row(NamedTuple):
+    """A prompt as it is read. hazard: as in LabelledSet; the type if None."""
+
+    id: str
+    prompt: str
+    label: int
+    group: str | None = None
+    type: str = ""
+    hazard: str | None = None
 
 
 def _file(card: DataCard, folder: str = FOLDER) -> sources.Found:
@@ -43,10 +51,20 @@ def _set(
     notes: Sequence[str] = (),
     twins: bool = False,
 ) -> LabelledSet:
-    ids, prompts, labels, names, types = map(list, zip(*rows, strict=True))
-    prompts = list(map(str.strip, prompts))
+    rows = list(rows)
     return LabelledSet(
-        name, ids, prompts, labels, names, types, tuple(files), found, tuple(notes), SET_CARDS[name].family, twins
+        name=name,
+        ids=[row.id for row in rows],
+        prompts=[row.prompt.strip() for row in rows],
+        labels=[row.label for row in rows],
+        names=[row.group for row in rows],
+        types=[row.type for row in rows],
+        hazards=[row.type if row.hazard is None else row.hazard for row in rows],
+        files=tuple(files),
+        found=found,
+        notes=tuple(notes),
+        family=SET_CARDS[name].family,
+        twins=twins,
     )
 
 
@@ -84,7 +102,7 @@ def do_not_answer() -> LabelledSet:
     found = _file(fmt.card, fmt.folder)
     dataset, _ = loading.load(fmt, "paper")
     rows = [
-        (f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item, "")
+        Row(f"{item}{'' if not j else f'#{j}'}", dataset.texts[column][i], int(not j), item)
         for i, item in enumerate(dataset.ids)
         for j, column in enumerate(dataset.texts)
     ]
@@ -105,7 +123,7 @@ def xstest() -> LabelledSet:
     for item, label in label_of.items():
         partner = str(int(item) + (-25 if label else 25))
         names.append(f"{min(int(item), int(partner))}" if label_of.get(partner) == 1 - label else None)
-    rows = zip(columns["id"], columns["prompt"], labels, names, columns["type"], strict=True)
+    rows = map(Row, columns["id"], columns["prompt"], labels, names, columns["type"])
     return _set("xstest", rows, found, [DataFile(found.path.name, found.sha256, len(labels))], twins=True)
 
 
@@ -122,7 +140,7 @@ def openai_moderation() -> LabelledSet:
         given = [row.get(name) for name in MODERATION_LABELS]
         if 1 in given or None not in given:
             harms = "+".join(name for name, value in zip(MODERATION_LABELS, given, strict=True) if value == 1)
-            rows.append((str(number), row["prompt"], int(1 in given), None, harms))
+            rows.append(Row(str(number), row["prompt"], int(1 in given), type=harms))
     left_out = len(content) - len(rows)
     note = f"openai_moderation: {left_out} of {len(content)} prompts are left out, as no label is 1 but one is missing"
     file = DataFile(found.path.name, found.sha256, len(content))
@@ -147,7 +165,7 @@ def jailbreakbench() -> LabelledSet:
 def jailbreakbench_of(splits: dict[str, list[dict]]) -> LabelledSet:
     """The set made of the rows (Index, Goal, Category, ...) of the splits `harmful` and `benign`."""
     rows = [
-        (f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
+        Row(f"{split}-{row['Index']}", row["Goal"].strip(), label, str(row["Index"]), row.get("Category") or "")
         for split, label in (("harmful", 1), ("benign", 0))
         for row in splits[split]
     ]
@@ -166,8 +184,8 @@ def coconot() -> LabelledSet:
         for row in content:
             safety = row["category"] == "Requests with safety concerns" and row["subcategory"] not in excluded
             if number or safety:
-                kind = row["subcategory"]
-                yield f"{'contrast' if number else 'eval'}-{row['id']}", row["prompt"], int(not number), None, kind
+                item = f"{'contrast' if number else 'eval'}-{row['id']}"
+                yield Row(item, row["prompt"], int(not number), type=row["subcategory"])
 
     return _read("coconot", rows_of)
 
@@ -178,7 +196,8 @@ def hatecheck() -> LabelledSet:
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for row in content:
             template = row["ref_templ_id"] or row["templ_id"]
-            yield row["case_id"], row["test_case"], int(row["label_gold"] == "hateful"), template, row["functionality"]
+            label = int(row["label_gold"] == "hateful")
+            yield Row(row["case_id"], row["test_case"], label, template, row["functionality"], "hate" if label else "")
 
     return _read("hatecheck", rows_of)
 
@@ -188,7 +207,7 @@ def physical_safety() -> LabelledSet:
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for i, row in enumerate(content, 1):
-            yield f"{'safe' if number else 'unsafe'}-{i}", row["prompt"], int(not number), str(i), ""
+            yield Row(f"{'safe' if number else 'unsafe'}-{i}", row["prompt"], int(not number), str(i))
 
     return _read("physical_safety", rows_of, twins=True)
 
@@ -201,7 +220,7 @@ def harmbench() -> LabelledSet:
             kind, item = row["FunctionalCategory"], row["BehaviorID"]
             if kind != "copyright":
                 context = f"{row['ContextString']}\n\n" if kind == "contextual" else ""
-                yield item, f"{context}{row['Behavior']}", 1, item, kind
+                yield Row(item, f"{context}{row['Behavior']}", 1, item, kind, row["SemanticCategory"])
 
     return _read("harmbench", rows_of)
 
@@ -211,7 +230,7 @@ def _unsafe(name: str, prompt: str, kind: str | None = None) -> Callable[[], Lab
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for i, row in enumerate(content, 1):
-            yield row.get("id") or str(i), row[prompt], 1, None, row[kind] if kind else ""
+            yield Row(row.get("id") or str(i), row[prompt], 1, type=row[kind] if kind else "")
 
     return lambda: _read(name, rows_of)
 
@@ -226,7 +245,7 @@ def jailbreakbench_attacks() -> LabelledSet:
         attack = attacks[stem.split("-")[0].split("_")[0]]
         for row in content:
             if row["prompt"] is not None:  # null where no attack was found
-                yield f"{stem}-{row['index']}", row["prompt"], 1, str(row["index"]), attack
+                yield Row(f"{stem}-{row['index']}", row["prompt"], 1, str(row["index"]), attack, "")
 
     return replace(_read("jailbreakbench_attacks", rows_of), templated=True)
 
@@ -237,7 +256,7 @@ def ailuminate() -> LabelledSet:
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for row in content:
             kinds = SEVERAL.join((row["hazard"], row["persona"]))
-            yield row["release_prompt_id"], row["prompt_text"], 1, None, kinds
+            yield Row(row["release_prompt_id"], row["prompt_text"], 1, None, kinds, row["hazard"])
 
     return _read("ailuminate", rows_of)
 
@@ -248,7 +267,8 @@ def multijail() -> LabelledSet:
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for language in LANGUAGES:
             for row in content:
-                yield f"{language}-{row['id']}", row[language], 1, row["id"], language
+                tags = SEVERAL.join(ast.literal_eval(row["tags"]))
+                yield Row(f"{language}-{row['id']}", row[language], 1, row["id"], language, tags)
 
     return _read("multijail", rows_of)
 
@@ -258,7 +278,7 @@ def llmzoo() -> LabelledSet:
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for row in content:
-            yield f"{LANGUAGES[number]}-{row['id']}", row["query"], 0, str(row["id"]), LANGUAGES[number]
+            yield Row(f"{LANGUAGES[number]}-{row['id']}", row["query"], 0, str(row["id"]), LANGUAGES[number], "")
 
     return _read("llmzoo", rows_of)
 
@@ -269,7 +289,7 @@ def phtest() -> LabelledSet:
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for row in content:
             if row["Harmfulness"] == "harmless":
-                yield row["ID"], row["Request"], 0, None, ""
+                yield Row(row["ID"], row["Request"], 0)
 
     return _read("phtest", rows_of)
 
@@ -279,7 +299,7 @@ def alpaca_eval() -> LabelledSet:
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for i, row in enumerate(content, 1):
-            yield str(i), row["instruction"], 0, None, row["dataset"]
+            yield Row(str(i), row["instruction"], 0, type=row["dataset"])
 
     return _read("alpaca_eval", rows_of)
 
@@ -289,7 +309,7 @@ def arena_hard() -> LabelledSet:
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for row in content:
-            yield row["uid"], row["prompt"], 0, row["cluster"], ""
+            yield Row(row["uid"], row["prompt"], 0, row["cluster"])
 
     return _read("arena_hard", rows_of)
 

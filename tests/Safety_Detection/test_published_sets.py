@@ -220,14 +220,14 @@ MADE_UP = {
     "harmbench": (
         [
             as_csv(
-                ["Behavior", "FunctionalCategory", "ContextString", "BehaviorID"],
-                ["a", "standard", "", "a_id"],
-                ["b", "contextual", "a title\r\n\r\nand a text", "b_id"],
-                ["c", "copyright", "", "c_id"],
+                ["Behavior", "FunctionalCategory", "SemanticCategory", "ContextString", "BehaviorID"],
+                ["a", "standard", "illegal", "", "a_id"],
+                ["b", "contextual", "harmful", "a title\r\n\r\nand a text", "b_id"],
+                ["c", "copyright", "copyright", "", "c_id"],
             ),
             as_csv(
-                ["Behavior", "FunctionalCategory", "ContextString", "BehaviorID"],
-                ["a", "standard", "", "d_id"],
+                ["Behavior", "FunctionalCategory", "SemanticCategory", "ContextString", "BehaviorID"],
+                ["a", "standard", "illegal", "", "d_id"],
             ),
         ],
         [
@@ -273,9 +273,9 @@ MADE_UP = {
     "multijail": (
         [
             as_csv(
-                ["id", "source", "en", "zh", "it", "vi", "ar", "ko"],
-                ["0", "x", "a", "b", "c", "left out", "d", "e"],
-                ["1", "x", "f", "g", "h", "left out", "i", "j"],
+                ["id", "source", "tags", "en", "zh", "it", "vi", "ar", "ko"],
+                ["0", "x", "['Theft', 'Self-harm']", "a", "b", "c", "left out", "d", "e"],
+                ["1", "x", "['Theft']", "f", "g", "h", "left out", "i", "j"],
                 encoding="utf-8-sig",
             )
         ],
@@ -345,6 +345,22 @@ def test_a_reader_on_made_up_files(name, put):
     assert list(zip(one.ids, *zip(*rows_of(one), strict=True), strict=True)) == expected
     assert [file.sha256 for file in one.files] == [hashlib.sha256(content).hexdigest() for content in contents]
     assert one.family == SET_CARDS[name].family and one.found.licence == SET_CARDS[name].licence
+
+
+@pytest.mark.parametrize(
+    ("name", "hazards"),
+    [
+        ("harmbench", ["illegal", "harmful", "illegal"]),
+        ("strongreject", ["x", "y"]),
+        ("ailuminate", ["vcr", "spc_hlt"]),
+        ("multijail", ["Theft + Self-harm", "Theft"] * 5),
+        ("jailbreakbench_attacks", [""] * 7),
+        ("llmzoo", [""] * 5),
+    ],
+)
+def test_a_hazard_is_what_the_set_says_a_prompt_is_harmful_by(name, hazards, put):
+    put(name)
+    assert PUBLISHED[name]().hazards == hazards
 
 
 def test_what_is_left_out_is_counted(put):
