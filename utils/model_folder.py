@@ -22,6 +22,8 @@ OTHER_TYPES = {
     "cross_encoder": "CrossEncoder",
     "multi_vector_encoder": "MultiVectorEncoder",
 }
+# What an encoder tuned here was tuned on, and how.
+TUNING = "tuning.json"
 # What sentence-transformers writes beside modules.json: the modules' folders and their settings.
 BESIDE_MODULES = ("[0-9]_[A-Z]*", "sentence_*_config.json", "config_sentence_transformers.json")
 
@@ -95,6 +97,12 @@ def digest(folder: Path, own_code: bool = False) -> str:
                 except OSError as error:
                     raise InputError(f"--model {part}: {inside} can't be read ({error.strerror})") from None
     return content.hexdigest()
+
+
+def tuned_on(folder: Path) -> tuple[str, ...]:
+    """The labelled sets that an encoder tuned here has seen, by its folder; none for any other folder."""
+    seen = _entries(folder / TUNING).get("seen", [])
+    return tuple(map(str, seen)) if isinstance(seen, list) else ()
 
 
 def _adapter_bases(folder: Path) -> list[Path]:

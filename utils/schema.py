@@ -96,7 +96,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """The identity of an encoder's vectors. `fingerprint` is a digest of everything that changes one."""
+    """The identity of an encoder's vectors.
+
+    fingerprint: a digest of everything that changes one. tuned_on: the labelled sets that it has seen while it was
+    tuned here, and those that share their sources; none for any other encoder.
+    """
 
     name: str
     label: str
@@ -108,6 +112,10 @@ class EncoderInfo:
     prompt: str
     backend: str
     fingerprint: str
+    tuned_on: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tuned_on", tuple(self.tuned_on))  # a list in JSON
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class EncoderSpec:
     layout: files that a hub checkpoint must have to be loaded correctly.
     checkpoints: what is loaded, in order; empty for a loader that needs none.
     package, files: the installed package that holds the weights, and the SHA-256 of each file.
-    usd_per_million_tokens: an API's price, None if it is unknown or free.
+    usd_per_million_tokens: an API's price, None if it is unknown or free. tuned_on: as in EncoderInfo.
     """
 
     name: str
@@ -160,6 +168,7 @@ class EncoderSpec:
     files: dict[str, str] = field(default_factory=dict)
     usd_per_million_tokens: float | None = None
     options: EncoderOptions = field(default_factory=EncoderOptions)
+    tuned_on: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -198,6 +207,7 @@ class EncoderSpec:
             prompt=self.prompt,
             backend=self.backend,
             fingerprint=self.fingerprint,
+            tuned_on=self.tuned_on,
         )
 
 
@@ -252,7 +262,7 @@ class Metric:
     can be reached.
     detector, train, test, type: of detection, the detector, the set that it was trained on, the set that it was tested
     on, the safe-only set beside it (against), and the type of its prompts; `group` is then their title in a table. k:
-    of a metric at several numbers of neighbours.
+    of a metric at several numbers of neighbours. seen: True if the encoder was tuned on a set that it is of.
     """
 
     metric: str
@@ -270,6 +280,7 @@ class Metric:
     type: str | None = None
     against: str | None = None
     k: int | None = None
+    seen: bool | None = None
 
     @property
     def name(self) -> str:

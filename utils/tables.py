@@ -62,13 +62,19 @@ def with_reach(difference: Difference | None) -> str:
 
 
 def with_interval(metric: Metric | None) -> str:
-    """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none."""
-    if metric is None or metric.low is None or metric.high is None:
-        return number(None if metric is None else metric.value)
+    """A value and half the width of its 95 % interval, or its ends if it is not symmetric; the value if it has none.
+
+    A number of a set that the encoder was tuned on says so.
+    """
+    if metric is None:
+        return number(None)
+    seen = " (seen)" if metric.seen else ""
+    if metric.low is None or metric.high is None:
+        return f"{number(metric.value)}{seen}"
     below, above = metric.value - metric.low, metric.high - metric.value
     if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):
-        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
-    return f"{number(metric.value)} ±{number((above + below) / 2)}"
+        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]{seen}"
+    return f"{number(metric.value)} ±{number((above + below) / 2)}{seen}"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,13 @@ def _equal(numbers: Mapping[str, Hashable], ranked_by: str) -> dict[str, str]:
     return {group: found for group, its in numbers.items() if (found := first.setdefault(its, group)) != group}
 
 
-def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, seed: int = 42) -> Comparison:
+def compare_detectors(
+    scores: Sequence[Scores],
+    metric: str,
+    reference: str,
+    seed: int = 42,
+    unranked: Mapping[str, str] | None = None,
+) -> Comparison:
     """The comparison of the AUROC of one detector on several encoders, by a paired bootstrap of whole groups.
 
     scores: results with their items. Ranks are by the mean over pairs of different sets; if there is one set, by
@@ -54,7 +60,7 @@ def compare_detectors(scores: Sequence[Scores], metric: str, reference: str, see
         return {group: (differences.difference(of[group], other[group], clusters[group]), None) for group in groups}
 
     numbers = {group: tuple(of[group][1].tobytes() for of in areas) for group in groups}
-    return compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test)
+    return compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test, unranked)
 
 
 def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
@@ -129,7 +135,7 @@ class PairedByGroups(PairedByItems):
         unranked: Mapping[str, str] | None = None,
     ) -> Comparison:
         """The comparison of comparable results. seed: of the resamples."""
-        return compare_detectors(scores, metric, reference, seed)
+        return compare_detectors(scores, metric, reference, seed, unranked)
 
     def means(self, comparison: Comparison) -> int:
         """How many rows of a comparison, its last ones, are means over pairs of sets."""

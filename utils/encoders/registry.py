@@ -182,4 +182,5 @@ def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
         prompt=options.prompt or "",
         checkpoints=(Checkpoint(f"folder {name}", revision, folder.resolve()),),
         options=options,
+        tuned_on=model_folder.tuned_on(folder),
     )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from utils.evaluation.settings import Settings
 from utils.metrics.influence import average_similarity_influence
 from utils.results import find, result_file
 from utils.results.program import code_digest, environment
-from utils.schema import OWN, Baseline, Dataset, InputError, Result, is_control, is_word_overlap
+from utils.schema import OWN, Baseline, Dataset, InputError, Metric, Result, is_control, is_word_overlap
 from utils.tasks import Task
 
 
@@ -106,7 +106,7 @@ class Evaluation:
             dataset_items=n,
             settings={**self._settings(), "baseline": None if average is None else vars(average)},
             embedding=embedded.stats,
-            metrics=tuple(scores.metrics),
+            metrics=tuple(with_seen(scores.metrics, embedded.info.tuned_on)),
             environment=environment(embedded.device),
             average_similarities=averages,
             made_by=self.digest,
@@ -143,6 +143,15 @@ class Evaluation:
         if self.task.fits_words and is_word_overlap(self.embedder.spec):
             return fitted_later(self.embedder.spec, texts)
         return self.embedder.embed(texts, ids)
+
+
+def with_seen(metrics: Sequence[Metric], tuned_on: Collection[str]) -> list[Metric]:
+    """The metrics; marked are those of sets that the encoder was tuned on, and means over several if any of them is."""
+    seen = {metric.test for metric in metrics if metric.test in tuned_on}
+    return [
+        replace(metric, seen=True) if seen and (metric.test is None or {metric.test, metric.against} & seen) else metric
+        for metric in metrics
+    ]
 
 
 def is_of_more(there: Result | None, result: Result) -> bool:

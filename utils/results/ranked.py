@@ -1,4 +1,4 @@
-"""Which encoders a similarity may rank: those that know topics at least as well as word overlap does."""
+"""Which encoders may have a rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,15 +33,20 @@ def why_no_rank() -> str:
 def without_rank(results: Sequence[Result], metric: str, outs: Sequence[Path]) -> dict[str, str]:
     """The encoders that a metric must not rank, by name, with the reason.
 
+    These are encoders that were tuned on what they are tested on, and by a similarity those that are not known to know
+    topics at least as well as word overlap does.
     results: of one task. outs: the folders in which results of the task that tells who knows topics are looked for,
     after which come the reference results; of an encoder on several datasets that of the same name counts, else the
     paper's.
     """
-    if metric not in TASKS[results[0].task].won_by_nothing:
-        return {}
+    seen = {
+        result.encoder.name: "which was tuned on sets that it is tested on here"
+        for result in results
+        if any(row.seen for row in result.metrics if row.name == metric)
+    }
     task = topics_task()
-    if task is None:
-        return {}
+    if task is None or metric not in TASKS[results[0].task].won_by_nothing:
+        return seen
     known = _averages(task, [*outs, config.ROOT / FOLDER])
     return {result.encoder.name: why for result in results if (why := _reason(result, known, task))}
 
