@@ -225,20 +225,21 @@ def cluster_resamples(
 ) -> Iterator[np.ndarray]:
     """How often each cluster, in ascending order, occurs in each resample: parts of (resamples, clusters), uint16.
 
-    clusters: n; items of a cluster are drawn together. labels: n; clusters are resampled among those with items of the
-    same labels, so that no resample lacks a class. seed: different for each of several sets, as sets of the same size
-    would be resampled alike.
+    clusters: n; items of a cluster are drawn together. labels: n, from 0; clusters are resampled among those with items
+    of the same labels, so that no resample lacks a class. seed: different for each of several sets, as sets of the same
+    size would be resampled alike.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    has = np.zeros((members.max() + 1, 2), dtype=bool)
-    has[members, np.asarray(labels)] = True
-    strata = [np.flatnonzero((has == wanted).all(axis=1)) for wanted in ((True, False), (False, True), (True, True))]
+    has = np.zeros((members.max() + 1, np.max(labels) + 1), dtype=int)
+    has[members, np.asarray(labels)] = 1
+    kinds = has @ (1 << np.arange(has.shape[1]))  # which labels a cluster has, as bits
+    strata = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(members))
     for start in range(0, resamples, rows):
         part = min(rows, resamples - start)
         counts = np.zeros((part, len(has)), dtype=np.uint16)
-        for stratum in filter(len, strata):
+        for stratum in strata:
             drawn = generator.integers(0, len(stratum), (part, len(stratum)))
             drawn += np.arange(part)[:, None] * len(stratum)
             counts[:, stratum] = np.bincount(drawn.ravel(), minlength=part * len(stratum)).reshape(part, -1)
