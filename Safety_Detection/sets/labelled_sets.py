@@ -92,7 +92,7 @@ def load(
     """
     if column is not None and not sources.given_files(data):
         raise InputError(f"--column {column}: is of files, and --data {data} names none; leave it out")
-    name, sets, notes = _chosen(data, label, column or "prompt")
+    name, sets, notes = chosen(data, label, column or "prompt")
     dataset = combined(name, sets, notes)
     check(dataset)
     if limit is not None and limit < len(dataset):
@@ -101,7 +101,7 @@ def load(
     return dataset, replace(sets[0].found, name=dataset.name)
 
 
-def _chosen(data: str, label: int | None, column: str) -> tuple[str, list[LabelledSet], list[str]]:
+def chosen(data: str, label: int | None, column: str) -> tuple[str, list[LabelledSet], list[str]]:
     """The dataset's name, its sets, and notes on those that are unavailable."""
     if data == "sample":
         return data, sets_of_file(_sample_path(), "sample", "as asked"), []
