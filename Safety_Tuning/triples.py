@@ -1,0 +1,94 @@
+"""Triples to tune on: an unsafe prompt, an unsafe one of the same hazard from another set, and a safe one near it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Safety_Tuning.training_side import TrainingSide
+
+# How many of the nearest safe prompts are negatives, and how many of the nearest unsafe prompts of other sets are
+# positives of a prompt without a hazard.
+NEGATIVES, POSITIVES = 8, 10
+# Rows whose similarities to all others are in memory at once.
+_BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step is taken on: indices of prompts of the training side.
+
+    anchors, positives, negatives: (t,) each, the unsafe prompt, its positive and its negative. ordinary: (p,), prompts
+    whose similarities to each other are to stay as they are.
+    """
+
+    anchors: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+    ordinary: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All of them, in this order: (3 t + p,)."""
+        return np.concatenate([self.anchors, self.positives, self.negatives, self.ordinary])
+
+
+class Triples:
+    """The candidates of every anchor, by the cosines of the base.
+
+    hazards: int (n,), the number of each prompt's hazard, -1 if it has none.
+    """
+
+    def __init__(self, side: TrainingSide, base: np.ndarray) -> None:
+        """base: float32 (n, d), the base's vectors of length 1."""
+        names = sorted(set(filter(None, side.hazards)))
+        number = {name: place for place, name in enumerate(names)}
+        self.hazards = np.array([number.get(hazard, -1) for hazard in side.hazards])
+        unsafe, safe = np.flatnonzero(side.labels == 1), np.flatnonzero(side.labels == 0)
+        sets = np.array(side.sets, dtype=object)
+        negatives, positives, anchors = [], [], []
+        for start in range(0, len(unsafe), _BLOCK_ROWS):
+            block = unsafe[start : start + _BLOCK_ROWS]
+            to_safe, to_unsafe = base[block] @ base[safe].T, base[block] @ base[unsafe].T
+            for anchor, safe_cosines, cosines in zip(block, to_safe, to_unsafe, strict=True):
+                elsewhere = unsafe[sets[unsafe] != sets[anchor]]
+                if self.hazards[anchor] >= 0:
+                    candidates = elsewhere[self.hazards[elsewhere] == self.hazards[anchor]]
+                else:
+                    of_elsewhere = cosines[sets[unsafe] != sets[anchor]]
+                    candidates = elsewhere[nearest(of_elsewhere, POSITIVES)]
+                if len(candidates):
+                    anchors.append(anchor)
+                    positives.append(candidates)
+                    negatives.append(safe[nearest(safe_cosines, NEGATIVES)])
+        self.anchors, self.positives, self.negatives = np.array(anchors, dtype=int), positives, negatives
+        # Sets are drawn in proportion to the square root of their size, as detectors weigh them.
+        _, of, sizes = np.unique(sets[self.anchors].astype(str), return_inverse=True, return_counts=True)
+        weights = 1 / np.sqrt(sizes[of])
+        self.shares = weights / weights.sum()
+        self.ordinary = np.union1d(np.flatnonzero(side.ordinary), np.concatenate([*negatives, np.array([], dtype=int)]))
+
+    def batch(self, drawn: np.random.Generator, triples: int, ordinary: int) -> Batch:
+        """A batch of random triples and ordinary prompts."""
+        places = drawn.choice(len(self.anchors), triples, p=self.shares)
+        return Batch(
+            anchors=self.anchors[places],
+            positives=np.array([drawn.choice(self.positives[place]) for place in places]),
+            negatives=np.array([drawn.choice(self.negatives[place]) for place in places]),
+            ordinary=drawn.choice(self.ordinary, min(ordinary, len(self.ordinary)), replace=False),
+        )
+
+
+def nearest(similarities: Sequence[float] | np.ndarray, number: int) -> np.ndarray:
+    """The places of the largest similarities, the largest first; ties go to the lower place."""
+    return np.argsort(-np.asarray(similarities), kind="stable")[:number]
+
+
+def drawn_evenly(side: TrainingSide, rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Of these rows at most so many of each set and class, drawn at random, in order."""
+    drawn, kinds = np.random.default_rng(seed), [(side.sets[row], int(side.labels[row])) for row in rows]
+    chosen = []
+    for kind in dict.fromkeys(kinds):
+        of_kind = rows[[one == kind for one in kinds]]
+        chosen.append(of_kind if len(of_kind) <= most else drawn.choice(of_kind, most, replace=False))
+    return np.sort(np.concatenate(chosen))

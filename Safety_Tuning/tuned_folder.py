@@ -1,0 +1,69 @@
+"""The folder of a tuned encoder: assembled, written whole or not at all, and read again."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utils.files import shown_path, write_whole
+from utils.model_folder import TUNING
+from utils.schema import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+# What the folder says of itself: with the weights in its digest, and, hidden, what changes after it was written.
+ABOUT, RUN = TUNING, ".safe-embed.json"
+
+
+def refuse_existing(folder: Path, flag: str = "--out") -> None:
+    """Raises InputError if something is there already."""
+    if folder.exists():
+        raise InputError(f"{flag} {shown_path(folder)}: is there already; remove it, or give another folder")
+
+
+def add_layer(model: "SentenceTransformer", matrix: np.ndarray) -> None:
+    """Adds a linear layer without bias to a model's modules, and makes its vectors of length 1."""
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+
+    size = len(matrix)
+    weight = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
+    for module in (
+        Dense(size, size, bias=False, activation_function=torch.nn.Identity(), init_weight=weight),
+        Normalize(),
+    ):
+        model.add_module(str(len(model)), module)
+
+
+def write(model: "SentenceTransformer", about: dict[str, Any], run: dict[str, Any], card: str, folder: Path) -> None:
+    """Writes the folder whole: under another name, and then renamed."""
+    aside = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(str(aside), create_model_card=False, safe_serialization=True)
+    write_whole(aside / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    write_run(aside, run, card)
+    refuse_existing(folder)
+    aside.replace(folder)
+
+
+def write_run(folder: Path, run: dict[str, Any], card: str) -> None:
+    """Writes what changes with each evaluation: the count, and the model card."""
+    write_whole(folder / RUN, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "README.md", card)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a folder says of itself, and of its runs. Raises InputError if it is no tuned encoder's."""
+    found = []
+    for name in (ABOUT, RUN):
+        try:
+            found.append(json.loads((folder / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            raise InputError(
+                f"{shown_path(folder)}: has no {name} that can be read; give the folder of an encoder tuned by "
+                "python -m Safety_Tuning.tune"
+            ) from None
+    return found[0], found[1]

@@ -1,0 +1,124 @@
+"""Tuning from the command line: what is written, that it is loaded anywhere, resumed, and refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from checkpoints import sentence_bert
+from sentence_transformers import SentenceTransformer
+
+from Safety_Tuning import build_data, evaluate, tune
+from utils.encoders import loading, registry
+
+HAZARDS = {"theft": ["steal", "take", "rob", "grab"], "blows": ["hit", "beat", "kick", "punch"]}
+THINGS = ["a car", "a bank", "the bread", "my money", "an old bike", "his hat"]
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A file of three families with two hazards, and safe prompts."""
+    path = tmp_path / "sets.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "prompt", "label", "set", "type"])
+        number = 0
+        for name, way in (("one", "how to {} {}"), ("two", "please {} {} now"), ("three", "{} {} for me")):
+            for hazard, words in HAZARDS.items():
+                for word in words:
+                    for thing in THINGS[:3]:
+                        number += 1
+                        writer.writerow([number, way.format(word, thing), 1, name, hazard])
+            for thing in THINGS:
+                number += 1
+                writer.writerow([number, way.format("paint", thing), 0, name, ""])
+        for thing in THINGS:
+            for verb in ("draw", "sell", "describe"):
+                number += 1
+                writer.writerow([number, f"{verb} {thing}", 0, "plain", ""])
+    return path
+
+
+@pytest.fixture
+def base(tmp_path):
+    return sentence_bert(tmp_path / "base")
+
+
+def vectors(folder, texts):
+    model = SentenceTransformer(str(folder), device="cpu")
+    return model.encode(texts, normalize_embeddings=True)
+
+
+@pytest.mark.parametrize("method", ["linear", "layers"])
+def test_a_tuned_encoder_is_loaded_anywhere_and_counts_its_evaluations(method, sets, base, tmp_path, capsys):
+    out, given = tmp_path / "tuned", ["--data", str(sets), "--method", method, "--force", "--seed", "1"]
+    assert tune.main([str(base), "--out", str(out), *given]) == 0
+    said = capsys.readouterr()
+    assert "before and after tuning" in said.out and "verdict" in said.out and "guarded purity" in said.out
+    texts = ["steal a car", "bake some bread"]
+    assert np.abs(vectors(out, texts) - vectors(base, texts)).max() > 1e-3, "it has changed"
+    spec = registry.resolve(str(out))
+    here = loading.load(spec).encode(texts)
+    assert here == pytest.approx(vectors(out, texts), abs=1e-5)
+    assert sorted(spec.tuned_on) == ["one", "plain", "three", "two"]
+    card = (out / "README.md").read_text()
+    assert "evaluated with this folder once" in card and "base_model: folder base" in card
+    assert not (tmp_path / ".tuned.tuning").exists()
+
+    assert evaluate.main([str(out)]) == 0
+    said = capsys.readouterr()
+    assert "have been looked at once before" in said.err
+    assert "evaluated with this folder 2 times" in (out / "README.md").read_text()
+    assert registry.resolve(str(out)).fingerprint == spec.fingerprint, "an evaluation leaves the encoder as it was"
+
+    assert tune.main([str(base), "--out", str(out), *given]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_stopped_tuning_continues_with_the_parts_that_are_finished(sets, base, tmp_path, capsys, monkeypatch):
+    given = [str(base), "--out", str(tmp_path / "tuned"), "--data", str(sets), "--method", "linear", "--no-evaluation"]
+    measure, calls = tune.choice.measure, []
+
+    def stopped(*arguments):
+        calls.append(arguments[3])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(tune.choice, "measure", stopped)
+    assert tune.main([*given, "--force"]) == 130
+    assert not (tmp_path / "tuned").exists()
+    assert tune.main([*given, "--force"]) == 0 and len(calls) == 3, "the first part is not measured again"
+    about = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
+    assert about["parts"] == 2 and len(about["held_out"]) == 2
+
+    whole = tmp_path / "whole"
+    assert tune.main([str(base), "--out", str(whole), *given[3:], "--force"]) == 0
+    texts = ["steal a car", "bake some bread"]
+    assert (vectors(whole, texts) == vectors(tmp_path / "tuned", texts)).all(), "as if it had not been stopped"
+
+
+def test_nothing_is_written_where_the_base_is_better_untouched(sets, base, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tune.choice, "chosen", lambda measured: tune.BASE)
+    out = tmp_path / "tuned"
+    assert tune.main([str(base), "--out", str(out), "--data", str(sets), "--method", "linear"]) == 3
+    assert "better than the base" in capsys.readouterr().err and not out.exists()
+
+
+def test_mistakes_get_one_line(base, tmp_path, capsys):
+    def refused(*arguments):
+        assert tune.main(list(arguments)) == 2
+        [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        return line
+
+    assert "has no modules that can be tuned" in refused("tfidf")
+    assert "one encoder is tuned at a time" in refused("tfidf,random")
+    assert "has a hazard" in refused(str(base), "--data", "sample", "--out", str(tmp_path / "x"))
+    assert evaluate.main([str(base)]) == 2
+    assert "has no tuning.json" in capsys.readouterr().err
+
+
+def test_the_data_are_counted(sets, capsys):
+    assert build_data.main(["--data", str(sets)]) == 0
+    said = capsys.readouterr().out
+    assert "108 prompts of 4 families" in said.replace("  ", " ") and "hazards: theft 36, blows 36" in said
