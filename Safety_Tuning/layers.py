@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Split:
     def __init__(self, model: "SentenceTransformer", of_all: int, name: str) -> None:
         """of_all: as in Training. Raises InputError if the model has no layers that can be tuned."""
         self._modules = list(model)
-        self.transformer = getattr(self._modules[0], "auto_model", None)
+        self.transformer = cast(Any, getattr(self._modules[0], "auto_model", None))
         stack = getattr(getattr(self.transformer, "encoder", None), "layer", None)
         if not isinstance(stack, ModuleList) or not hasattr(self.transformer, "embeddings"):
             raise InputError(

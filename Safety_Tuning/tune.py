@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from Safety_Tuning.training_side import TrainingSide
 from utils import cli, config
 from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
+from utils.encoders.loaders import SentenceTransformerEncoder
 from utils.encoders.registry import nearest_names
 from utils.files import check_writable, shown_path, write_whole
 from utils.results.program import environment
@@ -134,7 +135,7 @@ class Tuning:
         side = self.side
         base = unit_vectors(self.embedder, side.prompts, side.ids)
         self.embedder.close()  # its model is not needed in memory beside the one that is tuned
-        encoder = loading.load(self.spec)
+        encoder = cast(SentenceTransformerEncoder, loading.load(self.spec))
         method, settings = self._method(base, encoder)
         parts = choice.parts(side)
         measured = [
