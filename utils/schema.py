@@ -304,7 +304,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Result:
-    """One encoder on one task: the content of a result file (docs/design.md, section 4).
+    """One encoder on one task: the content of a result file (docs/design.md, section 3).
 
     average_similarities: those known of the encoder, by source; empty for a task that uses none.
     made_by: a digest of the run, by which a repeated one knows it; '' if the result is of no run that can be repeated.

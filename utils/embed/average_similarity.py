@@ -40,7 +40,7 @@ def beavertails_average_similarity(
 
 
 def beavertails_head_and_tail(frame: Any = None) -> tuple[list[str], list[str]]:
-    """The 500 + 500 prompts whose 250,000 cosines are averaged (Safe-Embed; docs/design.md, section 2).
+    """The 500 + 500 prompts whose 250,000 cosines are averaged (Safe-Embed; docs/metrics.md).
 
     frame: a DataFrame with columns prompt and is_safe in place of BeaverTails, for tests.
     Raises InputError if BeaverTails can't be loaded.

@@ -85,7 +85,7 @@ def influence_of(content: bytes) -> dict[str, np.ndarray]:
 
 
 def document_of(result: Result) -> dict:
-    """The content of a result file (docs/design.md, section 4)."""
+    """The content of a result file (docs/design.md, section 3)."""
     metrics = []
     for metric in result.metrics:
         row = vars(metric)
