@@ -1,1 +1,1 @@
-"""The evaluations inside other programs."""
+"""The evaluations inside other programs, which go beyond the paper."""
