@@ -21,7 +21,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Before any test module is read: a test keeps the profile that it was decorated under.
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("fixed")
-PAPER_DATA = config.ROOT.parent / "shared" / "data"
+PAPER_DATA = Path(os.environ.get("SAFE_EMBED_DATA_DIR") or config.ROOT.parent / "shared" / "data")
 LAY_OUT, DRAW = ConstrainedLayoutEngine.execute, run.draw
 
 
