@@ -198,6 +198,9 @@ def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tm
     """All three tasks on the paper's data; headline numbers again from the vectors by plain numpy."""
     for task in TASKS:
         assert run(task, tmp_path, "--data", "paper") == 0
+    printed, readme = capsys.readouterr().out, (config.ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n((?:Safety-Taxonomy|categorical purity).*?\n)```", readme, re.S)
+    assert len(blocks) == 2 and all(block in printed for block in blocks), "the README's output, byte for byte"
     encoder = loading.load(registry.resolve("all-minilm-l6-v2"))
 
     def read(name):
