@@ -1,4 +1,4 @@
-"""What the README says, held against the results that come with the program, and its links."""
+"""What README and docs say, held against the results that come with the program, and their links."""
 
 import re
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from utils import config
+from utils.compare import __main__ as compare_main
 from utils.compare.paired import comparing
 from utils.encoders.paper import paper_figures
 from utils.encoders.registry import known_encoders
@@ -70,6 +71,13 @@ def test_the_encoder_that_it_calls_reproduced_is():
     found = read_reproduction("sentence-bert-all", REFERENCES.parent)
     assert found.count(VERDICTS[0]) == len(found.cells) == 24
     assert max(abs(cell.difference) for cell in found.cells) < 0.0005
+
+
+def test_the_comparison_shown_is_what_its_command_prints(capsys):
+    page = (config.ROOT / "docs" / "your-encoder.md").read_text(encoding="utf-8")
+    [(command, block)] = re.findall(r"`python -m utils\.compare ([^`]*)`\nprints:\n\n```text\n(.*?)```", page, re.S)
+    assert compare_main.main(command.replace("reference_results", str(REFERENCES.parent)).split()) == 0
+    assert capsys.readouterr().out == block
 
 
 def anchors(text):
