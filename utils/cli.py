@@ -109,6 +109,14 @@ def chosen(arguments: argparse.Namespace, name: str) -> tuple[str, str]:
     return config.setting(name.upper()), name.upper()
 
 
+def one_encoder(arguments: argparse.Namespace, what: str) -> str:
+    """The encoder of the flag --model or its variable. Raises InputError if it names several. what: takes just one."""
+    name, where = chosen(arguments, "model")
+    if "," in name:
+        raise InputError(f"{where} {name}: {what} takes one encoder; give one with --model")
+    return name.strip()
+
+
 def device(arguments: argparse.Namespace) -> str:
     """The device from the flag or the variable. Raises InputError for an unknown one."""
     return checked_device(*chosen(arguments, "device"))

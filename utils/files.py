@@ -46,8 +46,16 @@ def write_whole(path: Path, text: str) -> None:
 
 def write_bytes_whole(path: Path, content: bytes) -> None:
     """Writes a file of bytes atomically. Raises InputError if the file can't be written."""
+    with writing(path, "xb") as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def writing(path: Path, mode: str, **how: Any) -> Iterator[IO]:
+    """`replacing`, which raises InputError if the file can't be written."""
     try:
-        replace_whole(path, content)
+        with replacing(path, mode, **how) as stream:
+            yield stream
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "give another --out"
         raise InputError(f"{path}: can't be written ({error.strerror}); {remedy}") from None

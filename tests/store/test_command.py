@@ -1,8 +1,13 @@
-"""`python -m utils.store`: what is kept, and how it is freed."""
+"""`python -m utils.store`: what is kept, how it is freed, and how it is written to a file."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from doubles import Scattered
 
+from Safety_Challenging.task import TASK as CHALLENGING
+from utils.embed.vectors import FORMS
+from utils.encoders.registry import resolve
 from utils.schema import EncoderInfo
 from utils.store import __main__ as command
 from utils.store.embeddings import MAP, EmbeddingStore, default_path
@@ -47,3 +52,50 @@ def test_prune_of_what_is_not_there_is_refused(kept, capsys):
     assert command.main(["--prune", "C"]) == 2
     assert capsys.readouterr().err == "error: --prune C: not in the store; python -m utils.store shows what is\n"
     assert len(kept.contents()) == 2
+
+
+def exported(path):
+    """The columns of a file of vectors, as lists, and the vectors."""
+    if path.suffix == ".npz":
+        columns = dict(np.load(path))
+        return {name: cells.tolist() for name, cells in columns.items() if name != "vector"}, columns["vector"]
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True, dtype=False)
+    return table.drop(columns="vector").to_dict("list"), np.stack(table.pop("vector")).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_vectors_are_exported_with_ids_and_without_texts(no_model, tmp_path, capsys, suffix):
+    pairs = [("7", "a", "unsafe one", "safe one"), ("x", "a", "unsafe two", "safe two")]
+    (tmp_path / "pairs.csv").write_text("\n".join(map(",".join, [CHALLENGING.format.columns, *pairs])))
+    path = tmp_path / f"out{suffix}"
+    flags = ["export", "--task", "safety_challenging", "--data", str(tmp_path / "pairs.csv"), "--out", str(path)]
+    assert command.main(flags) == 0
+    columns, vectors = exported(path)
+    texts = [pair[i] for i in (2, 3) for pair in pairs]
+    assert (vectors == Scattered().encode(texts)).all()
+    mark = resolve("all-minilm-l6-v2").fingerprint
+    assert columns == {
+        "id": ["7", "x"] * 2, "group": ["a"] * 4, "column": ["unsafe_prompt"] * 2 + ["safe_prompt"] * 2,
+        "encoder": [f"all-minilm-l6-v2@{mark}"] * 4,
+    }  # fmt: skip
+    assert not [text for text in texts if text.encode() in path.read_bytes()]
+    captured = capsys.readouterr()
+    assert captured.out == f"wrote {path}: 4 vectors of 16 numbers by all-minilm-l6-v2@{mark[:7]}\n"
+    before = path.read_bytes()
+    assert command.main(flags) == 0 and "loading" in captured.err and "loading" not in capsys.readouterr().err
+    assert suffix == ".npz" or path.read_bytes() == before  # which holds the time
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--out", "a.csv"], "a.csv: unknown kind of file; give one of .parquet, .npz, .jsonl"),
+        (["--out", "a.npz", "--model", "tfidf"], "--model tfidf: is fitted on the data"),
+        (["--out", "a.npz", "--model", "a,b"], "--model a,b: a file of vectors takes one encoder"),
+    ],
+)
+def test_an_export_that_is_not_possible_is_refused_in_one_line(tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["export", "--task", "safety_taxonomy", *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not list(tmp_path.glob("a.*"))

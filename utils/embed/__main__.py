@@ -42,13 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
     arguments = flags.parse_args(argv)
     options = cli.encoder_options(arguments)
-    name, flag = cli.chosen(arguments, "model")
-    if "," in name:
-        raise InputError(f"{flag} {name}: a corpus takes one encoder; give one with --model")
+    name = cli.one_encoder(arguments, "a corpus")
     for flag in ("workers", "address"):
         if getattr(arguments, flag) is not None and arguments.executor != "ray":
             raise InputError(f"--{flag}: for --executor ray only; leave it out or add that")
-    spec, executor = registry.resolve(name.strip(), options), shards.in_process
+    spec, executor = registry.resolve(name, options), shards.in_process
     if arguments.executor == "ray":
         where = cluster.Cluster(arguments.address, arguments.workers)
         cluster.check(spec, where)

@@ -15,6 +15,7 @@ import numpy as np
 
 from utils.embed.corpus import Corpus
 from utils.embed.embedder import Embedder
+from utils.embed.vectors import write_parquet
 from utils.files import sha256_of, shown_path
 from utils.parts import MANIFEST, Parts, Unfinished, differing, unchanged
 from utils.schema import DataFile, EncoderInfo, EncoderSpec, InputError, is_word_overlap
@@ -70,7 +71,6 @@ class ShardWriter:
     def write(self, shard: int) -> EncoderInfo:
         """Writes a shard's file. Raises InputError for bad rows or vectors, Unfinished if the disk is full."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         job = self.job
         if self._corpus is None or self._embedder is None:
@@ -83,12 +83,8 @@ class ShardWriter:
         if ids is not None:
             columns["id"] = ids
         columns["truncated"] = pa.array(embedded.truncated)
-        columns["vector"] = pa.FixedSizeListArray.from_arrays(
-            pa.array(embedded.matrix.reshape(-1)), embedded.info.dimension
-        )
         content = pa.BufferOutputStream()
-        # Compression makes vectors of floats slower to read, and hardly smaller.
-        pq.write_table(pa.table(columns), content, compression="none", use_dictionary=False)
+        write_parquet(content, columns, embedded.matrix)
         job.parts.write(shard, content.getvalue())
         return embedded.info
 

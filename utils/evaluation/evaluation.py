@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.embed.embedder import Embedder, Embeddings, fitted_later
+from utils.embed.vectors import embed_dataset
 from utils.evaluation import baseline
 from utils.evaluation.settings import Settings
 from utils.metrics.influence import average_similarity_influence
@@ -137,12 +138,9 @@ class Evaluation:
 
     def _embeddings(self) -> Embeddings:
         """The vectors of all texts, column after column."""
-        columns = self.dataset.texts
-        texts = [text for column in columns for text in columns[column]]
-        ids = [f"id {i} ({column})" for column in columns for i in self.dataset.ids]
         if self.task.fits_words and is_word_overlap(self.embedder.spec):
-            return fitted_later(self.embedder.spec, texts)
-        return self.embedder.embed(texts, ids)
+            return fitted_later(self.embedder.spec, [text for column in self.dataset.texts.values() for text in column])
+        return embed_dataset(self.embedder, self.dataset)
 
 
 def with_seen(metrics: Sequence[Metric], tuned_on: Collection[str]) -> list[Metric]:
