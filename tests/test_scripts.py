@@ -306,5 +306,6 @@ def test_reproduce_shows_what_it_takes_and_no_more(capsys):
         reproduce_main.main(["run", "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and said.startswith("usage: scripts/reproduce.sh [ENCODER ...] ")
-    assert set(re.findall(r"--[a-z-]+", said)) == {"--help", "--device", "--dtype", "--out", "--no-cache", "--format"}
+    taken = {"--help", "--device", "--dtype", "--out", "--no-cache", "--format", "--no-figures"}
+    assert set(re.findall(r"--[a-z-]+", said)) == taken
     assert "{run," not in said

@@ -19,7 +19,7 @@ from utils.data import catalogue
 from utils.encoders import loading, paper, registry
 from utils.evaluation import run as evaluation_run
 from utils.reproduce import __main__ as reproduce_main
-from utils.reproduce import machine
+from utils.reproduce import figures, machine
 from utils.reproduce.cells import rounding_of
 from utils.results import result_file
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
@@ -255,3 +255,28 @@ def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, 
     # + 0.511 = 4.875.
     averages = [float(row["paper"]) for row in rows if row["group"] == "average"]
     assert averages == pytest.approx([0.4875, 0.712])
+
+
+def test_a_run_draws_the_papers_rows_with_ours_under_them_once(tmp_path, capsys, monkeypatch):
+    both(tmp_path, "st5-base", gap=lambda group: 0.01)
+    monkeypatch.setattr(reproduce_main, "evaluate_encoders", lambda *_, **__: {"st5-base": ""})
+    drawn, heatmap = [], figures.heatmap
+    monkeypatch.setattr(figures, "heatmap", lambda *given: drawn.append(given) or heatmap(*given))
+    arguments = ["run", "st5-base", "--out", str(tmp_path)]
+    folder = tmp_path / "paper" / "figures"
+    assert reproduce_main.main([*arguments, "--no-figures"]) == 0 and not folder.exists()
+    for _ in range(2):
+        assert reproduce_main.main(arguments) == 0
+        names = [f"{task}_reproduction.png" for task in OF_TASK]
+        assert capsys.readouterr().err.splitlines()[-2:] == [f"figure: {folder / name}" for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == names and len(drawn) == 2
+    for (rows, metric, _), (_, headline, key) in zip(drawn, OF_TASK.values(), strict=True):
+        labels = [registry.known_encoders()[name]["label"] for name in FIGURES]
+        expected = [f"{label}, paper" for label in labels]
+        expected.insert(labels.index("ST5-Base") + 1, "ST5-Base, ours")
+        assert metric == headline and [row.encoder.label for row in rows] == expected
+        papers = {row.encoder.label: row for row in rows}
+        for group, figure in FIGURES["st5-xl"][key].items():
+            assert papers["ST5-XL, paper"].value(metric, group) == figure
+        for group, figure in FIGURES["st5-base"][key].items():
+            assert papers["ST5-Base, ours"].value(metric, group) == pytest.approx(figure + 0.01)

@@ -98,14 +98,13 @@ def draw_run(
             shown = [comparing(task).alike(files)[0]]
         except InputError:  # those of earlier runs, which can't be compared
             shown = [list(results)]
-    newest = max(path.stat().st_mtime_ns for path in (out / dataset.name / task.name).glob("*.json"))
     written = []
     for drawn in shown:
         stem = f"{task.name}_{task.run_figure}"
         if task.maps is not None:
             stem += f"_{kept_stem(drawn[0].encoder.name)}"
         path = out / dataset.name / "figures" / f"{stem}.png"
-        if not path.is_file() or path.stat().st_mtime_ns < newest:
+        if not is_newer(path, out / dataset.name / task.name):
             maps = () if task.maps is None else task.maps(drawn, dataset, note)
             with drawing():
                 figure = figures_of(drawn, maps, only=task.run_figure).get(f"{task.name}_{task.run_figure}")
@@ -114,6 +113,12 @@ def draw_run(
                 write_bytes_whole(path, rendered(figure, "png"))
         written.append(path)
     return written
+
+
+def is_newer(path: Path, results: Path) -> bool:
+    """Whether a figure is there and newer than all result files of a folder."""
+    newest = max(result.stat().st_mtime_ns for result in results.glob("*.json"))
+    return path.is_file() and path.stat().st_mtime_ns >= newest
 
 
 def _maps(task: Task, results: list[Result], dataset: str | None, note: Callable[[str], None]) -> Sequence:

@@ -1,5 +1,6 @@
 """The command line of scripts/reproduce.sh: evaluates the paper's encoders and compares the results with its tables."""
 
+import contextlib
 import sys
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from utils import config
 from utils.encoders.paper import paper_figures
+from utils.files import shown_path
 from utils.reproduce import machine
 from utils.reproduce.cells import chosen_encoders, read_reproduction
 from utils.reproduce.run import evaluate_encoders
@@ -52,13 +54,32 @@ def _table(names: Sequence[str], out: Path, dtype: str, form: str, ran: Mapping[
     return 3
 
 
+def _draw(out: Path, dtype: str) -> None:
+    """Draws the paper's rows and all of ours, and names the files. A figure that can't be drawn ends no run."""
+    from utils.cli import note
+
+    found = []
+    for name in paper_figures():
+        with contextlib.suppress(InputError):  # the table has given the reason
+            found.append(read_reproduction(name, out, dtype))
+    if not found:
+        return
+    from utils.reproduce.figures import draw_heatmaps
+
+    try:
+        for path in draw_heatmaps(found, out, dtype):
+            note(f"figure: {shown_path(path)}")
+    except InputError as error:
+        note(f"without its figure: {error}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluates those of the paper's eleven encoders that can run here, on the paper's data, and compares the results
     with the paper's two tables. (`python -m utils.reproduce table` only compares; `plan` only lists what can run.)"""
     from utils.cli import Parser, device_and_dtype, run
 
     usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
-    flags = Parser(usage=f"{usage} [--format FORMAT]", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(usage=f"{usage} [--format FORMAT] [--no-figures]", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("command", choices=("run", "plan", "table"), help=SUPPRESS)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help=f"{', '.join(paper_figures())} (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
@@ -66,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument("--no-figures", action="store_true", help="draw no heatmap of the paper's rows and ours")
 
     def work() -> int:
         arguments = flags.parse_intermixed_args(argv)
@@ -78,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         out, ran = config.results_directory(arguments.out), None
         if arguments.command == "run":
             ran = evaluate_encoders(names, device, dtype, out, use_store=not arguments.no_cache)
-        return _table(names, out, dtype, arguments.format, ran)
+        status = _table(names, out, dtype, arguments.format, ran)
+        if arguments.command == "run" and not arguments.no_figures:
+            _draw(out, dtype)
+        return status
 
     return run(work)
 

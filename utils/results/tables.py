@@ -8,7 +8,7 @@ from utils.data.catalogue import group_title
 from utils.encoders.paper import paper_entry
 from utils.schema import SUMMARIES, Difference, Metric, Result
 from utils.tables import Cell, Table, cell, number, of_rows, p_cell, signed_cell
-from utils.tasks import TASKS
+from utils.tasks import TASKS, Task
 
 # A metric's differences from the reference with their corrected p-values, by encoder and group.
 Differences = Mapping[tuple[str, str], tuple[Difference, float | None]]
@@ -121,6 +121,13 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
     return of_rows(f"Other metrics of {TASKS[first.task].title}", headings, rows, keys=2)
 
 
+def papers_row(entry: dict, task: Task) -> dict[str, float]:
+    """The paper's figures for an encoder by group, and their average. entry: of utils.encoders.paper.paper_figures."""
+    figures = dict(entry[task.paper_figures])
+    average = entry.get(f"average_{task.headline}")
+    return {**figures, "average": sum(figures.values()) / len(figures) if average is None else average}
+
+
 def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[float | None] | None:
     """The paper's figures for these groups if the result is of one of its encoders in its setting, else None."""
     about = TASKS[result.task]
@@ -128,10 +135,7 @@ def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[f
     entry = paper_entry(result.encoder)
     if key is None or entry is None or not is_papers_setting(result):
         return None
-    figures = dict(entry[key])
-    average = entry.get(f"average_{metric}")
-    figures["average"] = average if average is not None else sum(figures.values()) / len(figures)
-    return [figures.get(group) for group in groups]
+    return [papers_row(entry, about).get(group) for group in groups]
 
 
 def is_papers_setting(result: Result) -> bool:
