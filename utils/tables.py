@@ -121,7 +121,8 @@ class Table:
 
     foot: rows under a rule, which are not sorted. keys: how many columns, from the first, name a row; if the table is
     too wide, each part of it has them. spans: numbers of columns after those that stay together, each alone if ().
-    notes: sentences under the table. label: by which LaTeX refers to it.
+    notes: sentences under the table. label: by which LaTeX refers to it. on_demand: whether a page shows it only to
+    readers who ask for it.
     """
 
     caption: str
@@ -132,11 +133,17 @@ class Table:
     spans: Sequence[int] = ()
     notes: Sequence[str] = ()
     label: str = ""
+    on_demand: bool = False
 
     @property
     def is_long(self) -> bool:
-        """Whether the table is collapsed at first on a page, unless it is the first of its section."""
+        """Whether the table has many rows."""
         return len(self.rows) > MOST_ROWS
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether the table is collapsed at first on a page, unless it is the first of its section."""
+        return self.on_demand or self.is_long
 
     @property
     def cells(self) -> list[Cell]:

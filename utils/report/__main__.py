@@ -51,9 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"took {shown(name)}, which has the newest result; there are results on {', '.join(others)} too, which "
                 "--data NAME reports"
             )
-        for section in sections:
-            for sentence in section.notes:
-                note(sentence)
+        for sentence in dict.fromkeys(sentence for section in sections for sentence in section.notes):
+            note(sentence)
         if not settings.quiet:
             for section in sections:
                 for finding in section.findings:

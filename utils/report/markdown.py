@@ -22,7 +22,7 @@ def render_markdown(name: str, sections: Sequence[Section]) -> str:
         parts.append(f"## {section.about.title}\n\n{section.about.question} {section.lead}")
         parts += [f"- **{point.heading}.** {markdown_text(point.text)}" for point in section.points]
         parts += [markdown_table(table) for table in section.tables[:1]]
-        parts += [_collapsed(table) if table.is_long else markdown_table(table) for table in section.tables[1:]]
+        parts += [_collapsed(table) if table.is_collapsed else markdown_table(table) for table in section.tables[1:]]
         parts += [markdown_text(note) for note in (section.note, *section.notes) if note]
     return "\n\n".join(parts) + "\n"
 

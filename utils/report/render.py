@@ -58,7 +58,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         sections=sections,
         interval=INTERVAL,
         why_no_rank=why_no_rank() if has_unranked else "",
-        notes=[note for section in sections for note in section.notes],
+        notes=list(dict.fromkeys(note for section in sections for note in section.notes)),
         definitions=_definitions(sections, True),
         more_definitions=_definitions(sections, False),
         provenance=provenance_of(sections),
