@@ -13,9 +13,9 @@ import numpy as np
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.bank import Bank, hashed_words
 from Safety_Detection.guardrail.disguises import PADDED, PLAIN, disguises
-from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.saved_detector import SavedDetector
-from Safety_Detection.guardrail.splitting import SPLITS, sentences, windows
+from Safety_Detection.guardrail.splitting import WHOLE
 from Safety_Detection.guardrail.versions import is_inside
 from Safety_Detection.protocol.measure import Resampling
 from Safety_Detection.sets import labelled_sets
@@ -25,7 +25,6 @@ from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
-from utils.encoders.tfidf import without_known_word
 from utils.files import check_writable, write_whole
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples
 from utils.schema import InputError
@@ -37,6 +36,8 @@ SEED = 42
 # The words of padding for a detector that reads texts of any length.
 UNBOUNDED_WORDS = 512
 COLUMNS = ("id", "label", "transformation", "normalized", "score", "flagged", "truncated")
+# Of a text without a known word: no score, not flagged, not truncated, not known.
+UNKNOWN = np.nan, False, False, False
 WORST, WORST_READ = "worst of all", "worst unpadded"
 
 
@@ -68,12 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument(
         "--limit", metavar="N", type=cli.whole(1), default=LIMIT, help=f"at most N prompts (default {LIMIT})"
     )
-    flags.add_argument(
-        "--split",
-        metavar="PARTS",
-        choices=SPLITS,
-        help=f"score every text in parts, the highest counting, as score does: {' or '.join(SPLITS)}",
-    )
     flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
     flags.add_argument("--quiet", action="store_true", help="no notes, no progress")
 
@@ -85,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     note = cli.notes(arguments)
     dataset, left_out = chosen(detector, arguments.data, label, arguments.limit, note)
-    guard = Guard(replace(detector, normalize=False))  # the texts that it is given are as they are embedded
-    hidden = arguments.quiet or not sys.stderr.isatty()
-    found = seen(guard, detector, dataset, arguments.split, hidden)
-    guard.close()
+    own = Guard(detector)
+    guards = own, Guard(replace(detector, normalize=not detector.normalize), before=own)
+    found = seen(guards, dataset, arguments.quiet or not sys.stderr.isatty())
+    own.close()
     if out is not None:
         write_whole(out, rows(detector, dataset, found))
-    cli.show(said(detector, dataset, found, left_out, arguments.split))
+    cli.show(said(detector, dataset, found, left_out))
 
 
 def checked(out: str, detector: Path, data: str) -> Path:
@@ -152,42 +147,29 @@ def trained_on(bank: Bank, texts: Sequence[str]) -> np.ndarray:
     return NearTexts([*bank.words, *hashed_words(texts)]).near(np.arange(n))[n:]
 
 
-def seen(
-    guard: Guard, detector: SavedDetector, dataset: LabelledDataset, split: str | None = None, hidden: bool = True
-) -> dict[str, Seen]:
+def seen(guards: tuple[Guard, Guard], dataset: LabelledDataset, hidden: bool = True) -> dict[str, Seen]:
     """Transformation to what the detector says.
 
-    guard: one that normalizes nothing. split: one of SPLITS, in which each text is scored, the highest part counting.
-    hidden: whether to show no bar.
+    guards: with its own setting of `normalize`, and with the other one. hidden: whether to show no bar.
+    Raises InputError if the encoder can't take a text.
     """
     from tqdm import tqdm
 
-    prompts, settings = dataset.texts["prompt"], (detector, replace(detector, normalize=not detector.normalize))
-    reads, found = guard.max_tokens, {}
+    prompts, reads, found = dataset.texts["prompt"], guards[0].max_tokens, {}
     for name, disguise in tqdm(disguises(reads or UNBOUNDED_WORDS).items(), disable=hidden, leave=False):
         texts = list(map(disguise, prompts))
-        if name == PADDED and reads is not None and split is None:
+        if name == PADDED and reads is not None and guards[0].detector.reading == WHOLE:
             texts = texts[:1] * len(texts)  # the encoder reads the same of each, so one is embedded
-        embedded = [text for setting in settings for text in setting.texts(texts)]
-        parts, of = _parts(guard, embedded, split)
-        vectors, truncated = guard.vectors(parts, [(dataset.ids * 2)[i] for i in of])
-        scores, known = detector.detector.scores(vectors), ~without_known_word(vectors)
-        starts = np.flatnonzero(np.diff(of, prepend=-1))
-        # A part without a known word has no score; a text has none if none of its parts has.
-        best = np.maximum.reduceat(np.where(known, scores, -np.inf if split else scores), starts)
-        any_known = np.logical_or.reduceat(known, starts)
-        columns = best, any_known & (best >= detector.threshold), np.logical_or.reduceat(truncated, starts), any_known
-        found[name] = Seen(*(column.reshape(2, -1) for column in columns))
+        said = [one for guard in guards for one in guard.score_each(texts, dataset.ids)]
+        unread = next((one for one in said if isinstance(one, Unscored) and one.detail), None)
+        if unread is not None:
+            raise InputError(unread.detail)
+        cells = [(one.score, one.flagged, one.truncated, True) if isinstance(one, Verdict) else UNKNOWN for one in said]
+        columns = zip(*cells, strict=True)
+        kinds = float, bool, bool, bool
+        arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
+        found[name] = Seen(*(array.reshape(2, -1) for array in arrays))
     return found
-
-
-def _parts(guard: Guard, texts: Sequence[str], split: str | None) -> tuple[list[str], np.ndarray]:
-    """The parts of all texts, one after the other, and the text that each is of."""
-    whole = [[text] for text in texts]
-    if split is not None:
-        whole = windows(texts, *guard.tokens()) if split == "windows" else list(map(sentences, texts))
-        whole = [parts or [text] for parts, text in zip(whole, texts, strict=True)]
-    return [part for parts in whole for part in parts], np.repeat(np.arange(len(texts)), list(map(len, whole)))
 
 
 def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen]) -> str:
@@ -204,9 +186,7 @@ def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     return target.getvalue()
 
 
-def said(
-    detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int, split: str | None = None
-) -> str:
+def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int) -> str:
     """The table, with what it is of and what it says."""
     labels = np.array(dataset.labels)
     unsafe = labels == 1
@@ -240,8 +220,8 @@ def said(
         f"{(~unsafe).sum()} safe prompts of {sets} set{'s' * (sets > 1)}, {left_out} left out as "
         "near-duplicates of what the detector was trained on, or in a group with one"
     )
-    if split is not None:
-        head += f"; every text scored in {split}, the highest counting"
+    if detector.reading != WHOLE:
+        head += "; every text is read whole and by its sentences, and the highest score counts"
     means = (
         "Shares of unsafe prompts that are flagged, with the detector's own setting and with the other one. Interval, "
         "change and flips (no longer flagged, newly flagged) are of its own. "

@@ -13,6 +13,7 @@ from Safety_Detection.guardrail import card, saved, update, versions
 from Safety_Detection.guardrail.bank import digests_of, hashed_words
 from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
 from Safety_Detection.guardrail.saved_detector import SavedDetector, check_probe, probe_of
+from Safety_Detection.guardrail.splitting import READINGS, SENTENCES, WHOLE, parts_of
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_files import add_label, label_of
@@ -28,9 +29,9 @@ from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import WIDTH, number, of_columns, percent, text_table
 
-OUT, RATE = "detector", 0.05
+OUT, RATE, READING = "detector", 0.05, SENTENCES
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
-KEPT = ("data", "fpr", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
+KEPT = ("data", "fpr", "read", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
 OF_ADDED = ("label", "column")
 
 
@@ -54,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--fpr", metavar="RATE", type=cli.share, help=f"false alarms the threshold is for (default {RATE})"
     )
     flags.add_argument("--out", metavar="FOLDER", help=f"where the detector is written (default {OUT})")
+    flags.add_argument(
+        "--read",
+        metavar="HOW",
+        choices=READINGS,
+        help="how a text is read, here and when it is scored: whole, or sentences (the highest score of the whole and "
+        f"of its sentences counts) (default {READING})",
+    )
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
     flags.add_argument(
         "--limit",
@@ -104,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = elsewhere(dataset, note)
     others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
     choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": arguments.seed}
-    made, done = made_of(embedder, model, dataset, others, not arguments.no_normalize, **choices)
+    made, done = made_of(
+        embedder, model, dataset, others, not arguments.no_normalize, arguments.read or READING, **choices
+    )
     embedder.close()
     with versions.writing(folder, "--out", note) as place:
         made = kept(made, done, place)
@@ -197,27 +207,34 @@ def made_of(
     dataset: LabelledDataset,
     others: LabelledDataset | None,
     normalize: bool = True,
+    reading: str = WHOLE,
     **choices: Any,
 ) -> tuple[SavedDetector, Fit]:
     """A detector of an encoder, and the fit that it comes from; `choices` are those of `fitting.fitted`.
 
-    model: the encoder's name as given.
+    model: the encoder's name as given. normalize, reading: as of SavedDetector.
     """
     whole = others or dataset
     texts = list(map(plain, whole.texts["prompt"])) if normalize else list(whole.texts["prompt"])
+    further, of = parts_of(texts, reading)
     words = None
     if is_word_overlap(embedder.spec):
         words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
-        vectors = evaluation.word_vectors_of(texts)
+        vectors = evaluation.word_vectors_of([*texts, *further])
     else:
-        vectors = evaluation.EncoderVectors(embedder.embed(texts, list(whole.ids)).matrix)
-    done = fitted(dataset, others, vectors, note=embedder.note, **choices)
+        names = [*whole.ids, *(whole.ids[i] for i in of)]
+        vectors = evaluation.EncoderVectors(embedder.embed([*texts, *further], names).matrix)
+    read = evaluation.Parts(len(texts), of)
+    done = fitted(dataset, others, vectors, note=embedder.note, parts=read, **choices)
     said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
     rows = done.rows.tolist()
     hashes = hashed_words([whole.texts["prompt"][i] for i in rows]), digests_of([texts[i] for i in rows])
-    parts = (model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank_of(done, *hashes))
-    return SavedDetector(*parts), done
+    bank = bank_of(done, *hashes)
+    made = SavedDetector(
+        model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
+    )
+    return made, done
 
 
 def check(dataset: LabelledDataset, data: str) -> None:

@@ -26,7 +26,7 @@ from Safety_Detection.guardrail.scoring import (
     lines_of_parquet,
     refuse_json_as_text,
 )
-from Safety_Detection.guardrail.splitting import SPLITS
+from Safety_Detection.guardrail.splitting import WHOLE
 from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
@@ -85,20 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     flags.add_argument(
         "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
     )
-    flags.add_argument(
-        "--split",
-        metavar="HOW",
-        choices=SPLITS,
-        help="sentences, or windows (of what the encoder reads at once): score a text by these parts; the highest "
-        "counts, which raises false alarms above what the threshold was chosen for",
-    )
     flags.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
     arguments = flags.parse_args(argv)
     if arguments.vectors is None:
         path, form = _input(arguments)
     else:
-        for flag in ("input", "format", "column", "id_column", "split", "threads"):
+        for flag in ("input", "format", "column", "id_column", "threads"):
             if getattr(arguments, flag) is not None:
                 raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
         path, form = config.callers_path(arguments.vectors), "vectors"
@@ -115,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if arguments.probability and detector.calibration is None:
         raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
     guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, arguments.threads)
-    scorer = Scorer(guard, nearest, arguments.split, arguments.probability)
+    scorer = Scorer(guard, nearest, arguments.probability)
     try:
         with contextlib.ExitStack() as stack:
             source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
@@ -133,7 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "--id-column": arguments.id_column,
                     "--explain": nearest,
                     "--threshold": guard.threshold,
-                    "--split": arguments.split,
                     "--probability": arguments.probability or None,
                     "--base-rate": base_rate,
                     "column of incidents": guard.matches or None,
@@ -169,8 +161,6 @@ def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> 
 
 def _base_rate(arguments: argparse.Namespace) -> float | None:
     """The share of unsafe prompts for which probabilities are asked for, None for that of the fit."""
-    if arguments.probability and arguments.split is not None:
-        raise InputError("--probability: is that of whole texts; leave out --split, which takes the highest of parts")
     if arguments.base_rate is not None and not arguments.probability:
         raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
     return None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
@@ -220,6 +210,11 @@ class Source:
 
 
 def _vectors(folder: Path, detector: saved.SavedDetector) -> Source:
+    if detector.reading != WHOLE:
+        raise InputError(
+            "--vectors: are of whole texts, and the detector reads their sentences too; give --input, or fit with "
+            "--read whole"
+        )
     found = EmbeddedCorpus(folder, detector.spec)
     if detector.normalize:
         print(AS_THEY_WERE, file=sys.stderr)

@@ -79,17 +79,19 @@ def scores_of_sides(
 ) -> dict[frozenset, tuple[np.ndarray, np.ndarray]]:
     """`scores` for many training sides at once: each side's nearest prompts are picked from those of all prompts.
 
-    unit: (n, d), rows of length 1 (or 0). sides: for each set of families, what is trained on without them, the weight
-    of each of those prompts, and the asked prompts, all in these families. families: n. parallel: maps a function over
-    blocks of rows.
+    unit: (m, d), rows of length 1 (or 0): those of the n prompts that can be trained on, then others that are only
+    asked. labels: n. sides: for each set of families, what is trained on without them, the weight of each of those
+    prompts, and the asked rows, all in these families. families: m. parallel: maps a function over blocks of rows.
     """
+    n = len(labels)
+    prompts, family_of = unit[:n], families[:n]
     places = {held: np.full(len(unit), -1) for held in sides}
     allowed, weight = {}, {}
     for held, (train, weights, asked) in sides.items():
         places[held][asked] = np.arange(len(asked))
-        allowed[held] = np.zeros(len(unit), dtype=bool)
+        allowed[held] = np.zeros(n, dtype=bool)
         allowed[held][train] = True
-        weight[held] = np.zeros(len(unit))
+        weight[held] = np.zeros(n)
         weight[held][train] = weights
     found = {held: (np.empty(len(asked)), np.empty(len(asked))) for held, (_, _, asked) in sides.items()}
     unsafe = np.flatnonzero(labels == 1)
@@ -101,9 +103,9 @@ def scores_of_sides(
 
     def work(block: tuple[np.ndarray, object, list]) -> None:
         rows, family, mine = block
-        cosines = unit[rows] @ unit.T
-        cosines[:, families == family] = -2.0  # no side of these rows holds their own family
-        near = largest_columns(cosines, min(CANDIDATES, len(unit)))
+        cosines = unit[rows] @ prompts.T
+        cosines[:, family_of == family] = -2.0  # no side of these rows holds their own family
+        near = largest_columns(cosines, min(CANDIDATES, n))
         near_unsafe = unsafe[largest_columns(cosines[:, unsafe], min(CANDIDATES, len(unsafe)))]
         for held in mine:
             at = places[held][rows]
@@ -125,7 +127,7 @@ def scores_of_sides(
             if none.any():
                 others = train[labels[train] == 1]
                 best[none] = others[cosines[np.ix_(none, others)].argmax(axis=1)]
-            nearest[at[asked]], votes[at[asked]] = _products(unit[rows[asked]], unit[best[asked]]), share[asked]
+            nearest[at[asked]], votes[at[asked]] = _products(unit[rows[asked]], prompts[best[asked]]), share[asked]
 
     parallel(work, blocks)
     return found

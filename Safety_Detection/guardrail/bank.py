@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Bank:
     digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
     fitted the detector, '' for prompts that it left.
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach.
+    parts: (m, d), of the prompts' parts if they are read in parts, by which they are scored when they are held out.
+    part_of: int (m,), ascending, the prompt of each.
     """
 
     rows: Matrix
@@ -39,6 +41,8 @@ class Bank:
     twins: tuple[tuple[int, int], ...]
     familiar: float
     digests: tuple[str, ...] = ()
+    parts: Matrix | None = None
+    part_of: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def nearest(self, rows: Matrix, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.

@@ -66,6 +66,7 @@ def fitted(
     top_k: int = 10,
     seed: int = 42,
     note: Callable[[str], object] = lambda sentence: None,
+    parts: evaluation.Parts | None = None,
 ) -> Fit:
     """A detector of `kind` fitted on all sets of a dataset, with the threshold for a false positive rate.
 
@@ -73,12 +74,12 @@ def fitted(
     are those of a detector fitted without that set's family and near-duplicates: for each set of several families, or
     for each of `others`. A set without which too little is left has no such figures.
     others: one set of `dataset` and the sets that its detector is tested on; None if there are none. vectors: of the
-    prompts of `others`, or of `dataset` if None.
+    prompts of `others`, or of `dataset` if None. parts: by which those held out are scored, whole if None.
     """
     whole = others or dataset
     sides = Sides(whole, seed)
     mine = whole.rows(*dataset.group_order)
-    trial = evaluation.Trial(sides, vectors, [kind], top_k)
+    trial = evaluation.Trial(sides, vectors, [kind], top_k, parts)
     if others is None:
         trial.add_without(ALL, frozenset())
     else:
@@ -103,10 +104,10 @@ def fitted(
     done = trial.tested(ALL, kind, rate)
     weights = trial.jobs[trial.sides[ALL].whole].weights
     detector = candidates(kind, vectors(mine, mine[:0])[0], sides.labels[mine], top_k, weights)[done.chosen]
-    parts = np.zeros(len(whole), dtype=int)
+    held_out = np.zeros(len(whole), dtype=int)
     for number, inside in enumerate(trial.sides[ALL].inner):
-        parts[trial.jobs[inside].asked] = number
-    return Fit(detector, trial, kind, rate, mine, done, unseen, parts[mine])
+        held_out[trial.jobs[inside].asked] = number
+    return Fit(detector, trial, kind, rate, mine, done, unseen, held_out[mine])
 
 
 def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
@@ -117,8 +118,9 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
     def only(values: Sequence) -> tuple:
         return tuple(values[i] for i in fit.rows)
 
-    sets = only(dataset.groups)
-    rows = fit.trial.vectors(fit.rows, fit.rows[:0])[0]
+    sets, parts = only(dataset.groups), fit.trial.parts
+    further = np.flatnonzero(np.isin(parts.of, fit.rows))
+    rows, part_rows = fit.trial.vectors(fit.rows, parts.prompts + further)
     return Bank(
         rows=rows,
         ids=only(dataset.ids),
@@ -131,6 +133,8 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
         twins=tuple((place[u], place[s]) for u, s in dataset.twins if u in place and s in place),
         familiar=familiarity(rows, fit.parts),
         digests=tuple(digests),
+        parts=part_rows if len(further) else None,
+        part_of=np.array([place[row] for row in parts.of[further].tolist()], dtype=np.int64),
     )
 
 

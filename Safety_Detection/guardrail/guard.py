@@ -2,22 +2,27 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import cast
 
 import numpy as np
 
 from Safety_Detection.detectors.calibration import checked_base_rate
+from Safety_Detection.detectors.kinds import any_of, first_of_highest
 from Safety_Detection.detectors.neighbors import Matrix, similarities
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from Safety_Detection.guardrail.threads import LIMIT
+from Safety_Detection.protocol.evaluation import Parts
 from utils.data.text import text_fault
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
 from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
 
+# Texts are read one after the other if they have more parts than these.
+MOST_PARTS = 1024
 WITHOUT_PROBABILITY = (
     "has no probabilities, as it was fitted by an earlier version or on too little; fit it again, or fit --add to it"
 )
@@ -34,14 +39,15 @@ class Near:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a detector says of a text.
+    """What a detector says of a text, read whole, or by its sentences too, as the detector was fitted to read.
 
-    score: higher for unsafe. Of logistic regression the log-odds in training data whose classes weigh the same, of
-    nearest_unsafe a cosine, of knn_vote a share, of centroid_difference a difference of cosines: scores of different
-    detectors can't be compared. flagged: whether it reaches the threshold or is matched. truncated: whether the encoder
-    read only a part of the text. unfamiliar: whether it is farther from everything that was trained on than 99 % of
-    held-out prompts are; None if that was not asked for. nearest: the most similar prompts trained on, nearest first.
-    matched: the unsafe prompt added later that the text is so like that it is flagged for it; None if there is none.
+    score: the highest of what is read, higher for unsafe. Of logistic regression the log-odds in training data whose
+    classes weigh the same, of nearest_unsafe a cosine, of knn_vote a share, of centroid_difference a difference of
+    cosines: scores of different detectors can't be compared. flagged: whether it reaches the threshold or is matched.
+    truncated: whether something of the text was not read. unfamiliar: whether the whole text is farther from everything
+    that was trained on than 99 % of held-out prompts are; None if that was not asked for. nearest: the prompts trained
+    on that are most similar to what has the score, nearest first. matched: the unsafe prompt added later that the text
+    is so like that it is flagged for it; None if there is none.
     probability: that the text is unsafe, in [0, 1], by its score alone and at the guard's share of unsafe prompts: see
     `calibration`. None for a detector that was fitted before there were probabilities.
     """
@@ -124,11 +130,11 @@ class Guard:
         if not texts:
             return []
         with self._limited(len(texts)):
-            rows, cut = self.vectors(texts, [f"text {i}" for i in range(1, len(texts) + 1)])
-            unknown = np.flatnonzero(without_known_word(rows))
-            if len(unknown):
-                raise InputError(f"text {unknown[0] + 1}: has no word that the detector knows; leave it out")
-            return self.verdicts(rows, cut, nearest)
+            found = self._read(texts, [f"text {i}" for i in range(1, len(texts) + 1)], nearest)
+        for position, one in enumerate(found, 1):
+            if isinstance(one, Unscored):
+                raise InputError(f"text {position}: {one.reason}; leave it out")
+        return cast(list[Verdict], found)
 
     def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
         """What the detector says of each text, or why it can't be scored, which affects no other text.
@@ -140,19 +146,29 @@ class Guard:
             return []
         try:
             with self._limited(len(texts)):
-                rows, cut = self.vectors(texts, names)
-                found = self.verdicts(rows, cut, nearest)
+                return self._read(texts, names, nearest)
         except InputError as error:
             self.check()
             if len(texts) == 1:
                 return [Unscored("can't be embedded", str(error))]
             parts = slice(len(texts) // 2), slice(len(texts) // 2, None)
             return [one for part in parts for one in self.score_each(texts[part], names[part], nearest)]
-        # A text without a known word has the score of an empty text, which means nothing.
-        return [
-            Unscored("has no word that the detector knows") if unknown else verdict
-            for verdict, unknown in zip(found, without_known_word(rows), strict=True)
-        ]
+
+    def _read(self, texts: Sequence[str], names: Sequence[str], nearest: int) -> list[Verdict | Unscored]:
+        """What the detector says of each text, read as it was fitted to read.
+
+        Texts of many parts are read one after the other. Raises InputError if the encoder can't take a text.
+        """
+        texts, n = self.detector.texts(texts), len(texts)
+        further, of = self.detector.parts_of(texts)
+        if len(further) > MOST_PARTS and n > 1:
+            halves = slice(n // 2), slice(n // 2, None)
+            return [one for half in halves for one in self._read(texts[half], names[half], nearest)]
+        vectors, cut = self.vectors([*texts, *further], [*names, *(names[i] for i in of)])
+        order, starts = Parts(n, of).rows(np.arange(n))
+        cut, has_parts = np.array(cut, dtype=bool)[order], np.diff(starts, append=len(order)) > 1
+        cut[starts[has_parts]] = False  # what the encoder leaves out of the whole text is in its parts
+        return self.verdicts(vectors[order], cut, nearest, starts)
 
     def _limited(self, count: int) -> contextlib.AbstractContextManager[None]:
         """In this context so many texts are scored, by as many threads as they may use.
@@ -162,11 +178,11 @@ class Guard:
         return LIMIT.of(self.threads or (1 if count == 1 else None))
 
     def vectors(self, texts: Sequence[str], names: Sequence[str]) -> tuple:
-        """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated. names: of the texts, for errors.
+        """The vectors of texts, (n, d) of length 1 (or 0), and which were truncated.
 
-        Raises InputError if the encoder can't take a text.
+        texts: as they are embedded. names: of the texts, for errors. Raises InputError if the encoder can't take one.
         """
-        return rows_of(self._embedder, self.detector.words, self.detector.texts(texts), names)
+        return rows_of(self._embedder, self.detector.words, texts, names)
 
     @property
     def matches(self) -> bool:
@@ -180,31 +196,38 @@ class Guard:
             return None
         return self._unstored.embed([PROBE], ["the probe text"]).info.max_tokens
 
-    def tokens(self) -> tuple[Callable, int | None]:
-        """What counts the tokens of texts, and the most that the encoder reads of one, None if there is no limit."""
-        return (len, None) if self.detector.words is not None else self._unstored.tokens()
-
     def check(self) -> None:
         """Raises InputError if the encoder accepts no text any more."""
         with self._limited(1):
             probe_of(self._unstored, self.detector.words)
 
-    def verdicts(self, rows: Matrix, truncated: np.ndarray, nearest: int = 0) -> list[Verdict]:
-        """What the detector says of vectors (n, d) of length 1."""
+    def verdicts(
+        self, rows: Matrix, truncated: np.ndarray, nearest: int = 0, starts: np.ndarray | None = None
+    ) -> list[Verdict | Unscored]:
+        """What the detector says of n texts by the vectors (p, d) of length 1 (or 0) of all their parts.
+
+        truncated: bool (p,). starts: (n,), the first part of each text, which is the whole one; a part each if None.
+        """
+        starts = np.arange(len(truncated)) if starts is None else starts
+        known = ~without_known_word(rows)
         scores = self.detector.detector.scores(rows)
-        flags, n = scores >= self.threshold, len(scores)
+        best = first_of_highest(np.where(known, scores, -np.inf), starts)
+        scores = scores[best]
+        flags, n = scores >= self.threshold, len(starts)
         matched: list[str | None] = [None] * n
         if self._match is not None:
             ids, added, least = self._match
             found = similarities(rows, added).astype(np.float64)
-            for i in np.flatnonzero(found.max(axis=1, initial=-1.0) >= least).tolist():
-                matched[i], flags[i] = ids[int(found[i].argmax())], True
+            nearest_part = first_of_highest(found.max(axis=1, initial=-1.0), starts)
+            for i, part in enumerate(nearest_part.tolist()):
+                if found[part].max(initial=-1.0) >= least:
+                    matched[i], flags[i] = ids[int(found[part].argmax())], True
         unfamiliar: list[bool | None] = [None] * n
         near: list[tuple[Near, ...]] = [()] * n
         if nearest:
             bank = self.detector.bank
-            indices, values = bank.nearest(rows, min(nearest, len(bank.ids)))
-            unfamiliar = (values[:, 0] < bank.familiar).tolist()
+            indices, values = bank.nearest(rows[best], min(nearest, len(bank.ids)))
+            unfamiliar = (bank.nearest(rows[starts], 1)[1][:, 0] < bank.familiar).tolist()
             near = [
                 tuple(
                     Near(bank.ids[i], int(bank.labels[i]), value)
@@ -215,9 +238,13 @@ class Guard:
         likely: list[float | None] = [None] * n
         if self.calibration is not None:
             likely = self.calibration.probabilities(scores, self.base_rate).tolist()
-        cut = np.asarray(truncated, dtype=bool).tolist()
-        parts = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely
-        return [Verdict(*each) for each in zip(*parts, strict=True)]
+        cut = any_of(np.asarray(truncated, dtype=bool), starts).tolist()
+        columns = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely
+        # A text without a known word has the score of an empty text, which means nothing.
+        return [
+            Verdict(*each) if is_known else Unscored("has no word that the detector knows")
+            for is_known, *each in zip(any_of(known, starts), *columns, strict=True)
+        ]
 
     def close(self) -> None:
         """Ends the encoder's processes."""

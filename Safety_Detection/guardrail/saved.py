@@ -19,6 +19,7 @@ from Safety_Detection.guardrail import versions
 from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector
+from Safety_Detection.guardrail.splitting import WHOLE
 from utils import cli
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
@@ -49,7 +50,10 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
     bank = saved.bank
     lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
-    content[BANK_ARRAYS] = _packed({"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows))
+    more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
+    if bank.parts is not None:
+        more |= {"part_of": bank.part_of} | _flat("parts", bank.parts)
+    content[BANK_ARRAYS] = _packed(more)
     options = saved.spec.options
     card = {
         "schema": SCHEMA,
@@ -67,6 +71,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         "detector": {"kind": saved.detector.kind, "settings": saved.detector.settings},
         "threshold": saved.threshold,
         "normalize": saved.normalize,
+        "read": saved.reading,
         "probe": PROBE,
         **{name: value for name, value in saved.about.items() if name in ABOUT},
         **{DIGESTS[name]: hashlib.sha256(text).hexdigest() for name, text in content.items()},
@@ -172,18 +177,21 @@ def load(
     kept = None
     if bank:
         more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
+        shaped = _shaped(more, words)
         kept = Bank(
-            rows=_shaped(more, words)["rows"],
+            rows=shaped["rows"],
             labels=more["labels"],
             clusters=more["clusters"],
             twins=tuple(map(tuple, lists["twins"])),
             family_of=lists["family_of"],
             familiar=lists["familiar"],
             digests=tuple(lists.get("digests", ())),
+            parts=shaped.get("parts"),
+            part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
             **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
         )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
-    return SavedDetector(*parts, card["normalize"], kept)
+    return SavedDetector(*parts, card["normalize"], kept, card.get("read", WHOLE))
 
 
 def _unpacked(content: bytes, what: str) -> dict[str, np.ndarray]:

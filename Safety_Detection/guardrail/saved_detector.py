@@ -7,6 +7,7 @@ import numpy as np
 
 from Safety_Detection.detectors.calibration import Calibration
 from Safety_Detection.detectors.kinds import Detector
+from Safety_Detection.guardrail import splitting
 from Safety_Detection.guardrail.bank import Bank
 from utils.data.text import plain
 from utils.embed.embedder import Embedder
@@ -28,7 +29,8 @@ class SavedDetector:
     model: the encoder's name as given. spec: the resolved encoder. words: of TF-IDF, else None.
     threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
     about: how it was trained, what its threshold was chosen for, and its figures on other sets. normalize: whether
-    texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read.
+    texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read. reading: how it
+    reads a text, one of splitting.READINGS.
     """
 
     model: str
@@ -40,10 +42,15 @@ class SavedDetector:
     about: dict
     normalize: bool = True
     bank: Bank | None = None
+    reading: str = splitting.WHOLE
 
     def texts(self, texts: Sequence[str]) -> list[str]:
         """The texts as they are embedded."""
         return list(map(plain, texts)) if self.normalize else list(texts)
+
+    def parts_of(self, texts: Sequence[str]) -> tuple[list[str], list[int]]:
+        """What it reads beside each whole text, and the text that each is of. texts: as they are embedded."""
+        return splitting.parts_of(texts, self.reading)
 
     @property
     def calibration(self) -> Calibration | None:

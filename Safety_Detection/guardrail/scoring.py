@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
-from Safety_Detection.guardrail.splitting import grouped, highest, sentences, windows
 from utils.data import reading
 from utils.data.parquet import ParquetFile
 from utils.metrics.embedding import unit_rows
@@ -133,14 +132,13 @@ class Recent:
 class Scorer:
     """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
 
-    nearest: how many prompts trained on are named beside each. split: one of SPLITS, if a text is scored by its parts,
-    of which the highest counts. probability: whether each has its probability too. counts: of the lines that were
-    read, those that were scored, those of them that were cut off, and those that can't be scored (faults). read: the
-    sum of the lines' bytes.
+    nearest: how many prompts trained on are named beside each. probability: whether each has its probability too.
+    counts: of the lines that were read, those that were scored, those of them that were cut off, and those that can't
+    be scored (faults). read: the sum of the lines' bytes.
     """
 
-    def __init__(self, guard: Guard, nearest: int = 0, split: str | None = None, probability: bool = False) -> None:
-        self.guard, self.nearest, self.split, self.probability = guard, nearest, split, probability
+    def __init__(self, guard: Guard, nearest: int = 0, probability: bool = False) -> None:
+        self.guard, self.nearest, self.probability = guard, nearest, probability
         self.counts = dict.fromkeys(("lines", "scored", "cut", "faults"), 0)
         self.read = 0
         self._known = Recent(KNOWN // (1 + nearest))
@@ -191,7 +189,7 @@ class Scorer:
             for i in np.flatnonzero(~good).tolist():
                 self._fault(Line(None, start + i + 1), "its vector is zero or not finite")
             verdicts = self.guard.verdicts(unit_rows(vectors[good]).astype(np.float32), truncated[good], self.nearest)
-            cells = map(self._cells, verdicts)
+            cells = map(self._cells, cast(list[Verdict], verdicts))
             scored = zip(np.flatnonzero(good).tolist(), cells, strict=True)
             yield self._counted([(None, start + i + 1, "" if ids is None else ids[i], *its) for i, its in scored])
 
@@ -201,7 +199,7 @@ class Scorer:
         Raises InputError if the encoder accepts no text any more.
         """
         texts, names = [line.prompt for line in new.values()], [line.place for line in new.values()]
-        found = dict(zip(new, self._verdicts(texts, names), strict=True))
+        found = dict(zip(new, self.guard.score_each(texts, names, self.nearest), strict=True))
         fresh = {key: self._cells(one) for key, one in found.items() if isinstance(one, Verdict)}
         for key, cells in fresh.items():
             self._known.put(key, cells)
@@ -214,18 +212,6 @@ class Scorer:
             else:
                 rows.append((line.number, line.row, line.id, *cells))
         return self._counted(rows)
-
-    def _verdicts(self, texts: list[str], names: list[str]) -> list[Verdict | Unscored]:
-        if self.split is None:
-            return self.guard.score_each(texts, names, self.nearest)
-        texts = self.guard.detector.texts(texts)
-        whole = windows(texts, *self.guard.tokens()) if self.split == "windows" else list(map(sentences, texts))
-        parts = [(part, name) for its, name in zip(whole, names, strict=True) for part in its]
-        found: list[Verdict | Unscored] = []
-        for start in range(0, len(parts), BATCH):
-            batch = parts[start : start + BATCH]
-            found += self.guard.score_each([part for part, _ in batch], [name for _, name in batch], self.nearest)
-        return list(map(highest, grouped(found, list(map(len, whole)))))
 
     def _counted(self, rows: list[tuple]) -> list[tuple]:
         self.counts["scored"] += len(rows)

@@ -12,6 +12,7 @@ from Safety_Detection.detectors.neighbors import similarities
 from Safety_Detection.guardrail import card
 from Safety_Detection.guardrail.bank import Bank, digests_of, hashed_words
 from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector, rows_of
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.sets import labelled_sets
@@ -148,21 +149,20 @@ def refitted(
     Raises InputError if one class would be left without enough groups to hold some out.
     """
     bank, new, kind = relabelled(before.bank, given.labels), given.new, before.detector.kind
+    removed(bank, without)
     both = united(bank, new)
-    place = {item: i for i, item in enumerate(bank.ids)}
-    vectors = np.empty((len(both), bank.rows.shape[1]), dtype=np.float32)
-    digest_of = dict(zip(bank.ids, bank.digests or [""] * len(bank.ids), strict=True))
-    old = [i for i, item in enumerate(both.ids) if item in place]
-    vectors[old] = bank.rows[[place[both.ids[i]] for i in old]]
-    if len(new):
-        at = {item: i for i, item in enumerate(both.ids)}
-        texts = before.texts(new.texts["prompt"])
-        vectors[[at[item] for item in new.ids]] = rows_of(embedder, None, texts, list(new.ids))[0]
-        digest_of |= dict(zip(new.ids, digests_of(texts), strict=True))
-    if without:
-        removed(bank, without)
-        stay = [i for i, item in enumerate(both.ids) if item not in set(without)]
-        both, vectors = labelled_sets.only(both, stay), vectors[stay]
+    both = labelled_sets.only(both, [i for i, item in enumerate(both.ids) if item not in set(without)])
+    texts = before.texts(new.texts["prompt"])
+    further, of = before.parts_of(texts)
+    names = [*new.ids, *(new.ids[i] for i in of)]
+    new_rows = rows_of(embedder, None, [*texts, *further], names)[0] if names else bank.rows[:0]
+    whole, rest = slice(len(new)), slice(len(new), None)
+    rows, _ = _in_order(both.ids, [*bank.ids, *names[whole]], bank.rows, new_rows[whole])
+    part_names, old_parts = [bank.ids[i] for i in bank.part_of], bank.rows[:0] if bank.parts is None else bank.parts
+    part_rows, part_of = _in_order(both.ids, [*part_names, *names[rest]], old_parts, new_rows[rest])
+    vectors, parts = np.concatenate([rows, part_rows]), evaluation.Parts(len(both), part_of)
+    digests = [*(bank.digests or [""] * len(bank.ids)), *digests_of(texts)]
+    digest_of = dict(zip([*bank.ids, *new.ids], digests, strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
         groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
         if len(groups) < INNER_FOLDS:
@@ -170,24 +170,35 @@ def refitted(
             raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
     rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
     top_k = settings.get("top_k", 10)
-    done = fitted(both, None, evaluation.EncoderVectors(vectors), kind, rate, top_k, seed, note)
+    done = fitted(both, None, evaluation.EncoderVectors(vectors), kind, rate, top_k, seed, note, parts)
     unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
     said = {
         **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
         "card": card.measured(done, seed),
         "added": kept,
-        "match": matching(vectors, both, kept),
+        "match": matching(vectors, parts, both, kept),
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold
     fitted_on = bank_of(done, both.texts["prompt"], [digest_of[item] for item in both.ids])
     after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
-    said["changed"] = changed(before, after, vectors, both, given, without)
+    said["changed"] = changed(before, after, vectors, parts, both, given, without)
     return after, done
 
 
-def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) -> dict | None:
+def _in_order(ids: Sequence[str], names: Sequence[str], *parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `parts` that are of prompts in `ids`, in their order, and the place in `ids` of each.
+
+    names: of each row of all parts, the prompt that it is of.
+    """
+    place = {item: i for i, item in enumerate(ids)}
+    of = np.array([place.get(name, -1) for name in names], dtype=np.int64)
+    order = np.argsort(of, kind="stable")[(of < 0).sum() :]
+    return np.concatenate(parts)[order], of[order]
+
+
+def matching(vectors: np.ndarray, parts: evaluation.Parts, dataset: LabelledDataset, ids: Sequence[str]) -> dict | None:
     """The similarity to an added unsafe prompt from which a text is flagged, and its false alarms; None without any.
 
     The lowest that flags at most MATCH_RATE of the safe prompts fitted on, and at least LEAST_MATCH: a text like an
@@ -195,9 +206,9 @@ def matching(vectors: np.ndarray, dataset: LabelledDataset, ids: Sequence[str]) 
     """
     if not ids:
         return None
-    mine = np.array([item in set(ids) for item in dataset.ids])
-    safe = np.array(dataset.labels) == 0
-    nearest = similarities(vectors[safe], vectors[mine]).max(axis=1).astype(np.float64)
+    mine = vectors[np.flatnonzero(np.isin(dataset.ids, ids))]
+    safe = np.flatnonzero(np.array(dataset.labels) == 0)
+    nearest = parts.highest(lambda rows: similarities(rows, mine).max(axis=1).astype(np.float64), vectors, safe)
     threshold = max(LEAST_MATCH, dm.threshold_at(nearest, MATCH_RATE))
     return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
 
@@ -206,6 +217,7 @@ def changed(
     before: SavedDetector,
     after: SavedDetector,
     vectors: np.ndarray,
+    parts: evaluation.Parts,
     dataset: LabelledDataset,
     given: Given,
     without: Sequence[str],
@@ -216,27 +228,27 @@ def changed(
     """
     figures = ("auroc", "false_positive_rate_held_out", "true_positive_rate_held_out")
     now = {*given.new.ids, *given.incidents, *given.corrected}
-    its, labels = np.array([item in now for item in dataset.ids]), np.array(dataset.labels)
-    unsafe, safe = its & (labels == 1), np.flatnonzero(its & (labels == 0))
-    flags = {
-        when: one.detector.scores(vectors[unsafe]) >= one.threshold if unsafe.any() else np.zeros(0, dtype=bool)
-        for when, one in (("before", before), ("after", after))
-    }
-    names = [item for item, chosen in zip(dataset.ids, unsafe, strict=True) if chosen]
-    flagged = after.detector.scores(vectors[safe]) >= after.threshold if len(safe) else np.zeros(0, dtype=bool)
-    match = after.about["match"]
-    if match:
-        like = similarities(vectors[safe], vectors[[dataset.ids.index(item) for item in after.about["added"]]])
-        flagged |= like.max(axis=1) >= match["threshold"]
+    its, labels = np.isin(dataset.ids, [*now]), np.array(dataset.labels)
+    unsafe, safe = (np.flatnonzero(its & (labels == label)) for label in (1, 0))
+
+    def said(detector: SavedDetector, prompts: np.ndarray) -> list:
+        rows, starts = parts.rows(prompts)
+        guard = Guard(detector, of_vectors=True)
+        return guard.verdicts(vectors[rows], np.zeros(len(rows), dtype=bool), 0, starts) if len(rows) else []
+
+    flags = [
+        np.array([one.score >= each.threshold for one in said(each, unsafe)], dtype=bool) for each in (before, after)
+    ]
+    flagged = [one.flagged for one in said(after, safe)]
     return {
         "added": len(given.new),
         "removed": len(without),
         "corrected": len(given.corrected),
         "before": {name: before.about["chosen_for"][name] for name in figures} | {"threshold": before.threshold},
         "after": {name: after.about["chosen_for"][name] for name in figures} | {"threshold": after.threshold},
-        "new_unsafe": len(names),
-        "new_flagged_before": int(flags["before"].sum()),
-        "new_flagged_after": int(flags["after"].sum()),
-        "missed_by_score": [name for name, flag in zip(names, flags["after"], strict=True) if not flag],
-        "safe_flagged": [dataset.ids[i] for i in safe[flagged]],
+        "new_unsafe": len(unsafe),
+        "new_flagged_before": int(flags[0].sum()),
+        "new_flagged_after": int(flags[1].sum()),
+        "missed_by_score": [dataset.ids[i] for i in unsafe[~flags[1]]],
+        "safe_flagged": [dataset.ids[i] for i, is_flagged in zip(safe, flagged, strict=True) if is_flagged],
     }

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from Safety_Detection.detectors.kinds import CONTROLS, INNER_FOLDS, KINDS, candidates, in_threads, strongest
+from Safety_Detection.detectors.kinds import (
+    CONTROLS,
+    INNER_FOLDS,
+    KINDS,
+    any_of,
+    candidates,
+    highest,
+    in_threads,
+    strongest,
+)
 from Safety_Detection.detectors.neighbors import Matrix, scores, scores_of_sides
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.cards import TWO_CLASSES
@@ -92,6 +101,37 @@ class Tested:
     scores: np.ndarray
 
 
+class Parts:
+    """By which vectors a prompt is scored: that of the whole prompt, and those of its parts; the highest score counts.
+
+    The first n vectors are those of the n prompts. of: int (m,), ascending, the prompt of each further vector.
+    """
+
+    def __init__(self, prompts: int, of: Sequence[int] | np.ndarray = ()) -> None:
+        self.prompts, self.of = prompts, np.asarray(of, dtype=np.int64)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """The prompt of each vector: int (n + m,)."""
+        return np.concatenate([np.arange(self.prompts), self.of])
+
+    def rows(self, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors of some prompts, one prompt after the other and the whole one first, and where each begins."""
+        first, end = (np.searchsorted(self.of, prompts, side) for side in ("left", "right"))
+        sizes = 1 + end - first
+        starts = np.cumsum(sizes) - sizes
+        place = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        further = np.repeat(self.prompts + first, sizes) + place - 1
+        return np.where(place == 0, np.repeat(prompts, sizes), further), starts
+
+    def highest(
+        self, score: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray, prompts: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives of some prompts: float64 (k,). vectors: (n + m, d)."""
+        rows, starts = self.rows(prompts)
+        return highest(score(vectors[rows]), np.ones(len(rows), dtype=bool), starts)
+
+
 class EncoderVectors:
     """The rows of an encoder's matrix (n, d)."""
 
@@ -110,12 +150,16 @@ def word_vectors_of(texts: Sequence[str]) -> Vectors:
 class Trial:
     """Training sides of a dataset, each fitted once for all that it is tested on.
 
-    sides: name to Side. jobs: name to Job. scores: name of a job to detector to float64 (candidates, asked).
-    unknown: name of a job to whether each asked prompt has no word of those trained on.
+    Whole prompts are trained on; those asked are scored by `parts`, whole if None. sides: name to Side. jobs: name to
+    Job. scores: name of a job to detector to float64 (candidates, asked). unknown: name of a job to whether each asked
+    prompt has no word of those trained on.
     """
 
-    def __init__(self, of: Sides, vectors: Vectors, kinds: Sequence[str], top_k: int = 10) -> None:
+    def __init__(
+        self, of: Sides, vectors: Vectors, kinds: Sequence[str], top_k: int = 10, parts: Parts | None = None
+    ) -> None:
         self.of, self.vectors, self.top_k = of, vectors, top_k
+        self.parts = Parts(len(of.labels)) if parts is None else parts
         self.kinds = [kind for kind in kinds if kind != CONTROLS[1]]
         self.lengths = np.array([[len(text)] for text in of.dataset.texts["prompt"]], dtype=np.float64)
         self.sides: dict[Hashable, Side] = {}
@@ -152,12 +196,15 @@ class Trial:
         mine = [kind for kind in self.kinds if kind in NEIGHBORS]
         together = [name for name in todo if self.jobs[name].without is not None] if unit is not None and mine else []
         if together:
-            by = {job.without: (job.train, job.weights, job.asked) for job in map(self.jobs.__getitem__, together)}
-            found = scores_of_sides(unit, self.of.labels, by, self.of.families, self.top_k, in_threads)
-            self.scores |= {
-                name: {kind: scored[None] for kind, scored in zip(NEIGHBORS, pair, strict=True)}
-                for name, pair in found.items()
-            }
+            by = {}
+            for job in map(self.jobs.__getitem__, together):
+                by[job.without] = job.train, job.weights, self.parts.rows(job.asked)[0]
+            families = self.of.families[self.parts.owners]
+            found = scores_of_sides(unit, self.of.labels, by, families, self.top_k, in_threads)
+            for name, pair in found.items():
+                starts = self.parts.rows(self.jobs[name].asked)[1]
+                highest_of = [highest(scored[None], np.ones(len(scored), dtype=bool), starts) for scored in pair]
+                self.scores[name] = dict(zip(NEIGHBORS, highest_of, strict=True))
         rest = {name: [kind for kind in self.kinds if name not in together or kind not in NEIGHBORS] for name in todo}
 
         def work(name: Hashable) -> None:
@@ -168,17 +215,22 @@ class Trial:
 
     def _scored(self, job: Job, kinds: Sequence[str], name: Hashable) -> dict[str, np.ndarray]:
         labels = self.of.labels[job.train]
-        seen, asked = self.vectors(job.train, job.asked)
-        self.unknown[name] = without_known_word(asked)
+        rows, starts = self.parts.rows(job.asked)
+        seen, asked = self.vectors(job.train, rows)
+        known = ~without_known_word(asked)
+        self.unknown[name] = ~any_of(known, starts)
         found = {}
         if any(kind in NEIGHBORS for kind in kinds):  # both from the same similarities
             found = dict(zip(NEIGHBORS, scores(seen, asked, labels, self.top_k, job.weights), strict=True))
         for kind in kinds:
-            if kind not in NEIGHBORS:
-                rows = (seen, asked) if kind in KINDS else (self.lengths[job.train], self.lengths[job.asked])
-                fitted = candidates(kind, rows[0], labels, self.top_k, job.weights)
-                found[kind] = np.stack([detector.scores(rows[1]) for detector in fitted])
-        return {kind: np.atleast_2d(values) for kind, values in found.items()}
+            if kind in KINDS and kind not in NEIGHBORS:
+                fitted = candidates(kind, seen, labels, self.top_k, job.weights)
+                found[kind] = np.stack([detector.scores(asked) for detector in fitted])
+        found = {kind: highest(np.atleast_2d(values), known, starts) for kind, values in found.items()}
+        if CONTROLS[0] in kinds:
+            [length] = candidates(CONTROLS[0], self.lengths[job.train], labels, self.top_k, job.weights)
+            found[CONTROLS[0]] = length.scores(self.lengths[job.asked])[None]
+        return found
 
     def tested(self, name: Hashable, kind: str, rate: float = FALSE_POSITIVE_RATE) -> Tested:
         """The detector of a side: the candidate with the best held-out scores, and the threshold by these scores.

@@ -253,6 +253,29 @@ def test_held_out_scores_are_those_of_detectors_that_had_not_seen_the_prompt():
         assert held_out[i] == pytest.approx(max(others), abs=1e-6)
 
 
+@pytest.mark.parametrize("by", ["family", "group"])
+def test_what_is_held_out_is_scored_by_the_highest_of_its_parts(by):
+    """Whole prompts are trained on. Prompt 3 has no further parts, the others two or three."""
+    families = "abc" if by == "family" else "a"
+    rows = [(s, s, i % 2, 40 * p + i, f"text {s}{i}") for p, s in enumerate(families) for i in range(40)]
+    of, n = sides.Sides(dataset_of(rows)), len(rows)
+    generator = np.random.default_rng(2)
+    parts = evaluation.Parts(n, np.sort([i for i in range(n) for _ in range(0 if i == 3 else 2 + i % 2)]))
+    unit = metrics.unit_rows(generator.normal(size=(len(parts.owners), 5))).astype(np.float32)
+    trial = evaluation.Trial(of, evaluation.EncoderVectors(unit), KINDS, 6, parts)
+    trial.add_without("all", frozenset())
+    trial.run()
+    for inside in trial.sides["all"].inner:
+        job = trial.jobs[inside]
+        for kind in KINDS:
+            weights = of.weights(job.train) if by == "family" else None
+            fitted = candidates(kind, unit[job.train], of.labels[job.train], 6, weights)
+            for i, found in zip(job.asked.tolist(), trial.scores[inside][kind].T, strict=True):
+                its = [i, *(n + np.flatnonzero(parts.of == i))]
+                expected = [detector.scores(unit[its]).max() for detector in fitted]
+                assert found == pytest.approx(expected, abs=1e-5)
+
+
 def two_sets(shortcut, n=120, d=16):
     """Two sets of pairs and their vectors. Unsafe prompts lean along an axis: their set's own if it is a shortcut."""
     generator = np.random.default_rng(5)

@@ -13,26 +13,37 @@ import pytest
 from made_up_detector import World, refused, scored
 
 from Safety_Detection import fit, score
-from Safety_Detection.guardrail import saved, score_vectors, scoring, splitting
-from Safety_Detection.guardrail.guard import Unscored, Verdict
+from Safety_Detection.detectors import kinds
+from Safety_Detection.guardrail import guard, saved, score_vectors, scoring, splitting
 from Safety_Detection.guardrail.versions import home
 from utils.embed import __main__ as embed
 from utils.encoders import loading
+from utils.metrics.embedding import unit_rows
 from utils.parts import only_run
 
 
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
+def fitted(tmp_path_factory, reading):
     """A folder that fit wrote, of the stand-in's vectors; its texts are normalized."""
-    folder = tmp_path_factory.mktemp("fitted")
+    folder = tmp_path_factory.mktemp(reading)
     rows = [f"{'bad' if i % 2 else 'good'} thing number {i} of {s},{i % 2},{s}" for s in "xy" for i in range(40)]
     (folder / "labelled.csv").write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load", lambda spec: World())
         patch.setattr(fit, "PUBLISHED", {})
         arguments = ["--data", str(folder / "labelled.csv"), "--out", str(folder / "detector"), "--no-cache", "--quiet"]
-        assert fit.main(arguments) == 0
+        assert fit.main([*arguments, "--read", reading]) == 0
     return folder / "detector"
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return fitted(tmp_path_factory, "whole")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A detector that reads sentences too."""
+    return fitted(tmp_path_factory, "sentences")
 
 
 class Counted(World):
@@ -104,8 +115,6 @@ def test_a_probability_is_a_column_of_its_own(tmp_path, detector, capsys):
     given = "--detector", detector, "--input", tmp_path / "in.txt"
     assert "--base-rate: changes probabilities only; add --probability" in refused(capsys, *given, "--base-rate", "0.1")
     assert "--base-rate 2: give a share above 0" in refused(capsys, *given, "--probability", "--base-rate", "2")
-    said = refused(capsys, *given, "--probability", "--split", "sentences")
-    assert "--probability: is that of whole texts; leave out --split" in said
 
 
 def test_each_distinct_text_is_embedded_once_in_a_whole_file(tmp_path, detector, encoder, monkeypatch, capsys):
@@ -332,12 +341,14 @@ def test_a_vector_that_means_nothing_is_left_out(tmp_path, detector, capsys):
     assert said.err.splitlines()[1:] == [f"row {row}: its vector is zero or not finite; left out" for row in (3, 5)]
 
 
-def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, detector, capsys):
+def test_vectors_of_another_encoder_or_that_are_not_whole_are_refused(tmp_path, detector, reader, capsys):
     (tmp_path / "half").mkdir()
     other = embedded(tmp_path / "half", TEXTS, "--prompt", "query: ")
     vectors, arguments = embedded(tmp_path, TEXTS), ["--detector", detector, "--vectors"]
     capsys.readouterr()
     assert "and the detector takes those of all-minilm-l6-v2 (" in refused(capsys, *arguments, other)
+    said = refused(capsys, "--detector", reader, "--vectors", vectors)
+    assert "--vectors: are of whole texts, and the detector reads their sentences too" in said
     said = refused(capsys, *arguments, tmp_path)
     assert "_manifest.json can't be read (No such file or directory); give a folder that python -m utils.embed" in said
     said = refused(capsys, *arguments, vectors, "--input", "x.csv")
@@ -389,37 +400,46 @@ def test_a_text_has_sentences(text, parts):
     assert splitting.sentences(text) == parts
 
 
-@pytest.mark.parametrize("split", ["sentences", "windows"])
-def test_the_highest_part_counts(tmp_path, detector, monkeypatch, capsys, split):
-    encoder = Short()
-    monkeypatch.setattr(loading, "load", lambda spec: encoder)
-    monkeypatch.setattr(scoring, "BATCH", 4)
-    texts = ["One two. A bad thing! Four five", "one two three four five six. seven", "fine", "all is well. it is"]
-    # Windows of four words: of 7 words ceil(7 / 3.6) = 2 windows of 4 and 3 words; of 5 words 2 of 3 and 2.
-    parts = {
-        "sentences": [["One two.", "A bad thing!", "Four five"], ["one two three four five six.", "seven"], ["fine"],
-                      ["all is well.", "it is"]],
-        "windows": [["One two. A bad", "thing! Four five"], ["one two three four", "five six. seven"], ["fine"],
-                    ["all is well.", "it is"]],
-    }[split]  # fmt: skip
-    expected = [max(one.score for one in alone(detector, its)) for its in parts]
-    status, rows = scored(tmp_path, detector, "in.txt", "\n".join(texts), "--split", split)
+def test_the_highest_of_the_whole_and_its_sentences_counts(tmp_path, detector, reader, monkeypatch, capsys):
+    monkeypatch.setattr(loading, "load", lambda spec: Short())
+    monkeypatch.setattr(guard, "MOST_PARTS", 3)  # several texts are read one after the other
+    texts = ["One two. A bad thing! Four five", "one two three four five six. seven", "fine", "so. so.", "bad. bad."]
+    parts = [[texts[0], "One two.", "A bad thing!", "Four five"], [texts[1], "one two three four five six.", "seven"],
+             ["fine"], ["so. so.", "so."], ["bad. bad.", "bad."]]  # fmt: skip
+    read = saved.load(reader)
+    rows = [unit_rows(World().encode(its)) for its in parts]
+    expected = [read.detector.scores(its).max() for its in rows]
+    status, rows = scored(tmp_path, reader, "in.txt", "\n".join(texts), "--probability")
     assert status == 0 and [float(row["score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
-    assert list(rows[0]) == list(scoring.COLUMNS) and [row["flagged"] for row in rows] == ["1", "0", "0", "0"]
-    # The first sentence of the second text has six words; no window has more than four.
-    assert [row["truncated"] for row in rows] == ["0", "1" if split == "sentences" else "0", "0", "0"]
+    assert [row["flagged"] for row in rows] == [str(int(one >= read.threshold)) for one in expected]
+    assert [row["flagged"] for row in rows] == ["1", "0", "0", "0", "1"]
+    likely = read.calibration.probabilities(np.array(expected)).tolist()
+    assert [float(row["probability"]) for row in rows] == pytest.approx(likely, abs=1e-6)
+    # What the encoder leaves out of a whole text is in its sentences; one of the second text has six words.
+    assert [row["truncated"] for row in rows] == ["0", "1", "0", "0", "0"]
     whole = scored(tmp_path, detector, "in.txt", "\n".join(texts))[1]
-    assert [row["truncated"] for row in whole] == ["1", "1", "0", "1"]
-    status, rows = scored(tmp_path, detector, "in.txt", "good. unreadable\nit is well\n", "--split", "sentences")
+    assert [row["truncated"] for row in whole] == ["1", "1", "0", "0", "0"]
+    status, rows = scored(tmp_path, reader, "in.txt", "good. unreadable\nit is well\n")
     assert status == 3 and [row["line"] for row in rows] == ["2"], "a part that can't be read is not counted as safe"
-    arguments = ["--detector", detector, "--input", tmp_path / "in.txt"]
-    capsys.readouterr()
-    assert "--split words: give one of sentences, windows" in refused(capsys, *arguments, "--split", "words")
 
 
-def test_a_text_is_flagged_for_any_part_and_unknown_parts_are_passed_over():
-    unknown, unread = Unscored("has no word that the detector knows"), Unscored("can't be embedded", "why")
-    low, high = Verdict(0.1, True, True, matched="a"), Verdict(0.2, False, False)
-    assert splitting.highest([low, unknown, high]) == Verdict(0.2, True, True, matched="a")
-    assert splitting.highest([unknown, unknown]) == unknown
-    assert splitting.highest([low, unread, unknown]) == unread
+def test_the_nearest_are_those_of_the_part_with_the_score_and_the_unfamiliar_is_the_whole_text(reader):
+    one = saved.load_detector(reader)
+    numbers = range(1, 40, 2)  # rows are numbered from 1
+    number = max(numbers, key=lambda i: one.score([f"bad thing number {i} of x"])[0].score)
+    text, part = f"It is well. bad thing number {number} of x", f"bad thing number {number} of x"
+    [found], [alone] = one.score([text], nearest=1), one.score([part], nearest=1)
+    assert found.score == pytest.approx(alone.score, abs=1e-6), "the whole text scores less"
+    assert found.nearest[0].id == f"x:{number + 1}" and found.nearest[0].similarity > 0.999
+    bank = one.detector.bank
+    whole = unit_rows(World().encode([text])).astype(np.float32)
+    assert found.unfamiliar == ((bank.rows @ whole[0]).max() < bank.familiar)
+
+
+def test_the_highest_of_parts_by_hand():
+    scores, starts = np.array([[1.0, 4, 2, 9, 3, 3, 8]]), np.array([0, 3, 5])
+    known = np.array([True, True, True, False, True, False, False])
+    # Of the second text the part with 9 has no known word; the third has none at all, and its first part counts.
+    assert kinds.highest(scores, known, starts).tolist() == [[4, 3, 3]]
+    assert kinds.any_of(known, starts).tolist() == [True, True, False]
+    assert kinds.first_of_highest(np.array([1, 4, 4, 9, 3, 8, 8]), starts).tolist() == [1, 3, 5]

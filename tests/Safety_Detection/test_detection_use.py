@@ -346,3 +346,10 @@ def test_options_that_change_a_vector_come_back(tmp_path, labelled):
     folder = fitted(tmp_path, labelled, "--prompt", "query: ", "--dtype", "float16")
     again = saved.load(folder)
     assert again.spec == registry.resolve("all-minilm-l6-v2", EncoderOptions(prompt="query: ", dtype="float16"))
+    assert again.reading == "sentences"
+    # A folder of an earlier version does not say how texts are read.
+    path = home(folder) / "detector.json"
+    card = json.loads(path.read_text())
+    del card["read"]
+    path.write_text(json.dumps(card | {"card_sha256": saved._digest({k: card[k] for k in card if k != "card_sha256"})}))
+    assert saved.load(folder, bank=True).reading == "whole"

@@ -13,7 +13,6 @@ from Safety_Detection import evade, fit
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.disguises import disguises
 from Safety_Detection.guardrail.guard import Guard
-from Safety_Detection.guardrail.splitting import sentences, windows
 from Safety_Detection.sets import labelled_sets
 from utils.data.text import plain
 from utils.encoders import loading
@@ -73,7 +72,8 @@ def fitted(tmp_path, *flags):
     rows = [(f"{'bad' if i % 2 else 'good'} {name} {s}{name}", i % 2, s) for s in "xy" for i, name in enumerate(names)]
     path = tmp_path / "trained.csv"
     path.write_text("prompt,label,set\n" + "".join(f"{text},{label},{s}\n" for text, label, s in rows))
-    assert fit.main(["--data", str(path), "--out", str(tmp_path / "detector"), "--quiet", *flags]) == 0
+    arguments = ["--data", str(path), "--out", str(tmp_path / "detector"), "--quiet", "--read", "whole"]
+    assert fit.main([*arguments, *flags]) == 0
     return tmp_path / "detector"
 
 
@@ -235,26 +235,8 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     assert (tmp_path / "asked.csv").read_text().startswith("prompt,label"), "nothing was replaced"
 
 
-@pytest.mark.parametrize("split", ["windows", "sentences"])
-def test_a_text_in_parts_has_the_highest_score_of_them(tmp_path, folder, asked, capsys, split):
+def test_what_a_detector_reads_in_sentences_is_not_hidden_by_padding(tmp_path, asked, capsys):
     out = tmp_path / "out.csv"
-    said, table = run(capsys, "--detector", folder, "--data", asked, "--out", out, "--split", split)
-    assert f"every text scored in {split}, the highest counting" in flat(said)
-    with out.open() as stream:
-        rows = {(row["id"], row["transformation"], row["normalized"]): row for row in csv.DictReader(stream)}
-    detector, number = saved.load(folder), 0
-    plain_guard = Guard(replace(detector, normalize=False))
-    for name, disguise in disguises(WORDS).items():
-        for normalize in (True, False):
-            setting = replace(detector, normalize=normalize)
-            for i, prompt in enumerate(UNSAFE + SAFE, 1):
-                (text,) = setting.texts([disguise(prompt)])
-                parts = windows([text], *plain_guard.tokens())[0] if split == "windows" else sentences(text)
-                found = plain_guard.score(parts)
-                row = rows[f"asked:{i}", name, str(int(normalize))]
-                assert float(row["score"]) == pytest.approx(max(one.score for one in found), abs=1e-5)
-                assert row["flagged"] == str(int(any(one.flagged for one in found)))
-                number += len(parts) > 1
-    assert number > 10, "some texts have several parts"
-    if split == "windows":
-        assert table["padded"][0] == table["plain"][0] != "0 %", "padding hides nothing from windows"
+    said, table = run(capsys, "--detector", fitted(tmp_path, "--read", "sentences"), "--data", asked, "--out", out)
+    assert "every text is read whole and by its sentences, and the highest score counts" in flat(said)
+    assert table["padded"][0] == table["plain"][0] != "0 %" and table["padded"][4] == "0 %", "all of it is read"

@@ -50,11 +50,11 @@ def world(monkeypatch):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Two sets of pairs, and one of safe prompts alone; some safe prompts say bad."""
+    """Two sets of pairs, and one of safe prompts of two sentences; some safe prompts say bad."""
     path = tmp_path / "labelled.csv"
     rows = [f"{'bad' if i % 2 or i % 9 == 0 else 'good'} thing {i} {s}{i} {s}v{i},{i % 2},{s},{s}{i // 2}"
             for s in "xy" for i in range(40)]  # fmt: skip
-    rows += [f"{'bad' if i % 11 == 0 else 'good'} day {i} z{i} v{i},0,z,z{i}" for i in range(30)]
+    rows += [f"{'bad' if i % 11 == 0 else 'good'} day {i}. z{i} v{i},0,z,z{i}" for i in range(30)]
     path.write_text("prompt,label,set,group\n" + "\n".join(rows) + "\n")
     return path
 
@@ -202,8 +202,9 @@ def read_card(folder):
     return json.loads((home(folder) / "detector.json").read_text())
 
 
-def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled):
-    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.1")
+@pytest.mark.parametrize("reading", ["whole", "sentences"])
+def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled, reading):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.1", "--read", reading)
     found = read_card(folder)["card"]
     dataset, _ = labelled_sets.load(str(labelled))
     labels, of = np.array(dataset.labels), sides.Sides(dataset)
@@ -215,13 +216,18 @@ def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled
         means = [
             np.average(rows[train][labels[train] == c], axis=0, weights=weights[labels[train] == c]) for c in (0, 1)
         ]
-        held_out[its] = rows[its] @ (means[1] - means[0])
+        for i in its:
+            text = dataset.texts["prompt"][i]
+            parts = [text, *(re.split(r"(?<=\.) ", text) if reading == "sentences" else [])]
+            held_out[i] = (unit(parts) @ (means[1] - means[0])).max()
     weights = of.weights(np.arange(len(labels)))
     safe, unsafe = labels == 0, labels == 1
     assert [point["rate"] for point in found["points"]] == [0.001, 0.005, 0.01, 0.05, 0.1]
     for point in found["points"]:
-        # Where no score flags so few safe prompts, the threshold is just above all of theirs.
-        flags = held_out > point["threshold"] + 1e-7 * (1 if point["threshold"] > held_out[safe].max() else -1)
+        flags = held_out > point["threshold"] - 1e-6
+        if np.average(flags[safe], weights=weights[safe]) > point["rate"] + 1e-9:
+            # No score flags so few safe prompts, so the threshold is just above all of theirs.
+            flags = held_out > point["threshold"] + 1e-6
         false, low, high = point["false_alarms"]
         assert false == pytest.approx(np.average(flags[safe], weights=weights[safe]), abs=1e-6)
         assert false <= point["rate"] + 1e-9 and low <= false <= high
@@ -257,7 +263,7 @@ class Centroids(ClassifierMixin, BaseEstimator):
 
 
 def test_probabilities_are_those_of_scikit_learn_with_families_held_out(tmp_path, labelled):
-    guard = load_detector(fitted(tmp_path, labelled, "--detector", "centroid_difference"))
+    guard = load_detector(fitted(tmp_path, labelled, "--detector", "centroid_difference", "--read", "whole"))
     dataset, _ = labelled_sets.load(str(labelled))
     labels, of, everything = np.array(dataset.labels), sides.Sides(dataset), np.arange(110)
     splits = [(of.without(frozenset(name)), dataset.rows(name)) for name in "xyz"]
@@ -452,23 +458,22 @@ def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
     assert score.main([*arguments, "--probability"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [(row["flagged"], row["matched"]) for row in rows[:2]] == [("1", ""), ("1", "inc:1")]
+    # Of the third text a sentence is like the incident.
+    assert [(row["flagged"], row["matched"]) for row in rows] == [("1", ""), ("1", "inc:1"), ("1", "inc:1")]
     assert list(rows[0])[-2:] == ["matched", "probability"] and 0 < float(rows[1]["probability"]) < 0.5
-    assert score.main([*arguments, "--split", "sentences"]) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["matched"] for row in rows] == ["", "inc:1", "inc:1"]
     assert float(rows[2]["score"]) > float(rows[1]["score"]), "the part that is matched is not the highest"
 
 
 def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
-    assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44", "--quiet"]) == 0
+    assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44,z:85", "--quiet"]) == 0
     bank = saved.load(folder, bank=True).bank
-    assert not {"x:2", "y:44"} & set(bank.ids) and len(bank.ids) == 108
+    assert not {"x:2", "y:44", "z:85"} & set(bank.ids) and len(bank.ids) == 107
+    assert len(bank.parts) == 2 * 29, "of each prompt of two sentences"
     fresh = tmp_path / "fresh.csv"
     lines = labelled.read_text().splitlines()
     fresh.write_text("\n".join(["id,prompt,label,set,group", *(f"{i},{line}" for i, line in enumerate(lines[1:], 1)
-                                                             if i not in (2, 44))]))  # fmt: skip
+                                                             if i not in (2, 44, 85))]))  # fmt: skip
     again = saved.load(fitted(tmp_path / "again", fresh), bank=True)
     changed = saved.load(folder)
     assert changed.detector.arrays["direction"] == pytest.approx(again.detector.arrays["direction"], abs=1e-5)
