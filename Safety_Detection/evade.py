@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
 
     note = cli.notes(arguments)
+    if detector.outdated:
+        note(detector.outdated)
     dataset, left_out = chosen(detector, arguments.data, label, arguments.limit, note)
     own = Guard(detector)
     guards = own, Guard(replace(detector, normalize=not detector.normalize), before=own)

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument(
         "--no-normalize",
         action="store_true",
-        help="embed texts as they are, with characters that can't be seen, instead of their NFKC form without them",
+        help="embed texts as they are, with characters that can't be seen, look-alike and spaced letters",
     )
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     cli.add_encoder_options(flags)
@@ -142,6 +142,8 @@ def change(arguments: argparse.Namespace) -> None:
             note(went_back(place, arguments.detector))
             return
         before = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+        if before.outdated:
+            note(before.outdated)
         made = kept(*updated(arguments, before, note), place)
     if not arguments.quiet:
         cli.show("\n".join([said(made, arguments.detector), "", *card.changes(made)]))

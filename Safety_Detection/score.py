@@ -31,6 +31,7 @@ from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
 from utils.data.parquet import ParquetFile
+from utils.data.text import CHANGES
 from utils.files import replacing, sha256_of
 from utils.parts import Unfinished, unchanged
 from utils.schema import InputError, one_line
@@ -38,8 +39,8 @@ from utils.schema import InputError, one_line
 # A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
 PART_SECONDS = 300.0
 AS_THEY_WERE = (
-    "note: the detector reads texts without characters that can't be seen, and these were embedded as they are, so "
-    "such characters may hide words from it"
+    "note: the detector normalizes texts, and these were embedded as they are, so characters that can't be seen, "
+    "look-alike and spaced letters may hide words from it"
 )
 
 
@@ -103,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
     nearest = arguments.explain
     detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
+    if detector.outdated and not arguments.quiet:
+        cli.note(detector.outdated)
     if nearest > detector.about["trained_on"]["prompts"]:
         raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
     if arguments.probability and detector.calibration is None:
@@ -138,7 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if not arguments.quiet:
         counts = scorer.counts
         cut = f", {counts['cut']} of them longer than the encoder reads and cut off" if counts["cut"] else ""
-        print(f"scored {counts['scored']} of {counts['lines']} lines{cut}", file=sys.stderr)
+        changed = ", ".join(f"{name} in {counts[name]}" for name in CHANGES if counts[name])
+        changed = changed and f"; normalized: {changed}"
+        print(f"scored {counts['scored']} of {counts['lines']} lines{cut}{changed}", file=sys.stderr)
     return 3 if scorer.counts["faults"] else 0
 
 

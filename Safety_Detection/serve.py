@@ -102,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     def load(number: int, before: Guard | None) -> Guard:
         where = folder, arguments.model, device, arguments.trust_remote_code
         detector = saved.load(*where, bank=True, number=number)
+        if detector.outdated:
+            note(detector.outdated)
         if before is not None and threshold is not None and scale(detector) != scale(before.detector):
             raise InputError(
                 f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "

@@ -166,7 +166,11 @@ def sentences(saved: SavedDetector) -> list[str]:
         f"{_percent(card['smallest_rate'])}: even if none of them is flagged, the true rate may be as high (exact "
         "binomial bound, 95 %).",
         "Texts are embedded "
-        + ("in NFKC form, without characters that can't be seen." if saved.normalize else "as they are."),
+        + (
+            "in NFKC form, without characters that can't be seen, and look-alike and spaced letters as what they say."
+            if saved.normalize
+            else "as they are."
+        ),
     ]
     found += _of_probabilities(about)
     match = about.get("match")

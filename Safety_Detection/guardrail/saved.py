@@ -72,6 +72,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         "threshold": saved.threshold,
         "normalize": saved.normalize,
         "read": saved.reading,
+        "normalizing": saved.normalizing,
         "probe": PROBE,
         **{name: value for name, value in saved.about.items() if name in ABOUT},
         **{DIGESTS[name]: hashlib.sha256(text).hexdigest() for name, text in content.items()},
@@ -191,7 +192,8 @@ def load(
             **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
         )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
-    return SavedDetector(*parts, card["normalize"], kept, card.get("read", WHOLE))
+    how = card["normalize"], kept, card.get("read", WHOLE), card.get("normalizing", 1)
+    return SavedDetector(*parts, *how)
 
 
 def _unpacked(content: bytes, what: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from Safety_Detection.detectors.calibration import Calibration
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.guardrail import splitting
 from Safety_Detection.guardrail.bank import Bank
-from utils.data.text import plain
+from utils.data.text import NORMALIZING, plain_and_changes
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import Words
 from utils.metrics import embedding as metrics
@@ -30,7 +30,7 @@ class SavedDetector:
     threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
     about: how it was trained, what its threshold was chosen for, and its figures on other sets. normalize: whether
     texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read. reading: how it
-    reads a text, one of splitting.READINGS.
+    reads a text, one of splitting.READINGS. normalizing: the version of `plain` by which it was fitted, 1 if it keeps none.
     """
 
     model: str
@@ -43,10 +43,25 @@ class SavedDetector:
     normalize: bool = True
     bank: Bank | None = None
     reading: str = splitting.WHOLE
+    normalizing: int = NORMALIZING
 
     def texts(self, texts: Sequence[str]) -> list[str]:
         """The texts as they are embedded."""
-        return list(map(plain, texts)) if self.normalize else list(texts)
+        return [self.normalized(text)[0] for text in texts]
+
+    def normalized(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """The text as it is embedded, and what normalizing has changed (`utils.data.text.CHANGES`)."""
+        return plain_and_changes(text) if self.normalize else (text, ())
+
+    @property
+    def outdated(self) -> str:
+        """A sentence on how texts are read otherwise than those that the detector was fitted on; '' if they are not."""
+        if not self.normalize or self.normalizing == NORMALIZING:
+            return ""
+        return (
+            "note: another version of this program fitted the detector, which normalized texts in another way; all "
+            "texts are normalized in today's, so its card is exact again when it is fitted again"
+        )
 
     def parts_of(self, texts: Sequence[str]) -> tuple[list[str], list[int]]:
         """What it reads beside each whole text, and the text that each is of. texts: as they are embedded."""

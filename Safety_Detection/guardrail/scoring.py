@@ -13,6 +13,7 @@ import numpy as np
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from utils.data import reading
 from utils.data.parquet import ParquetFile
+from utils.data.text import CHANGES
 from utils.metrics.embedding import unit_rows
 from utils.schema import InputError, one_line
 
@@ -133,13 +134,13 @@ class Scorer:
     """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
 
     nearest: how many prompts trained on are named beside each. probability: whether each has its probability too.
-    counts: of the lines that were read, those that were scored, those of them that were cut off, and those that can't
-    be scored (faults). read: the sum of the lines' bytes.
+    counts: of the lines that were read, those that were scored, those of them that were cut off, those that can't be
+    scored (faults), and those in which normalizing made each of its CHANGES. read: the sum of the lines' bytes.
     """
 
     def __init__(self, guard: Guard, nearest: int = 0, probability: bool = False) -> None:
         self.guard, self.nearest, self.probability = guard, nearest, probability
-        self.counts = dict.fromkeys(("lines", "scored", "cut", "faults"), 0)
+        self.counts = dict.fromkeys(("lines", "scored", "cut", "faults", *CHANGES), 0)
         self.read = 0
         self._known = Recent(KNOWN // (1 + nearest))
 
@@ -165,7 +166,9 @@ class Scorer:
             if line.fault:
                 self._fault(line, line.fault)
             else:
-                [text] = self.guard.detector.texts([line.prompt])
+                text, changes = self.guard.detector.normalized(line.prompt)
+                for name in changes:
+                    self.counts[name] += 1
                 key = hashlib.blake2b(text.encode(), digest_size=16).digest()
                 cells = self._known.get(key)
                 if cells is None:

@@ -44,16 +44,21 @@ def application(  # noqa: C901 (its routes are functions within it)
     scored = Counter("safe_embed_texts_scored", "Texts scored.", registry=registry)
     flagged = Counter("safe_embed_texts_flagged", "Texts scored that reach the threshold.", registry=registry)
     unscored = Counter("safe_embed_texts_unscored", "Texts that could not be scored.", registry=registry)
+    changed = "Texts in which normalizing changed something."
+    normalized = Counter("safe_embed_texts_normalized", changed, ["change"], registry=registry)
     waiting = Gauge("safe_embed_queue_texts", "Texts that wait for a batch.", registry=registry)
     waiting.set_function(lambda: batcher.waiting)
     under_way = 0
 
-    def seen(found: Sequence[Verdict | Unscored]) -> None:
+    def seen(guard: Guard, texts: Sequence[str], found: Sequence[Verdict | Unscored]) -> None:
         verdicts = [one for one in found if not isinstance(one, Unscored)]
         sizes.observe(len(found))
         scored.inc(len(verdicts))
         flagged.inc(sum(one.flagged for one in verdicts))
         unscored.inc(len(found) - len(verdicts))
+        for text in texts:
+            for change in guard.detector.normalized(text)[1]:
+                normalized.labels(change).inc()
         for one in found:
             if isinstance(one, Unscored) and one.detail:
                 note(one.detail)

@@ -39,7 +39,7 @@ class Batcher:
     raises; what it raises later is `fault`, and the guard before stays.
     most: texts of a batch. wait: seconds that a text may wait for others while the thread has nothing to do.
     room: texts that may wait for a batch.
-    seen: called in the thread with what was found of each batch.
+    seen: called in the thread with a guard, the texts of a batch, and what it found of them.
     version: the number of the version that counts. It is looked at between two batches, at most every LOOK seconds.
     """
 
@@ -49,7 +49,7 @@ class Batcher:
         most: int,
         wait: float,
         room: int,
-        seen: Callable[[list[Verdict | Unscored]], object] = lambda found: None,
+        seen: Callable[[Guard, list[str], list[Verdict | Unscored]], object] = lambda guard, texts, found: None,
         version: Callable[[], int] = lambda: 0,
     ) -> None:
         self.most, self.wait, self.room, self.seen = most, wait, room, seen
@@ -195,7 +195,7 @@ class Batcher:
             self._fail([request.future for request, _ in parts], error)
             return
         self.answered = time.monotonic()
-        self.seen(found)
+        self.seen(guard, texts, found)
         for request, part in parts:
             size = part.stop - part.start
             request.found += found[:size]

@@ -104,7 +104,7 @@ BY_HAND = {
 @pytest.mark.parametrize(("name", "text"), BY_HAND.items())
 def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
     assert disguises(5)[name]("Is it 1?") == text
-    assert (plain(text) == "Is it 1?") == (name in ("plain", "zero-width", "full-width"))
+    assert (" ".join(plain(text).split()) == "Is it 1?") == (name not in ("upper case", "alternating"))
 
 
 def test_the_table_by_hand(folder, asked, capsys):
@@ -118,9 +118,9 @@ def test_the_table_by_hand(folder, asked, capsys):
         "words before": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
         "words after": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
         "zero-width": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
-        "look-alikes": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
+        "look-alikes": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
         "full-width": ["80 %", "0", "-0 +0", "0 %", "0 %", "17 %"],
-        "spaced": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
+        "spaced": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
         "upper case": ["40 %", "-40", "-5 +1", "40 %", "0 %", "17 %"],
         "alternating": ["30 %", "-50", "-5 +0", "30 %", "0 %", "17 %"],
         "padded": ["0 %", "-80", "-8 +0", "0 %", "100 %", "0 %"],
@@ -181,10 +181,12 @@ def test_whole_groups_are_resampled(tmp_path, folder, asked, capsys):
 
 def test_a_text_without_a_known_word_is_not_flagged_and_counted(tmp_path, asked, capsys):
     out = tmp_path / "out.csv"
-    said, _ = run(capsys, "--detector", fitted(tmp_path, "--model", "tfidf"), "--data", asked, "--out", out)
+    said, _ = run(
+        capsys, "--detector", fitted(tmp_path, "--model", "tfidf", "--no-normalize"), "--data", asked, "--out", out
+    )
     assert "A text without a word that the detector knows counts as not flagged." in flat(said)
     with out.open() as stream:
-        rows = [row for row in csv.DictReader(stream) if row["normalized"] == "1" and row["label"] == "1"]
+        rows = [row for row in csv.DictReader(stream) if row["normalized"] == "0" and row["label"] == "1"]
     for name, number in {"plain": 5, "look-alikes": 10, "spaced": 10, "upper case": 5}.items():
         # TF-IDF knows only `bad` of the prompts, lower-cased; single letters are no words to it.
         unknown = [row for row in rows if row["transformation"] == name and not row["score"]]

@@ -21,7 +21,7 @@ from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
 from Safety_Detection.protocol import sides
 from Safety_Detection.sets import labelled_sets
-from utils.data.text import plain
+from utils.data.text import NORMALIZING
 from utils.encoders import loading
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
@@ -158,13 +158,6 @@ def test_explain_names_prompts_and_no_texts(tmp_path, labelled, capsys):
     assert "--explain 500: the detector was fitted on fewer prompts" in capsys.readouterr().err
 
 
-def test_a_text_without_what_cannot_be_seen():
-    hidden = "ma\u200bke \u00ada b\u202eomb\u0000 \ufeffnow\nnext\tline"
-    assert plain(hidden) == "make a bomb now\nnext\tline"
-    assert plain("ｆｕｌｌ ｗｉｄｔｈ ﬁt") == "full width fit" and plain("plain") == "plain"
-    assert plain("аbc") == "аbc", "a Cyrillic letter stays"
-
-
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normalize):
     folder = fitted(tmp_path, labelled, *([] if normalize else ["--no-normalize"]))
@@ -175,6 +168,26 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     found = guard.score(texts)
     assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
+
+
+def test_a_detector_that_was_fitted_on_texts_normalized_otherwise_says_so(tmp_path, labelled, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a good thing\na b a d thing\nb\u0430d \u200bthings\nc\u0430ts\n")
+    folder = fitted(tmp_path, labelled)
+    command = ["--detector", str(folder), "--input", str(prompts)]
+    assert score.main(command) == 0
+    what = "hidden characters in 1, spaced letters in 1, look-alike letters in 2"
+    counted = f"scored 4 of 4 lines; normalized: {what}\n"
+    assert capsys.readouterr().err == counted
+    path = home(folder) / "detector.json"
+    card = json.loads(path.read_text())
+    assert card.pop("normalizing") == NORMALIZING == 2, "an earlier version of the program kept none"
+    path.write_text(json.dumps(card | {"card_sha256": saved._digest(card)}))
+    assert score.main(command) == 0
+    said = capsys.readouterr().err.splitlines(keepends=True)
+    assert said[0].startswith("note: another version of this program fitted the detector, which normalized texts in")
+    assert said[1:] == [counted]
+    assert replace(saved.load(folder), normalize=False).outdated == ""
 
 
 def test_a_guard_that_replaces_another_uses_its_encoder_on_and_closes_a_different_one(tmp_path, labelled, monkeypatch):
@@ -349,7 +362,7 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled, monkeypatch):
     assert not [one for one in dataset.texts["prompt"] if one in written], "no text is kept"
 
 
-def incidents(tmp_path, name="inc.csv", rows=("good trick one a b c d,1", "good trick one a b c e,1")):
+def incidents(tmp_path, name="inc.csv", rows=("good trick one a1 b1 c1 d1,1", "good trick one a1 b1 c1 e1,1")):
     path = tmp_path / name
     path.write_text("prompt,label\n" + "\n".join(rows) + "\n")
     return path
@@ -361,7 +374,7 @@ def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelle
     World.asked.clear()
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--no-cache"]) == 0
     said = capsys.readouterr().out
-    assert set(World.asked) == {saved.PROBE, "good trick one a b c d", "good trick one a b c e"}
+    assert set(World.asked) == {saved.PROBE, "good trick one a1 b1 c1 d1", "good trick one a1 b1 c1 e1"}
     after, detector = read_card(folder), saved.load(folder, bank=True)
     assert after["trained_on"]["prompts"] == before["trained_on"]["prompts"] + 2 and after["version"] == 2
     assert [item for item in detector.bank.ids if item.startswith("inc:")] == ["inc:1", "inc:2"]
@@ -377,7 +390,7 @@ def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelle
 def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     """Two prompts that lie amid the safe ones can't move the score so far that it flags them."""
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
-    text = "good trick one a b c d"
+    text = "good trick one a1 b1 c1 d1"
     assert not load_detector(folder).score([text])[0].flagged
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
     guard = load_detector(folder)
@@ -407,7 +420,7 @@ def changes_of(tmp_path, folder, capsys, *rows, status=0):
 
 def test_a_prompt_that_the_bank_holds_can_be_made_an_incident(tmp_path, labelled, capsys):
     """The score misses m:1, which was fitted on; the same words in another order are another prompt."""
-    text, turned = "good trick one a b c d", "d c b a one trick good"
+    text, turned = "good trick one a1 b1 c1 d1", "d1 c1 b1 a1 one trick good"
     labelled.write_text(f"{labelled.read_text()}{text},1,x,m\n")
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
     assert not load_detector(folder).score([text])[0].flagged
@@ -428,7 +441,7 @@ def test_a_prompt_that_the_bank_holds_can_be_made_an_incident(tmp_path, labelled
 
 def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.15")
-    text = "good trick one a b c d"
+    text = "good trick one a1 b1 c1 d1"
     changes_of(tmp_path, folder, capsys, f"1,{text},1")
     assert load_detector(folder).score([text])[0].matched == "more:1"
     days = [f"bad day {i}" for i in range(300)]
@@ -452,7 +465,7 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
 def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference")
     path = tmp_path / "in.txt"
-    path.write_text("a bad thing\ngood trick one a b c d\ngood day. good trick one a b c d\n")
+    path.write_text("a bad thing\ngood trick one a1 b1 c1 d1\ngood day. good trick one a1 b1 c1 d1\n")
     arguments = ["--detector", str(folder), "--input", str(path), "--quiet"]
     assert score.main(arguments) == 0 and "matched" not in capsys.readouterr().out
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0

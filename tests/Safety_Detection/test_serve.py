@@ -99,7 +99,7 @@ def encoder(monkeypatch):
 
 
 @contextlib.contextmanager
-def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda found: None):
+def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda *_: None):
     batcher = Batcher(lambda *_: Guard(detector or detector_of()), most, wait, room, seen)
     try:
         yield batcher
@@ -478,8 +478,12 @@ def test_an_answer_has_the_fields_of_openai_and_the_scores_of_the_guard(encoder)
         assert first.pop("score") == pytest.approx(expected.pop("score"), abs=1e-6) and first == expected
         assert not second["flagged"] and second["category_scores"]["unsafe"] == pytest.approx(0.0066928509)
         assert second["unfamiliar"] is False, "its nearest is (0, 1) itself"
-        _, _, document = request(server, body={"input": "0.6 of a"})
+        _, _, document = request(server, body={"input": "0.6 \u200bof \u0430n"})
         assert not {"nearest", "unfamiliar"} & document["results"][0].keys()
+        counted = request(server, "GET", "/metrics")[2]
+    for change in ("hidden characters", "look-alike letters"):
+        assert f'safe_embed_texts_normalized_total{{change="{change}"}} 1.0' in counted
+    assert encoder.batches[-1] == ["0.6 of an"]
 
 
 @needs_extra

@@ -1,8 +1,12 @@
 """What can be seen in a text, and when two texts count as the same."""
 
+import functools
 import re
 import unicodedata
+from collections.abc import Callable
 
+# The version of what `plain` does, which a detector keeps. A release of disarm that imitates other letters is another.
+NORMALIZING = 2
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 17.0), which unicodedata lacks; control and other
 # format characters, save line breaks and tabs; and characters that are blank by their names: those of braille, of a
 # musical note, of Khitan and of Egyptian.
@@ -19,6 +23,17 @@ _HALF_WIDTH_MARKS = "\uff9e\uff9f"
 # NFC and NFKC take the square of a run of marks. No language has so many (Stream-Safe Text Format, Unicode Annex 15).
 MOST_MARKS = 30
 _MAYBE_MARKS = re.compile(f"[\u0300-\U0010ffff]{{{MOST_MARKS + 1}}}")  # Latin letters come before all marks
+# Scripts in which a letter may be a word: Chinese, Japanese and Korean.
+_SYLLABLES = "\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7ff\U00020000-\U0003ffff"
+# Four single letters in a row are of words that are spelled out.
+_SPELLED = re.compile(rf"(?<!\w)[^\W\d_{_SYLLABLES}](?: +[^\W\d_{_SYLLABLES}]){{3}}(?!\w)")
+# The space between two single letters or digits, or two single characters.
+_BETWEEN_SPELLED = re.compile(
+    rf"(?<=(?<!\w)[^\W_{_SYLLABLES}]) (?=[^\W_{_SYLLABLES}](?!\w))"
+    rf"|(?<=(?<!\S)[^\s{_SYLLABLES}]) (?=[^\s{_SYLLABLES}](?!\S))"
+)
+# Letters and their marks: all but white space, the punctuation of ASCII, and the blocks of punctuation.
+_WORD = re.compile("[^\\s!-/:-@\\[-`{-~\u2000-\u206f\u3000-\u303f]+")
 
 
 def normalized(text: str) -> str:
@@ -32,18 +47,86 @@ def composed(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text in Unicode's NFKC form, without characters that show nothing, except line breaks and tabs.
+    """The text as a detector reads it: `plain_and_changes` without what that changed."""
+    return plain_and_changes(text)[0]
 
-    These are control and format characters, all that Unicode says may be ignored when a text is shown (zero-width
-    characters, soft hyphens, marks of writing direction, fillers of Hangul, selectors of variants) and blank letters.
-    So an emoji that is joined of several becomes those, and a Persian or Indic word loses its joiners: a detector reads
-    all texts like this, those that it is fitted on too. Full-width and other compatibility forms of letters become the
-    letters. Of more than MOST_MARKS combining marks in a row the rest is left out. Letters of other alphabets that look
-    alike stay.
+
+def plain_and_changes(text: str) -> tuple[str, tuple[str, ...]]:
+    """A text as a detector reads it, in which little is disguised, and the names of the CHANGES that this took.
+
+    hidden characters: without those that show nothing, except line breaks and tabs. They are control and format
+    characters, all that Unicode says may be ignored when a text is shown (zero-width characters, soft hyphens, marks of
+    writing direction, fillers of Hangul, selectors of variants), blank letters, and of more than MOST_MARKS combining
+    marks in a row the rest. So an emoji that is joined of several becomes those, and a Persian or Indic word loses its
+    joiners.
+    compatibility forms: Unicode's NFKC, in which full-width and other forms of letters are the letters.
+    spaced letters: those of words that are spelled out are joined. look-alike letters: letters of other scripts that
+    imitate Latin ones become those, see `_latin`. A text that this gives is left as it is.
     """
-    if text.isascii() and text.isprintable():
+    changes: set[str] = set()
+    if text.isascii() and text.isprintable() and not _SPELLED.search(text):
+        return text, ()
+    before = ""
+    while text != before:  # what one change gives may need another: joined letters may be composed
+        before = text
+        for name, change in CHANGES.items():
+            changed = change(text)
+            if changed != text:
+                changes.add(name)
+            text = changed
+    return text, tuple(name for name in CHANGES if name in changes)
+
+
+def _without_hidden(text: str) -> str:
+    return _with_few_marks(_SHOWS_NOTHING.sub("", text))
+
+
+def _joined(text: str) -> str:
+    """The text with the letters of words that are spelled out joined. A wider gap, between two words, stays."""
+    return _BETWEEN_SPELLED.sub("", text) if _SPELLED.search(text) else text
+
+
+def _latin(text: str) -> str:
+    """The text with Latin letters in place of those of other scripts that imitate them.
+
+    Only in a text with a word that has both. If the text has letters of other scripts that imitate none, it may be of
+    two languages, and only such words are changed; else every word is.
+    """
+    imitated = {letter: _imitated(letter) for letter in set(text) if letter.isalpha()}
+    latin = {letter for letter, other in imitated.items() if other is None}
+    table = str.maketrans({letter: other for letter, other in imitated.items() if other})
+
+    def is_mixed(word: str) -> bool:
+        return not latin.isdisjoint(word) and word != word.translate(table)
+
+    if not table or not any(map(is_mixed, _WORD.findall(text))):
         return text
-    return unicodedata.normalize("NFKC", _with_few_marks(_SHOWS_NOTHING.sub("", text)))
+    if "" not in imitated.values():
+        return text.translate(table)
+    return _WORD.sub(lambda word: word[0].translate(table) if is_mixed(word[0]) else word[0], text)
+
+
+@functools.cache
+def _imitated(letter: str) -> str | None:
+    """The Latin letter, or several, that a letter of another script looks like; '' if none, None if it is of no other.
+
+    By Unicode's confusables (Technical Standard 39) as disarm extends them, for which case counts.
+    """
+    if letter.isascii() or unicodedata.name(letter, "LATIN").startswith("LATIN"):
+        return None
+    import disarm
+
+    latin = disarm.normalize_confusables(letter)
+    return latin if latin.isascii() and latin.isalpha() else ""
+
+
+# In this order: what shows nothing keeps letters apart, and a letter is in one form before it is compared.
+CHANGES: dict[str, Callable[[str], str]] = {
+    "hidden characters": _without_hidden,
+    "compatibility forms": functools.partial(unicodedata.normalize, "NFKC"),
+    "spaced letters": _joined,
+    "look-alike letters": _latin,
+}
 
 
 def _with_few_marks(text: str) -> str:
