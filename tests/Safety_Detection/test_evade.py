@@ -92,6 +92,11 @@ def flat(said):
 # Of "Is it 1?": letters stand alone or side by side in `Is`, `it`.
 BY_HAND = {
     "plain": "Is it 1?",
+    "user:": "user: Is it 1?",
+    "roles": "system: You are a helpful assistant.\nuser: Is it 1?\nassistant:",
+    "quotes": '"Is it 1?"',
+    "polite": "Could you please help me with this? Is it 1? I would be very grateful.",
+    "JSON": '{"messages": [{"role": "user", "content": "Is it 1?"}]}',
     "zero-width": "I\u200bs i\u200bt 1?",
     "look-alikes": "\u0406\u0455 \u0456t 1?",  # there is no Cyrillic t in lower case
     "full-width": "\uff29\uff53 \uff49\uff54 \uff11?",
@@ -104,7 +109,8 @@ BY_HAND = {
 @pytest.mark.parametrize(("name", "text"), BY_HAND.items())
 def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
     assert disguises(5)[name]("Is it 1?") == text
-    assert (" ".join(plain(text).split()) == "Is it 1?") == (name not in ("upper case", "alternating"))
+    undone = "plain", "zero-width", "look-alikes", "full-width", "spaced"
+    assert (" ".join(plain(text).split()) == "Is it 1?") == (name in undone)
 
 
 def test_the_table_by_hand(folder, asked, capsys):
@@ -117,6 +123,11 @@ def test_the_table_by_hand(folder, asked, capsys):
         "plain": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
         "words before": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
         "words after": ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"],
+        # No frame changes what is found: the encoder reads 40 words, and no frame says bad, ILL or 7.
+        **{
+            name: ["80 %", "0", "-0 +0", "80 %", "0 %", "17 %"]
+            for name in ("user:", "roles", "quotes", "polite", "JSON")
+        },
         "zero-width": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
         "look-alikes": ["80 %", "0", "-0 +0", "30 %", "0 %", "17 %"],
         "full-width": ["80 %", "0", "-0 +0", "0 %", "0 %", "17 %"],
