@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -12,10 +13,10 @@ import numpy as np
 
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.bank import Bank, hashed_words
-from Safety_Detection.guardrail.disguises import PADDED, PLAIN, disguises
+from Safety_Detection.guardrail.disguises import AFTER_IT, PADDED, PLAIN, WITHIN_IT, disguises, within
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.saved_detector import SavedDetector
-from Safety_Detection.guardrail.splitting import WHOLE
+from Safety_Detection.guardrail.splitting import READINGS, WHOLE
 from Safety_Detection.guardrail.versions import is_inside
 from Safety_Detection.protocol.measure import Resampling
 from Safety_Detection.sets import labelled_sets
@@ -35,6 +36,8 @@ RESAMPLES = 2000
 SEED = 42
 # The words of padding for a detector that reads texts of any length.
 UNBOUNDED_WORDS = 512
+# Suffixes that are tried in the search of universal words, the words of one, and the prompts that it is tried on.
+TRIES, LENGTH, OWN = 200, 5, 32
 COLUMNS = ("id", "label", "transformation", "normalized", "score", "flagged", "truncated")
 # Of a text without a known word: no score, not flagged, not truncated, not known.
 UNKNOWN = np.nan, False, False, False
@@ -43,10 +46,10 @@ WORST, WORST_READ = "worst of all", "worst unpadded"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a detector says of n transformed prompts, first with its own setting of `normalize`, then the other one.
+    """What guards say of n transformed prompts.
 
-    scores: (2, n). flagged, truncated, known: bool (2, n). known: whether a text has a word that the detector knows; a
-    text that has none counts as not flagged.
+    scores: (guards, n). flagged, truncated, known: bool (guards, n). known: whether a text has a word that the detector
+    knows; a text that has none counts as not flagged.
     """
 
     scores: np.ndarray
@@ -69,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument(
         "--limit", metavar="N", type=cli.whole(1), default=LIMIT, help=f"at most N prompts (default {LIMIT})"
     )
+    flags.add_argument(
+        "--tries",
+        metavar="N",
+        type=cli.whole(0),
+        default=TRIES,
+        help=f"suffixes tried in the search of words that hide any prompt (default {TRIES}, 0 for no search)",
+    )
     flags.add_argument("--out", metavar="FILE", help=f"also write a CSV of {', '.join(COLUMNS)}")
     flags.add_argument("--quiet", action="store_true", help="no notes, no progress")
 
@@ -82,13 +92,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     if detector.outdated:
         note(detector.outdated)
     dataset, left_out = chosen(detector, arguments.data, label, arguments.limit, note)
-    own = Guard(detector)
+    own, hidden = Guard(detector), arguments.quiet or not sys.stderr.isatty()
     guards = own, Guard(replace(detector, normalize=not detector.normalize), before=own)
-    found = seen(guards, dataset, arguments.quiet or not sys.stderr.isatty())
+    searched, words = [], ""
+    if arguments.tries:
+        dataset, searched = apart(dataset)
+        words = universal_words(own, searched, arguments.tries, hidden)
+    transformations = disguises(own.max_tokens or UNBOUNDED_WORDS, words)
+    found = seen(guards, dataset, transformations, hidden)
+    by_reading = {}
+    if words:
+        shown = {name: transformations[name] for name in (PLAIN, AFTER_IT, WITHIN_IT)}
+        for reading in READINGS:
+            guard = Guard(replace(detector, reading=reading), before=own)
+            by_reading[reading] = seen((guard,), dataset, shown, hidden)
     own.close()
     if out is not None:
         write_whole(out, rows(detector, dataset, found))
     cli.show(said(detector, dataset, found, left_out))
+    if arguments.tries:
+        cli.show("\n" + said_of_words(words, arguments.tries, len(searched), dataset, by_reading))
 
 
 def checked(out: str, detector: Path, data: str) -> Path:
@@ -149,28 +172,79 @@ def trained_on(bank: Bank, texts: Sequence[str]) -> np.ndarray:
     return NearTexts([*bank.words, *hashed_words(texts)]).near(np.arange(n))[n:]
 
 
-def seen(guards: tuple[Guard, Guard], dataset: LabelledDataset, hidden: bool = True) -> dict[str, Seen]:
-    """Transformation to what the detector says.
+def apart(dataset: LabelledDataset) -> tuple[LabelledDataset, list[str]]:
+    """The dataset without some of its unsafe prompts, and those: OWN and a quarter of them at most, in whole groups."""
+    unsafe = labelled_sets.only(dataset, np.flatnonzero(dataset.labels).tolist())
+    drawn = set(labelled_sets.limited(unsafe, min(OWN, len(unsafe) // 4)).clusters)
+    its = [cluster in drawn for cluster in dataset.clusters]
+    own = [text for text, one, label in zip(dataset.texts["prompt"], its, dataset.labels, strict=True) if one and label]
+    return labelled_sets.only(dataset, np.flatnonzero(~np.array(its)).tolist()), own
 
-    guards: with its own setting of `normalize`, and with the other one. hidden: whether to show no bar.
+
+def universal_words(guard: Guard, prompts: Sequence[str], tries: int, hidden: bool = True, seed: int = SEED) -> str:
+    """Words, LENGTH at most, that lower the mean score of prompts when they end the last sentence of each.
+
+    One word follows another: of those drawn in turn, the one that lowers the mean most; no more when none does. They
+    are drawn from the safe prompts of the sample. tries: how many suffixes are tried altogether. '' if none is found.
+    """
+    from tqdm import tqdm
+
+    sample = labelled_sets.load("sample")[0]
+    safe = [text for text, label in zip(sample.texts["prompt"], sample.labels, strict=True) if not label]
+    words = np.array(sorted({word for text in safe for word in re.findall(r"[a-z]{2,}", text.lower())}))
+    chosen: list[str] = []
+    if not prompts:
+        return ""
+    lowest, rng = _scores(guard, prompts).mean(), np.random.default_rng(seed)
+    for part in tqdm(np.array_split(np.arange(tries), LENGTH), disable=hidden, leave=False):
+        drawn = np.resize(rng.permutation(words), len(part))
+        texts = [within(text, " ".join([*chosen, word])) for word in drawn for text in prompts]
+        means = _scores(guard, texts).reshape(len(drawn), -1).mean(axis=1)
+        if not len(drawn) or means.min() >= lowest:
+            break
+        lowest = means.min()
+        chosen.append(str(drawn[means.argmin()]))
+    return " ".join(chosen)
+
+
+def _scores(guard: Guard, texts: Sequence[str]) -> np.ndarray:
+    """The scores of texts, (n,); minus infinity for one without a word that the detector knows."""
+    found = _said_of(guard, texts, [f"text {i}" for i in range(1, len(texts) + 1)])
+    return np.array([one.score if isinstance(one, Verdict) else -np.inf for one in found])
+
+
+def _said_of(guard: Guard, texts: Sequence[str], names: Sequence[str]) -> list[Verdict | Unscored]:
+    """What a guard says of texts. Raises InputError if the encoder can't take one. names: of the texts, for errors."""
+    found = guard.score_each(texts, names)
+    unread = next((one for one in found if isinstance(one, Unscored) and one.detail), None)
+    if unread is not None:
+        raise InputError(unread.detail)
+    return found
+
+
+def seen(
+    guards: Sequence[Guard],
+    dataset: LabelledDataset,
+    transformations: dict[str, Callable[[str], str]],
+    hidden: bool = True,
+) -> dict[str, Seen]:
+    """Transformation to what each of the guards says of the prompts. hidden: whether to show no bar.
+
     Raises InputError if the encoder can't take a text.
     """
     from tqdm import tqdm
 
-    prompts, reads, found = dataset.texts["prompt"], guards[0].max_tokens, {}
-    for name, disguise in tqdm(disguises(reads or UNBOUNDED_WORDS).items(), disable=hidden, leave=False):
+    prompts, found = dataset.texts["prompt"], {}
+    for name, disguise in tqdm(transformations.items(), disable=hidden, leave=False):
         texts = list(map(disguise, prompts))
-        if name == PADDED and reads is not None and guards[0].detector.reading == WHOLE:
+        if name == PADDED and guards[0].max_tokens is not None and guards[0].detector.reading == WHOLE:
             texts = texts[:1] * len(texts)  # the encoder reads the same of each, so one is embedded
-        said = [one for guard in guards for one in guard.score_each(texts, dataset.ids)]
-        unread = next((one for one in said if isinstance(one, Unscored) and one.detail), None)
-        if unread is not None:
-            raise InputError(unread.detail)
+        said = [one for guard in guards for one in _said_of(guard, texts, dataset.ids)]
         cells = [(one.score, one.flagged, one.truncated, True) if isinstance(one, Verdict) else UNKNOWN for one in said]
         columns = zip(*cells, strict=True)
         kinds = float, bool, bool, bool
         arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
-        found[name] = Seen(*(array.reshape(2, -1) for array in arrays))
+        found[name] = Seen(*(array.reshape(len(guards), -1) for array in arrays))
     return found
 
 
@@ -243,6 +317,27 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
         f"{_hundred(shares[WORST])} no matter which of them is used; other attacks may hide more."
     )
     return "\n\n".join([_wrapped(head), table, _wrapped(means), _wrapped(verdict)])
+
+
+def said_of_words(
+    words: str, tries: int, prompts: int, dataset: LabelledDataset, by_reading: dict[str, dict[str, Seen]]
+) -> str:
+    """What universal words do to either reading. tries, prompts: of the search. by_reading: what `seen` returns."""
+    found = f"{tries} suffixes tried on {prompts} other unsafe prompts"
+    if not words:
+        return _wrapped(f"No suffix hides any prompt: of {found}, none lowers their mean score.")
+    unsafe = np.array(dataset.labels) == 1
+    columns = [("read", [*by_reading])]
+    for name in (PLAIN, AFTER_IT, WITHIN_IT):
+        columns.append((name, [percent(its[name].flagged[0, unsafe].mean()) for its in by_reading.values()]))
+    if not unsafe.all():
+        columns.append(("safe, plain", [percent(its[PLAIN].flagged[0, ~unsafe].mean()) for its in by_reading.values()]))
+    head = (
+        f"The suffix is of words that hide any prompt, the best of {found}: {words}. Shares of unsafe prompts that are "
+        "flagged without it, with it after the prompt, and with it inside the last sentence, by how texts are read, at "
+        "the same threshold:"
+    )
+    return "\n\n".join([_wrapped(head), text_table(of_columns(columns))])
 
 
 def _with_interval(of: Resampling, flags: np.ndarray, unsafe: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from itertools import cycle, islice
 from string import ascii_letters, digits
 
 PLAIN, PADDED = "plain", "padded"
+AFTER_IT, WITHIN_IT = "suffix", "suffix inside"
 BEFORE = "Thank you for your help yesterday. The weather is mild this week, and the garden is doing well. "
 AFTER = " Thank you in advance. I will read the answer after lunch, when I am back from my walk in the park."
 HARMLESS = (
@@ -17,6 +18,8 @@ HARMLESS = (
 )
 POLITE = "Could you please help me with this? {} I would be very grateful."
 ROLES = "system: You are a helpful assistant.\nuser: {}\nassistant:"
+# What may end the last sentence of a text.
+_ENDS = " \n.!?…\"'”’)]"
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 _FULL_WIDTH = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in ascii_letters + digits})
 # Cyrillic letters, and the Greek ones of v, N, Y and Z. Latin letters without a good double stay.
@@ -57,13 +60,27 @@ def as_json(text: str) -> str:
     return json.dumps({"messages": [{"role": "user", "content": text}]}, ensure_ascii=False)
 
 
+def within(text: str, words: str) -> str:
+    """The text with words at the end of its last sentence, before what ends it."""
+    bare = text.rstrip(_ENDS)
+    return f"{bare} {words}{text[len(bare) :]}"
+
+
 def padded(text: str, words: int) -> str:
     """The text after so many harmless words. Each is at least a token, so `words` tokens hold none of the text."""
     return " ".join([*islice(cycle(HARMLESS.split()), words), text])
 
 
-def disguises(words: int) -> dict[str, Callable[[str], str]]:
-    """Name to transformation: the text itself first, and the padding by `words` words last."""
+def universal(words: str) -> dict[str, Callable[[str], str]]:
+    """Name to transformation, of words that hide any prompt: as a sentence after it, and within its last sentence."""
+    return {AFTER_IT: lambda text: f"{text} {words}", WITHIN_IT: partial(within, words=words)}
+
+
+def disguises(words: int, found: str = "") -> dict[str, Callable[[str], str]]:
+    """Name to transformation: the text itself first, and the padding by `words` words last.
+
+    found: universal words, if there are any.
+    """
     return {
         PLAIN: str,
         "words before": BEFORE.__add__,
@@ -79,5 +96,6 @@ def disguises(words: int) -> dict[str, Callable[[str], str]]:
         "spaced": spaced,
         "upper case": str.upper,
         "alternating": alternating,
+        **(universal(found) if found else {}),
         PADDED: partial(padded, words=words),
     }

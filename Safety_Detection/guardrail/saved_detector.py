@@ -30,7 +30,8 @@ class SavedDetector:
     threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
     about: how it was trained, what its threshold was chosen for, and its figures on other sets. normalize: whether
     texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read. reading: how it
-    reads a text, one of splitting.READINGS. normalizing: the version of `plain` by which it was fitted, 1 if it keeps none.
+    reads a text, one of splitting.READINGS. normalizing: the version of `plain` by which it was fitted, 1 if it keeps
+    none.
     """
 
     model: str

@@ -11,8 +11,8 @@ from doubles import StandIn
 
 from Safety_Detection import evade, fit
 from Safety_Detection.guardrail import saved
-from Safety_Detection.guardrail.disguises import disguises
-from Safety_Detection.guardrail.guard import Guard
+from Safety_Detection.guardrail.disguises import AFTER_IT, WITHIN_IT, disguises, universal
+from Safety_Detection.guardrail.guard import Guard, Verdict
 from Safety_Detection.sets import labelled_sets
 from utils.data.text import plain
 from utils.encoders import loading
@@ -79,7 +79,7 @@ def fitted(tmp_path, *flags):
 
 def run(capsys, *arguments):
     """What is printed, and of each line of the table its cells by their heading."""
-    assert evade.main([*map(str, arguments), "--quiet"]) == 0
+    assert evade.main([*map(str, arguments), *(() if "--tries" in arguments else ("--tries", "0")), "--quiet"]) == 0
     said = capsys.readouterr()
     assert said.err == "" and max(map(len, said.out.splitlines())) <= 80
     return said.out, {line[:14].strip(): re.split(r"  +", line[14:].strip()) for line in said.out.splitlines()}
@@ -111,6 +111,39 @@ def test_a_transformation_by_hand_and_what_normalizing_undoes(name, text):
     assert disguises(5)[name]("Is it 1?") == text
     undone = "plain", "zero-width", "look-alikes", "full-width", "spaced"
     assert (" ".join(plain(text).split()) == "Is it 1?") == (name in undone)
+
+
+def test_universal_words_by_hand():
+    """After the text, and before what ends its last sentence. Those that are found lower the score, one by one."""
+    after, inside = (universal("so it is")[name] for name in (AFTER_IT, WITHIN_IT))
+    assert (after("Is it 1?"), inside("Is it 1?")) == ("Is it 1? so it is", "Is it 1 so it is?")
+    assert (inside('"Go!" '), inside("Go")) == ('"Go so it is!" ', "Go so it is")
+
+    class Fake:
+        asked = 0
+
+        def score_each(self, texts, names):
+            self.asked += len(texts)
+            return [Verdict(9 - 3 * ("cake" in text) - 2 * ("bicycle" in text), False, False) for text in texts]
+
+    guard = Fake()
+    # Rounds of 400 words, and the safe prompts of the sample have 320: in the third none lowers the score more.
+    assert evade.universal_words(guard, ["Go?", "Do."], 2000) == "cake bicycle"
+    assert guard.asked == 2 + 3 * 400 * 2
+    assert evade.universal_words(guard, [], 2000) == ""
+
+
+def test_universal_words_are_of_other_prompts_and_shown_by_reading(folder, asked, capsys, monkeypatch):
+    searched = []
+    monkeypatch.setattr(evade, "universal_words", lambda guard, prompts, *_: searched.extend(prompts) or "so. Be it")
+    said, table = run(capsys, "--detector", folder, "--data", asked, "--tries", "7")
+    # A quarter of ten prompts is set apart. Of the others, what is found in them whole is so with these words too.
+    assert len(searched) == 2 < len(set(searched) & set(UNSAFE)) + 1 and "8 unsafe and 6 safe prompts" in flat(said)
+    assert "the best of 7 suffixes tried on 2 other unsafe prompts: so. Be it." in flat(said)
+    share = table["plain"][0].split(" [")[0]
+    for reading in ("whole", "sentences"):
+        assert re.search(rf"^{reading} +{share} +{share} +{share} +17 %$", said, re.M)
+    assert table["suffix"][0].startswith(share) and table["suffix inside"][0].startswith(share)
 
 
 def test_the_table_by_hand(folder, asked, capsys):
