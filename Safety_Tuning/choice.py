@@ -1,14 +1,14 @@
 """Chooses how far to go from the base, by families that were held out of what was tuned on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Tuning.columns import neighbors_kept
 from Safety_Tuning.linear import scaled_rotation
-from Safety_Tuning.methods import Method, Progress
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.triples import drawn_evenly, nearest
 from utils.metrics import embedding as metrics
@@ -25,6 +25,8 @@ TOLERANCE = 0.01
 OF_EACH = 100
 # The false alarms up to which the area under the ROC curve counts: a guard's are few.
 MOST_ALARMS = 0.05
+# Called after each step of a tuning with the losses by name.
+Progress = Callable[[dict[str, float]], object]
 
 
 @dataclass(frozen=True, order=True)
@@ -36,6 +38,24 @@ class Candidate:
 
 
 BASE = Candidate(0.0, 0.0)
+
+
+class Method(Protocol):
+    """What the choice of the settings needs of a method. Rows are indices of prompts of the training side."""
+
+    steps: int
+
+    def trained(self, rows: np.ndarray, seed: int, progress: Progress) -> Any:
+        """What is trained on the prompts of these rows: a matrix, or layers."""
+
+    def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
+        """Vectors of length 1, float32 (r, d), at this share of the way from the base to what was trained."""
+
+    def put(self, model: Any, trained: Any, chosen: Candidate, vectors: np.ndarray) -> Any:
+        """A sentence-transformers model, tuned; of None, which is an API, the matrix of its layer.
+
+        vectors: of all prompts, at the chosen share.
+        """
 
 
 @dataclass(frozen=True)

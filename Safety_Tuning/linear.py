@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from Safety_Tuning.losses import total_loss
 from Safety_Tuning.triples import Triples
 
 
@@ -30,6 +28,10 @@ def trained(
     base: float32 (n, d), the base's vectors of length 1 of the prompts of the triples.
     progress: called after each step with the losses by name.
     """
+    import torch
+
+    from Safety_Tuning.losses import total_loss
+
     torch.manual_seed(seed)
     drawn, vectors = np.random.default_rng(seed), torch.from_numpy(base)
     matrix = torch.nn.Parameter(torch.eye(base.shape[1]))

@@ -1,34 +1,15 @@
 """The two methods of tuning: a linear layer on the base's vectors, or the top layers of a transformer."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from Safety_Tuning import layers as tuned_layers
 from Safety_Tuning import linear
+from Safety_Tuning.choice import Candidate, Progress
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.triples import Triples
 from Safety_Tuning.tuned_folder import add_layer
-
-METHODS = ("layers", "linear")
-# Called after each step with the losses by name.
-Progress = Callable[[dict[str, float]], object]
-
-
-class Method(Protocol):
-    """What the choice of the settings needs of a method. Rows are indices of prompts of the training side."""
-
-    steps: int
-
-    def trained(self, rows: np.ndarray, seed: int, progress: Progress) -> Any:
-        """What is trained on the prompts of these rows: a matrix, or layers."""
-
-    def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
-        """Vectors of length 1, float32 (r, d), at this share of the way from the base to what was trained."""
-
-    def put(self, model: Any, trained: Any, chosen: Any, vectors: np.ndarray) -> None:
-        """Makes a sentence-transformers model the tuned one. vectors: of all prompts, at the chosen share."""
 
 
 class Linear:
@@ -45,11 +26,11 @@ class Linear:
         tuned = self._base[rows] @ linear.between(trained, share).T
         return tuned / np.linalg.norm(tuned, axis=1, keepdims=True)
 
-    def put(self, model: Any, trained: np.ndarray, chosen: Any, vectors: np.ndarray) -> None:
+    def put(self, model: Any, trained: np.ndarray, chosen: Candidate, vectors: np.ndarray) -> Any:
         matrix = linear.between(trained, chosen.share)
         if chosen.exponent:
             matrix = linear.scaled_rotation(vectors, chosen.exponent) @ matrix
-        add_layer(model, matrix)
+        return matrix if model is None else add_layer(model, matrix)
 
 
 class Layers:
@@ -68,7 +49,6 @@ class Layers:
     def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
         return self._split.encode(self._split.between(trained, share), [self._side.prompts[row] for row in rows])
 
-    def put(self, model: Any, trained: Any, chosen: Any, vectors: np.ndarray) -> None:
+    def put(self, model: Any, trained: Any, chosen: Candidate, vectors: np.ndarray) -> Any:
         self._split.put(self._split.between(trained, chosen.share))
-        if chosen.exponent:
-            add_layer(model, linear.scaled_rotation(vectors, chosen.exponent))
+        return add_layer(model, linear.scaled_rotation(vectors, chosen.exponent)) if chosen.exponent else model

@@ -44,16 +44,17 @@ def cards() -> list[DataCard]:
 
 
 def load() -> tuple[list[Pairs], list[str]]:
-    """The pairs of every file that can be had, and a note on each of the others."""
-    found, notes = [], []
+    """The pairs of every file that can be had, and a note if some can't."""
+    found, missing = [], []
     for card in cards():
         try:
             path = sources.published(card, FOLDER).path
         except InputError as error:
-            notes.append(f"without {card.title}: {error}")
-            continue
-        found.append(pairs_of(path.read_text(encoding="utf-8")))
-    return found, notes
+            missing.append(f"{error}")
+        else:
+            found.append(pairs_of(path.read_text(encoding="utf-8")))
+    number = len(found) + len(missing)
+    return found, [f"without {len(missing)} of {number} files of STS: {missing[0]}"] if missing else []
 
 
 def pairs_of(text: str) -> Pairs:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -23,13 +23,17 @@ from Safety_Tuning.model_card import model_card
 from Safety_Tuning.training_side import TrainingSide
 from utils import cli, config
 from utils.embed.embedder import Embedder
-from utils.encoders import loading, registry
-from utils.encoders.loaders import SentenceTransformerEncoder
+from utils.encoders import registry
 from utils.encoders.registry import nearest_names
 from utils.files import check_writable, shown_path, write_whole
 from utils.results.program import environment
-from utils.schema import EncoderSpec, InputError, is_control
+from utils.schema import EncoderSpec, InputError
 from utils.store.embeddings import EmbeddingStore, default_path
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from utils.encoders.loaders import SentenceTransformerEncoder
 
 METHODS = ("layers", "linear")
 NOT_SHIPPED = 3
@@ -87,10 +91,12 @@ def _base(arguments: argparse.Namespace) -> tuple[str, EncoderSpec]:
     if "," in name:
         raise InputError(f"{where} {name}: one encoder is tuned at a time; name one")
     spec = registry.resolve(name, cli.encoder_options(arguments))
-    if is_control(spec) or spec.loader not in ("packaged", "sentence-transformers"):
+    weights = spec.loader in ("packaged", "sentence-transformers")
+    if spec.base is not None or not (weights or (spec.loader == "openai" and arguments.method == "linear")):
         near = ", ".join(nearest_names(name)) or "all-minilm-l6-v2"
         raise InputError(
-            f"{where} {name}: has no modules that can be tuned; give a sentence-transformers encoder, such as {near}"
+            f"{where} {name}: has no modules that can be tuned; give a sentence-transformers encoder, such as {near}, "
+            "or one of an API with --method linear"
         )
     folder = config.callers_path(name)
     return str(folder.resolve()) if spec.loader != "packaged" and folder.is_dir() else name, spec
@@ -135,8 +141,8 @@ class Tuning:
         side = self.side
         base = unit_vectors(self.embedder, side.prompts, side.ids)
         self.embedder.close()  # its model is not needed in memory beside the one that is tuned
-        encoder = cast(SentenceTransformerEncoder, loading.load(self.spec))
-        method, settings = self._method(base, encoder)
+        model = None if self.spec.loader == "openai" else self._model()
+        method, settings = self._method(base, model)
         parts = choice.parts(side)
         measured = [
             self._part(f"{number} of {len(parts)}", number, method, base, families)
@@ -153,7 +159,7 @@ class Tuning:
         with self._bar(method.steps, "tuning on all families") as progress:
             trained = method.trained(everything, self.seed, progress)
         vectors = method.vectors(trained, chosen.share, everything)
-        method.put(encoder.model, trained, chosen, vectors)
+        tuned = method.put(model, trained, chosen, vectors)
         about = self._about(settings, chosen, measured)
         run = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,19 +168,23 @@ class Tuning:
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "evaluations": [],
         }
-        tuned_folder.write(encoder.model, about, run, model_card(about, run, [], []), self.out)
+        tuned_folder.write(tuned, about, run, model_card(about, run, [], []), self.out)
         shutil.rmtree(self.partial, ignore_errors=True)
-        encoder.close()
         return True
 
-    def _method(self, base: np.ndarray, encoder: Any) -> tuple[Any, dict[str, Any]]:
+    def _model(self) -> "SentenceTransformer":
+        from utils.encoders import loading
+
+        return cast("SentenceTransformerEncoder", loading.load(self.spec)).model
+
+    def _method(self, base: np.ndarray, model: "SentenceTransformer | None") -> tuple["choice.Method", dict[str, Any]]:
         from Safety_Tuning import layers, linear, methods
 
-        if self.arguments.method == "linear":
+        if model is None or self.arguments.method == "linear":
             how = linear.Training()
             return methods.Linear(self.side, base, how), asdict(how)
         training = layers.Training()
-        split = layers.Split(encoder.model, training.of_all, f"--model {self.spec.name}")
+        split = layers.Split(model, training.of_all, f"--model {self.spec.name}")
         return methods.Layers(self.side, base, training, split), asdict(training)
 
     def _part(
@@ -204,7 +214,7 @@ class Tuning:
     ) -> dict[str, Any]:
         return {
             "name": self.out.name,
-            "base": asdict(self.spec.info()),
+            "base": asdict(self.spec.info()) | self.spec.recipe,
             "method": self.arguments.method,
             "settings": settings,
             "seed": self.seed,

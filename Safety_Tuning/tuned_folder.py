@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.files import shown_path, write_whole
-from utils.model_folder import TUNING
+from utils.model_folder import LAYER, TUNING
 from utils.schema import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 # What the folder says of itself: with the weights in its digest, and, hidden, what changes after it was written.
 ABOUT, RUN = TUNING, ".safe-embed.json"
+KEYS = {
+    ABOUT: {"name", "base", "method", "settings", "seed", "signature", "parts", "chosen", "data"},
+    RUN: {"base", "seconds", "memory", "evaluations"},
+}
+# What uses a layer on an API's vectors without this program.
+WRAPPER = Path(__file__).with_name("api_encoder.py")
 
 
 def refuse_existing(folder: Path, flag: str = "--out") -> None:
@@ -24,8 +30,8 @@ def refuse_existing(folder: Path, flag: str = "--out") -> None:
         raise InputError(f"{flag} {shown_path(folder)}: is there already; remove it, or give another folder")
 
 
-def add_layer(model: "SentenceTransformer", matrix: np.ndarray) -> None:
-    """Adds a linear layer without bias to a model's modules, and makes its vectors of length 1."""
+def add_layer(model: "SentenceTransformer", matrix: np.ndarray) -> "SentenceTransformer":
+    """The model with a linear layer without bias among its modules, and with vectors of length 1."""
     import torch
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
@@ -36,13 +42,26 @@ def add_layer(model: "SentenceTransformer", matrix: np.ndarray) -> None:
         Normalize(),
     ):
         model.add_module(str(len(model)), module)
+    return model
 
 
-def write(model: "SentenceTransformer", about: dict[str, Any], run: dict[str, Any], card: str, folder: Path) -> None:
-    """Writes the folder whole: under another name, and then renamed."""
+def write(
+    tuned: "SentenceTransformer | np.ndarray", about: dict[str, Any], run: dict[str, Any], card: str, folder: Path
+) -> None:
+    """Writes the folder whole: under another name, and then renamed.
+
+    tuned: the model; or the matrix of a linear layer on the vectors of an API, of which no weights can be had.
+    """
     aside = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(str(aside), create_model_card=False, safe_serialization=True)
+    if isinstance(tuned, np.ndarray):
+        from safetensors.numpy import save_file
+
+        aside.mkdir(parents=True)
+        save_file({"weight": np.ascontiguousarray(tuned, dtype=np.float32)}, str(aside / LAYER))
+        shutil.copyfile(WRAPPER, aside / WRAPPER.name)
+    else:
+        tuned.save_pretrained(str(aside), create_model_card=False, safe_serialization=True)
     write_whole(aside / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     write_run(aside, run, card)
     refuse_existing(folder)
@@ -58,12 +77,15 @@ def write_run(folder: Path, run: dict[str, Any], card: str) -> None:
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a folder says of itself, and of its runs. Raises InputError if it is no tuned encoder's."""
     found = []
-    for name in (ABOUT, RUN):
+    for name, keys in KEYS.items():
         try:
-            found.append(json.loads((folder / name).read_text(encoding="utf-8")))
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict) or keys - content.keys():
             raise InputError(
                 f"{shown_path(folder)}: has no {name} that can be read; give the folder of an encoder tuned by "
                 "python -m Safety_Tuning.tune"
-            ) from None
+            )
+        found.append(content)
     return found[0], found[1]

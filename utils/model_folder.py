@@ -24,6 +24,8 @@ OTHER_TYPES = {
 }
 # What an encoder tuned here was tuned on, and how.
 TUNING = "tuning.json"
+# In the place of a model's weights: a linear layer on the vectors of an API, whose name TUNING has.
+LAYER = "layer.safetensors"
 # What sentence-transformers writes beside modules.json: the modules' folders and their settings.
 BESIDE_MODULES = ("[0-9]_[A-Z]*", "sentence_*_config.json", "config_sentence_transformers.json")
 
@@ -103,6 +105,19 @@ def tuned_on(folder: Path) -> tuple[str, ...]:
     """The labelled sets that an encoder tuned here has seen, by its folder; none for any other folder."""
     seen = _entries(folder / TUNING).get("seen", [])
     return tuple(map(str, seen)) if isinstance(seen, list) else ()
+
+
+def base_of_layer(folder: Path) -> str | None:
+    """The encoder on whose vectors a folder has a linear layer; None for any other folder.
+
+    Raises InputError if the folder does not say which it is.
+    """
+    if not (folder / LAYER).is_file():
+        return None
+    base = _entries(folder / TUNING).get("base")
+    if not isinstance(base, dict) or not isinstance(base.get("name"), str):
+        raise InputError(f"--model {folder}: {TUNING} does not name the encoder that {LAYER} is for; tune it again")
+    return base["name"]
 
 
 def _adapter_bases(folder: Path) -> list[Path]:

@@ -149,6 +149,7 @@ class EncoderSpec:
     checkpoints: what is loaded, in order; empty for a loader that needs none.
     package, files: the installed package that holds the weights, and the SHA-256 of each file.
     usd_per_million_tokens: an API's price, None if it is unknown or free. tuned_on: as in EncoderInfo.
+    base, layer: of a linear layer on the vectors of another encoder, that encoder and the file of the layer.
     """
 
     name: str
@@ -169,6 +170,8 @@ class EncoderSpec:
     usd_per_million_tokens: float | None = None
     options: EncoderOptions = field(default_factory=EncoderOptions)
     tuned_on: tuple[str, ...] = ()
+    base: "EncoderSpec | None" = None
+    layer: Path | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -2,14 +2,20 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from checkpoints import sentence_bert
+from embedding_server import KEY, EmbeddingServer, vector
+from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 from Safety_Tuning import build_data, evaluate, tune
+from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
+from utils.schema import InputError
 
 HAZARDS = {"theft": ["steal", "take", "rob", "grab"], "blows": ["hit", "beat", "kick", "punch"]}
 THINGS = ["a car", "a bank", "the bread", "my money", "an old bike", "his hat"]
@@ -37,6 +43,11 @@ def sets(tmp_path):
                 number += 1
                 writer.writerow([number, f"{verb} {thing}", 0, "plain", ""])
     return path
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUT", str(tmp_path / "results"))
 
 
 @pytest.fixture
@@ -122,3 +133,34 @@ def test_the_data_are_counted(sets, capsys):
     assert build_data.main(["--data", str(sets)]) == 0
     said = capsys.readouterr().out
     assert "108 prompts of 4 families" in said.replace("  ", " ") and "hazards: theft 36, blows 36" in said
+
+
+def test_an_apis_layer_pays_once_and_is_used_without_this_program(sets, tmp_path, capsys, monkeypatch):
+    server = EmbeddingServer()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    out = tmp_path / "tuned"
+    given = ["--data", str(sets), "--method", "linear", "--force", "--out", str(out)]
+    assert tune.main(["openai:small", *given]) == 0
+    assert KEY not in "".join(path.read_text(errors="replace") for path in out.iterdir())
+    asked = len(server.requests)
+    assert evaluate.main([str(out)]) == 0 and len(server.requests) == asked, "every vector is stored as the base's"
+
+    spec, texts = registry.resolve(str(out)), ["steal a car", "bake some bread"]
+    assert spec.fingerprint != registry.resolve("openai:small").fingerprint
+    here = Embedder(spec).embed(texts, texts).matrix
+    weight = load_file(out / "layer.safetensors")["weight"]
+    base = np.array([vector(text) for text in texts])
+    by_hand = (base / np.linalg.norm(base, axis=1, keepdims=True)) @ weight.T
+    assert here == pytest.approx(by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True), abs=1e-5)
+    code = (
+        "import json, api_encoder; print(json.dumps(api_encoder.encode(['steal a car', 'bake some bread']).tolist()))"
+    )
+    alone = subprocess.run([sys.executable, "-c", code], cwd=out, capture_output=True, text=True, check=True)
+    assert json.loads(alone.stdout) == pytest.approx(here, abs=1e-5)
+    server.shutdown()
+    (out / "tuning.json").write_text("{}")
+    assert evaluate.main([str(out)]) == 2
+    assert "has no tuning.json that can be read" in capsys.readouterr().err
+    with pytest.raises(InputError, match="does not name the encoder"):
+        registry.resolve(str(out))

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,8 @@ class Embedder:
         ids: the names of the texts, for errors. Raises InputError if an encoder gives NaN, infinity or a zero vector,
         or if a single text does not fit the device's memory.
         """
+        if self.spec.base is not None:
+            return self._through_layer(self.spec.base, texts, ids)
         start = time.perf_counter()
         distinct = list(dict.fromkeys(texts))
         id_of = dict(zip(reversed(texts), reversed(ids), strict=True))
@@ -102,6 +104,18 @@ class Embedder:
         if cut:
             self.note(truncation(stats, info))
         return Embeddings(matrix, np.array([text in cut for text in texts]), info, stats, device)
+
+    def _through_layer(self, base: EncoderSpec, texts: Sequence[str], ids: Sequence[str]) -> Embeddings:
+        """The base's vectors, stored as its own, through the spec's linear layer and made of length 1."""
+        from safetensors.numpy import load_file
+
+        embedder = Embedder(base, self.store, self.show_progress, self.note)
+        embedded = embedder.embed(texts, ids)
+        embedder.close()
+        unit = embedded.matrix / np.linalg.norm(embedded.matrix, axis=1, keepdims=True)
+        rows = unit @ load_file(str(self.spec.layer))["weight"].T
+        info = self.spec.info(embedded.info.dimension, embedded.info.max_tokens)
+        return replace(embedded, matrix=rows / np.linalg.norm(rows, axis=1, keepdims=True), info=info)
 
     def close(self) -> None:
         """Ends the processes and connections of a loaded encoder."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils import config, hub, model_folder
 from utils.encoders import mteb_encoder
+from utils.files import sha256_of
 from utils.openai_api import DEFAULT_HOST, host, server
 from utils.schema import RANDOM_VECTORS, WORD_OVERLAP, Checkpoint, EncoderOptions, EncoderSpec, InputError
 
@@ -170,6 +171,18 @@ def _local(folder: Path, options: EncoderOptions) -> EncoderSpec:
         raise InputError(
             f"--model {folder}: '{name.casefold()}' is a registered encoder's name, and their results would be taken "
             "for one another; rename the folder"
+        )
+    base = model_folder.base_of_layer(folder)
+    if base is not None:
+        spec, layer = resolve(base, options), folder / model_folder.LAYER
+        return replace(
+            spec,
+            name=name,
+            label=name,
+            recipe={**spec.recipe, "layer": sha256_of(layer)},
+            tuned_on=model_folder.tuned_on(folder),
+            base=spec,
+            layer=layer,
         )
     revision = f"sha256:{model_folder.digest(folder, options.trust_remote_code)}"
     return EncoderSpec(
