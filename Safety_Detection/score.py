@@ -153,15 +153,7 @@ def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> 
         if arguments.fpr is not None:
             raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
         return arguments.threshold
-    if arguments.fpr is None:
-        return detector.threshold
-    points = {point["rate"]: point["threshold"] for point in detector.about["card"]["points"]}
-    if arguments.fpr not in points:
-        raise InputError(
-            f"--fpr {arguments.fpr:g}: the detector's card has thresholds for {', '.join(map('{:g}'.format, points))}; "
-            "give one of these, or a --threshold"
-        )
-    return points[arguments.fpr]
+    return detector.threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr)
 
 
 def _base_rate(arguments: argparse.Namespace) -> float | None:

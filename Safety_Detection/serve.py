@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.util
+import json
 import logging
 import math
 import os
@@ -28,8 +29,11 @@ from utils.schema import InputError, one_line
 if TYPE_CHECKING:
     import uvicorn
 
-PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "prometheus_client")
+LOGS = ("text", "json")
 TOKEN = "SAFE_EMBED_SERVE_TOKEN"
+# Characters of a message in a line of JSON, which must be whole.
+LONGEST = 500
 # Two threads that both find room for a line may find it gone.
 _WRITING = threading.Lock()
 
@@ -45,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         metavar="X",
         type=cli.real(),
         help="texts with at least this score are flagged (default the saved)",
+    )
+    flags.add_argument(
+        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
     )
     flags.add_argument(
         "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
@@ -70,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         flags.add_argument(
             f"--{name}", metavar="N", type=cli.whole(least), default=str(default), help=f"{what} (default {default})"
         )
+    flags.add_argument(
+        "--log", metavar="FORM", choices=LOGS, default=LOGS[0], help="of the log of requests: text (default) or json"
+    )
     flags.add_argument("--quiet", action="store_true", help="no log of requests")
 
     arguments = flags.parse_args(argv)
@@ -84,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     if limits.inputs > room:
         raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
+    if threshold is not None and arguments.fpr is not None:
+        raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
     if port > 65535:
         raise InputError(f"--port {port}: give a whole number of at most 65535")
     base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
@@ -98,23 +110,31 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _stop)
     folder = config.callers_path(arguments.detector)
+    log = functools.partial(note, form=arguments.log)
 
     def load(number: int, before: Guard | None) -> Guard:
         where = folder, arguments.model, device, arguments.trust_remote_code
         detector = saved.load(*where, bank=True, number=number)
         if detector.outdated:
-            note(detector.outdated)
+            log(detector.outdated)
         if before is not None and threshold is not None and scale(detector) != scale(before.detector):
             raise InputError(
                 f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
                 "another scale than the threshold that was given; start the server again"
             )
-        return Guard(detector, threshold, base_rate=base_rate, threads=arguments.threads, before=before)
+        chosen = threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr)
+        low, high = detector.detector.range
+        if chosen is not None and not low <= chosen <= high:
+            raise InputError(
+                f"--threshold {threshold:g}: no text has such a score; those of this detector are from {low:.4g} to "
+                f"{high:.4g}, give one of its card"
+            )
+        return Guard(detector, chosen, base_rate=base_rate, threads=arguments.threads, before=before)
 
     with bound_to(arguments.host, port) as bound:
         wait, version = arguments.max_wait_ms / 1000, functools.partial(versions.current, folder)
         batcher = Batcher(load, arguments.max_batch, wait, room, version=version)
-        server = server_of(batcher, limits, token, (lambda line: None) if arguments.quiet else note, hosts)
+        server = server_of(batcher, limits, token, (lambda *_, **__: None) if arguments.quiet else log, hosts)
         listen(bound)
         try:
             server.run(sockets=[bound])
@@ -175,7 +195,7 @@ def listen(bound: socket.socket) -> None:
 
 
 def server_of(
-    batcher: Batcher, limits: Limits, token: str, note: Callable[[str], object], hosts: Hosts
+    batcher: Batcher, limits: Limits, token: str, note: Callable[..., object], hosts: Hosts
 ) -> "uvicorn.Server":
     """A server that answers requests until the process is told to stop, then finishes what is under way."""
     import uvicorn
@@ -216,13 +236,17 @@ class _FirstLine(logging.Handler):
         self._note(record.getMessage().partition("\n")[0])
 
 
-def note(line: str) -> None:
+def note(line: str, form: str = LOGS[0], **fields: object) -> None:
     """Writes a line with the time to standard error. It is lost if that can't be written, or not without waiting.
 
-    A pipe that nobody reads is full some day, and who writes to it then would wait for ever, answers and signals too.
+    form: one of LOGS; in JSON, the line has the fields too. A pipe that nobody reads is full some day, and who writes
+    to it then would wait for ever, answers and signals too.
     """
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-    content = f"{now} {one_line(line)}".encode(errors="replace")[: select.PIPE_BUF - 1] + b"\n"
+    said = f"{now} {one_line(line)}"
+    if form == "json":
+        said = json.dumps({"time": now, "message": one_line(line)[:LONGEST], **fields})
+    content = said.encode(errors="replace")[: select.PIPE_BUF - 1] + b"\n"
     with _WRITING, contextlib.suppress(OSError, ValueError, AttributeError):  # no space left, no reader, or closed
         descriptor = sys.stderr.fileno()
         # As many bytes as PIPE_BUF go into a pipe at once when it is ready for any.

@@ -27,6 +27,16 @@ class Detector:
         """float64 (n,), higher for unsafe. rows: (n, d) of length 1 (or 0), an array or a sparse matrix."""
         return _SCORES[self.kind](self, rows)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest score that any vector of length 1 may have."""
+        if self.kind == "nearest_unsafe":
+            return -1.0, 1.0
+        if self.kind == "knn_vote":
+            return 0.0, 1.0
+        length, bias = float(np.linalg.norm(self.arrays["direction"])), float(self.arrays.get("bias", [0.0])[0])
+        return bias - length, bias + length
+
 
 def highest(scores: np.ndarray, known: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The scores of texts that are read in parts: of each the highest of its parts that have a known word.

@@ -1,21 +1,81 @@
-"""The wire format of OpenAI's moderation endpoint, of which there is one category, `unsafe`."""
+"""The wire format of OpenAI's moderation endpoint, of which there is one category, `unsafe`, with chats besides."""
 
 import hmac
 import json
 import math
+import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from Safety_Detection.guardrail.guard import Unscored, Verdict
 from utils.data.text import text_fault
 from utils.schema import shown
 
-FIELDS = ("input", "model", "nearest")
 MOST_NEAREST = 100
 # Faults named in one message.
 NAMED = 10
+# What a client may call a request.
+_NUMBER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The forms of an input, as pydantic names them in the place of a fault.
+TEXT, TEXTS, PARTS = "a text", "texts", "parts"
+# What a request is refused with, by pydantic's name of the fault.
+FAULTS = {
+    "string_type": "is not a text",
+    "missing": "is missing",
+    "literal_error": "is not 'text', the only type that is taken",
+    "list_type": "is not a list",
+    "model_type": "is not an object",
+    "model_attributes_type": "is not an object",
+    "too_short": "is empty",
+    **dict.fromkeys(
+        ("int_type", "greater_than_equal", "less_than_equal"), f"is not a whole number from 0 to {MOST_NEAREST}"
+    ),
+}
+
+
+class Part(BaseModel):
+    """A part of an input or of a message. Only texts can be scored."""
+
+    type: Literal["text"]
+    text: str
+
+
+def _form(given: object) -> str:
+    """Which of the forms below a value is of: lists with an object are of parts."""
+    if not isinstance(given, list):
+        return TEXT
+    return PARTS if any(isinstance(one, dict) for one in given) else TEXTS
+
+
+OneText = Annotated[str, Tag(TEXT)]
+Parts = Annotated[list[Part], Tag(PARTS)]
+Content = Annotated[OneText | Parts, Discriminator(lambda given: PARTS if isinstance(given, list) else TEXT)]
+Texts = Annotated[list[str], Field(min_length=1), Tag(TEXTS)]
+
+
+class Message(BaseModel):
+    """A message of a chat, of which other fields are not read."""
+
+    role: str
+    content: Content | None = None
+
+
+class Body(BaseModel):
+    """A request: `input` or `messages`.
+
+    Each text of `input` has a result, all parts of one have one. Of `messages`, the last of the role user and all of
+    the user together are read, and the higher score counts. nearest: how many of the most similar prompts are named.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    input: Annotated[OneText | Texts | Parts, Discriminator(_form)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    model: str | None = None
+    nearest: Annotated[int, Field(ge=0, le=MOST_NEAREST)] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +109,20 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks: texts, their names for errors, and how many of the nearest prompts it wants named."""
+    """What a request asks: texts, their names for errors, and how many of the nearest prompts it wants named.
+
+    chat: whether all texts are of one chat, which has one result.
+    """
 
     texts: tuple[str, ...]
     names: tuple[str, ...]
     nearest: int
+    chat: bool = False
+
+
+def number_of(header: str | None) -> str:
+    """The number of a request, for logs: that of the header X-Request-ID if it is one, else a new one."""
+    return header if header is not None and _NUMBER.fullmatch(header) else uuid.uuid4().hex
 
 
 def require_token(header: str | None, token: str) -> None:
@@ -69,47 +138,57 @@ def asked(body: bytes, limits: Limits) -> Asked:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refusal(400, "the body is not JSON; send an object with 'input'") from None
-    if not isinstance(document, dict):
-        raise Refusal(400, "the body is not a JSON object; send one with 'input'")
-    for field in document.keys() - set(FIELDS):
-        raise Refusal(400, f"unknown field '{shown(field, 40)}'; give {', '.join(FIELDS)}", code="unknown_parameter")
-    if not isinstance(document.get("model"), str | None):
-        raise Refusal(400, "model: is not a text; leave it out", "model")
-    nearest = document.get("nearest")
-    nearest = 0 if nearest is None else nearest
-    if type(nearest) is not int or not 0 <= nearest <= MOST_NEAREST:
-        raise Refusal(400, f"nearest: is not a whole number from 0 to {MOST_NEAREST}", "nearest")
-    given = document.get("input")
-    if given is None:
-        raise Refusal(400, "input: is missing; give a text or a list of texts", "input", "missing_required_parameter")
-    if not isinstance(given, str | list) or not given:
-        raise Refusal(400, "input: is not a text or a list of texts, or is empty", "input")
-    if isinstance(given, list) and any(isinstance(one, dict) for one in given):
-        given = "\n".join(_part(one, f"input[{i}]") for i, one in enumerate(given))
-    texts = [given] if isinstance(given, str) else given
+        raise Refusal(400, "the body is not JSON; send an object with 'input' or 'messages'") from None
+    try:
+        given = Body.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_input=False, include_url=False)[0]) from None
+    if given.input is not None and given.messages is not None:
+        raise Refusal(400, "messages: does not go with input; send two requests", "messages")
+    if given.messages is not None:
+        texts = _of_chat(given.messages)
+    elif given.input is None:
+        what = "give a text or a list of texts, or messages"
+        raise Refusal(400, f"input: is missing; {what}", "input", "missing_required_parameter")
+    elif isinstance(given.input, str) or isinstance(given.input[0], Part):
+        texts = {"input": _joined(given.input)}
+    else:
+        texts = {f"input[{i}]": text for i, text in enumerate(given.input)}
     if len(texts) > limits.inputs:
         raise Refusal(400, f"input: has {len(texts)} texts, at most {limits.inputs} are taken", "input", "too_many")
-    names = ("input",) if isinstance(given, str) else tuple(f"input[{i}]" for i in range(len(texts)))
-    return Asked(tuple(_text(*each, limits) for each in zip(texts, names, strict=True)), names, nearest)
+    read = tuple(_text(text, name, limits) for name, text in texts.items())
+    return Asked(read, tuple(texts), given.nearest or 0, chat=given.messages is not None)
 
 
-def _part(given: object, name: str) -> str:
-    """The text of a content part. All parts of an input are one text, and have one result, as OpenAI's have."""
-    if not isinstance(given, dict):
-        raise Refusal(400, f"{name}: is no content part, as others are; give texts only or parts only", name)
-    kind, text = given.get("type"), given.get("text")
-    if kind == "image_url":
-        raise Refusal(400, f"{name}: is an image, and only texts can be scored; leave it out", name)
-    if kind != "text":
-        raise Refusal(400, f"{name}.type: is not 'text', the only type that is taken", f"{name}.type")
-    if not isinstance(text, str):
-        raise Refusal(400, f"{name}.text: is not a text ({type(text).__name__})", f"{name}.text")
-    return text
+def _of_chat(messages: list[Message]) -> dict[str, str]:
+    """The last message of the user, and all messages of the user as one text, if there are several."""
+    of_user = {i: _joined(one.content) for i, one in enumerate(messages) if one.role == "user"}
+    if not of_user:
+        raise Refusal(400, "messages: none is of the role 'user', whose messages are read", "messages")
+    last = max(of_user)
+    whole = {"messages": "\n".join(of_user.values())} if len(of_user) > 1 else {}
+    return {f"messages[{last}].content": of_user[last], **whole}
 
 
-def _text(given: Any, name: str, limits: Limits) -> str:
-    if isinstance(given, str) and len(given) > limits.characters:
+def _joined(content: str | list[Part] | None) -> str:
+    """The text of content. All parts of an input are one text, and have one result, as OpenAI's have."""
+    return content if isinstance(content, str) else "\n".join(part.text for part in content or ())
+
+
+def _refusal(error: Any) -> Refusal:
+    """A refusal that names the field and what is wrong with it, and no text. error: one of pydantic's."""
+    places = [place for place in error["loc"] if place not in (TEXT, TEXTS, PARTS)]
+    name = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places).removeprefix(".")
+    if error["type"] == "extra_forbidden":
+        fields = ", ".join(Body.model_fields)
+        return Refusal(400, f"unknown field '{shown(name, 40)}'; give {fields}", code="unknown_parameter")
+    if not name:
+        return Refusal(400, "the body is not a JSON object; send one with 'input' or 'messages'")
+    return Refusal(400, f"{name}: {FAULTS.get(error['type'], 'is not what is taken here')}", name)
+
+
+def _text(given: str, name: str, limits: Limits) -> str:
+    if len(given) > limits.characters:
         message = f"{name}: has {len(given)} characters, at most {limits.characters} are taken"
         raise Refusal(400, message, name, "string_above_max_length")
     if fault := text_fault(given):
@@ -117,8 +196,10 @@ def _text(given: Any, name: str, limits: Limits) -> str:
     return given.strip()
 
 
-def answer(request: Asked, found: Sequence[Verdict | Unscored], model: str, kind: str, threshold: float) -> dict:
-    """The answer to a request. found: of each text. kind: of the detector.
+def answer(
+    request: Asked, found: Sequence[Verdict | Unscored], model: str, kind: str, threshold: float, number: str
+) -> dict:
+    """The answer to a request. found: of each text. kind: of the detector. number: of the request.
 
     Raises Refusal, naming the texts, if some can't be scored.
     """
@@ -127,8 +208,19 @@ def answer(request: Asked, found: Sequence[Verdict | Unscored], model: str, kind
         message = "; ".join(f"{name}: {reason}" for name, reason in list(faults.items())[:NAMED])
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         raise Refusal(422, f"{message}{more}; leave out what can't be scored", next(iter(faults)), "cannot_be_scored")
-    results = [_result(verdict, request.nearest, kind, threshold) for verdict in found if isinstance(verdict, Verdict)]
-    return {"id": f"modr-{uuid.uuid4().hex}", "model": model, "results": results}
+    verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
+    if request.chat:
+        verdicts = [_of_both(verdicts)]
+    results = [_result(verdict, request.nearest, kind, threshold) for verdict in verdicts]
+    return {"id": f"modr-{number}", "model": model, "results": results}
+
+
+def _of_both(verdicts: list[Verdict]) -> Verdict:
+    """What is said of a chat by its last message and the whole: that of the higher score, flagged if any is."""
+    best = max(verdicts, key=lambda verdict: verdict.score)
+    matched = next((verdict.matched for verdict in (best, *verdicts) if verdict.matched is not None), None)
+    flags, cut = ([getattr(one, name) for one in verdicts] for name in ("flagged", "truncated"))
+    return replace(best, flagged=any(flags), truncated=any(cut), matched=matched)
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import select
 import signal
 import socket
@@ -238,18 +239,28 @@ def test_what_waits_is_scored_before_the_thread_ends(encoder):
         (b"\xff", None, "the body is not JSON"),
         (b"[" * 100_000, None, "the body is not JSON"),
         (b'["secret"]', None, "the body is not a JSON object"),
-        ({"input": "secret", "inputs": 1}, None, "unknown field 'inputs'; give input, model, nearest"),
+        ({"input": "secret", "inputs": 1}, None, "unknown field 'inputs'; give input, messages, model, nearest"),
         ({}, "input", "input: is missing"),
-        ({"input": []}, "input", "input: is not a text or a list of texts, or is empty"),
-        ({"input": ["secret", 3]}, "input[1]", "input[1]: is not a text (int)"),
+        ({"input": []}, "input", "input: is empty"),
+        ({"input": {"secret": 1}}, "input", "input: is not a text"),
+        ({"input": ["secret", 3]}, "input[1]", "input[1]: is not a text"),
         ({"input": ["secret", "\u200b \n"]}, "input[1]", "input[1]: has no text"),
         ({"input": ["secret", "\ud800"]}, "input[1]", "input[1]: holds half a character"),
         ({"input": "secret!!!"}, "input", "input: has 9 characters, at most 8 are taken"),
         ({"input": ["secret"] * 4}, "input", "input: has 4 texts, at most 3 are taken"),
-        ({"input": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "secret"}}]}, "input[1]",
-         "input[1]: is an image, and only texts can be scored; leave it out"),
+        ({"input": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "secret"}}]},
+         "input[1].type", "input[1].type: is not 'text', the only type that is taken"),
         ({"input": [{"type": "secret"}]}, "input[0].type", "input[0].type: is not 'text', the only type that is taken"),
-        ({"input": [{"type": "text", "text": "a"}, "secret"]}, "input[1]", "input[1]: is no content part, as others"),
+        ({"input": [{"type": "text", "text": "a"}, "secret"]}, "input[1]", "input[1]: is not an object"),
+        ({"input": "secret", "messages": [{"role": "user", "content": "secret"}]}, "messages",
+         "messages: does not go with input; send two requests"),
+        ({"messages": []}, "messages", "messages: is empty"),
+        ({"messages": [{"role": "user"}, {"content": "secret"}]}, "messages[1].role", "messages[1].role: is missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type",
+         "messages[0].content[0].type: is not 'text', the only type that is taken"),
+        ({"messages": [{"role": "system", "content": "secret"}]}, "messages", "messages: none is of the role 'user'"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content",
+         "messages[0].content: has no text"),
         ({"input": "secret", "model": 1}, "model", "model: is not a text"),
         *(({"input": "secret", "nearest": n}, "nearest", "nearest: is not a whole number from 0 to 100")
           for n in (-1, 101, 1.5, "1", True)),
@@ -274,13 +285,28 @@ def test_a_body_that_is_right():
     parts = [{"type": "text", "text": text} for text in (" a", "b ", "", "c")]
     whole = moderations.asked(json.dumps({"input": parts}).encode(), limits)
     assert whole == moderations.Asked(("a\nb \n\nc",), ("input",), 0)
+    # Of a chat the last message of the user, and all of the user's; other roles and fields are not read.
+    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant"},
+            {"role": "user", "content": parts[:2], "name": "x"}, {"role": "tool", "content": "t"}]  # fmt: skip
+    both = moderations.asked(json.dumps({"messages": chat, "nearest": 1}).encode(), limits)
+    assert both == moderations.Asked(("a\nb", "a\n a\nb"), ("messages[3].content", "messages"), 1, chat=True)
+    assert moderations.asked(json.dumps({"messages": chat[:3]}).encode(), limits).texts == ("a",)
+
+
+def test_a_chat_has_one_result_by_what_scores_higher():
+    request = moderations.Asked(("a", "b"), ("messages[2].content", "messages"), 0, chat=True)
+    last, whole = Verdict(2.0, True, False, matched="incidents:1"), Verdict(3.0, False, True)
+    for found in ([last, whole], [whole, last]):
+        (result,) = moderations.answer(request, found, "m", "logistic_regression", 4.0, "n")["results"]
+        named = [result[name] for name in ("score", "flagged", "truncated", "matched")]
+        assert named == [3.0, True, True, "incidents:1"]
 
 
 def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
     found = [Unscored("can't be embedded", "a detail")] * 12
     request = moderations.Asked(("a",) * 12, tuple(f"input[{i}]" for i in range(12)), 0)
     with pytest.raises(Refusal) as refused:
-        moderations.answer(request, found, "m", "nearest_unsafe", 0.5)
+        moderations.answer(request, found, "m", "nearest_unsafe", 0.5, "n")
     error = refused.value.document["error"]
     assert refused.value.status == 422 and error["param"] == "input[0]" and error["code"] == "cannot_be_scored"
     assert error["message"].startswith("input[0]: can't be embedded; input[1]: can't be embedded; ")
@@ -373,6 +399,7 @@ def test_other_machines_need_a_token_unless_that_is_waived(monkeypatch, host, lo
         (["--max-batch", "0"], "--max-batch 0: give a whole number of at least 1"),
         (["--queue", "5"], "--max-inputs 256: is more than --queue 5 holds; lower it or raise that"),
         (["--threshold", "inf"], "--threshold inf: give a number"),
+        (["--threshold", "1", "--fpr", "0.01"], "--fpr: chooses a threshold, as --threshold does; leave one of them"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines could use it; put SAFE_EMBED_SERVE_TOKEN=... into"),
         (
             ["--allow-host", "a.example,https://b"],
@@ -438,13 +465,18 @@ def running(server):
 
 @contextlib.contextmanager
 def served(limits=None, token="", hosts=None, **how):
-    """A server in a thread: its port, its batcher, and the lines that it logs."""
-    lines, limits, hosts = [], limits or Limits(seconds=SECONDS), hosts or Hosts("127.0.0.1")
+    """A server in a thread: its port, its batcher, and the lines that it logs and their fields."""
+    lines, fields, limits, hosts = [], [], limits or Limits(seconds=SECONDS), hosts or Hosts("127.0.0.1")
+
+    def note(line, **said):
+        lines.append(line)
+        fields.append(said)
+
     with (
         batching(**how) as batcher,
-        running(serve.server_of(batcher, limits, token, lines.append, hosts)) as port,
+        running(serve.server_of(batcher, limits, token, note, hosts)) as port,
     ):
-        yield SimpleNamespace(port=port, batcher=batcher, lines=lines)
+        yield SimpleNamespace(port=port, batcher=batcher, lines=lines, fields=fields)
 
 
 def request(server, method="POST", path="/v1/moderations", body=None, headers=None):
@@ -456,7 +488,11 @@ def request(server, method="POST", path="/v1/moderations", body=None, headers=No
         answer = connection.getresponse()
         text = answer.read()
     kind = answer.headers.get("Content-Type", "")
-    return answer.status, answer.headers, json.loads(text) if text and kind == "application/json" else text.decode()
+    return (
+        answer.status,
+        answer.headers,
+        json.loads(text) if kind == "application/json" and text else text.decode(errors="replace"),
+    )
 
 
 @needs_extra
@@ -553,6 +589,51 @@ def test_pages_of_others_get_nothing(encoder):
 
 
 @needs_extra
+def test_a_request_has_a_number_in_its_answer_and_its_log(encoder):
+    with served() as server:
+        for given, kept in (("job-7.a_B", True), ("a" * 65, False), ("secret words", False)):
+            status, headers, document = request(server, body={"input": "0.6 a"}, headers={"X-Request-ID": given})
+            number = headers["X-Request-ID"]
+            assert status == 200 and document["id"] == f"modr-{number}" and (number == given) is kept
+            assert server.fields[-1] == {"id": number, "status": 200, "texts": 1} | {
+                "milliseconds": server.fields[-1]["milliseconds"]
+            }
+        assert request(server, body={}, headers={"X-Request-ID": "bad"})[1]["X-Request-ID"] == "bad"
+
+
+@needs_extra
+def test_its_page_names_every_request_and_loads_nothing_from_elsewhere(encoder):
+    with served(token="right") as server:
+        _, _, schema = request(server, "GET", "/openapi.json")
+        assert set(schema["paths"]) == {"/v1/moderations", "/health", "/ready", "/metrics"}
+        body = schema["paths"]["/v1/moderations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert set(body["properties"]) == {"input", "messages", "model", "nearest"}
+        place = body["properties"]["messages"]["anyOf"][0]["items"]["$ref"]
+        found = schema
+        for step in place.removeprefix("#/").split("/"):
+            found = found[step.replace("~1", "/")]
+        assert set(found["properties"]) == {"role", "content"}
+        status, _, page = request(server, "GET", "/docs")
+        assert status == 200 and not re.search(r"(src|href)=\"(https?:)?//", page)
+        for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+            assert request(server, "GET", name)[0] == 200
+        assert request(server, "GET", "/docs", headers={"Host": "evil.example"})[0] == 421
+
+
+@needs_extra
+def test_it_is_ready_while_it_would_take_a_request(encoder):
+    with served(most=1, room=1) as server:
+        assert request(server, "GET", "/ready")[2] == {"status": "ready"}
+        busy(server.batcher, encoder)
+        submitted(server.batcher, "0.1 a")
+        status, headers, document = request(server, "GET", "/ready")
+        assert (status, headers["Retry-After"], document["error"]["code"]) == (503, "1", "overloaded")
+        encoder.gone = True
+        encoder.gate.set()
+        until(lambda: request(server, "GET", "/ready")[2].get("error", {}).get("code") == "unavailable")
+
+
+@needs_extra
 def test_errors_outside_of_bodies(encoder):
     with served(Limits(body=100, seconds=SECONDS)) as server:
         for body, expected in ((b"x" * 100, 400), (b"x" * 101, 413), (b"x" * 5_000_000, 413)):
@@ -564,7 +645,6 @@ def test_errors_outside_of_bodies(encoder):
         for method, path, expected in (
             ("GET", "/v1/moderations", 405),
             ("POST", "/v1/chat", 404),
-            ("GET", "/docs", 404),
         ):
             status, _, document = request(server, method, path)
             assert status == expected and "there are POST /v1/moderations" in document["error"]["message"]
@@ -671,6 +751,30 @@ def test_no_text_is_logged(encoder, capfd):
         "POST /v1/moderations 400, 0 texts", "POST /v1/moderations 500, 1 texts",
     ]  # fmt: skip
     assert "gave NaN or infinity for input[1]" in said and "internal error (TypeError)" in said
+
+
+def test_a_line_of_the_log_in_json_is_whole(capfd):
+    serve.note("POST /x 200\n" + "y" * 5000, form="json", id="a", texts=2)
+    line = json.loads(capfd.readouterr().err)
+    assert line.pop("message").startswith("POST /x 200 yyy") and line.pop("time")[:2] == "20"
+    assert line == {"id": "a", "texts": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrays", "expected"),
+    [
+        ("logistic_regression", {"direction": np.array([3.0, -4.0]), "bias": np.array([1.0])}, (-4, 6)),
+        ("centroid_difference", {"direction": np.array([0.6, 0.8])}, (-1, 1)),
+        ("nearest_unsafe", {"unsafe": np.eye(2)}, (-1, 1)),
+        ("knn_vote", {}, (0, 1)),
+    ],
+)
+def test_the_range_of_scores_by_hand(kind, arrays, expected):
+    detector = Detector(kind, arrays)
+    assert detector.range == pytest.approx(expected)
+    if "direction" in arrays:  # the vectors along it have the lowest and the highest score
+        along = arrays["direction"] / np.linalg.norm(arrays["direction"])
+        assert detector.scores(np.stack([-along, along])) == pytest.approx(expected)
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch):
@@ -920,6 +1024,6 @@ def test_a_text_that_is_matched_is_flagged_by_its_category_score_too(kind, score
     """At least what a score at the threshold has; the score itself stays."""
     request = moderations.Asked(("a",), ("input",), 0)
     verdict = Verdict(score, True, False, matched="incidents:3")
-    (result,) = moderations.answer(request, [verdict], "m", kind, threshold)["results"]
+    (result,) = moderations.answer(request, [verdict], "m", kind, threshold, "n")["results"]
     assert (result["flagged"], result["matched"], result["score"]) == (True, "incidents:3", score)
     assert result["category_scores"]["unsafe"] == pytest.approx(expected, abs=1e-15)
