@@ -270,6 +270,7 @@ TAKEN_BY = {
     "safety_contrast.sh": "Safety_Contrast.evaluate",
     "safety_detection.sh": "Safety_Detection.evaluate",
     "safety_taxonomy.sh": "Safety_Taxonomy.evaluate",
+    "safety_tuning.sh": "Safety_Tuning.tune",
     "all.sh": "scripts.all_tasks",
     "compare.sh": "utils.compare",
     "get_contrast_set.sh": "Safety_Contrast.build_data get",
