@@ -16,7 +16,7 @@ from utils.metrics.neighbors import nearest_neighbors
 
 # The budget: tunings with families held out, and what each is measured with.
 PARTS = 2
-SHARES, EXPONENTS = (0.3, 0.5, 0.7), (0.0, 0.1)
+SHARES, EXPONENTS = (0.4, 0.6, 0.8), (0.0, 0.1)
 # Of ten neighbours of ordinary prompts, the share that must be left.
 LEAST_KEPT = 0.85
 # What purity, triplet and similarity may lose: with the hazards of a part of the families they are known no better.
