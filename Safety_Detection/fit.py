@@ -6,21 +6,21 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, KINDS
 from Safety_Detection.guardrail import card, saved, update, versions
 from Safety_Detection.guardrail.bank import digests_of, hashed_words
-from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
-from Safety_Detection.guardrail.saved_detector import SavedDetector, check_probe, probe_of
+from Safety_Detection.guardrail.fitting import ORDINARY, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
+from Safety_Detection.guardrail.saved_detector import ALL, SavedDetector, check_probe, probe_of
 from Safety_Detection.guardrail.splitting import READINGS, SENTENCES, WHOLE, parts_of
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_set import LabelledSet
-from Safety_Detection.sets.labelled_sets import LabelledDataset
+from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
+from utils.data.reading import dataset_stem
 from utils.data.text import plain
 from utils.embed.embedder import Embedder
 from utils.encoders import registry
@@ -31,7 +31,7 @@ from utils.tables import WIDTH, number, of_columns, percent, text_table
 
 OUT, RATE, READING = "detector", 0.05, SENTENCES
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
-KEPT = ("data", "fpr", "read", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
+KEPT = ("data", "fpr", "of", "read", "out", "top_k", "limit", "no_normalize", "dtype", "revision", "prompt")
 OF_ADDED = ("label", "column")
 
 
@@ -55,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--fpr", metavar="RATE", type=cli.share, help=f"false alarms the threshold is for (default {RATE})"
     )
     flags.add_argument("--out", metavar="FOLDER", help=f"where the detector is written (default {OUT})")
+    flags.add_argument(
+        "--of",
+        metavar="TRAFFIC",
+        help=f"whose false alarms these are: {ALL} safe prompts, sets weighed; {ORDINARY} traffic among the data; or a "
+        "set or file that --data names, as your own traffic, held out by folds "
+        f"(default {ALL})",
+    )
     flags.add_argument(
         "--read",
         metavar="HOW",
@@ -100,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = cli.chosen(arguments, "data")[0]
     dataset, _ = labelled_sets.load(data, arguments.limit, label_of(arguments), arguments.column)
     check(dataset, data)
+    traffic = traffic_of(arguments, dataset, data)
     folder = config.callers_path(out)
 
     note = cli.notes(arguments)
@@ -111,10 +119,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
     sets = elsewhere(dataset, note)
     others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
-    choices = {"kind": arguments.detector, "rate": rate, "top_k": top_k, "seed": arguments.seed}
-    made, done = made_of(
-        embedder, model, dataset, others, not arguments.no_normalize, arguments.read or READING, **choices
-    )
+    choices = Choices(arguments.detector, rate, traffic, top_k, arguments.seed)
+    reading = arguments.read or READING
+    made, done = made_of(embedder, model, dataset, others, choices, not arguments.no_normalize, reading)
     embedder.close()
     with versions.writing(folder, "--out", note) as place:
         made = kept(made, done, place)
@@ -208,13 +215,13 @@ def made_of(
     model: str,
     dataset: LabelledDataset,
     others: LabelledDataset | None,
+    choices: Choices,
     normalize: bool = True,
     reading: str = WHOLE,
-    **choices: Any,
 ) -> tuple[SavedDetector, Fit]:
-    """A detector of an encoder, and the fit that it comes from; `choices` are those of `fitting.fitted`.
+    """A detector of an encoder, and the fit that it comes from.
 
-    model: the encoder's name as given. normalize, reading: as of SavedDetector.
+    model: the encoder's name as given. others: as of `fitting.fitted`. normalize, reading: as of SavedDetector.
     """
     whole = others or dataset
     texts = list(map(plain, whole.texts["prompt"])) if normalize else list(whole.texts["prompt"])
@@ -227,8 +234,8 @@ def made_of(
         names = [*whole.ids, *(whole.ids[i] for i in of)]
         vectors = evaluation.EncoderVectors(embedder.embed([*texts, *further], names).matrix)
     read = evaluation.Parts(len(texts), of)
-    done = fitted(dataset, others, vectors, note=embedder.note, parts=read, **choices)
-    said_of = {**about(done, dataset), "card": card.measured(done, choices["seed"])}
+    done = fitted(dataset, others, vectors, choices, embedder.note, read)
+    said_of = {**about(done, dataset), "card": card.measured(done, choices.seed)}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
     rows = done.rows.tolist()
     hashes = hashed_words([whole.texts["prompt"][i] for i in rows]), digests_of([texts[i] for i in rows])
@@ -237,6 +244,27 @@ def made_of(
         model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
     )
     return made, done
+
+
+def traffic_of(arguments: argparse.Namespace, dataset: LabelledDataset, data: str) -> Traffic:
+    """Whose false alarms the threshold is for. Raises InputError if the data have no such safe prompts, or too few."""
+    name = ALL if arguments.of is None else arguments.of
+    if name == ALL:
+        return Traffic()
+    sets = dataset.ordinary if name == ORDINARY else [name] if name in dataset.group_order else None
+    if sets is None:
+        sets = labelled_sets.sets_named(name, label_of(arguments), arguments.column)
+    traffic = Traffic(dataset_stem(Path(name)) if config.callers_path(name).is_file() else name, tuple(sets))
+    if not set(sets) & set(dataset.group_order):
+        lacks = f"--data {data} has no ordinary traffic" if name == ORDINARY else f"--data {data} does not name it"
+        example = "mine.csv" if name == ORDINARY else name
+        raise InputError(f"--of {name}: {lacks}; add it, as --data {data},{example}")
+    if not has_safe(dataset, traffic):
+        raise InputError(f"--of {name}: has no safe prompt, and false alarms are of safe ones; name other traffic")
+    groups = {c for c, its in zip(dataset.clusters, dataset.groups, strict=True) if its in sets}
+    if traffic.is_own and len(groups) < FOLDS:
+        raise InputError(f"--of {name}: only {len(groups)} groups of prompts, fewer than the {FOLDS} folds; add rows")
+    return traffic
 
 
 def check(dataset: LabelledDataset, data: str) -> None:
@@ -264,18 +292,29 @@ def elsewhere(dataset: LabelledDataset, note: Callable[[str], object]) -> list[L
 def said(made: SavedDetector, folder: str) -> str:
     """What a user should know of a detector before using it."""
     home, prompts = made.about["chosen_for"], made.about["trained_on"]["prompts"]
-    sets, families = (len(made.about["trained_on"][name]) for name in ("sets", "families"))
-    held = f"{families} families held out in turn" if home["held_out_by"] == "family" else "held out by groups"
+    sets = len(made.about["trained_on"]["sets"])
+    point, rate = card.shipped(made.about), f"{100 * home['false_positive_rate']:g} %"
+    its = "" if home["of"] == ALL else f" of {home['of']}"
     lines = [
         f"{made.detector.kind.replace('_', ' ')} on {made.spec.name}, fitted on {prompts} prompts of "
         f"{sets} set{'s' * (sets > 1)}",
-        f"threshold {made.threshold!r} for {100 * home['false_positive_rate']:g} % false alarms",
-        f"{held}: AUROC {number(home['auroc'])}, flags {percent(home['false_positive_rate_held_out'])} of safe and "
-        f"{percent(home['true_positive_rate_held_out'])} of unsafe prompts{_unknown(home, prompts)}",
+        f"threshold {made.threshold!r} for {rate} false alarms{its}",
+        f"{home['held_out']}: false alarms{its or ', weighted,'} {card.with_interval(point['false_alarms'])}, "
+        f"weighted recall {percent(point['recall'][0])}, weighted AUROC {number(home['weighted_auroc'])}"
+        f"{_unknown(home, prompts)}",
     ]
-    if home["false_positive_rate_held_out"] == home["true_positive_rate_held_out"] == 0:
+    if "recall_of_traffic" in point:
+        lines.append(f"recall of {home['of']} {card.with_interval(point['recall_of_traffic'])}, held out")
+    lines += card.missed(made.about)
+    if not point["supported"]:
+        smallest = made.about["card"]["support"][home["of"]]
         lines.append(
-            f"more than {100 * home['false_positive_rate']:g} % of safe prompts have the highest score, so the "
+            f"{smallest['safe_groups']} groups of safe prompts can't show a rate below "
+            f"{percent(smallest['smallest_rate'], '.3g')}, so {rate} may not hold; add traffic, or give a higher --fpr"
+        )
+    if point["false_alarms"][0] == point["recall"][0] == 0:
+        lines.append(
+            f"more than {rate} of safe prompts have the highest score, so the "
             "threshold flags none of those held out; give a higher --fpr, another --top-k or another --detector"
         )
     kept = made.about["calibration"]

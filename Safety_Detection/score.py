@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     flags.add_argument(
         "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
     )
+    flags.add_argument(
+        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
+    )
     flags.add_argument("--probability", action="store_true", help="add the probability that a prompt is unsafe")
     flags.add_argument(
         "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
@@ -153,7 +156,11 @@ def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> 
         if arguments.fpr is not None:
             raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
         return arguments.threshold
-    return detector.threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr)
+    if arguments.fpr is not None:
+        return detector.threshold_at(arguments.fpr, arguments.of)
+    if arguments.of is not None:
+        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
+    return detector.threshold
 
 
 def _base_rate(arguments: argparse.Namespace) -> float | None:

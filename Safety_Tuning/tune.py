@@ -122,12 +122,13 @@ class Tuning:
         self.arguments, self.spec, self.side, self.embedder = arguments, spec, side, embedder
         self.name, self.out, self.note = name, out, note
         self.seed, self.started = arguments.seed, time.monotonic()
-        self.partial = out.with_name(f".{out.name}.tuning")
+        self.partial, self.signature = out.with_name(f".{out.name}.tuning"), ""
 
-    @property
-    def signature(self) -> str:
+    def _signature(self, settings: dict[str, Any]) -> str:
         """A digest of all that the weights depend on, but for rounding by the device."""
         parts = {
+            "settings": settings,
+            "candidates": [choice.PARTS, choice.SHARES, choice.EXPONENTS],
             "base": self.spec.fingerprint,
             "method": self.arguments.method,
             "seed": self.seed,
@@ -143,6 +144,7 @@ class Tuning:
         self.embedder.close()  # its model is not needed in memory beside the one that is tuned
         model = None if self.spec.loader == "openai" else self._model()
         method, settings = self._method(base, model)
+        self.signature = self._signature(settings)
         parts = choice.parts(side)
         measured = [
             self._part(f"{number} of {len(parts)}", number, method, base, families)

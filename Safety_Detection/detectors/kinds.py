@@ -69,7 +69,7 @@ def folds(
 ) -> np.ndarray:
     """The fold of each of n prompts, 0 to number - 1: a cluster is in one fold, and classes are spread evenly.
 
-    Raises InputError if the prompts outside a fold have only one class.
+    Raises InputError if the prompts outside a fold lack a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -79,7 +79,7 @@ def folds(
     for fold, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels, clusters)):
         fold_of[held] = fold
     for fold in range(number):
-        if len(set(labels[fold_of != fold])) < 2:
+        if set(labels[fold_of != fold]) != set(labels):
             raise InputError(
                 f"--data: too few groups for {number} folds, one class is in one fold only; add rows, or raise --limit"
             )

@@ -1,16 +1,17 @@
 """The card of a fitted detector: what each threshold does to prompts it has not seen, and what the data can support."""
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from Safety_Detection.guardrail.card_figures import reliability_figure, scores_figure
-from Safety_Detection.guardrail.fitting import Fit
-from Safety_Detection.guardrail.saved_detector import SavedDetector
+from Safety_Detection.guardrail.fitting import ORDINARY, Fit, Traffic
+from Safety_Detection.guardrail.saved_detector import ALL, SavedDetector
 from Safety_Detection.protocol.measure import verdicts_of
 from Safety_Detection.sets.naming import VERDICTS
-from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
+from utils.metrics.uncertainty import CONFIDENCE, exact_interval, grouped_interval, grouped_resamples
 from utils.tables import html_table, markdown_table, number, of_columns, percent
 
 RATES = (0.001, 0.005, 0.01, 0.05)
@@ -32,66 +33,117 @@ def smallest_rate(safe: int) -> float:
     return 1 - (1 - CONFIDENCE) ** (1 / safe)
 
 
-def measured(fit: Fit, seed: int = 42) -> dict:
-    """The numbers of the card: for RATES and the fit's own, what the threshold does to prompts not trained on.
+def effective(clusters: np.ndarray, weights: np.ndarray) -> float:
+    """How many groups of equal weight show as much as those of n prompts do: Kish's effective sample size."""
+    each = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(each, weights)
+    return float(sums.sum() ** 2 / (sums**2).sum())
 
-    Held out are the prompts fitted on, by the family or fold; ordinary traffic is by detectors without its family.
-    """
-    of, rows = fit.trial.of, fit.rows
-    labels, clusters = fit.labels, of.clusters[rows]
-    weights = fit.trial.jobs[fit.trial.sides["all"].whole].weights
-    weights = np.ones(len(rows)) if weights is None else weights
-    counts = np.concatenate([*grouped_resamples(clusters, labels, RESAMPLES, seed)]).astype(np.float64)
-    groups = {label: len(set(clusters[labels == label])) for label in (0, 1)}
-    # Groups of unequal weight show as much as so many of equal weight (Kish's effective sample size).
-    each = np.bincount(clusters[labels == 0], weights[labels == 0])
-    effective = int(each.sum() ** 2 / (each**2).sum())
-    dataset = of.dataset
-    ordinary = {
-        name: np.concatenate([*grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))])
-        for i, (name, its) in enumerate((name, dataset.rows(name)) for name in dataset.ordinary if name in fit.unseen)
-    }
-    points = []
-    for rate in sorted({*RATES, fit.rate}):
-        done = fit.trial.tested("all", fit.kind, rate)
+
+def traffics(fit: Fit) -> list[Traffic]:
+    """Whose false alarms the card has thresholds for: all safe prompts, ordinary traffic, and what the user chose."""
+    there = set(fit.trial.of.sets[fit.rows])
+    ordinary = Traffic(ORDINARY, tuple(name for name in fit.trial.of.dataset.ordinary if name in there))
+    return list(dict.fromkeys([Traffic(), *([ordinary] if ordinary.sets else []), fit.choices.traffic]))
+
+
+class _Measuring:
+    """The prompts of a fit, and their resamples in whole groups, which all points of its card share."""
+
+    def __init__(self, fit: Fit, seed: int) -> None:
+        of, self.fit = fit.trial.of, fit
+        self.labels, self.clusters, self.sets = fit.labels, of.clusters[fit.rows], of.sets[fit.rows]
+        weights = fit.trial.jobs[fit.trial.sides[ALL].whole].weights
+        self.weights = np.ones(len(fit.rows)) if weights is None else weights
+        counts = [*grouped_resamples(self.clusters, self.labels, RESAMPLES, seed)]
+        self.counts = np.concatenate(counts).astype(np.float64)
+        self.ordinary = {}
+        for i, name in enumerate(name for name in of.dataset.ordinary if name in fit.unseen):
+            its = of.dataset.rows(name)
+            drawn = np.concatenate([*grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))])
+            self.ordinary[name] = of.clusters[its], drawn
+
+    def counted(self, traffic: Traffic) -> tuple[np.ndarray, np.ndarray]:
+        """Which prompts are the traffic's, bool (n,), and what each counts, (n,)."""
+        if not traffic.sets:
+            return np.ones(len(self.labels), dtype=bool), self.weights
+        return np.isin(self.sets, traffic.sets), np.ones(len(self.labels))
+
+    def support(self, traffic: Traffic) -> dict:
+        """How many safe prompts and groups the traffic has, and what they can show."""
+        its, weights = self.counted(traffic)
+        its = its & (self.labels == 0)
+        size = int(effective(self.clusters[its], weights[its]))
+        return {
+            "safe_prompts": int(its.sum()),
+            "safe_groups": len(set(self.clusters[its])),
+            "effective_safe_groups": size,
+            "smallest_rate": smallest_rate(size),
+        }
+
+    def share(self, flags: np.ndarray, its: np.ndarray) -> list[float]:
+        """The share of some prompts that are flagged, by weight, with its interval."""
+        drawn = self.counts[:, its] * self.weights[its]
+        value = float(np.average(flags[its], weights=self.weights[its]))
+        interval = grouped_interval(value, (drawn @ flags[its]) / drawn.sum(axis=1), len(set(self.clusters[its])))
+        return [value, *interval]
+
+    def exact(self, flags: np.ndarray, its: np.ndarray) -> list[float]:
+        """The share of some prompts that are flagged, each counting the same, with its exact interval."""
+        value = float(flags[its].mean())
+        return [value, *exact_interval(value, effective(self.clusters[its], np.ones(int(its.sum()))))]
+
+    def point(self, rate: float, traffic: Traffic, smallest: float) -> dict:
+        """What the threshold for a rate of false alarms of the traffic does."""
+        done, safe = self.fit.at(rate, traffic), self.labels == 0
         flags = done.held_out >= done.threshold
+        its, _ = self.counted(traffic)
         point: dict[str, Any] = {
+            "of": traffic.name,
             "rate": rate,
             "threshold": done.threshold,
-            "supported": rate >= smallest_rate(effective),
+            "supported": rate >= smallest,
+            "false_alarms": self.exact(flags, its & safe) if traffic.sets else self.share(flags, safe),
+            "recall": self.share(flags, ~safe),
+            "ordinary": {},
         }
-        for name, label in (("false_alarms", 0), ("recall", 1)):
-            its = labels == label
-            drawn = counts[:, its] * weights[its]
-            shares = (drawn @ flags[its]) / drawn.sum(axis=1)
-            value = float(np.average(flags[its], weights=weights[its]))
-            point[name] = [value, *grouped_interval(value, shares, groups[label])]
-        point["ordinary"] = {}
-        for name, drawn in ordinary.items():
-            its, scores, tested = fit.on(name, rate)
-            flagged = scores >= tested.threshold
-            shares = (drawn @ flagged) / drawn.sum(axis=1)
+        if traffic.sets and (its & ~safe).any():
+            point["recall_of_traffic"] = self.exact(flags, its & ~safe)
+        for name, (clusters, drawn) in self.ordinary.items():
+            _, scores, threshold = self.fit.on(name, rate, traffic)
+            flagged = scores >= threshold
             value = float(flagged.mean())
-            interval = grouped_interval(value, shares, len(set(of.clusters[its])))
+            interval = grouped_interval(value, (drawn @ flagged) / drawn.sum(axis=1), len(set(clusters)))
             point["ordinary"][name] = [value, *interval]
-        pairs, verdicts = verdicts_of(dataset, rows, flags)
+        pairs, verdicts = verdicts_of(self.fit.trial.of.dataset, self.fit.rows, flags)
         if len(pairs):
             shares = {name: float(pairs_of.mean()) for name, pairs_of in verdicts.items()}
             point["twins"] = shares | {"pairs": len(pairs)}
-        points.append(point)
-    found: dict[str, Any] = {
-        "smallest_rate": smallest_rate(effective),
-        "safe_groups": groups[0],
-        "effective_safe_groups": effective,
-    }
-    if fit.kind == "nearest_unsafe":
+        return point
+
+
+def measured(fit: Fit, seed: int = 42) -> dict:
+    """The numbers of the card: for RATES and the fit's own, what the threshold does to prompts not trained on.
+
+    Held out are the prompts fitted on, by the family or fold; a set of ordinary traffic is also tested by a detector
+    without its family, at a threshold that does not know it, if there is other traffic to choose one by.
+    """
+    of = _Measuring(fit, seed)
+    support = {traffic.name: of.support(traffic) for traffic in traffics(fit)}
+    points = [
+        of.point(rate, traffic, support[traffic.name]["smallest_rate"])
+        for traffic in traffics(fit)
+        for rate in sorted({*RATES, fit.choices.rate})
+    ]
+    found: dict[str, Any] = {"support": support}
+    if fit.choices.kind == "nearest_unsafe":
+        rows, n = fit.rows, len(fit.rows)
         unit = fit.trial.vectors(rows, rows[:0])[0]
         total = np.asarray(unit.sum(axis=0), dtype=np.float64).ravel()
-        n = len(rows)
         found["similarity"] = {
             "mean_of_two_prompts": float((total @ total - n) / (n * (n - 1))),
             **{
-                f"safe_{share:g}": float(np.quantile(fit.tested.held_out[labels == 0], share / 100))
+                f"safe_{share:g}": float(np.quantile(fit.tested.held_out[fit.labels == 0], share / 100))
                 for share in (50, 95, 99)
             },
         }
@@ -102,26 +154,63 @@ def _percent(share: float) -> str:
     return percent(share, ".3g")
 
 
-def _with_interval(cell: list[float]) -> str:
+def with_interval(cell: list[float]) -> str:
+    """A share with its interval, in per cent."""
     value, low, high = (100 * share for share in cell)
     return f"{value:.2g} % ({low:.2g} to {high:.2g})" if value < 10 else f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
+def shipped(about: dict) -> dict:
+    """The point of a card that is the detector's threshold."""
+    home = about["chosen_for"]
+    wanted = home.get("of", ALL), home["false_positive_rate"]
+    return next(point for point in about["card"]["points"] if (point.get("of", ALL), point["rate"]) == wanted)
+
+
+def figures(about: dict) -> dict:
+    """Of a detector's threshold: itself, the false alarms that it was chosen by, and the weighted recall, held out."""
+    point = shipped(about)
+    return {"threshold": point["threshold"]} | {name: point[name][0] for name in ("false_alarms", "recall")}
+
+
+def missed(about: dict) -> list[str]:
+    """A line on the user's unsafe prompts that the detector was fitted on and does not flag, if there are any."""
+    found = about.get("missed") or {"ids": []}
+    return [
+        f"of {found['unsafe']} unsafe prompts of yours that it was fitted on it still misses {len(found['ids'])}: "
+        f"{_listed(found['ids'])}"
+    ] * bool(found["ids"])
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (f", and {len(ids) - 5} more" if len(ids) > 5 else "")
+
+
+def _title_of(traffic: str) -> str:
+    return {ALL: "all safe prompts, weighted", ORDINARY: "ordinary traffic"}.get(traffic, traffic)
+
+
 def tables_of(card: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """(title, columns) of each table of a card. card: as `measured` returns it."""
-    points = card["points"]
-    columns = [
-        ("false alarms wanted", [_percent(p["rate"]) for p in points]),
-        ("threshold", [f"{p['threshold']:z.6g}" for p in points]),
-        ("false alarms, held out", [_with_interval(p["false_alarms"]) for p in points]),
-        ("recall, held out", [_with_interval(p["recall"]) for p in points]),
-        *[
-            (f"{name} flagged, unseen", [_with_interval(p["ordinary"][name]) for p in points])
+    found = []
+    for traffic in dict.fromkeys(point["of"] for point in card["points"]):
+        points = [point for point in card["points"] if point["of"] == traffic]
+        title = "false alarms, weighted" if traffic == ALL else f"false alarms of {_title_of(traffic)}"
+        columns = [
+            ("false alarms wanted", [_percent(p["rate"]) for p in points]),
+            ("threshold", [f"{p['threshold']:z.6g}" for p in points]),
+            (title, [with_interval(p["false_alarms"]) for p in points]),
+            ("recall, weighted", [with_interval(p["recall"]) for p in points]),
+        ]
+        if "recall_of_traffic" in points[0]:
+            columns.append((f"recall of {traffic}", [with_interval(p["recall_of_traffic"]) for p in points]))
+        columns += [
+            (f"{name} flagged, unseen", [with_interval(p["ordinary"][name]) for p in points])
             for name in points[0]["ordinary"]
-        ],
-        ("data can show it", ["yes" if p["supported"] else "no" for p in points]),
-    ]
-    found = [("Thresholds", columns)]
+        ]
+        columns.append(("data can show it", ["yes" if p["supported"] else "no" for p in points]))
+        found.append((f"Thresholds by {_title_of(traffic)}", columns))
+    points = [point for point in card["points"] if point["of"] == ALL]
     if "twins" in points[0]:
         titles = {name: name.replace("_", " ") for name in VERDICTS}
         found.append(
@@ -153,18 +242,17 @@ def reliability(about: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
 def sentences(saved: SavedDetector) -> list[str]:
     """What a reader of the card should know, a sentence or two each."""
     about, card = saved.about, saved.about["card"]
-    trained, kind = about["trained_on"], saved.detector.kind
+    trained, kind, chosen_for = about["trained_on"], saved.detector.kind, about["chosen_for"]
     found = [
         f"{kind.replace('_', ' ').capitalize()} on {saved.spec.name}, fitted on {trained['prompts']} prompts, "
         f"{trained['unsafe']} of them unsafe, of {len(trained['sets'])} sets: {', '.join(trained['sets'])}.",
         f"A score is {MEANING[kind]}. Scores of another kind, encoder or fit are on another scale.",
-        "Held out are the prompts it was fitted on, each by a detector that has seen none of its "
-        f"{about['chosen_for']['held_out_by']}; sets weigh by the square root of their size. "
-        "Brackets are 95 % intervals.",
-        f"The {card['safe_groups']} groups of safe prompts, which by their weights show as much as "
-        f"{card['effective_safe_groups']} of equal weight, can't show a rate of false alarms below "
-        f"{_percent(card['smallest_rate'])}: even if none of them is flagged, the true rate may be as high (exact "
-        "binomial bound, 95 %).",
+        f"It flags a text from a score of {saved.threshold:z.6g}, for {_percent(chosen_for['false_positive_rate'])} "
+        f"false alarms of {_title_of(chosen_for['of'])}.",
+        "All shares are of prompts held out, each scored by a detector that has not seen it: "
+        f"{chosen_for['held_out']}. Weighted means that a set counts by the square root of its size; in other "
+        "shares each prompt counts the same. Brackets are 95 % intervals.",
+        *[_supported(name, its) for name, its in card["support"].items()],
         "Texts are embedded "
         + (
             "in NFKC form, without characters that can't be seen, and look-alike and spaced letters as what they say."
@@ -188,13 +276,28 @@ def sentences(saved: SavedDetector) -> list[str]:
             f"{number(similar['safe_95'])} and 1 % within {number(similar['safe_99'])}: a cosine means something else "
             "for each encoder."
         )
+    found += missed(about)
     if any(p["ordinary"] for p in card["points"]):
-        found.append("Ordinary traffic is safe by assumption, and tested by detectors that were fitted without it.")
+        found.append(
+            "Ordinary traffic is safe by assumption. What is unseen was scored by detectors without its family, at "
+            "their own thresholds."
+        )
     else:
         found.append(
             "No ordinary traffic was among the sets: add a file of yours with --label 0 to see what it would do."
         )
     return found
+
+
+def _supported(traffic: str, its: dict) -> str:
+    """What so many safe prompts can show."""
+    size, groups = its["effective_safe_groups"], its["safe_groups"]
+    equal = f", which show as much as {size} of equal weight," if size != groups else ""
+    return (
+        f"The {groups} groups of safe prompts of {_title_of(traffic)}{equal} can't show a rate of false alarms below "
+        f"{_percent(its['smallest_rate'])}: even if none of them is flagged, the true rate may be as high (exact "
+        "binomial bound, 95 %)."
+    )
 
 
 def _of_probabilities(about: dict) -> list[str]:
@@ -231,13 +334,12 @@ def changes(saved: SavedDetector) -> list[str]:
         + (f", {found['corrected']} with another label" if found.get("corrected") else ""),
         f"  threshold {before['threshold']:z.6g} -> {after['threshold']:z.6g}",
     ]
+    of = saved.about["chosen_for"]["of"]
     for name, title in (
-        ("auroc", "AUROC, held out"),
-        ("false_positive_rate_held_out", "false alarms, held out"),
-        ("true_positive_rate_held_out", "recall, held out"),
+        ("false_alarms", "false alarms" + (", weighted" if of == ALL else f" of {of}")),
+        ("recall", "recall, weighted"),
     ):
-        show = number if name == "auroc" else _percent
-        lines.append(f"  {title} {show(before[name])} -> {show(after[name])}")
+        lines.append(f"  {title} {_percent(before[name])} -> {_percent(after[name])}")
     if found["new_unsafe"]:
         n = found["new_unsafe"]
         lines.append(
@@ -249,8 +351,7 @@ def changes(saved: SavedDetector) -> list[str]:
         (found.get("safe_flagged"), "safe, and flagged all the same"),
     ):
         if ids:
-            more = f", and {len(ids) - 5} more" if len(ids) > 5 else ""
-            lines.append(f"  {what}: {', '.join(ids[:5])}{more}")
+            lines.append(f"  {what}: {_listed(ids)}")
     if (saved.about.get("match") or {}).get("threshold", 0) > 1:
         lines.append("  no text is matched: a safe prompt is as similar to an added unsafe one as that is to itself")
     return lines

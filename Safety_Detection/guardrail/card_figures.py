@@ -19,7 +19,7 @@ def scores_figure(fit: Fit, threshold: float) -> str:
         for label, word, color in ((0, "safe", COLORS[0]), (1, "unsafe", COLORS[1])):
             mine = np.clip(scores[labels == label], edges[0], edges[-1])
             axis.hist(mine, edges, weights=np.full(len(mine), 1 / len(mine)), alpha=0.55, color=color, label=word)
-        axis.axvline(threshold, color="black", linewidth=1, label=f"threshold for {100 * fit.rate:.3g} %")
+        axis.axvline(threshold, color="black", linewidth=1, label=f"threshold for {100 * fit.choices.rate:.3g} %")
         axis.set(xlabel="score, held out (higher: unsafe)", ylabel="share of the class")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)

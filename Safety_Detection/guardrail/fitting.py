@@ -7,30 +7,59 @@ from datetime import UTC, datetime
 import numpy as np
 
 from Safety_Detection.detectors import calibration
-from Safety_Detection.detectors.kinds import Detector, candidates
+from Safety_Detection.detectors.kinds import Detector, candidates, highest
 from Safety_Detection.guardrail.bank import Bank, familiarity
+from Safety_Detection.guardrail.saved_detector import ALL
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.protocol.sides import Sides
+from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.naming import OTHERS
+from utils.encoders.tfidf import without_known_word
 from utils.metrics import detection as dm
 
-ALL = "all"  # the side of all that is fitted on
+ORDINARY = "ordinary"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The safe prompts of which a threshold flags a share.
+
+    name: ALL, in which sets weigh by the square root of their size; ORDINARY; or as the user named some sets.
+    sets: in which each prompt counts the same; none for ALL.
+    """
+
+    name: str = ALL
+    sets: tuple[str, ...] = ()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's own, of which more will come, and not published traffic that stands for it."""
+        return bool(self.sets) and not any(name in SET_CARDS for name in self.sets)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user chooses of a fit: the kind of detector, the false alarms that its threshold is for, and of what."""
+
+    kind: str
+    rate: float
+    traffic: Traffic = Traffic()
+    top_k: int = 10
+    seed: int = 42
 
 
 @dataclass(frozen=True)
 class Fit:
     """A fitted detector, and the trial that it comes from.
 
-    rows: the prompts it was fitted on. tested: what it does to those held out. rate: the false alarms that its
-    threshold is for. unseen: set to the side whose detector has not seen it. held_out: (n,), of each prompt of `rows`,
-    the part that it was held out with.
+    rows: the prompts it was fitted on. tested: what it does to those held out. unseen: set to the side whose detector
+    has not seen it. parts: (n,), of each prompt of `rows`, the part that it was held out with.
     """
 
     detector: Detector
     trial: evaluation.Trial
-    kind: str
-    rate: float
+    choices: Choices
     rows: np.ndarray
     tested: evaluation.Tested
     unseen: dict[str, object]
@@ -49,35 +78,52 @@ class Fit:
             found[self.trial.jobs[inside].asked] = self.trial.unknown[inside]
         return found[self.rows]
 
-    def on(self, name: str, rate: float | None = None) -> tuple[np.ndarray, np.ndarray, evaluation.Tested]:
-        """(rows, scores, what was tested) of a set by the detector that has not seen it. rate: the fit's if None."""
-        rows = self.trial.of.dataset.rows(name)
-        side = self.unseen[name]
-        done = self.trial.tested(side, self.kind, self.rate if rate is None else rate)
-        return rows, done.scores[np.searchsorted(self.trial.jobs[self.trial.sides[side].whole].asked, rows)], done
+    def flagged(self, prompts: np.ndarray) -> np.ndarray:
+        """Whether it flags some of the prompts that it was fitted on: bool (k,)."""
+        rows, starts = self.trial.parts.rows(prompts)
+        vectors = self.trial.vectors(self.rows, rows)[1]
+        scores = highest(self.detector.scores(vectors), ~without_known_word(vectors), starts)
+        return scores >= self.tested.threshold
+
+    def at(self, rate: float, traffic: Traffic) -> evaluation.Tested:
+        """What it does to the prompts held out at the threshold that flags this share of the traffic."""
+        return self.trial.tested(ALL, self.choices.kind, rate, self._marked(traffic))
+
+    def on(self, name: str, rate: float, traffic: Traffic) -> tuple[np.ndarray, np.ndarray, float]:
+        """(rows, scores, threshold) of a set by the detector that has not seen it.
+
+        The threshold is by what that detector's side has of the traffic; if that is nothing, it is the fit's own.
+        """
+        rows, side, marked = self.trial.of.dataset.rows(name), self.unseen[name], self._marked(traffic)
+        whole = self.trial.jobs[self.trial.sides[side].whole]
+        has_traffic = marked is None or (marked & (self.trial.of.labels == 0))[whole.train].any()
+        done = self.trial.tested(side, self.choices.kind, rate, marked if has_traffic else None)
+        threshold = done.threshold if has_traffic else self.at(rate, traffic).threshold
+        return rows, done.scores[np.searchsorted(whole.asked, rows)], threshold
+
+    def _marked(self, traffic: Traffic) -> np.ndarray | None:
+        return np.isin(self.trial.of.sets, traffic.sets) if traffic.sets else None
 
 
 def fitted(
     dataset: LabelledDataset,
     others: LabelledDataset | None,
     vectors: evaluation.Vectors,
-    kind: str,
-    rate: float,
-    top_k: int = 10,
-    seed: int = 42,
+    choices: Choices,
     note: Callable[[str], object] = lambda sentence: None,
     parts: evaluation.Parts | None = None,
 ) -> Fit:
-    """A detector of `kind` fitted on all sets of a dataset, with the threshold for a false positive rate.
+    """A detector fitted on all sets of a dataset, with the threshold for a false positive rate.
 
-    Several families are held out one by one for the threshold, one family by grouped folds. The figures on other sets
+    Several families are held out one by one for the threshold, one family by grouped folds; so is the user's own
+    traffic if the threshold is by that, as what comes is like the rest of it. The figures on other sets
     are those of a detector fitted without that set's family and near-duplicates: for each set of several families, or
     for each of `others`. A set without which too little is left has no such figures.
     others: one set of `dataset` and the sets that its detector is tested on; None if there are none. vectors: of the
     prompts of `others`, or of `dataset` if None. parts: by which those held out are scored, whole if None.
     """
-    whole = others or dataset
-    sides = Sides(whole, seed)
+    whole, kind, top_k = others or dataset, choices.kind, choices.top_k
+    sides = Sides(whole, choices.seed)
     mine = whole.rows(*dataset.group_order)
     trial = evaluation.Trial(sides, vectors, [kind], top_k, parts)
     if others is None:
@@ -100,14 +146,39 @@ def fitted(
             trial.add_without(family, family)
         else:
             trial.add(OTHERS, left, np.flatnonzero(sides.families != sides.family(dataset.group_order[0])))
+    own = mine[np.isin(sides.sets[mine], choices.traffic.sets)]
+    if choices.traffic.is_own and by_family(trial):
+        trial.add_folds(ALL, own)
     trial.run()
-    done = trial.tested(ALL, kind, rate)
     weights = trial.jobs[trial.sides[ALL].whole].weights
-    detector = candidates(kind, vectors(mine, mine[:0])[0], sides.labels[mine], top_k, weights)[done.chosen]
+    fitted_on = candidates(kind, vectors(mine, mine[:0])[0], sides.labels[mine], top_k, weights)
     held_out = np.zeros(len(whole), dtype=int)
     for number, inside in enumerate(trial.sides[ALL].inner):
         held_out[trial.jobs[inside].asked] = number
-    return Fit(detector, trial, kind, rate, mine, done, unseen, held_out[mine])
+    marked = np.isin(sides.sets, choices.traffic.sets) if choices.traffic.sets else None
+    done = trial.tested(ALL, kind, choices.rate, marked)
+    return Fit(fitted_on[done.chosen], trial, choices, mine, done, unseen, held_out[mine])
+
+
+def has_safe(dataset: LabelledDataset, traffic: Traffic) -> bool:
+    """Whether any prompt of some traffic is safe."""
+    return any(not label and name in traffic.sets for label, name in zip(dataset.labels, dataset.groups, strict=True))
+
+
+def how_held_out(fit: Fit) -> str:
+    """In which parts prompts were held out, in words."""
+    inner = fit.trial.sides[ALL].inner
+    parts = [inside for inside in inner if isinstance(inside, frozenset)]
+    folds, families = len(inner) - len(parts), sum(map(len, parts))
+    if not parts:
+        return f"groups held out in {folds} parts"
+    how = "in turn" if families == len(parts) else f"in {len(parts)} parts"
+    return f"{families} families held out {how}" + (f", {fit.choices.traffic.name} by {folds} folds" if folds else "")
+
+
+def by_family(trial: evaluation.Trial) -> bool:
+    """Whether prompts are held out with their family, and not by groups."""
+    return isinstance(trial.sides[ALL].inner[0], frozenset)
 
 
 def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
@@ -141,7 +212,7 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
 def about(fit: Fit, dataset: LabelledDataset) -> dict:
     """How a detector was trained, what its threshold was chosen for, and its figures on other sets."""
     labels, done, trial = fit.labels, fit.tested, fit.trial
-    flags = done.held_out >= done.threshold
+    weights = trial.jobs[trial.sides[ALL].whole].weights
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "trained_on": {
@@ -153,16 +224,26 @@ def about(fit: Fit, dataset: LabelledDataset) -> dict:
             "unsafe": int(labels.sum()),
         },
         "chosen_for": {
-            "false_positive_rate": fit.rate,
-            "held_out_by": "family" if isinstance(trial.sides[ALL].inner[0], frozenset) else "group",
-            "auroc": float(dm.auroc(dm.curve(labels, done.held_out))),
-            "false_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 0)),
-            "true_positive_rate_held_out": float(dm.flagged_rate(flags, labels == 1)),
+            "false_positive_rate": fit.choices.rate,
+            "of": fit.choices.traffic.name,
+            "sets": list(fit.choices.traffic.sets),
+            "held_out_by": "family" if by_family(trial) else "group",
+            "held_out": how_held_out(fit),
+            "weighted_auroc": float(dm.auroc(dm.curve(labels, done.held_out, weights))),
             "no_known_word": int(fit.unknown.sum()),
         },
+        "missed": _missed(fit),
         "elsewhere": [_tried(fit, name) for name in fit.unseen],
         "calibration": _calibrated(fit),
     }
+
+
+def _missed(fit: Fit) -> dict:
+    """Of the unsafe prompts of the user's own sets, how many it was fitted on, and the ids of those it still misses."""
+    own = ~np.isin(fit.trial.of.sets[fit.rows], [*SET_CARDS])
+    prompts = fit.rows[own & (fit.labels == 1)]
+    missed = prompts[~fit.flagged(prompts)] if len(prompts) else prompts
+    return {"unsafe": len(prompts), "ids": [fit.trial.of.dataset.ids[i] for i in missed]}
 
 
 def _calibrated(fit: Fit) -> dict | None:
@@ -174,9 +255,9 @@ def _calibrated(fit: Fit) -> dict | None:
 
 def _tried(fit: Fit, name: str) -> dict:
     """What the detector of a side does to a set that it has not seen; None for what needs a class that it lacks."""
-    rows, scores, done = fit.on(name)
+    rows, scores, threshold = fit.on(name, fit.choices.rate, fit.choices.traffic)
     whole = fit.trial.sides[fit.unseen[name]].whole
-    labels, flags = fit.trial.of.labels[rows], scores >= done.threshold
+    labels, flags = fit.trial.of.labels[rows], scores >= threshold
     shares = [float(flags[labels == c].mean()) if (labels == c).any() else None for c in (0, 1)]
     return {
         "set": name,

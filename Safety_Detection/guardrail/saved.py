@@ -27,8 +27,8 @@ from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
 
 SCHEMA = 2
 # What is known of a fit, of all that a card holds.
-ABOUT = ("created", "trained_on", "chosen_for", "elsewhere", "calibration", "card", "version", "parent", "added",
-         "match", "changed")  # fmt: skip
+ABOUT = ("created", "trained_on", "chosen_for", "missed", "elsewhere", "calibration", "card", "version", "parent",
+         "added", "match", "changed")  # fmt: skip
 ARRAYS, CARD, WORDS = "detector.safetensors", versions.CARD, "words.json"
 BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
 # Each file, and the digest of it in the card.

@@ -20,6 +20,8 @@ PROBE = "The ferry to the island leaves at nine, and the market opens an hour la
 # by 4e-5 for MiniLM, more for larger encoders). Further training changes them by more than that.
 LARGEST_DISTANCE = {"float32": 1e-6}
 LARGEST_DISTANCE_OF_HALVES = 1e-2
+# The name of all safe prompts, as those of which a threshold flags a share.
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ class SavedDetector:
             "note: another version of this program fitted the detector, which normalized texts in another way; all "
             "texts are normalized in today's, so its card is exact again when it is fitted again"
         )
+
+    def threshold_at(self, rate: float, traffic: str | None = None) -> float:
+        """The card's threshold for a rate of false alarms. traffic: whose they are; those that the fit was for if None.
+
+        Raises InputError if the card has none.
+        """
+        points, chosen_for = self.about["card"]["points"], self.about["chosen_for"]
+        traffic = chosen_for.get("of", ALL) if traffic is None else traffic
+        # Cards of earlier versions have thresholds by all safe prompts only.
+        there = {(point.get("of", ALL), point["rate"]): point["threshold"] for point in points}
+        named = list(dict.fromkeys(name for name, _ in there))
+        if traffic not in named:
+            raise InputError(
+                f"--of {traffic}: the detector's card has thresholds by {', '.join(named)}; give one of these, or fit "
+                f"with --of {traffic}"
+            )
+        if (traffic, rate) not in there:
+            rates = ", ".join(f"{its:g}" for name, its in there if name == traffic)
+            raise InputError(
+                f"--fpr {rate:g}: the detector's card has thresholds for {rates}; give one of these, or a --threshold"
+            )
+        return there[traffic, rate]
 
     def parts_of(self, texts: Sequence[str]) -> tuple[list[str], list[int]]:
         """What it reads beside each whole text, and the text that each is of. texts: as they are embedded."""

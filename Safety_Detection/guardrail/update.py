@@ -11,7 +11,7 @@ from Safety_Detection.detectors.kinds import INNER_FOLDS
 from Safety_Detection.detectors.neighbors import similarities
 from Safety_Detection.guardrail import card
 from Safety_Detection.guardrail.bank import Bank, digests_of, hashed_words
-from Safety_Detection.guardrail.fitting import Fit, about, bank_of, fitted
+from Safety_Detection.guardrail.fitting import ALL, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector, rows_of
 from Safety_Detection.protocol import evaluation
@@ -148,7 +148,7 @@ def refitted(
     Unsafe prompts that were ever given to an update are matched beside the score: see `matching`.
     Raises InputError if one class would be left without enough groups to hold some out.
     """
-    bank, new, kind = relabelled(before.bank, given.labels), given.new, before.detector.kind
+    bank, new = relabelled(before.bank, given.labels), given.new
     removed(bank, without)
     both = united(bank, new)
     both = labelled_sets.only(both, [i for i, item in enumerate(both.ids) if item not in set(without)])
@@ -168,9 +168,8 @@ def refitted(
         if len(groups) < INNER_FOLDS:
             what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
             raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
-    rate, settings = before.about["chosen_for"]["false_positive_rate"], before.detector.settings
-    top_k = settings.get("top_k", 10)
-    done = fitted(both, None, evaluation.EncoderVectors(vectors), kind, rate, top_k, seed, note, parts)
+    choices = chosen(before, both, seed)
+    done = fitted(both, None, evaluation.EncoderVectors(vectors), choices, note, parts)
     unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
     said = {
@@ -185,6 +184,16 @@ def refitted(
     after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
     said["changed"] = changed(before, after, vectors, parts, both, given, without)
     return after, done
+
+
+def chosen(before: SavedDetector, dataset: LabelledDataset, seed: int) -> Choices:
+    """What was chosen when the detector was fitted. Raises InputError if nothing of its traffic is left."""
+    home = before.about["chosen_for"]
+    traffic = Traffic(home.get("of", ALL), tuple(home.get("sets", ())))
+    if traffic.sets and not has_safe(dataset, traffic):
+        raise InputError(f"--remove: no safe prompt of {traffic.name} would be left, by which the threshold is chosen")
+    top_k = before.detector.settings.get("top_k", 10)
+    return Choices(before.detector.kind, home["false_positive_rate"], traffic, top_k, seed)
 
 
 def _in_order(ids: Sequence[str], names: Sequence[str], *parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +235,6 @@ def changed(
 
     These are the unsafe ones that the score misses, and the safe ones that are flagged.
     """
-    figures = ("auroc", "false_positive_rate_held_out", "true_positive_rate_held_out")
     now = {*given.new.ids, *given.incidents, *given.corrected}
     its, labels = np.isin(dataset.ids, [*now]), np.array(dataset.labels)
     unsafe, safe = (np.flatnonzero(its & (labels == label)) for label in (1, 0))
@@ -244,8 +252,8 @@ def changed(
         "added": len(given.new),
         "removed": len(without),
         "corrected": len(given.corrected),
-        "before": {name: before.about["chosen_for"][name] for name in figures} | {"threshold": before.threshold},
-        "after": {name: after.about["chosen_for"][name] for name in figures} | {"threshold": after.threshold},
+        "before": card.figures(before.about),
+        "after": card.figures(after.about),
         "new_unsafe": len(unsafe),
         "new_flagged_before": int(flags[0].sum()),
         "new_flagged_after": int(flags[1].sum()),

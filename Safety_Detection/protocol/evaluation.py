@@ -189,6 +189,17 @@ class Trial:
                 self.jobs[held] = Job(rows, self.of.of_families(held), self.of.weights(rows), held)
         self.sides[name] = Side(families, tuple(wholes[1:]))
 
+    def add_folds(self, name: Hashable, rows: np.ndarray) -> None:
+        """Holds some prompts of a side out by folds instead, each by a detector that has seen the rest of them."""
+        side, fold_of = self.sides[name], self.of.folds_of(rows, FOLDS)
+        whole = self.jobs[side.whole].train
+        inner = tuple((name, "fold", fold) for fold in range(FOLDS))
+        for inside, fold in zip(inner, range(FOLDS), strict=True):
+            held = rows[fold_of == fold]
+            train = whole[~self.of.dataset.near.near(held)[whole]]
+            self.jobs[inside] = Job(train, held, self.of.weights(train))
+        self.sides[name] = Side(side.whole, (*side.inner, *inner))  # of several, the last scores of a prompt count
+
     def run(self, progress: Callable[[], object] = lambda: None) -> None:
         """Does all jobs that are not done."""
         todo = [name for name in self.jobs if name not in self.scores]
@@ -232,11 +243,14 @@ class Trial:
             found[CONTROLS[0]] = length.scores(self.lengths[job.asked])[None]
         return found
 
-    def tested(self, name: Hashable, kind: str, rate: float = FALSE_POSITIVE_RATE) -> Tested:
+    def tested(
+        self, name: Hashable, kind: str, rate: float = FALSE_POSITIVE_RATE, of: np.ndarray | None = None
+    ) -> Tested:
         """The detector of a side: the candidate with the best held-out scores, and the threshold by these scores.
 
         The best is that of the largest mean area of the parts held out of one set, or else of the largest area over
-        all that was held out, by weight. The threshold flags `rate` of the side's safe prompts by weight.
+        all that was held out, by weight. The threshold flags `rate` of the side's safe prompts by weight, or of those
+        that `of` marks, each counting the same. of: bool, of all prompts of the dataset.
         """
         side = self.sides[name]
         whole = self.jobs[side.whole]
@@ -251,8 +265,8 @@ class Trial:
             # Of one set, groups are held out, and parts have both classes. Families often have one only.
             parts = [np.searchsorted(whole.train, self.jobs[inside].asked) for inside in side.inner]
             chosen = strongest(labels, held_out, whole.weights, parts if whole.weights is None else ())
-        safe = labels == 0
-        weights = None if whole.weights is None else whole.weights[safe]
+        safe = labels == 0 if of is None else (labels == 0) & of[whole.train]
+        weights = None if whole.weights is None or of is not None else whole.weights[safe]
         threshold = dm.threshold_at(held_out[chosen][safe], rate, weights)
         return Tested(chosen, held_out[chosen], threshold, scores_of[chosen])
 

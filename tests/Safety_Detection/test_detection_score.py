@@ -90,6 +90,10 @@ def test_a_threshold_that_is_given_decides_what_is_flagged(tmp_path, detector, c
     assert "--fpr 0.02: the detector's card has thresholds for 0.001, 0.005, 0.01, 0.05; give one of these" in said
     said = refused(capsys, "--detector", detector, "--input", text, "--fpr", "0.01", "--threshold", "1")
     assert "--fpr: chooses a threshold, as --threshold does" in said
+    said = refused(capsys, "--detector", detector, "--input", text, "--fpr", "0.01", "--of", "mine")
+    assert "--of mine: the detector's card has thresholds by all; give one of these, or fit with --of mine" in said
+    said = refused(capsys, "--detector", detector, "--input", text, "--of", "all")
+    assert "--of: says of what --fpr is a share; add --fpr, or leave it out" in said
     for wrong in ("high", "nan", "inf"):
         said = refused(capsys, "--detector", detector, "--input", text, "--threshold", wrong)
         assert f"--threshold {wrong}: give a number" in said

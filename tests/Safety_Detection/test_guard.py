@@ -14,6 +14,7 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from Safety_Detection import fit, score
 from Safety_Detection.detectors import calibration
+from Safety_Detection.detectors.kinds import candidates
 from Safety_Detection.guardrail import card, card_figures, saved
 from Safety_Detection.guardrail.bank import Bank, familiarity
 from Safety_Detection.guardrail.guard import Guard
@@ -25,6 +26,8 @@ from utils.data.text import NORMALIZING
 from utils.encoders import loading
 from utils.metrics import embedding as metrics
 from utils.schema import InputError
+
+RATES = [0.001, 0.005, 0.01, 0.05, 0.1]
 
 
 class World(StandIn):
@@ -235,8 +238,9 @@ def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled
             held_out[i] = (unit(parts) @ (means[1] - means[0])).max()
     weights = of.weights(np.arange(len(labels)))
     safe, unsafe = labels == 0, labels == 1
-    assert [point["rate"] for point in found["points"]] == [0.001, 0.005, 0.01, 0.05, 0.1]
-    for point in found["points"]:
+    of_all, of_ordinary = ([p for p in found["points"] if p["of"] == name] for name in ("all", "ordinary"))
+    assert [point["rate"] for point in of_all] == [point["rate"] for point in of_ordinary] == RATES
+    for point in of_all:
         flags = held_out > point["threshold"] - 1e-6
         if np.average(flags[safe], weights=weights[safe]) > point["rate"] + 1e-9:
             # No score flags so few safe prompts, so the threshold is just above all of theirs.
@@ -251,12 +255,70 @@ def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled
         )
         # z is the one safe-only set: by the detector without it, at that detector's threshold.
         assert set(point["ordinary"]) == {"z"} and 0 <= point["ordinary"]["z"][0] <= 1
+    z = dataset.rows("z")
+    for point in of_ordinary:  # z alone, each prompt counting the same
+        ranked = np.sort(held_out[z])[::-1]
+        flagged = int(30 * point["rate"] + 1e-9)
+        between = sorted([ranked[flagged], ranked[flagged - 1] if flagged else np.inf])
+        assert between[0] < point["threshold"] + 1e-6 and point["threshold"] < between[1] + 1e-6
+        limits = [
+            stats.beta.ppf(0.025, flagged, 31 - flagged) if flagged else 0,
+            stats.beta.ppf(0.975, flagged + 1, 30 - flagged),
+        ]
+        assert point["false_alarms"] == pytest.approx([flagged / 30, *limits], abs=1e-9)
+        flags = held_out > (between[1] - 1e-6 if flagged else between[0] + 1e-6)
+        assert point["recall"][0] == pytest.approx(np.average(flags[unsafe], weights=weights[unsafe]), abs=1e-6)
     # Groups of safe prompts: 20 of x, 20 of y, 30 of z. Weights by set: sqrt(20), sqrt(20), sqrt(30).
     roots = np.sqrt([20, 20, 30])
     effective = int(roots.sum() ** 2 / (roots**2 / [20, 20, 30]).sum())
-    assert found["safe_groups"] == 70 and found["effective_safe_groups"] == effective == 69
-    assert found["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / effective))
-    assert [point["supported"] for point in found["points"]] == [False, False, False, True, True]
+    support = found["support"]["all"]
+    assert support["safe_groups"] == 70 and support["effective_safe_groups"] == effective == 69
+    assert support["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / effective))
+    assert [point["supported"] for point in of_all] == [False, False, False, True, True]
+    assert found["support"]["ordinary"]["smallest_rate"] == pytest.approx(1 - 0.05 ** (1 / 30))
+
+
+@pytest.mark.parametrize("kind", ["centroid_difference", "nearest_unsafe"])
+def test_a_threshold_by_ones_own_traffic_is_of_folds(tmp_path, labelled, kind, capsys):
+    """x has 20 safe and 20 unsafe prompts in 20 groups, and each is scored by a detector that saw the other folds."""
+    folder = tmp_path / "detector"
+    arguments = ["--data", str(labelled), "--out", str(folder), "--detector", kind]
+    assert fit.main([*arguments, "--fpr", "0.1", "--of", "x"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    dataset, _ = labelled_sets.load(str(labelled))
+    labels, of, rows = np.array(dataset.labels), sides.Sides(dataset), unit(dataset.texts["prompt"])
+    x, held_out = dataset.rows("x"), np.empty(40)
+    fold_of = of.folds_of(x, 5)
+    for fold in range(5):
+        held = x[fold_of == fold]
+        train = np.flatnonzero(~dataset.near.near(held))
+        detector = candidates(kind, rows[train], labels[train], weights=of.weights(train))[0]
+        held_out[fold_of == fold] = detector.scores(rows[held])
+    safe = np.sort(held_out[labels[x] == 0])
+    card = read_card(folder)
+    point = next(p for p in card["card"]["points"] if (p["of"], p["rate"]) == ("x", 0.1))
+    assert saved.load(folder).threshold == point["threshold"] == pytest.approx(safe[-2], abs=1e-6)
+    recall = (held_out[labels[x] == 1] > safe[-2] - 1e-6).mean()
+    limits = stats.binomtest(round(20 * recall), 20).proportion_ci(method="exact")
+    assert point["recall_of_traffic"] == pytest.approx([recall, *limits], abs=1e-6)
+    assert point["false_alarms"] == pytest.approx([0.1, *stats.binomtest(2, 20).proportion_ci(method="exact")])
+    assert "3 families held out in turn, x by 5 folds: false alarms of x 10 % (1 to 32)" in said
+    # What it was fitted on and misses: unsafe prompts of all sets, as none is published.
+    scores = saved.load(folder).detector.scores(rows[labels == 1])
+    missed = [dataset.ids[i] for i in np.flatnonzero(labels == 1)[scores < point["threshold"]]]
+    assert card["missed"] == {"unsafe": 40, "ids": missed}
+    for ids in filter(None, [missed]):
+        assert f"of 40 unsafe prompts of yours that it was fitted on it still misses {len(ids)}: {ids[0]}" in said
+    # An update keeps it.
+    assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
+    assert (
+        read_card(folder)["chosen_for"]["of"] == "x"
+        and saved.load(folder).threshold_at(0.1) == saved.load(folder).threshold
+    )
+    if kind == "centroid_difference":
+        without = ",".join(dataset.ids[i] for i in x if not labels[i])
+        assert fit.main(["--detector", str(folder), "--remove", without, "--quiet"]) == 2
+        assert "no safe prompt of x would be left, by which the threshold is chosen" in capsys.readouterr().err
 
 
 class Centroids(ClassifierMixin, BaseEstimator):
@@ -343,8 +405,8 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled, monkeypatch):
         (home(folder) / "card.html").read_text(),
     )
     assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
-    assert f"can't show a rate of false alarms below {100 * found['smallest_rate']:.3g} %" in text
-    assert page.count("<svg") == 2 and page.count("<table>") == 4
+    assert f"can't show a rate of false alarms below {100 * found['support']['all']['smallest_rate']:.3g} %" in text
+    assert page.count("<svg") == 2 and page.count("<table>") == 5
     assert "threshold for 5 %</text>" in page and "probability given</text>" in page
     kept = json.loads((home(folder) / "detector.json").read_text())["calibration"]
     assert f"Brier score is {kept['brier']:.3f} (0.250 if every prompt is given 50 %)" in text

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from utils.metrics import uncertainty
+from utils.metrics.detection import threshold_at
 from utils.metrics.uncertainty import (
     bootstrap_intervals,
     effect_size,
+    exact_interval,
     grouped_difference,
     holm,
     own_influence,
@@ -50,6 +52,21 @@ def test_the_95_per_cent_interval_covers_in_about_95_per_cent(draw, truth, strat
 def test_a_rare_outcome_is_covered_where_no_resample_differs():
     # At 5 % of 25, all are 0 in 28 % of samples, and a bare bootstrap's interval is a point that misses.
     assert coverage(lambda g, i, n: (g.random(n) < 0.05).astype(float), 0.05, {"a": 25}, "a", (0, 1)) >= 0.93
+
+
+@pytest.mark.parametrize(("n", "rate"), [(240, 0.01), (240, 0.05), (60, 0.01)])
+def test_what_a_chosen_threshold_flags_of_all_is_in_the_exact_interval(n, rate):
+    """Scores are uniform, so that a threshold t flags 1 - t of all; it is chosen to flag `rate` of n."""
+    drawn = np.random.default_rng(n).random((4000, n))
+    covered = []
+    for scores in drawn:
+        threshold = threshold_at(scores, rate)
+        low, high = exact_interval(float((scores >= threshold).mean()), n)
+        covered.append(low <= 1 - min(threshold, 1) <= high)
+    assert np.mean(covered) > 0.945
+    for share in (0.0, 0.01, 0.5, 1.0):
+        limits = stats.binomtest(round(share * 100), 100).proportion_ci(method="exact")
+        assert exact_interval(share, 100) == pytest.approx(tuple(limits), abs=1e-9)
 
 
 def test_all_values_at_a_bound_by_hand():

@@ -268,6 +268,21 @@ def grouped_interval(
     return float(max(low, bounds[0])), float(min(high, bounds[1]))
 
 
+def exact_interval(share: float, items: float) -> tuple[float, float]:
+    """The exact 95 % interval of a share of independent items (Clopper and Pearson 1934).
+
+    share: in [0, 1]. items: how many it is of; need not be whole, as an effective size is not. It holds too for the
+    share of all that a threshold flags which was chosen to flag this share of the items: that share is the one of an
+    order statistic, whose distribution is between the two betas that the limits are of.
+    """
+    from scipy.special import betaincinv
+
+    tail, flagged = (1 - CONFIDENCE) / 2, share * items
+    low = betaincinv(flagged, items - flagged + 1, tail) if flagged > 0 else 0.0
+    high = betaincinv(flagged + 1, items - flagged, 1 - tail) if flagged < items else 1.0
+    return float(low), float(high)
+
+
 def grouped_difference(value: float, replicates: np.ndarray, clusters: int) -> Difference:
     """A difference from its values in resamples of whole clusters: (resamples,). clusters: as in `grouped_interval`."""
     if clusters < 2:
