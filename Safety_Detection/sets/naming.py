@@ -31,3 +31,8 @@ def crossing_column(kind: str, other: str, train: str = OTHERS) -> str:
     A guard has one column of scores, whatever it is tested against.
     """
     return f"{kind}/{train}" if train == GIVEN else f"{kind}/{train} | {other}"
+
+
+def flagged_column(kind: str, train: str) -> str:
+    """The column of the items that says which prompts a detector flags at its own threshold; of a guard, as given."""
+    return "flagged" if train == GIVEN else f"flagged/{kind}/{train}"

@@ -142,8 +142,8 @@ class PairedByGroups(PairedByItems):
         return len({cell.group for cell in comparison.cells if cell.metric.test is None})
 
     def gates(self, task: Task) -> dict[str, bool]:
-        """The area, and recall at a false positive rate that the gate names."""
-        return {task.headline: False, RECALL: True}
+        """The area, recall at a false positive rate that the gate names, and what is flagged at each own threshold."""
+        return {task.headline: False, **dict.fromkeys(differences.OF_FLAGS, False), RECALL: True}
 
     def gated(self, gate: Gate, reference: Scores, others: Sequence[Scores], metric: str, seed: int) -> Iterator[Gated]:
         """The means of others that the gate is on. metric: the area of the detector that is gated.
@@ -154,13 +154,19 @@ class PairedByGroups(PairedByItems):
         guards = [one for one in (reference, *others) if reading.is_guard(one.result)]
         others = [one for one in others if not guards or one in guards or reference in guards]
         kind = metric.removeprefix(AREA_OF)
-        scored = [(one.result, kind) for one in (reference, *others)]
-        first, *areas = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
+        scored, better = [(one.result, kind) for one in (reference, *others)], "higher"
+        if gate.metric in differences.OF_FLAGS:
+            better = differences.OF_FLAGS[gate.metric]
+            first, *means = differences.shares(scored, gate.metric, differences.RESAMPLES, seed)
+        else:
+            areas = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
+            places = [place for place in (*GATED, naming.WITHIN) if place in areas[0]]
+            clusters = {place: differences.clusters_of(reference.result, place) for place in places}
+            first, *means = [{place: (*of[place], clusters[place]) for place in places} for of in areas]
         groups = [place for place in GATED if place in first] or [one for one in (naming.WITHIN,) if one in first]
         if not groups:
             raise InputError(f"--gate {gate.text}: the results have none of the means {', '.join(GATED)}")
-        for one, of in zip(others, areas, strict=True):
+        for one, of in zip(others, means, strict=True):
             for group in groups:
-                clusters = differences.clusters_of(reference.result, group)
-                difference = differences.difference(of[group], first[group], clusters)
-                yield Gated(one.result.encoder.name, group, of[group][0], first[group][0], difference, "higher")
+                difference = differences.difference(of[group][:2], first[group][:2], first[group][2])
+                yield Gated(one.result.encoder.name, group, of[group][0], first[group][0], difference, better)

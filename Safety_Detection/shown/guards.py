@@ -13,6 +13,7 @@ from Safety_Detection.sets.naming import (
     OTHERS,
     crossing_column,
     fields_of,
+    flagged_column,
 )
 from Safety_Detection.shown.reading import headline_kind, is_guard, ordinary_of, sets_of
 from utils.metrics import detection as dm
@@ -112,6 +113,12 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
             metrics.append(Metric(name, value=float(value(curve)), n=len(rows), better=better, chance=chance, **where))
         if against is None:
             metrics += _at_threshold(result, its, kind, test, train, len(rows), base)
+    flags = np.full(n, np.nan)
+    for name in dict.fromkeys(only.items["set"]):
+        column = flagged_column(its, (_train(result, kind, name) or OTHERS) if its != GUARD else GIVEN)
+        if column in only.items:
+            np.put(flags, _rows(only, name), np.array(only.items[column])[_rows(only, name)])
+    items[flagged_column(kind, OTHERS)] = flags
     means = {OTHERS: [one for one in pairs if one[1] is None], ORDINARY: [one for one in pairs if one[1] in ordinary]}
     for place, tested in means.items():
         for name in (OF_CROSSING if place == ORDINARY else ("auroc",)) if tested else ():

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column
+from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column, flagged_column
 from utils.files import shown_path
 from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
@@ -70,14 +70,16 @@ def trains_of(result: Result) -> list[str]:
 def read(path: Path) -> Result:
     """A result file with its items: `id`, `set`, `label`, `group`, and the scores of every detector but the shuffled.
 
-    A score is NaN where a detector was not tested on a prompt's set. Raises InputError if a file is missing or is not a
-    result file.
+    What they flag is there too, unless an earlier version wrote the file. A score is NaN where a detector was not
+    tested on a prompt's set. Raises InputError if a file is missing or is not a result file.
     """
     result = read_result(path)
     tested: dict[str, set[str]] = {}
+    flagged = set()
     for m in result.metrics:
         if m.train is None or m.detector == CONTROLS[1]:
             continue
+        flagged.add(flagged_column(m.detector, m.train))
         columns = [(f"{m.detector}/{m.train}", m.test)]
         if m.against is not None:
             pairs = (m.test, m.against), (m.against, m.test)
@@ -91,7 +93,8 @@ def read(path: Path) -> Result:
     if gaps or any(math.isnan(cell) and one in on for name, on in tested.items()
                    for cell, one in zip(found[name], sets, strict=True)):  # fmt: skip
         raise InputError(f"{shown_path(items_path(path))}: not the complete items of a result; run the task again")
-    return replace(result, items={name: found[name] for name in ("id", "set", "label", "group", *tested)})
+    kept = "id", "set", "label", "group", *tested, *(name for name in sorted(flagged) if name in found)
+    return replace(result, items={name: found[name] for name in kept})
 
 
 def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from doubles import GROUPS, written
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
 from utils.compare import __main__ as compare_main
 from utils.schema import Metric
@@ -53,6 +53,10 @@ def detection(tmp_path_factory):
             values = signal * LABELS + generator.normal(0, 1, 280)
             values[~np.isin(SETS, list(its))] = np.nan
             mine[f"knn_vote/{column}"] = values
+        for column in ("a", "b", "others"):
+            values = (signal * LABELS + generator.normal(0, 1, 280) > 1.2).astype(float)
+            values[~np.isin(SETS, ["a", "b", *(("bad", "good") if column == "others" else ())])] = np.nan
+            mine[f"flagged/knn_vote/{column}"] = values
         where = [{"train": train, "test": test} for test in "ab" for train in ("a", "b", "others")]
         metrics = [Metric("auroc", f"{w['train']} -> {w['test']}", 0.5, 80, "higher", detector="knn_vote", **w)
                    for w in where]  # fmt: skip
@@ -94,6 +98,41 @@ def means(columns, metric):
         "others": (of("others", "a") + of("others", "b")) / 2,
         "ordinary traffic": metric([1] * 60 + [0] * 60, crossed),
     }
+
+
+def flagged_means(columns, metric):
+    """Each mean of what is flagged at the own thresholds, the slow way."""
+
+    def of(train, test):
+        its = test == SETS
+        flags, labels = columns[f"flagged/knn_vote/{train}"][its], LABELS[its]
+        if metric == "f1":
+            return f1_score(labels, flags)
+        return flags[labels == (metric == "flagged_unsafe")].mean()
+
+    sets = {"flagged_unsafe": ["a", "b", "bad"], "flagged_safe": ["a", "b", "good"], "f1": ["a", "b"]}[metric]
+    found = {"across": np.mean([of("a", "b"), of("b", "a")]), "others": np.mean([of("others", one) for one in sets])}
+    return found | ({"ordinary traffic": of("others", "good")} if metric == "flagged_safe" else {})
+
+
+@pytest.mark.parametrize("metric", ["flagged_unsafe", "flagged_safe", "f1"])
+def test_what_is_flagged_at_the_own_thresholds_is_gated_both_ways(detection, capsys, metric):
+    out, scores = detection
+    one, other = (flagged_means(scores[name], metric) for name in ("worse", "base"))
+    sign = -1 if metric == "flagged_safe" else 1
+    gaps = {place: sign * (one[place] - other[place]) for place in one}
+    status, found, _ = gated(capsys, out, "base", "worse", "--gate", f"{metric}=0")
+    assert status == (1 if min(gaps.values()) < 0 else 0)
+    assert [row[6] for row in found] == [place for place in gaps if gaps[place] < 0]
+    for _, name, value, reference, theirs, _, place, difference, low, high in found:
+        assert (name, reference) == ("worse", "base")
+        assert (value, theirs) == (f"{one[place]:.3f}", f"{other[place]:.3f}")
+        assert difference == f"{sign * gaps[place]:+.3f}"
+        assert float(low) < sign * gaps[place] < float(high) and float(high) - float(low) < 0.5
+    assert gated(capsys, out, "base", "worse", "--gate", f"{metric}={0.001 - min(*gaps.values(), 0):.6f}")[:2] == (
+        0,
+        [],
+    )
 
 
 def test_an_average_is_gated_both_ways(items, capsys):
@@ -142,10 +181,10 @@ def test_the_means_of_detection_are_gated_both_ways(detection, capsys, gate, met
     ("gate", "message"),
     [
         ("categorical_purity=0.1", "can't be evaluated: no two results of safety_taxonomy were compared"),
-        ("auroc", "give METRIC=TOLERANCE, such as auroc=0.02 or recall_at_fpr=0.01:0.05"),
+        ("auroc", "give METRIC=TOLERANCE, such as auroc=0.02, flagged_unsafe=0.05 or recall_at_fpr=0.01:0.05"),
         ("auroc=nan", "give METRIC=TOLERANCE"),
         ("recall_at_fpr=2:0.1", "give METRIC=TOLERANCE"),
-        ("f1=0.1", "METRIC is one of normalized_similarity, boundary_similarity, categorical_purity, auroc, recall"),
+        ("f2=0.1", "METRIC is one of normalized_similarity, boundary_similarity, categorical_purity, auroc, flagged"),
     ],
 )
 def test_a_gate_that_says_nothing_is_an_error(detection, capsys, gate, message):

@@ -57,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         help="exit with status 1, and a line on standard error for each, if METRIC of an encoder or guard is worse "
-        "than the reference's by more than TOLERANCE: auroc=0.02 or recall_at_fpr=0.01:0.05 (the share of unsafe "
-        "prompts found at 1 %% false positives) for the means across, others and ordinary traffic of detection, or "
-        "the headline metric of a different task for its average; 2 if a gate can't be evaluated; may be given "
-        "several times",
+        "than the reference's by more than TOLERANCE: auroc=0.02, recall_at_fpr=0.01:0.05 (the share of unsafe "
+        "prompts found at 1 %% false positives), or flagged_unsafe, flagged_safe or f1=0.05 (at the own threshold of "
+        "each) for the means across, others and ordinary traffic of detection, or the headline metric of a different "
+        "task for its average; 2 if a gate can't be evaluated; may be given several times",
     )
     flags.add_argument(
         "--seed", metavar="N", type=whole(0), default=42, help="seed of the resamples of detection (default 42)"

@@ -9,7 +9,7 @@ from utils.schema import InputError
 from utils.tables import number, signed
 from utils.tasks import TASKS
 
-EXAMPLES = "auroc=0.02 or recall_at_fpr=0.01:0.05"
+EXAMPLES = "auroc=0.02, flagged_unsafe=0.05 or recall_at_fpr=0.01:0.05"
 
 
 def parsed_gate(text: str) -> Gate:
