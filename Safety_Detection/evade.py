@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset, left_out = chosen(detector, arguments.data, label, arguments.limit, note)
     own, hidden = Guard(detector), arguments.quiet or not sys.stderr.isatty()
     guards = own, Guard(replace(detector, normalize=not detector.normalize), before=own)
-    searched, words = [], ""
+    searched: list[str] = []
+    words = ""
     if arguments.tries:
         dataset, searched = apart(dataset)
         words = universal_words(own, searched, arguments.tries, hidden)

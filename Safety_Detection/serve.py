@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
     )
     flags.add_argument(
+        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
+    )
+    flags.add_argument(
         "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
     )
     flags.add_argument("--threads", metavar="N", type=cli.whole(1), help=cli.THREADS)
@@ -96,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
     if threshold is not None and arguments.fpr is not None:
         raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
+    if arguments.of is not None and arguments.fpr is None:
+        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
     if port > 65535:
         raise InputError(f"--port {port}: give a whole number of at most 65535")
     base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
@@ -122,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                 f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
                 "another scale than the threshold that was given; start the server again"
             )
-        chosen = threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr)
+        chosen = threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr, arguments.of)
         low, high = detector.detector.range
         if chosen is not None and not low <= chosen <= high:
             raise InputError(

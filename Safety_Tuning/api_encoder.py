@@ -1,4 +1,4 @@
-"""Vectors of an API through the linear layer in this file's folder; needs openai, numpy and safetensors only."""
+"""Vectors of an API through the linear layer in this file's folder, by openai, numpy and safetensors only."""
 
 import json
 from collections.abc import Sequence

@@ -92,16 +92,6 @@ class SavedDetector:
         """What it reads beside each whole text, and the text that each is of. texts: as they are embedded."""
         return splitting.parts_of(texts, self.reading)
 
-    def threshold_at(self, rate: float) -> float:
-        """The card's threshold for a rate of false alarms. Raises InputError if the card has none."""
-        points = {point["rate"]: point["threshold"] for point in self.about["card"]["points"]}
-        if rate not in points:
-            raise InputError(
-                f"--fpr {rate:g}: the detector's card has thresholds for {', '.join(map('{:g}'.format, points))}; "
-                "give one of these, or a --threshold"
-            )
-        return points[rate]
-
     @property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores; None if the detector was fitted by a version that knew none."""

@@ -218,9 +218,9 @@ def answer(
 def _of_both(verdicts: list[Verdict]) -> Verdict:
     """What is said of a chat by its last message and the whole: that of the higher score, flagged if any is."""
     best = max(verdicts, key=lambda verdict: verdict.score)
-    matched = next((verdict.matched for verdict in (best, *verdicts) if verdict.matched is not None), None)
+    like = next((verdict for verdict in (best, *verdicts) if verdict.matched is not None), best)
     flags, cut = ([getattr(one, name) for one in verdicts] for name in ("flagged", "truncated"))
-    return replace(best, flagged=any(flags), truncated=any(cut), matched=matched)
+    return replace(best, flagged=any(flags), truncated=any(cut), matched=like.matched)
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:

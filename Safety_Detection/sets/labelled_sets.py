@@ -139,7 +139,7 @@ def chosen(data: str, label: int | None, column: str) -> tuple[str, list[Labelle
 
 def sets_named(part: str, label: int | None = None, column: str | None = None) -> list[str]:
     """The names of the sets that a part of `data` stands for: a set, a family, a class or a file. See `load`."""
-    return [one.name for one in _chosen(part, label, column or "prompt")[1]]
+    return [one.name for one in chosen(part, label, column or "prompt")[1]]
 
 
 def _refuse_twice(data: str, names: Sequence[str]) -> None:
