@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -220,7 +220,7 @@ def _of_both(verdicts: list[Verdict]) -> Verdict:
     best = max(verdicts, key=lambda verdict: verdict.score)
     like = next((verdict for verdict in (best, *verdicts) if verdict.matched is not None), best)
     flags, cut = ([getattr(one, name) for one in verdicts] for name in ("flagged", "truncated"))
-    return replace(best, flagged=any(flags), truncated=any(cut), matched=like.matched)
+    return replace(best, flagged=any(flags), truncated=any(cut), matched=cast(str, like.matched))
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:
