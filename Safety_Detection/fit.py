@@ -189,7 +189,7 @@ def updated(
     without = [item.strip() for item in (arguments.remove or "").split(",") if item.strip()]
     if arguments.remove is not None and not without:
         raise InputError("--remove: names no prompt; give ids as score --explain names them")
-    if not given.changes and not without:
+    if not given.ids and not without:
         raise InputError(f"--add {arguments.add}: the detector has all of its prompts already; nothing is changed")
     embedder = Embedder(before.spec, None if arguments.no_cache else EmbeddingStore(default_path()), False, note)
     check_probe(before, embedder)

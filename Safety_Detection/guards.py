@@ -23,7 +23,8 @@ from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.guards import on_same_prompts
 from Safety_Detection.task import MOST_RESAMPLES, TASK
 from utils import cli, config
-from utils.data.reading import read_columns, refuse_unreadable
+from utils.data.reading import form_of, opened, read_columns, refuse_unreadable
+from utils.data.reading import rows as file_rows
 from utils.data.text import normalized
 from utils.encoders.registry import known_encoders
 from utils.files import check_writable, sha256_of, shown_path
@@ -53,30 +54,38 @@ class Given:
 def read_scores(path: Path, dataset: LabelledDataset) -> Given:
     """The scores in a CSV or JSON-lines file with the columns `id` or `prompt`, `score`, and optionally others.
 
-    Prompts are matched by `id`, or by `prompt` without regard to case and white space if there is no `id` or it holds
-    row numbers only; a score then counts for every row of the dataset with that prompt.
-    Raises InputError, naming the row, for an unknown or repeated prompt and for a value that is no number.
+    Prompts are matched by `id`, with or without the name of their set before it; by `row`, as `score` writes it beside
+    an empty `id`; or by `prompt` without regard to case and white space: a score then counts for every row of the
+    dataset with that prompt. Raises InputError, naming the row, for an unknown or repeated prompt and for a value that
+    is no number.
     """
     refuse_unreadable(path, f"--scores {path.name}", "give a CSV or JSON-lines file of scores")
-    columns = read_columns(path, ("score",), README, optional=("id", "prompt", "flagged", "milliseconds"),
-                           scalars=("score", "flagged", "milliseconds"))  # fmt: skip
-    file, n = path.name, len(columns["score"])
-    by_id = columns["id"] != [str(number) for number in range(1, n + 1)]
-    if not by_id and "prompt" not in columns:
+    key_column = _key_column(path)
+    columns = read_columns(path, ("score", *filter(None, [key_column])), README, ("flagged", "milliseconds"),
+                           ("id", "row"), ("score", "flagged", "milliseconds"))  # fmt: skip
+    file = path.name
+    if key_column is None:
         raise InputError(f"{file}: no column 'id' with ids such as {dataset.ids[0]}, nor a column 'prompt'; add one")
+    by_prompt = key_column == "prompt"
     places: dict[str, list[int]] = {}
-    for i, key in enumerate(dataset.ids if by_id else map(normalized, dataset.texts["prompt"])):
+    for i, key in enumerate(map(normalized, dataset.texts["prompt"]) if by_prompt else dataset.ids):
         places.setdefault(key, []).append(i)
-    seen: dict[str, int] = {}
+    if not by_prompt:  # the ids of a file of the data, as it has them
+        short = Counter(item.partition(":")[2] for item in dataset.ids)
+        for i, item in enumerate(dataset.ids):
+            if short[item.partition(":")[2]] == 1:
+                places.setdefault(item.partition(":")[2], [i])
+    seen: dict[tuple[int, ...], int] = {}
     rows: list[tuple[int, int]] = []  # (of the dataset, of the file)
-    for i, cell in enumerate(columns["id"] if by_id else columns["prompt"]):
-        key, what = (cell, f"id {shown(cell)}") if by_id else (normalized(cell), "its prompt")
-        if key in seen:
-            raise InputError(f"{file}: row {i + 1}: {what} is that of row {seen[key] + 1} too; score each prompt once")
+    for i, cell in enumerate(columns[key_column]):
+        key, what = (normalized(cell), "its prompt") if by_prompt else (cell, f"{key_column} {shown(cell)}")
         if key not in places:
             raise InputError(f"{file}: row {i + 1}: {what} is not in the data; name its set with --data or {REMEDY}")
-        seen[key] = i
-        rows += [(row, i) for row in places[key]]
+        its = tuple(places[key])
+        if its in seen:
+            raise InputError(f"{file}: row {i + 1}: {what} is that of row {seen[its] + 1} too; score each prompt once")
+        seen[its] = i
+        rows += [(row, i) for row in its]
     rows.sort()
     order = [i for _, i in rows]
 
@@ -89,6 +98,16 @@ def read_scores(path: Path, dataset: LabelledDataset) -> Given:
         flags = np.array(said, dtype=bool)[order]
     milliseconds = numbers("milliseconds", 0) if "milliseconds" in columns else None
     return Given(np.array([row for row, _ in rows]), numbers("score", -math.inf), flags, milliseconds)
+
+
+def _key_column(path: Path) -> str | None:
+    """The column that says which prompt a row scores, None if there is none."""
+    with opened(path) as stream:
+        names, lines = file_rows(stream, form_of(path) or "csv", path.name)
+        first = next(lines, None)
+    if "id" in names and "row" in names and first is not None and not str(first.cells.get("id", "")).strip():
+        return "row"
+    return next((name for name in ("id", "prompt") if name in names), None)
 
 
 def _number(text: str, file: str, row: int, column: str, least: float) -> float:
@@ -154,7 +173,7 @@ def result_of(
         f"{naming.GUARD}/{naming.GIVEN}": given.scores.tolist(),
     }  # fmt: skip
     if given.flags is not None:
-        items["flagged"] = given.flags.astype(int).tolist()
+        items[naming.flagged_column(naming.GUARD, naming.GIVEN)] = given.flags.astype(int).tolist()
     if given.milliseconds is not None:
         items["milliseconds"] = given.milliseconds.tolist()
         for metric, value in zip(LATENCIES, np.quantile(given.milliseconds, [0.5, 0.95]).tolist(), strict=True):

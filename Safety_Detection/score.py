@@ -135,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "--probability": arguments.probability or None,
                     "--base-rate": base_rate,
                     "column of incidents": guard.matches or None,
+                    "column of false alarms": guard.allows or None,
                 }
                 _in_parts(scorer, source, output.resolve(), made_by, progress)
     except Unfinished as error:

@@ -13,6 +13,9 @@ KINDS = ("nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regressi
 CONTROLS = ("prompt_length", "shuffled_labels")
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 INNER_FOLDS = 3
+# A set with fewer prompts of a class weighs as if it had so many: the prompt of a set of one counts 6 times as much as
+# one of a set of 2,000, and not 45 times.
+LEAST_SIZE = 50
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,15 @@ def _regressions(rows: Matrix, labels: np.ndarray, weights: np.ndarray | None) -
 def balanced(labels: np.ndarray, sets: Sequence[str] | None = None) -> np.ndarray:
     """Weights (n,) of mean 1 with which the classes count the same.
 
-    sets: n, if given, the prompts of a set and class together count in proportion to the square root of their number.
+    sets: n, if given, the prompts of a set and class count in proportion to one over the square root of their number,
+    of LEAST_SIZE if there are fewer.
     """
     labels = np.asarray(labels)
     weights = np.ones(len(labels))
     if sets is not None:
         names = np.unique(np.asarray(sets, dtype=str), return_inverse=True)[1]
         of = 2 * names + labels
-        weights = 1 / np.sqrt(np.bincount(of)[of])
+        weights = 1 / np.sqrt(np.maximum(np.bincount(of), LEAST_SIZE)[of])
     return equal_classes(labels, weights)
 
 

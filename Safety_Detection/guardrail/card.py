@@ -266,7 +266,14 @@ def sentences(saved: SavedDetector) -> list[str]:
         found.append(
             f"A text is flagged too if its similarity to one of the {len(about['added'])} unsafe prompts that were "
             f"added later reaches {number(match['threshold'])}. Of the safe prompts that it was fitted on, "
-            f"{_percent(match['false_alarms'])} do."
+            f"{_percent(match['share'])} do."
+        )
+    allow = about.get("allow")
+    if allow:
+        found.append(
+            "A text is not flagged, whatever its score, if its similarity to one of the "
+            f"{len(about['allowed'])} safe prompts that were added later and flagged reaches "
+            f"{number(allow['threshold'])}. Of the unsafe prompts that it was fitted on, {_percent(allow['share'])} do."
         )
     similar = card.get("similarity")
     if similar:
@@ -349,11 +356,15 @@ def changes(saved: SavedDetector) -> list[str]:
     for ids, what in (
         (found["missed_by_score"], "still missed by the score"),
         (found.get("safe_flagged"), "safe, and flagged all the same"),
+        (found.get("allowed"), "false alarms, allowed from now on"),
     ):
         if ids:
             lines.append(f"  {what}: {_listed(ids)}")
-    if (saved.about.get("match") or {}).get("threshold", 0) > 1:
-        lines.append("  no text is matched: a safe prompt is as similar to an added unsafe one as that is to itself")
+    for like, verb, others, one in (("match", "matched", "safe", "unsafe"), ("allow", "allowed", "unsafe", "safe")):
+        if (saved.about.get(like) or {}).get("threshold", 0) > 1:
+            lines.append(
+                f"  no text is {verb}: some {others} prompts are as similar to an added {one} one as that is to itself"
+            )
     return lines
 
 

@@ -47,7 +47,8 @@ class Verdict:
     truncated: whether something of the text was not read. unfamiliar: whether the whole text is farther from everything
     that was trained on than 99 % of held-out prompts are; None if that was not asked for. nearest: the prompts trained
     on that are most similar to what has the score, nearest first. matched: the unsafe prompt added later that the text
-    is so like that it is flagged for it; None if there is none.
+    is so like that it is flagged for it; None if there is none. allowed: the safe prompt added later that what would be
+    flagged of the text is so like that it is not; None if there is none.
     probability: that the text is unsafe, in [0, 1], by its score alone and at the guard's share of unsafe prompts: see
     `calibration`. None for a detector that was fitted before there were probabilities.
     """
@@ -59,6 +60,7 @@ class Verdict:
     nearest: tuple[Near, ...] = ()
     matched: str | None = None
     probability: float | None = None
+    allowed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,30 @@ class Unscored:
 
     reason: str
     detail: str = ""
+
+
+class _Like:
+    """Prompts that updates gave, and how like them texts are.
+
+    ids: n, of the prompts. rows: (n, d), of the whole ones. parts: (m, d), of these and of their parts. least: the
+    similarity from which a text is like one of them.
+    """
+
+    def __init__(self, detector: SavedDetector, ids: Sequence[str], least: float) -> None:
+        bank, self.least = detector.bank, least
+        its = np.flatnonzero(np.isin(bank.ids, ids))
+        self.ids, self.rows = [bank.ids[i] for i in its], bank.rows[its]
+        further = None if bank.parts is None else bank.parts[np.isin(bank.part_of, its)]
+        self.parts = self.rows if further is None else np.concatenate([self.rows, further])
+
+    def to_whole(self, rows: Matrix) -> tuple[np.ndarray, list[str]]:
+        """Of each of p vectors the similarity to the nearest whole prompt, float64 (p,), and that one's id."""
+        found = similarities(rows, self.rows).astype(np.float64)
+        return found.max(axis=1), [self.ids[i] for i in found.argmax(axis=1)]
+
+    def to_parts(self, rows: Matrix) -> np.ndarray:
+        """The similarity to the nearest prompt or part of one: float64 (p,)."""
+        return similarities(rows, self.parts).astype(np.float64).max(axis=1)
 
 
 class Guard:
@@ -103,11 +129,11 @@ class Guard:
         self._unstored: Embedder = before._unstored if is_same else Embedder(detector.spec)
         if not of_vectors:
             check_probe(detector, self._unstored)
-        self._match: tuple[list[str], Matrix, float] | None = None
-        if detector.about.get("match"):
-            its = np.flatnonzero(np.isin(detector.bank.ids, detector.about["added"]))
-            least = detector.about["match"]["threshold"]
-            self._match = [detector.bank.ids[i] for i in its], detector.bank.rows[its], least
+        about = detector.about
+        self._match, self._allow = (
+            _Like(detector, about[ids], about[like]["threshold"]) if about.get(like) else None
+            for like, ids in (("match", "added"), ("allow", "allowed"))
+        )
         if is_same:
             self._embedder: Embedder = before._embedder
             return
@@ -190,6 +216,11 @@ class Guard:
         return self._match is not None
 
     @property
+    def allows(self) -> bool:
+        """Whether texts like a safe prompt added later are not flagged though they reach the threshold."""
+        return self._allow is not None
+
+    @property
     def max_tokens(self) -> int | None:
         """How many tokens of a text the encoder reads at most; None if it is unbounded."""
         if self.detector.words is not None:
@@ -209,19 +240,11 @@ class Guard:
         truncated: bool (p,). starts: (n,), the first part of each text, which is the whole one; a part each if None.
         """
         starts = np.arange(len(truncated)) if starts is None else starts
-        known = ~without_known_word(rows)
-        scores = self.detector.detector.scores(rows)
-        best = first_of_highest(np.where(known, scores, -np.inf), starts)
-        scores = scores[best]
-        flags, n = scores >= self.threshold, len(starts)
-        matched: list[str | None] = [None] * n
-        if self._match is not None:
-            ids, added, least = self._match
-            found = similarities(rows, added).astype(np.float64)
-            nearest_part = first_of_highest(found.max(axis=1, initial=-1.0), starts)
-            for i, part in enumerate(nearest_part.tolist()):
-                if found[part].max(initial=-1.0) >= least:
-                    matched[i], flags[i] = ids[int(found[part].argmax())], True
+        known, n = ~without_known_word(rows), len(starts)
+        of_parts = self.detector.detector.scores(rows)
+        best = first_of_highest(np.where(known, of_parts, -np.inf), starts)
+        scores = of_parts[best]
+        flags, matched, allowed = self._flagged(rows, known & (of_parts >= self.threshold), starts)
         unfamiliar: list[bool | None] = [None] * n
         near: list[tuple[Near, ...]] = [()] * n
         if nearest:
@@ -239,12 +262,42 @@ class Guard:
         if self.calibration is not None:
             likely = self.calibration.probabilities(scores, self.base_rate).tolist()
         cut = any_of(np.asarray(truncated, dtype=bool), starts).tolist()
-        columns = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely
+        columns = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely, allowed
         # A text without a known word has the score of an empty text, which means nothing.
         return [
             Verdict(*each) if is_known else Unscored("has no word that the detector knows")
             for is_known, *each in zip(any_of(known, starts), *columns, strict=True)
         ]
+
+    def _flagged(
+        self, rows: Matrix, over: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, list[str | None], list[str | None]]:
+        """Whether each text is flagged, bool (n,), and the incident, or the false alarm, that it is or is not for.
+
+        over: bool (p,), whether each part reaches the threshold. A part is allowed if it is like a whole false alarm,
+        or like a part of one in a text that is like a whole one: a sentence alone may mean something else.
+        """
+        n, none = len(starts), np.zeros(len(over), dtype=bool)
+        of = np.repeat(np.arange(n), np.diff(starts, append=len(over)))
+        like, incidents = (None, []) if self._match is None else self._match.to_whole(rows)
+        is_match = none if like is None else like >= self._match.least
+        is_allowed, alarms = none, [""] * len(over)
+        if self._allow is not None:
+            to_whole, alarms = self._allow.to_whole(rows)
+            to_parts, least = self._allow.to_parts(rows), self._allow.least
+            is_allowed = (to_whole >= least) | ((to_whole[starts] >= least)[of] & (to_parts >= least))
+            if like is not None:
+                is_allowed &= ~is_match | (np.maximum(to_whole, to_parts) > like)
+        flags = any_of((over | is_match) & ~is_allowed, starts)
+        matched: list[str | None] = [None] * n
+        allowed: list[str | None] = [None] * n
+        for part in np.flatnonzero(is_match & ~is_allowed).tolist():
+            text = of[part]
+            matched[text] = matched[text] or incidents[part]
+        for part in np.flatnonzero((over | is_match) & is_allowed).tolist():
+            text = of[part]
+            allowed[text] = None if flags[text] else allowed[text] or alarms[part]
+        return flags, matched, allowed
 
     def close(self) -> None:
         """Ends the encoder's processes."""

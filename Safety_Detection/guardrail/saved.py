@@ -28,7 +28,7 @@ from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
 SCHEMA = 2
 # What is known of a fit, of all that a card holds.
 ABOUT = ("created", "trained_on", "chosen_for", "missed", "elsewhere", "calibration", "card", "version", "parent",
-         "added", "match", "changed")  # fmt: skip
+         "added", "match", "allowed", "allow", "changed")  # fmt: skip
 ARRAYS, CARD, WORDS = "detector.safetensors", versions.CARD, "words.json"
 BANK_ARRAYS, BANK = "bank.safetensors", "bank.json"
 # Each file, and the digest of it in the card.
@@ -159,7 +159,7 @@ def load(
     """
     what, number = f"--detector {folder}", versions.current(folder) if number is None else number
     card, content = read(folder, number, (ARRAYS, WORDS))
-    bank = bank or card.get("match") is not None  # texts are matched with prompts of the bank
+    bank = bank or any(card.get(like) is not None for like in ("match", "allow"))  # texts are compared with the bank
     if bank:
         content |= read(folder, number, (BANK_ARRAYS, BANK))[1]
     arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")

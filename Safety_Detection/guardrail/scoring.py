@@ -148,9 +148,9 @@ class Scorer:
     def columns(self) -> tuple[str, ...]:
         """The headings of what `score` yields."""
         near = [f"{what}_{i}" for i in range(1, self.nearest + 1) for what in ("nearest", "label", "similarity")]
-        matched = ("matched",) if self.guard.matches else ()
+        like = self._like(("matched",), ("allowed",))
         likely = ("probability",) if self.probability else ()
-        return (*COLUMNS, *matched, *likely, *(("unfamiliar", *near) if self.nearest else ()))
+        return (*COLUMNS, *like, *likely, *(("unfamiliar", *near) if self.nearest else ()))
 
     def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
         """Batches of the columns of lines that can be scored. The others are reported on standard error.
@@ -221,10 +221,14 @@ class Scorer:
         self.counts["cut"] += sum(row[COLUMNS.index("truncated")] for row in rows)
         return rows
 
+    def _like(self, matched: tuple, allowed: tuple) -> tuple:
+        """The cells on incidents and false alarms, of those that the detector knows any of."""
+        return *(matched if self.guard.matches else ()), *(allowed if self.guard.allows else ())
+
     def _cells(self, verdict: Verdict) -> tuple:
-        matched = (verdict.matched or "",) if self.guard.matches else ()
+        like = self._like((verdict.matched or "",), (verdict.allowed or "",))
         likely = (verdict.probability,) if self.probability else ()
-        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *matched, *likely
+        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *like, *likely
         if not self.nearest:
             return cells
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]

@@ -1,4 +1,4 @@
-"""What is read of a text, of which the highest score counts: the whole, and its sentences if a detector reads them."""
+"""What is read of a text, of which the highest score counts: the whole, or its sentences too."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Adds prompts to a fitted detector or removes some, and fits it again."""
 
 import difflib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.groups import NearTexts, joined
 from Safety_Detection.sets.labelled_files import sets_of_file
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from utils.data.reading import dataset_stem, refuse_unreadable
+from utils.data.reading import column_names, dataset_stem, refuse_unreadable
 from utils.embed.embedder import Embedder
 from utils.metrics import detection as dm
 from utils.schema import InputError, shown
 
-# What a match with an added unsafe prompt may flag of the safe prompts fitted on, and the least similarity that counts.
-MATCH_RATE, LEAST_MATCH = 0.001, 0.8
+# What likeness to added prompts may flag of the safe prompts fitted on, or let pass of the unsafe ones, and the least
+# similarity that counts.
+LIKE_RATE, LEAST_LIKE = 0.001, 0.8
+# The family of all prompts that updates add, unless a file names one.
+ADDED = "added"
 
 
 @dataclass(frozen=True)
@@ -33,31 +37,34 @@ class Given:
     """What a file gives to a detector.
 
     new: the prompts that its bank does not hold. labels: the ids of those that it holds, and what the file says of
-    them. incidents: the ids of the unsafe ones of `labels` that no update gave before. corrected: those of `labels`
-    that had the other label.
+    them. incidents: the ids of the unsafe ones of `labels` that no update gave before. alarms: of the safe ones that
+    the detector flags. corrected: those of `labels` that had the other label.
     """
 
     new: LabelledDataset
     labels: dict[str, int] = field(default_factory=dict)
     incidents: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     corrected: tuple[str, ...] = ()
 
     @property
-    def changes(self) -> bool:
-        """Whether anything of the detector changes."""
-        return bool(len(self.new) or self.incidents or self.corrected)
+    def ids(self) -> list[str]:
+        """The ids of all prompts that change something."""
+        return list(dict.fromkeys([*self.new.ids, *self.incidents, *self.alarms, *self.corrected]))
 
 
 def given_by(path: Path, label: int | None, column: str, before: SavedDetector) -> Given:
     """What a file gives to a detector. label, column: as of `sets_of_file`.
 
     Two prompts are the same if they are embedded as the same text. A prompt that an earlier version fitted, whose text
-    is not known, is the same as one with its id, words and label.
+    is not known, is the same as one with its id, words and label. Where row numbers stand for ids, a new prompt whose
+    number is in use gets the next free one.
     Raises InputError if the file can't be read, gives a prompt of the bank both labels, or if an id is in use for a
     different prompt.
     """
     refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
     sets, bank = sets_of_file(path, dataset_stem(path), "as given", label, column), before.bank
+    sets = [replace(one, family=bank.family_of.get(one.name, one.family or ADDED)) for one in sets]
     new = labelled_sets.combined("added", sets)
     held: dict[object, list[int]] = {}
     for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
@@ -74,6 +81,8 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
             if labels.setdefault(bank.ids[place], new.labels[i]) != new.labels[i]:
                 raise InputError(f"--add {path}: {shown(new.ids[i])} has both labels; leave the row of one of them out")
     ids = set(bank.ids)
+    if "id" not in column_names(path):
+        new = replace(new, ids=_numbered(new.ids, fresh, ids))
     used = [new.ids[i] for i in fresh if new.ids[i] in ids]
     if used:
         raise InputError(
@@ -81,12 +90,28 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
             "remove that one first with --remove"
         )
     its, ever = dict(zip(bank.ids, bank.labels.tolist(), strict=True)), set(before.about.get("added", ()))
+    safe = [i for i, item in enumerate(bank.ids) if labels.get(item) == 0]
+    vectors = bank.rows if bank.parts is None else np.concatenate([bank.rows, bank.parts])
+    said = verdicts(before, vectors, evaluation.Parts(len(bank.ids), bank.part_of), np.array(safe, dtype=np.int64))
     return Given(
         labelled_sets.only(new, fresh),
         labels,
-        tuple(item for item, label in labels.items() if label and item not in ever),
-        tuple(item for item, label in labels.items() if label != its[item]),
+        incidents=tuple(item for item, label in labels.items() if label and item not in ever),
+        alarms=tuple(bank.ids[i] for i, one in zip(safe, said, strict=True) if one.flagged),
+        corrected=tuple(item for item, label in labels.items() if label != its[item]),
     )
+
+
+def _numbered(ids: Sequence[str], fresh: Sequence[int], used: set[str]) -> tuple[str, ...]:
+    """The ids `set:number`. A fresh prompt whose id is in use has the next number that is free."""
+    found, taken = list(ids), {*ids, *used}
+    free: dict[str, Iterator[str]] = {}
+    for i in fresh:
+        if found[i] in used:
+            name = found[i].rpartition(":")[0]
+            numbers = free.setdefault(name, (f"{name}:{number}" for number in itertools.count(1)))
+            found[i] = next(item for item in numbers if item not in taken)
+    return tuple(found)
 
 
 def said_of_known(given: Given) -> list[str]:
@@ -95,6 +120,7 @@ def said_of_known(given: Given) -> list[str]:
     if given.labels:
         known = f"{len(given.labels)} of its prompts are in the detector already"
         now = f"; texts like {len(given.incidents)} of them are flagged from now on" if given.incidents else ""
+        now += f"; texts like {len(given.alarms)} of them are allowed from now on" if given.alarms else ""
         lines.append(known + now)
     if given.corrected:
         first = ", ".join(given.corrected[:5]) + ", ..." * (len(given.corrected) > 5)
@@ -145,7 +171,8 @@ def refitted(
 ) -> tuple[SavedDetector, Fit]:
     """The detector fitted again with what is given and without some prompts; only the new ones are embedded.
 
-    Unsafe prompts that were ever given to an update are matched beside the score: see `matching`.
+    Texts like an unsafe prompt that was ever given to an update are flagged whatever their score, and those like a safe
+    one that was flagged are not: see `likeness`.
     Raises InputError if one class would be left without enough groups to hold some out.
     """
     bank, new = relabelled(before.bank, given.labels), given.new
@@ -170,18 +197,23 @@ def refitted(
             raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
     choices = chosen(before, both, seed)
     done = fitted(both, None, evaluation.EncoderVectors(vectors), choices, note, parts)
-    unsafe = {item for item, label in zip(both.ids, both.labels, strict=True) if label}
-    kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if item in unsafe]
+    label_of = dict(zip(both.ids, both.labels, strict=True))
+    kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if label_of.get(item)]
     said = {
         **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
         "card": card.measured(done, seed),
         "added": kept,
-        "match": matching(vectors, parts, both, kept),
+        "match": likeness(vectors, parts, both, kept, 0),
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold
     fitted_on = bank_of(done, both.texts["prompt"], [digest_of[item] for item in both.ids])
     after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
+    safe = np.array([i for i, item in enumerate(both.ids) if item in set(given.ids) and not label_of[item]], np.int64)
+    both_say = (verdicts(detector, vectors, parts, safe) for detector in (before, after))
+    alarms = [both.ids[i] for i, *says in zip(safe, *both_say, strict=True) if any(one.flagged for one in says)]
+    allowed = [item for item in (*before.about.get("allowed", ()), *alarms) if label_of.get(item) == 0]
+    said |= {"allowed": list(dict.fromkeys(allowed)), "allow": likeness(vectors, parts, both, allowed, 1)}
     said["changed"] = changed(before, after, vectors, parts, both, given, without)
     return after, done
 
@@ -207,19 +239,29 @@ def _in_order(ids: Sequence[str], names: Sequence[str], *parts: np.ndarray) -> t
     return np.concatenate(parts)[order], of[order]
 
 
-def matching(vectors: np.ndarray, parts: evaluation.Parts, dataset: LabelledDataset, ids: Sequence[str]) -> dict | None:
-    """The similarity to an added unsafe prompt from which a text is flagged, and its false alarms; None without any.
+def likeness(
+    vectors: np.ndarray, parts: evaluation.Parts, dataset: LabelledDataset, ids: Sequence[str], label: int
+) -> dict | None:
+    """The similarity to some prompts from which a text is like one of them, and what share of a class is; None without.
 
-    The lowest that flags at most MATCH_RATE of the safe prompts fitted on, and at least LEAST_MATCH: a text like an
-    incident is flagged, however the trained score has moved.
+    The lowest that at most LIKE_RATE of the prompts with the other `label` reach, and at least LEAST_LIKE: a text like
+    an incident is flagged, and one like a false alarm is not, however the trained score has moved.
     """
     if not ids:
         return None
     mine = vectors[np.flatnonzero(np.isin(dataset.ids, ids))]
-    safe = np.flatnonzero(np.array(dataset.labels) == 0)
-    nearest = parts.highest(lambda rows: similarities(rows, mine).max(axis=1).astype(np.float64), vectors, safe)
-    threshold = max(LEAST_MATCH, dm.threshold_at(nearest, MATCH_RATE))
-    return {"threshold": float(threshold), "false_alarms": float((nearest >= threshold).mean())}
+    others = np.flatnonzero(np.array(dataset.labels) == label)
+    nearest = parts.highest(lambda rows: similarities(rows, mine).max(axis=1).astype(np.float64), vectors, others)
+    threshold = max(LEAST_LIKE, dm.threshold_at(nearest, LIKE_RATE))
+    return {"threshold": float(threshold), "share": float((nearest >= threshold).mean())}
+
+
+def verdicts(detector: SavedDetector, vectors: np.ndarray, parts: evaluation.Parts, prompts: np.ndarray) -> list:
+    """What a detector says of some prompts by their vectors."""
+    if not len(prompts):
+        return []
+    rows, starts = parts.rows(prompts)
+    return Guard(detector, of_vectors=True).verdicts(vectors[rows], np.zeros(len(rows), dtype=bool), 0, starts)
 
 
 def changed(
@@ -235,19 +277,13 @@ def changed(
 
     These are the unsafe ones that the score misses, and the safe ones that are flagged.
     """
-    now = {*given.new.ids, *given.incidents, *given.corrected}
-    its, labels = np.isin(dataset.ids, [*now]), np.array(dataset.labels)
+    its, labels = np.isin(dataset.ids, given.ids), np.array(dataset.labels)
     unsafe, safe = (np.flatnonzero(its & (labels == label)) for label in (1, 0))
-
-    def said(detector: SavedDetector, prompts: np.ndarray) -> list:
-        rows, starts = parts.rows(prompts)
-        guard = Guard(detector, of_vectors=True)
-        return guard.verdicts(vectors[rows], np.zeros(len(rows), dtype=bool), 0, starts) if len(rows) else []
-
     flags = [
-        np.array([one.score >= each.threshold for one in said(each, unsafe)], dtype=bool) for each in (before, after)
+        np.array([one.score >= each.threshold for one in verdicts(each, vectors, parts, unsafe)], dtype=bool)
+        for each in (before, after)
     ]
-    flagged = [one.flagged for one in said(after, safe)]
+    still = verdicts(after, vectors, parts, safe)
     return {
         "added": len(given.new),
         "removed": len(without),
@@ -258,5 +294,6 @@ def changed(
         "new_flagged_before": int(flags[0].sum()),
         "new_flagged_after": int(flags[1].sum()),
         "missed_by_score": [dataset.ids[i] for i in unsafe[~flags[1]]],
-        "safe_flagged": [dataset.ids[i] for i, is_flagged in zip(safe, flagged, strict=True) if is_flagged],
+        "safe_flagged": [dataset.ids[i] for i, one in zip(safe, still, strict=True) if one.flagged],
+        "allowed": [item for item in after.about["allowed"] if item not in before.about.get("allowed", ())],
     }

@@ -224,12 +224,13 @@ def _of_both(verdicts: list[Verdict]) -> Verdict:
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:
-    # A text that is flagged as it is like an incident may have any score, and clients flag by the category's.
+    # A text that is flagged as it is like an incident may have any score, as one that is allowed may, and clients flag
+    # by the category's.
     flagging = verdict.score if verdict.matched is None else max(verdict.score, threshold)
     result = {
         "flagged": verdict.flagged,
         "categories": {"unsafe": verdict.flagged},
-        "category_scores": {"unsafe": category_score(kind, flagging, threshold)},
+        "category_scores": {"unsafe": 0.0 if verdict.allowed else category_score(kind, flagging, threshold)},
         "category_applied_input_types": {"unsafe": ["text"]},
         "score": verdict.score,
         "threshold": threshold,
@@ -237,6 +238,8 @@ def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict
     }
     if verdict.matched is not None:
         result["matched"] = verdict.matched
+    if verdict.allowed is not None:
+        result["allowed"] = verdict.allowed
     if verdict.probability is not None:
         result["probability"] = verdict.probability
     if nearest:

@@ -76,13 +76,13 @@ def test_ties_of_the_vote_go_to_the_first():
 
 
 def test_weights_by_hand():
-    # Class 1: set a has 4 prompts, so each weighs 2 / 4; b has 1, which weighs 1. Together 2 + 1 = 3 for 5 prompts.
-    # Class 0: a has 1, b has 9, each 3 / 9. Together 1 + 3 = 4. Each class comes to half of 15.
-    labels = np.array([1] * 5 + [0] * 10)
-    sets = ["a"] * 4 + ["b"] + ["a"] + ["b"] * 9
-    by_hand = [0.5 * 7.5 / 3] * 4 + [7.5 / 3] + [7.5 / 4] + [7.5 / 4 / 3] * 9
-    assert balanced(labels, sets) == pytest.approx(by_hand) and balanced(labels, sets).sum() == pytest.approx(15)
-    assert balanced(labels) == pytest.approx([1.5] * 5 + [0.75] * 10)
+    # Class 1: set a has 400 prompts, so each weighs 20 / 400; b has 100, each 10 / 100. Together 20 + 10 = 30.
+    # Class 0: a has 100, b has 900, each 30 / 900. Together 10 + 30 = 40. Each class comes to half of 1500.
+    labels = np.array([1] * 500 + [0] * 1000)
+    sets = ["a"] * 400 + ["b"] * 100 + ["a"] * 100 + ["b"] * 900
+    by_hand = [750 / 30 / 20] * 400 + [750 / 30 / 10] * 100 + [750 / 40 / 10] * 100 + [750 / 40 / 30] * 900
+    assert balanced(labels, sets) == pytest.approx(by_hand) and balanced(labels, sets).sum() == pytest.approx(1500)
+    assert balanced(labels) == pytest.approx([1.5] * 500 + [0.75] * 1000)
 
 
 def test_the_strongest_has_the_best_area_of_held_out_scores():
@@ -99,6 +99,13 @@ def test_the_strongest_has_the_best_area_of_held_out_scores():
     areas = [np.mean([roc_auc_score(labels[part], scores[part]) for part in parts[:2]]) for scores in held_out]
     assert strongest(labels, scaled, None, parts) == int(np.argmax(areas)) == 1
     assert strongest(labels, scaled) != 1
+
+
+def test_a_small_set_weighs_as_if_it_had_50_prompts():
+    sets = ["one"] + ["large"] * 2000 + ["middle"] * 60 + ["safe"] * 100
+    weights = balanced([1] * 2061 + [0] * 100, sets)
+    assert weights[0] / weights[1] == pytest.approx(np.sqrt(2000 / 50))
+    assert weights[2001] / weights[1] == pytest.approx(np.sqrt(2000 / 60))
 
 
 def test_a_threshold_by_weight_by_hand():

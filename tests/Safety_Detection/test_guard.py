@@ -462,7 +462,7 @@ def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     added = np.isin(bank.ids, ["inc:1", "inc:2"])
     nearest = (bank.rows[bank.labels == 0] @ bank.rows[added].T).max(axis=1)
     # Of 70 safe prompts none may be flagged at 0.1 %.
-    assert match["threshold"] > nearest.max() - 1e-6 and match["false_alarms"] == 0
+    assert match["threshold"] > nearest.max() - 1e-6 and match["share"] == 0
     assert not guard.score(["good thing 4 x4 xv4"])[0].flagged
     assert read_card(folder)["changed"]["missed_by_score"] == ["inc:1", "inc:2"]
     text = (home(folder) / "card.md").read_text()
@@ -510,7 +510,7 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
     day = max(zip(load_detector(folder).score(days), days, strict=True), key=lambda pair: pair[0].score)[1]
     said = changes_of(tmp_path, folder, capsys, f"1,{text},0", f"2,{day},0")
     assert "the labels of 1 of them are corrected: more:1" in said and "0 removed, 1 with another label" in said
-    assert "  safe, and flagged all the same: more:2\n" in said
+    assert "  false alarms, allowed from now on: more:1, more:2\n" in said and "all the same" not in said
     guard = load_detector(folder)
     (found,) = guard.score([text])
     assert not found.flagged and found.matched is None and not guard.matches
@@ -522,6 +522,71 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
     changes_of(tmp_path, folder, capsys, "1,good thing 2 x2 xv2,1")
     bank = load_detector(folder).detector.bank
     assert bank.labels[bank.ids.index("x:3")] == 1 and places not in bank.twins
+
+
+def test_a_false_alarm_is_allowed_and_what_is_added_to_it_is_not(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.15")
+    days = [f"bad day {i}. it rains {i}" for i in range(300)]
+    scored = zip(load_detector(folder).score(days), days, strict=True)
+    day = max(scored, key=lambda pair: pair[0].score)[1]
+    changes_of(tmp_path, folder, capsys, f"1,{day},0")
+    card, guard = read_card(folder), load_detector(folder)
+    assert card["allowed"] == ["more:1"] and guard.allows and not guard.matches
+    # No more than 0.1 % of 40 unsafe prompts may be allowed: none.
+    bank, vectors = guard.detector.bank, unit([day])
+    nearest = (bank.rows[bank.labels == 1] @ vectors[0]).max()
+    assert card["allow"]["threshold"] > nearest - 1e-6 and card["allow"]["share"] == 0
+    sentence = day.split(". ")[0] + "."
+    worse = max((f"{day}. a bad thing {i}" for i in range(50)), key=lambda t: guard.score([t])[0].score)
+    found = guard.score([day, sentence, worse, "a bad one"])
+    assert found[0].score >= guard.threshold and (found[0].flagged, found[0].allowed) == (False, "more:1")
+    # A sentence of it alone may mean something else, and one beside it is no part of it.
+    assert [(one.flagged, one.allowed) for one in found[1:]] == [(True, None)] * 3
+    path = tmp_path / "in.txt"
+    path.write_text(f"{day}\na bad one\n")
+    assert score.main(["--detector", str(folder), "--input", str(path), "--quiet"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(row["flagged"], row["allowed"]) for row in rows] == [("0", "more:1"), ("1", "")]
+    assert "1 safe prompts that were added later and flagged" in (home(folder) / "card.md").read_text()
+    # It is known again, and an incident that is the same text is none of its kind any more.
+    assert "nothing is changed" in changes_of(tmp_path, folder, capsys, f"5,{day},0", status=2)
+    changes_of(tmp_path, folder, capsys, f"5,{day},1")
+    assert read_card(folder)["allowed"] == [] and load_detector(folder).score([day])[0].matched == "more:1"
+
+
+def test_a_false_alarm_that_was_fitted_on_can_be_allowed(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.15")
+    guard = load_detector(folder)
+    safe = [line.split(",")[0] for line in labelled.read_text().splitlines() if ",0,z," in line]
+    said = list(zip(safe, guard.score(safe), strict=True))
+    [(text, _), *_] = sorted((pair for pair in said if pair[1].flagged), key=lambda pair: -pair[1].score)
+    said = changes_of(tmp_path, folder, capsys, f"1,{text},0")
+    assert "1 of its prompts are in the detector already; texts like 1 of them are allowed from now on" in said
+    assert not load_detector(folder).score([text])[0].flagged
+
+
+def test_what_updates_add_is_one_family_and_a_grown_file_gives_its_new_rows(tmp_path, labelled, capsys):
+    folder = fitted(tmp_path, labelled)
+    for name in ("one", "two"):
+        assert (
+            fit.main(
+                [
+                    "--detector",
+                    str(folder),
+                    "--add",
+                    str(incidents(tmp_path, f"{name}.csv", (f"good trick {name} of many,1",))),
+                    "--quiet",
+                ]
+            )
+            == 0
+        )
+    assert read_card(folder)["trained_on"]["families"] == ["x", "y", "z", "added"]
+    # Rows have no ids, and the new one is the first.
+    grown = incidents(tmp_path, "two.csv", ("good trick three of many,1", "good trick two of many,1"))
+    assert fit.main(["--detector", str(folder), "--add", str(grown)]) == 0
+    assert "1 prompts added" in capsys.readouterr().out
+    assert read_card(folder)["added"] == ["one:1", "two:1", "two:3"]
+    assert load_detector(folder).score(["good trick three of many"])[0].matched == "two:3"
 
 
 def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
@@ -573,7 +638,7 @@ def test_a_change_that_cannot_be_is_one_line_and_changes_nothing(
 ):
     monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
     folder = fitted(tmp_path, labelled)
-    safe = [line for line in labelled.read_text().splitlines() if ",1," not in line]
+    safe = [line for line in labelled.read_text().splitlines() if ",1," not in line and not line.startswith("bad")]
     (tmp_path / "safe.csv").write_text("\n".join(safe))
     (tmp_path / "other.csv").write_text("id,prompt,label,set\n3,bad new thing entirely,1,x\n")
     assert fit.main(["--detector", str(folder), *flags]) == 2

@@ -16,6 +16,7 @@ from Safety_Detection.shown import reading
 from Safety_Detection.shown.section import detection_section
 from utils.compare import __main__ as compare_main
 from utils.evaluation.run import evaluate
+from utils.schema import InputError
 
 # Set: label (None for both), number of prompts, family.
 SETS = {"a": (None, 40, "a"), "b": (None, 30, "b"), "c": (None, 24, "c"), "bad": (1, 30, "bad"),
@@ -150,6 +151,31 @@ def test_prompts_are_matched_without_regard_to_case_and_space(done, dataset, fil
     assert guard(file, path, tmp_path) == 0
     by_id = {key: m for key, m in metrics(done).items() if "milliseconds" not in key[0]}
     assert metrics(tmp_path) == by_id
+
+
+@pytest.mark.parametrize("how", ["id", "row"])
+def test_ids_are_known_as_score_wrote_them(dataset, file, given, tmp_path, how):
+    """Of a file with ids `score` writes those, without the set; of one without any the number of the row."""
+    path = tmp_path / "scores.csv"
+    with path.open("w") as stream:
+        print("line,row,id,score,flagged,truncated", file=stream)
+        for i, one in enumerate(dataset.ids[40:70]):
+            score, flagged, _ = given[one]
+            print(f"{i + 2},{i + 1},{one.partition(':')[2] if how == 'id' else ''},{score},{flagged},0", file=stream)
+    only = dataset
+    if how == "row":
+        alone = tmp_path / "b.csv"
+        texts = [text for text, name in zip(dataset.texts["prompt"], dataset.groups, strict=True) if name == "b"]
+        alone.write_text("prompt,label\n" + "".join(f"{text},{i % 2}\n" for i, text in enumerate(texts)))
+        only = labelled_sets.load(str(alone))[0]
+    found = guards.read_scores(path, only)
+    assert found.rows.tolist() == list(range(40, 70) if how == "id" else range(30))
+    assert found.scores.tolist() == [given[one][0] for one in dataset.ids[40:70]]
+    with path.open("a") as stream:
+        print(f"99,99,{dataset.ids[40] if how == 'id' else ''},1,1,0", file=stream)
+    message = "row 31: id b:b0 is that of row 1 too" if how == "id" else "row 31: row 99 is not in the data"
+    with pytest.raises(InputError, match=message):
+        guards.read_scores(path, only)
 
 
 def test_what_is_not_scored_is_counted_and_left_out_of_both_sides(done, dataset, file, given, tmp_path, capsys):
