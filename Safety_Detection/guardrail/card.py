@@ -260,6 +260,12 @@ def sentences(saved: SavedDetector) -> list[str]:
             else "as they are."
         ),
     ]
+    seen = [name for name in trained["sets"] if name in saved.spec.tuned_on]
+    if seen:
+        found.append(
+            f"{saved.spec.name} was tuned on {', '.join(seen)}: what is said of these held out is of sets that the "
+            "encoder has seen, and too good."
+        )
     found += _of_probabilities(about)
     match = about.get("match")
     if match:

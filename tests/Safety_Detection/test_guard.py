@@ -418,6 +418,9 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled, monkeypatch):
     told.about["calibration"]["brier"] = 0.26
     assert "0.250 if every prompt is given 50 %" in " ".join(card.sentences(told))
     assert "no better than that one number for all" in " ".join(card.sentences(told))
+    tuned = replace(told, spec=replace(told.spec, tuned_on=("y", "elsewhere")))
+    assert "was tuned on y: what is said" in " ".join(card.sentences(tuned))
+    assert "was tuned on" not in " ".join(card.sentences(told))
     assert not re.findall(r'(?:src|href)="(?!#)|url\((?!#)', page), "nothing is loaded from elsewhere"
     dataset, _ = labelled_sets.load(str(labelled))
     written = "".join(path.read_text(errors="ignore") for path in folder.rglob("*") if path.is_file())
