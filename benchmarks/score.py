@@ -35,7 +35,8 @@ def main() -> None:
     count = cli.whole_number(settings.rows, "--rows", least=1)
     with tempfile.TemporaryDirectory() as scratch:
         detector, vectors, output = (Path(scratch) / name for name in ("detector", "vectors", "scores.csv"))
-        fit = ["-m", "Safety_Detection.fit", "--quiet", "--detector", settings.detector, "--data", settings.data]
+        fit = ["-m", "Safety_Detection.fit", "--quiet", "--read", "whole", "--detector", settings.detector]
+        fit += ["--data", settings.data]
         finished(*fit, "--out", detector)
         found = saved.load(detector)
         shard = made_up(vectors, count, found.about["encoder"])
