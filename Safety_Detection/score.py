@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         help="name the N nearest prompts trained on, and say what is unlike all of them",
     )
     flags.add_argument(
+        "--unfamiliar", action="store_true", help="say what is unlike all prompts trained on, as --explain"
+    )
+    flags.add_argument(
         "--threshold",
         metavar="T",
         type=cli.real(),
@@ -106,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         if output is not None and its is not None and is_inside(output, its):
             raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
     nearest = arguments.explain
-    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0)
+    detector = saved.load(
+        folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0 or arguments.unfamiliar
+    )
     if detector.outdated and not arguments.quiet:
         cli.note(detector.outdated)
     if nearest > detector.about["trained_on"]["prompts"]:
@@ -114,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if arguments.probability and detector.calibration is None:
         raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
     guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, arguments.threads)
-    scorer = Scorer(guard, nearest, arguments.probability)
+    scorer = Scorer(guard, nearest, arguments.probability, arguments.unfamiliar)
     try:
         with contextlib.ExitStack() as stack:
             source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
@@ -131,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "--column": arguments.column,
                     "--id-column": arguments.id_column,
                     "--explain": nearest,
+                    "--unfamiliar": arguments.unfamiliar or None,
                     "--threshold": guard.threshold,
                     "--probability": arguments.probability or None,
                     "--base-rate": base_rate,

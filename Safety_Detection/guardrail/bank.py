@@ -1,8 +1,9 @@
 """The prompts that a detector was fitted on, kept with it without their texts."""
 
+import functools
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +26,8 @@ class Bank:
     labels, clusters: n. family_of: set to family. twins: pairs of indices.
     digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
     fitted the detector, '' for prompts that it left.
-    familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach.
+    familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach. known_words: the
+    share of words of prompts trained on that 99 % of held-out prompts have; 0 if an earlier version fitted.
     parts: (m, d), of the prompts' parts if they are read in parts, by which they are scored when they are held out.
     part_of: int (m,), ascending, the prompt of each.
     """
@@ -43,6 +45,26 @@ class Bank:
     digests: tuple[str, ...] = ()
     parts: Matrix | None = None
     part_of: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    known_words: float = 0.0
+
+    def unfamiliar(self, rows: Matrix, texts: Sequence[str] | None = None) -> np.ndarray:
+        """Whether each of m texts is unlike all prompts trained on: bool (m,).
+
+        That is farther from all of them than 99 % of held-out prompts are, or with fewer words that any of them has
+        than 99 % of held-out prompts have: an encoder that does not know a language may place its words anywhere.
+        rows: (m, d), their vectors. texts: m, as they are embedded; None where only the vectors are known.
+        """
+        found = self.nearest(rows, 1)[1][:, 0] < self.familiar
+        if texts is not None:
+            found |= (
+                np.array([share_of(words.split(), self._vocabulary) for words in hashed_words(texts)])
+                < self.known_words
+            )
+        return found
+
+    @functools.cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        return frozenset(word for words in self.words for word in words.split())
 
     def nearest(self, rows: Matrix, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.
@@ -96,6 +118,27 @@ def hashed_words(texts: Sequence[str]) -> tuple[str, ...]:
 def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
     """A digest of each text, for texts as they are embedded."""
     return tuple(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts)
+
+
+def share_of(words: Sequence[str], vocabulary: Container[str]) -> float:
+    """The share of words that are in a vocabulary."""
+    return sum(word in vocabulary for word in words) / len(words)
+
+
+def known_words(words: Sequence[str], parts: np.ndarray) -> float:
+    """The share of words that prompts outside its own part have, which 99 % of prompts reach.
+
+    words: n, as `hashed_words` gives them. parts: n, those held out together.
+    """
+    parts_with: dict[str, set[int]] = {}
+    for text, part in zip(words, parts.tolist(), strict=True):
+        for word in text.split():
+            parts_with.setdefault(word, set()).add(part)
+    shares = [
+        np.mean([bool(parts_with[word] - {part}) for word in text.split()])
+        for text, part in zip(words, parts.tolist(), strict=True)
+    ]
+    return float(np.quantile(shares, 0.01))
 
 
 def familiarity(rows: Matrix, parts: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.kinds import Detector, candidates, highest
-from Safety_Detection.guardrail.bank import Bank, familiarity
+from Safety_Detection.guardrail.bank import Bank, familiarity, known_words
 from Safety_Detection.guardrail.saved_detector import ALL
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.protocol.sides import Sides
@@ -203,6 +203,7 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
         family_of={name: dataset.family_of.get(name, name) for name in dict.fromkeys(sets)},
         twins=tuple((place[u], place[s]) for u, s in dataset.twins if u in place and s in place),
         familiar=familiarity(rows, fit.parts),
+        known_words=known_words(words, fit.parts),
         digests=tuple(digests),
         parts=part_rows if len(further) else None,
         part_of=np.array([place[row] for row in parts.of[further].tolist()], dtype=np.int64),

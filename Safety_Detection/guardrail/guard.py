@@ -44,8 +44,8 @@ class Verdict:
     score: the highest of what is read, higher for unsafe. Of logistic regression the log-odds in training data whose
     classes weigh the same, of nearest_unsafe a cosine, of knn_vote a share, of centroid_difference a difference of
     cosines: scores of different detectors can't be compared. flagged: whether it reaches the threshold or is matched.
-    truncated: whether something of the text was not read. unfamiliar: whether the whole text is farther from everything
-    that was trained on than 99 % of held-out prompts are; None if that was not asked for. nearest: the prompts trained
+    truncated: whether something of the text was not read. unfamiliar: whether the whole text is unlike everything that
+    was trained on (`Bank.unfamiliar`); None if that was not asked for. nearest: the prompts trained
     on that are most similar to what has the score, nearest first. matched: the unsafe prompt added later that the text
     is so like that it is flagged for it; None if there is none. allowed: the safe prompt added later that what would be
     flagged of the text is so like that it is not; None if there is none.
@@ -142,10 +142,11 @@ class Guard:
         if before is not None:
             before.close()
 
-    def score(self, texts: Iterable[str], nearest: int = 0) -> list[Verdict]:
+    def score(self, texts: Iterable[str], nearest: int = 0, unfamiliar: bool = False) -> list[Verdict]:
         """What the detector says of each text.
 
-        nearest: how many of the prompts trained on are named; above 0 also says what is unfamiliar.
+        nearest: how many of the prompts trained on are named; above 0 also says what is unfamiliar. unfamiliar: whether
+        that is said without them.
         Raises InputError, naming the position, for a text that can't be scored, as one without a visible character or
         a known word, if `texts` is a single text, or if `nearest` is negative or more than was fitted on.
         """
@@ -156,31 +157,35 @@ class Guard:
         if not texts:
             return []
         with self._limited(len(texts)):
-            found = self._read(texts, [f"text {i}" for i in range(1, len(texts) + 1)], nearest)
+            found = self._read(texts, [f"text {i}" for i in range(1, len(texts) + 1)], nearest, unfamiliar)
         for position, one in enumerate(found, 1):
             if isinstance(one, Unscored):
                 raise InputError(f"text {position}: {one.reason}; leave it out")
         return cast(list[Verdict], found)
 
-    def score_each(self, texts: Sequence[str], names: Sequence[str], nearest: int = 0) -> list[Verdict | Unscored]:
+    def score_each(
+        self, texts: Sequence[str], names: Sequence[str], nearest: int = 0, unfamiliar: bool = False
+    ) -> list[Verdict | Unscored]:
         """What the detector says of each text, or why it can't be scored, which affects no other text.
 
-        texts: which hold a visible character each. names: of the texts, for errors. nearest: as in `score`.
+        texts: which hold a visible character each. names: of the texts, for errors. nearest, unfamiliar: as in `score`.
         Raises InputError if the encoder accepts no text any more.
         """
         if not len(texts):
             return []
         try:
             with self._limited(len(texts)):
-                return self._read(texts, names, nearest)
+                return self._read(texts, names, nearest, unfamiliar)
         except InputError as error:
             self.check()
             if len(texts) == 1:
                 return [Unscored("can't be embedded", str(error))]
             parts = slice(len(texts) // 2), slice(len(texts) // 2, None)
-            return [one for part in parts for one in self.score_each(texts[part], names[part], nearest)]
+            return [one for part in parts for one in self.score_each(texts[part], names[part], nearest, unfamiliar)]
 
-    def _read(self, texts: Sequence[str], names: Sequence[str], nearest: int) -> list[Verdict | Unscored]:
+    def _read(
+        self, texts: Sequence[str], names: Sequence[str], nearest: int, unfamiliar: bool
+    ) -> list[Verdict | Unscored]:
         """What the detector says of each text, read as it was fitted to read.
 
         Texts of many parts are read one after the other. Raises InputError if the encoder can't take a text.
@@ -189,12 +194,12 @@ class Guard:
         further, of = self.detector.parts_of(texts)
         if len(further) > MOST_PARTS and n > 1:
             halves = slice(n // 2), slice(n // 2, None)
-            return [one for half in halves for one in self._read(texts[half], names[half], nearest)]
+            return [one for half in halves for one in self._read(texts[half], names[half], nearest, unfamiliar)]
         vectors, cut = self.vectors([*texts, *further], [*names, *(names[i] for i in of)])
         order, starts = Parts(n, of).rows(np.arange(n))
         cut, has_parts = np.array(cut, dtype=bool)[order], np.diff(starts, append=len(order)) > 1
         cut[starts[has_parts]] = False  # what the encoder leaves out of the whole text is in its parts
-        return self.verdicts(vectors[order], cut, nearest, starts)
+        return self.verdicts(vectors[order], cut, nearest, starts, texts, unfamiliar)
 
     def _limited(self, count: int) -> contextlib.AbstractContextManager[None]:
         """In this context so many texts are scored, by as many threads as they may use.
@@ -233,11 +238,18 @@ class Guard:
             probe_of(self._unstored, self.detector.words)
 
     def verdicts(
-        self, rows: Matrix, truncated: np.ndarray, nearest: int = 0, starts: np.ndarray | None = None
+        self,
+        rows: Matrix,
+        truncated: np.ndarray,
+        nearest: int = 0,
+        starts: np.ndarray | None = None,
+        texts: Sequence[str] | None = None,
+        unfamiliar: bool = False,
     ) -> list[Verdict | Unscored]:
         """What the detector says of n texts by the vectors (p, d) of length 1 (or 0) of all their parts.
 
         truncated: bool (p,). starts: (n,), the first part of each text, which is the whole one; a part each if None.
+        texts: n, as they are embedded, None if only the vectors are known.
         """
         starts = np.arange(len(truncated)) if starts is None else starts
         known, n = ~without_known_word(rows), len(starts)
@@ -245,12 +257,13 @@ class Guard:
         best = first_of_highest(np.where(known, of_parts, -np.inf), starts)
         scores = of_parts[best]
         flags, matched, allowed = self._flagged(rows, known & (of_parts >= self.threshold), starts)
-        unfamiliar: list[bool | None] = [None] * n
+        unlike: list[bool | None] = [None] * n
         near: list[tuple[Near, ...]] = [()] * n
+        bank = self.detector.bank
+        if nearest or unfamiliar:
+            unlike = bank.unfamiliar(rows[starts], texts).tolist()
         if nearest:
-            bank = self.detector.bank
             indices, values = bank.nearest(rows[best], min(nearest, len(bank.ids)))
-            unfamiliar = (bank.nearest(rows[starts], 1)[1][:, 0] < bank.familiar).tolist()
             near = [
                 tuple(
                     Near(bank.ids[i], int(bank.labels[i]), value)
@@ -262,7 +275,7 @@ class Guard:
         if self.calibration is not None:
             likely = self.calibration.probabilities(scores, self.base_rate).tolist()
         cut = any_of(np.asarray(truncated, dtype=bool), starts).tolist()
-        columns = scores.tolist(), flags.tolist(), cut, unfamiliar, near, matched, likely, allowed
+        columns = scores.tolist(), flags.tolist(), cut, unlike, near, matched, likely, allowed
         # A text without a known word has the score of an empty text, which means nothing.
         return [
             Verdict(*each) if is_known else Unscored("has no word that the detector knows")

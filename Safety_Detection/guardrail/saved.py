@@ -48,7 +48,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
     bank = saved.bank
-    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar")
+    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar", "known_words")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
     more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
     if bank.parts is not None:
@@ -186,6 +186,7 @@ def load(
             twins=tuple(map(tuple, lists["twins"])),
             family_of=lists["family_of"],
             familiar=lists["familiar"],
+            known_words=lists.get("known_words", 0.0),
             digests=tuple(lists.get("digests", ())),
             parts=shaped.get("parts"),
             part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),

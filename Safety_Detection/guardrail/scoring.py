@@ -133,13 +133,15 @@ class Recent:
 class Scorer:
     """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
 
-    nearest: how many prompts trained on are named beside each. probability: whether each has its probability too.
+    nearest: how many prompts trained on are named beside each. unfamiliar: whether each is marked that is unlike all of
+    them, as it is with nearest. probability: whether each has its probability too.
     counts: of the lines that were read, those that were scored, those of them that were cut off, those that can't be
     scored (faults), and those in which normalizing made each of its CHANGES. read: the sum of the lines' bytes.
     """
 
-    def __init__(self, guard: Guard, nearest: int = 0, probability: bool = False) -> None:
+    def __init__(self, guard: Guard, nearest: int = 0, probability: bool = False, unfamiliar: bool = False) -> None:
         self.guard, self.nearest, self.probability = guard, nearest, probability
+        self.unfamiliar = unfamiliar or nearest > 0
         self.counts = dict.fromkeys(("lines", "scored", "cut", "faults", *CHANGES), 0)
         self.read = 0
         self._known = Recent(KNOWN // (1 + nearest))
@@ -150,7 +152,7 @@ class Scorer:
         near = [f"{what}_{i}" for i in range(1, self.nearest + 1) for what in ("nearest", "label", "similarity")]
         like = self._like(("matched",), ("allowed",))
         likely = ("probability",) if self.probability else ()
-        return (*COLUMNS, *like, *likely, *(("unfamiliar", *near) if self.nearest else ()))
+        return (*COLUMNS, *like, *likely, *(("unfamiliar",) if self.unfamiliar else ()), *near)
 
     def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
         """Batches of the columns of lines that can be scored. The others are reported on standard error.
@@ -191,7 +193,8 @@ class Scorer:
             good = np.isfinite(sums) & (sums > 0)
             for i in np.flatnonzero(~good).tolist():
                 self._fault(Line(None, start + i + 1), "its vector is zero or not finite")
-            verdicts = self.guard.verdicts(unit_rows(vectors[good]).astype(np.float32), truncated[good], self.nearest)
+            rows = unit_rows(vectors[good]).astype(np.float32)
+            verdicts = self.guard.verdicts(rows, truncated[good], self.nearest, unfamiliar=self.unfamiliar)
             cells = map(self._cells, cast(list[Verdict], verdicts))
             scored = zip(np.flatnonzero(good).tolist(), cells, strict=True)
             yield self._counted([(None, start + i + 1, "" if ids is None else ids[i], *its) for i, its in scored])
@@ -202,7 +205,7 @@ class Scorer:
         Raises InputError if the encoder accepts no text any more.
         """
         texts, names = [line.prompt for line in new.values()], [line.place for line in new.values()]
-        found = dict(zip(new, self.guard.score_each(texts, names, self.nearest), strict=True))
+        found = dict(zip(new, self.guard.score_each(texts, names, self.nearest, self.unfamiliar), strict=True))
         fresh = {key: self._cells(one) for key, one in found.items() if isinstance(one, Verdict)}
         for key, cells in fresh.items():
             self._known.put(key, cells)
@@ -229,10 +232,8 @@ class Scorer:
         like = self._like((verdict.matched or "",), (verdict.allowed or "",))
         likely = (verdict.probability,) if self.probability else ()
         cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *like, *likely
-        if not self.nearest:
-            return cells
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
-        return (*cells, int(verdict.unfamiliar), *near)
+        return (*cells, *((int(verdict.unfamiliar),) if self.unfamiliar else ()), *near)
 
     def _fault(self, line: Line, what: str) -> None:
         self.counts["faults"] += 1

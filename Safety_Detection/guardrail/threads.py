@@ -21,16 +21,19 @@ class Limit:
 
     @contextlib.contextmanager
     def of(self, number: int | None) -> Iterator[None]:
-        """In this context torch, if it is loaded, and numpy use `number` threads; what they choose if it is None."""
-        if number is None:
-            yield
-            return
+        """In this context torch, if it is loaded, uses `number` threads, what it chooses if it is None, and numpy one.
+
+        numpy has little to do beside an encoder, and its threads wait for more of it in a loop, in which they keep the
+        processor from torch's: a batch of 8 texts takes twice as long.
+        """
         with self._lock:
             if not self._inside:
-                self._usual = [(put, get()) for get, put in _settings()]
+                self._usual = [(put, get()) for get, put in [*_numpy(), *_torch()]]
             self._inside += 1
             usual = self._usual
-            self._put([(put, number) for put, _ in usual])
+            self._put([(put, 1) for _, put in _numpy()])
+            # After numpy's: torch's MKL follows no limit of others once this was called anywhere.
+            self._put([(put, number) for _, put in _torch() if number is not None])
         try:
             yield
         finally:
@@ -47,12 +50,14 @@ class Limit:
 LIMIT = Limit()
 
 
-def _settings() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
-    """What reads and what sets the number of threads, of each library. Not every encoder needs torch."""
+def _torch() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
+    """What reads and what sets the number of its threads. Not every encoder needs it."""
     torch = sys.modules.get("torch")
-    found = [(lib.get_num_threads, lib.set_num_threads) for lib in _blas()]
-    # After numpy's: torch's MKL follows no limit of others once this was called anywhere.
-    return found if torch is None else [*found, (torch.get_num_threads, torch.set_num_threads)]
+    return [] if torch is None else [(torch.get_num_threads, torch.set_num_threads)]
+
+
+def _numpy() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
+    return [(lib.get_num_threads, lib.set_num_threads) for lib in _blas()]
 
 
 @functools.cache

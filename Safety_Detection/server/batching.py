@@ -190,7 +190,7 @@ class Batcher:
         names = [name for request, part in parts for name in request.names[part]]
         nearest = max(request.nearest for request, _ in parts)
         try:
-            found = guard.score_each(texts, names, nearest)
+            found = guard.score_each(texts, names, nearest, unfamiliar=True)
         except Exception as error:
             self._fail([request.future for request, _ in parts], error)
             return

@@ -235,6 +235,7 @@ def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict
         "score": verdict.score,
         "threshold": threshold,
         "truncated": verdict.truncated,
+        "unfamiliar": verdict.unfamiliar,
     }
     if verdict.matched is not None:
         result["matched"] = verdict.matched
@@ -243,7 +244,6 @@ def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict
     if verdict.probability is not None:
         result["probability"] = verdict.probability
     if nearest:
-        result["unfamiliar"] = verdict.unfamiliar
         near = verdict.nearest[:nearest]
         result["nearest"] = [{"id": one.id, "label": one.label, "similarity": one.similarity} for one in near]
     return result

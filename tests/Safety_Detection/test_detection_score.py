@@ -437,7 +437,7 @@ def test_the_nearest_are_those_of_the_part_with_the_score_and_the_unfamiliar_is_
     assert found.nearest[0].id == f"x:{number + 1}" and found.nearest[0].similarity > 0.999
     bank = one.detector.bank
     whole = unit_rows(World().encode([text])).astype(np.float32)
-    assert found.unfamiliar == ((bank.rows @ whole[0]).max() < bank.familiar)
+    assert found.unfamiliar == bank.unfamiliar(whole, [text])[0]
 
 
 def test_the_highest_of_parts_by_hand():

@@ -16,7 +16,7 @@ from Safety_Detection import fit, score
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.kinds import candidates
 from Safety_Detection.guardrail import card, card_figures, saved
-from Safety_Detection.guardrail.bank import Bank, familiarity
+from Safety_Detection.guardrail.bank import Bank, familiarity, known_words
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
@@ -100,13 +100,14 @@ def test_a_detector_from_python(tmp_path, labelled):
     scores = guard.detector.detector.scores(unit(texts))
     assert [v.score for v in found] == pytest.approx(scores.tolist(), abs=1e-5)
     assert [v.flagged for v in found] == (scores >= guard.threshold).tolist()
-    bank = guard.detector.bank
+    bank, known = guard.detector.bank, set(labelled.read_text().replace(",", " ").split())
     for text, verdict in zip(texts, found, strict=True):
         cosine = bank.rows @ unit([text])[0]
         order = sorted(range(len(bank.ids)), key=lambda j: (-cosine[j], j))[:2]
         assert [near.id for near in verdict.nearest] == [bank.ids[j] for j in order]
         assert [near.similarity for near in verdict.nearest] == pytest.approx(cosine[order], abs=1e-5)
-        assert verdict.unfamiliar == (cosine[order[0]] < bank.familiar) and verdict.matched is None
+        unlike = cosine[order[0]] < bank.familiar or len({*text.split()} & known) < bank.known_words * len(text.split())
+        assert verdict.unfamiliar == unlike and verdict.matched is None
     assert found[2].nearest[0].id == "x:5" and found[2].nearest[0].label == 0, "rows are numbered from 1"
     assert guard.score([]) == [] and guard.score(texts)[0].nearest == () and guard.score(texts)[0].unfamiliar is None
     above = load_detector(tmp_path / "detector", threshold=float(scores.max()) + 1)
@@ -171,6 +172,23 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
     found = guard.score(texts)
     assert World.asked == ([text.replace("\u3164", "") for text in texts] if normalize else texts)
     assert (sum(verdict.flagged for verdict in found) > 0) == normalize
+
+
+def test_a_text_is_unfamiliar_by_its_words_too(tmp_path, labelled, capsys):
+    # `a` and `d` are in one part only: half the words of two texts are known, and all of the third.
+    assert known_words(("a b", "b c", "c d"), np.array([0, 1, 2])) == 0.5
+    folder = fitted(tmp_path, labelled)
+    bank = saved.load(folder, bank=True).bank
+    rows = bank.rows[[0, 0, 0, 0]]  # as near as can be
+    texts = ["good thing 0 x0 xv0", "wie backt man gutes brot", "wie good thing 0 x0 xv0", "如何烤面包"]
+    assert bank.unfamiliar(rows, texts).tolist() == [False, True, False, True]
+    assert not bank.unfamiliar(rows).any() and not replace(bank, known_words=0.0).unfamiliar(rows, texts).any()
+    path = tmp_path / "prompts.txt"
+    path.write_text("good thing 0 x0 xv0\n" + texts[1])
+    assert score.main(["--detector", str(folder), "--input", str(path), "--unfamiliar", "--quiet"]) == 0
+    found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["unfamiliar"] for row in found] == ["0", "1"] and list(found[0])[-1] == "unfamiliar"
+    assert [one.unfamiliar for one in load_detector(folder).score(texts[:2], unfamiliar=True)] == [False, True]
 
 
 def test_a_detector_that_was_fitted_on_texts_normalized_otherwise_says_so(tmp_path, labelled, capsys):

@@ -515,7 +515,7 @@ def test_an_answer_has_the_fields_of_openai_and_the_scores_of_the_guard(encoder)
         assert not second["flagged"] and second["category_scores"]["unsafe"] == pytest.approx(0.0066928509)
         assert second["unfamiliar"] is False, "its nearest is (0, 1) itself"
         _, _, document = request(server, body={"input": "0.6 \u200bof \u0430n"})
-        assert not {"nearest", "unfamiliar"} & document["results"][0].keys()
+        assert "nearest" not in document["results"][0] and document["results"][0]["unfamiliar"] is True
         counted = request(server, "GET", "/metrics")[2]
     for change in ("hidden characters", "look-alike letters"):
         assert f'safe_embed_texts_normalized_total{{change="{change}"}} 1.0' in counted
@@ -530,7 +530,7 @@ def test_the_clients_of_one_batch_get_what_each_asked_for(encoder):
     assert encoder.batches == [["0.6 a", "0.7 b", "0.8 c"]]
     # 0.8 with (1, 0) and 0.6 with (0, 1), which is nearer to (0.6, 0.8).
     near = [[one["id"] for one in result.get("nearest", [])] for result in found]
-    assert near == [["a:2"], [], ["a:1", "a:2"]] and ["unfamiliar" in one for one in found] == [True, False, True]
+    assert near == [["a:2"], [], ["a:1", "a:2"]]
     assert [round(one["score"], 4) for one in found] == [6, 7, 8]
 
 
