@@ -13,6 +13,7 @@ from utils.figures.style import (
     COLORS,
     COLUMN,
     DASHES,
+    HEAT,
     SCREEN,
     TEXT,
     Style,
@@ -22,6 +23,7 @@ from utils.figures.style import (
     ink,
     legend,
     name,
+    on,
     panels,
 )
 from utils.metrics import detection as dm
@@ -105,13 +107,13 @@ def _heatmap(
         return figure
     across = across or (2 if len(results) % 2 == 0 and len(columns[1]) <= 8 else 1)
     figure, axes = panels(len(results), across)
-    colors = colormaps["cividis"].with_extremes(bad=NO_VALUE)
+    colors = colormaps[HEAT["higher"]].with_extremes(bad=NO_VALUE)
     for panel, result, values, shares in zip(axes, results, found, small, strict=True):
         image = panel.imshow(values, cmap=colors, vmin=0.5, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             if np.isnan(value):
                 continue
-            look = {"ha": "center", "va": "center", "in_layout": False, "color": "white" if value < 0.75 else "black"}
+            look = {"ha": "center", "va": "center", "in_layout": False, "color": on(image.to_rgba(value))}
             weight = "bold" if rows[1][row] == columns[1][column] else "normal"
             up = 0 if shares is None else 0.13
             panel.text(column, row - up, f"{value:z.2f}", weight=weight, fontsize=style.small, **look)
@@ -129,7 +131,7 @@ def _heatmap(
     if style.width is None:
         width = max(width, NARROWEST)
     whole = max(width, ((style.width or 0) - 1.3) / across) * across, height * -(-len(results) // across)
-    color_bar(figure, image, axes, *whole, "AUROC, higher is better", style)
+    color_bar(figure, image, axes, *whole, "AUROC, higher (darker) is better", style)
     return fitted(figure, title, width, height, style)
 
 
@@ -208,16 +210,16 @@ FIGURES = (
     Figure(
         "heatmap",
         _drawn_transfer,
-        "area under the ROC curve by set trained on and set tested on; bold within a set by grouped five-fold; grey is "
-        "a pair that was not evaluated, because both are of one family",
+        "area under the ROC curve by set trained on and set tested on, darker is better; bold within a set by grouped "
+        "five-fold; grey is a pair that was not evaluated, because both are of one family",
         how_to_read=_how_to_read,
     ),
     Figure(
         "one_class",
         _drawn_one_class,
-        "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, and in "
-        "smaller type the true positive rate at 1 % false positives; grey is a pair that was not evaluated, mostly "
-        "because both are of one family",
+        "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, darker is "
+        "better, and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not "
+        "evaluated, mostly because both are of one family",
         how_to_read=_how_to_read,
     ),
     Figure(

@@ -4,6 +4,7 @@ import csv
 import re
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 from figure_checks import cut_off, overlapping, seen_whole
@@ -16,7 +17,7 @@ from Safety_Taxonomy.map import TaxonomyMap
 from utils.figures import __main__ as figures_main
 from utils.figures import style
 from utils.figures import tasks as task_figures
-from utils.figures.style import FORMS, drawing, encoder_styles, panels, rendered
+from utils.figures.style import FORMS, HEAT, drawing, encoder_styles, on, panels, rendered
 from utils.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("laid_out")
@@ -113,6 +114,23 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
         assert np.asarray(scatter.get_offsets()) == pytest.approx(np.array(expected))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+
+
+def test_darker_is_better_to_every_eye_and_numbers_can_be_read():
+    """In grey as to deuteranopes and protanopes, whose colours are those of Machado, Oliveira and Fernandes 2009."""
+    deutan = [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    protan = [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]
+    for better, from_worst in (("higher", 1), ("lower", -1)):
+        colors = matplotlib.colormaps[HEAT[better]](np.linspace(0, 1, 101))[::from_worst, :3]
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+        for seen in (np.eye(3), deutan, protan):
+            luminance = np.clip(linear @ np.transpose(seen), 0, 1) @ (0.2126, 0.7152, 0.0722)
+            assert (np.diff(luminance) < 0).all()
+        assert np.ptp(colors[25:76], axis=1).min() > 0.3, "no grey between"
+        luminance = linear @ (0.2126, 0.7152, 0.0722)
+        black = np.array([on(color) == "black" for color in colors])
+        contrast = np.where(black, luminance + 0.05, 1.05) / np.where(black, 0.05, luminance + 0.05)
+        assert contrast.min() > 4.5  # WCAG 2.2, level AA
 
 
 def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):

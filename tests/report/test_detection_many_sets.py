@@ -118,7 +118,7 @@ def test_the_figures_are_whole(results, style):
                 assert figure.get_figwidth() in (COLUMN, TEXT), stem
                 assert {text.get_fontsize() for text in drawn_texts(figure)} <= {6, 7, 8}, stem
             bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
-            assert bars == ([] if "roc" in stem else ["AUROC, higher is better"])
+            assert bars == ([] if "roc" in stem else ["AUROC, higher (darker) is better"])
 
 
 def test_a_caption_says_which_direction_is_better(results):

@@ -21,6 +21,9 @@ FORMS = ("png", "svg", "pdf")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
+# Of heatmaps, by which values are better: the better, the darker. Lightness changes evenly, so that the order is seen
+# in grey too, and by colour-blind readers.
+HEAT = {"higher": "viridis_r", "lower": "viridis"}
 # For pages with a dark background.
 DARK = {
     "text.color": "#E8E6E3",
@@ -113,6 +116,12 @@ def ink() -> str:
     import matplotlib
 
     return matplotlib.rcParams["text.color"]
+
+
+def on(color: Sequence[float]) -> str:
+    """Black or white, whichever is read better on a colour of red, green and blue, in [0, 1]. WCAG 2.2, contrast."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3])
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
 def name(text: str, style: Style = SCREEN) -> str:
@@ -283,7 +292,7 @@ def _wrap(text: Any, whole: str, inches: float) -> None:
 
     text.set_text(whole)
     if too_long():
-        whole = re.sub(r"([,;]) (?=\w+ is better)", r"\1\n", whole)
+        whole = re.sub(r"([,;]) (?=\w+ (\(\w+\) )?is better)", r"\1\n", whole)
         text.set_text(whole)
     letters = max(map(len, whole.split("\n")))
     while letters > 8 and too_long():

@@ -8,6 +8,7 @@ import numpy as np
 from utils.data.catalogue import group_title
 from utils.figures.style import (
     COLUMN,
+    HEAT,
     SCREEN,
     TEXT,
     Style,
@@ -18,6 +19,7 @@ from utils.figures.style import (
     ink,
     legend,
     name,
+    on,
     panels,
 )
 from utils.results.likeness import shown_settings
@@ -83,10 +85,10 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
         axes.axhline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
     else:
         axes.axvline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
-    image = axes.imshow(values, cmap="cividis", vmin=min(0.0, float(values.min())), vmax=1, aspect="auto")
-    middle = (image.norm.vmin + image.norm.vmax) / 2
+    better = means(results[0], metric)[0].better
+    image = axes.imshow(values, cmap=HEAT[better], vmin=min(0.0, float(values.min())), vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        look = {"color": "white" if value < middle else "black", "fontsize": style.small, "in_layout": False}
+        look = {"color": on(image.to_rgba(value)), "fontsize": style.small, "in_layout": False}
         axes.text(column, row, f"{value:z.2f}", ha="center", va="center", **look)
     lines = max(column.count("\n") for column in columns) + 1
     slant = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
@@ -99,9 +101,8 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
     else:
         width = max(0.28, 0.12 * lines + 0.04) * len(columns)
         height = max(0.2, 0.12 * max(row.count("\n") + 1 for row in rows) + 0.04) * len(rows)
-    better = means(results[0], metric)[0].better
     room = max(width, (style.width or 0) - 1.3)  # a paper's figure without its labels
-    color_bar(figure, image, axes, room, height, f"{metric.replace('_', ' ')}, {better} is better", style)
+    color_bar(figure, image, axes, room, height, f"{metric.replace('_', ' ')}, {better} (darker) is better", style)
     return fitted(figure, title, width, height, style)
 
 
@@ -164,7 +165,7 @@ def _drawn_averages(drawing: Drawing) -> Any:
 
 # The figures that every task has that compares encoders item by item.
 BY_GROUP = (
-    Figure("heatmap", _drawn_heatmap, "{metric} by encoder and {rows}; the average is last"),
+    Figure("heatmap", _drawn_heatmap, "{metric} by encoder and {rows}, darker is better; the average is last"),
     Figure("average", _drawn_averages, "{metric}: the average of each encoder{interval}, {first} first"),
 )
 
