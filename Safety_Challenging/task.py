@@ -12,7 +12,7 @@ from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
 from utils.results.normalization import Grouping, Normalization, Triplets
 from utils.results.paired import item_differences
-from utils.results.tables import Differences, group_table, metric_table
+from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import Baseline, Dataset, Result
 from utils.tables import Table
 from utils.tasks import Figure, Format, Role, Scores, Task, later
@@ -52,7 +52,8 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     """Normalized similarity by type, and the other averages. differences: by metric, from a reference."""
     rest = [(m, g) for m in ("pairwise_accuracy", "triplet_accuracy") for g in ("average", "overall")]
     caption = "normalized similarity of unsafe prompt and safe twin"
-    return [group_table(results, "normalized_similarity", differences, caption), metric_table(results, rest)]
+    of_types = group_tables(results, "normalized_similarity", differences, caption)
+    return [*of_types, metric_table(results, rest)]
 
 
 def figures() -> Sequence[Figure]:

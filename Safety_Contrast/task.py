@@ -15,7 +15,7 @@ from utils.metrics.neighbors import nearest_of_first
 from utils.metrics.summary import summarise
 from utils.results.normalization import Grouping, Normalization, Triplets
 from utils.results.paired import item_differences
-from utils.results.tables import Differences, group_table, metric_table
+from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
 from utils.tables import Table
 from utils.tasks import Figure, Format, Scores, Task, later
@@ -121,14 +121,13 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
         f"guarded purity (of an original's {K} nearest among all originals and edits, the share that are originals of "
         "its category)",
     )
-    found = [
-        group_table(results, "boundary_similarity", differences, of_boundary, groups=by_category),
-        group_table(results, "guarded_purity", differences, of_guarded),
-        group_table(results, "boundary_similarity", None, f"boundary similarity {by_overlap}", "edits with", bins),
-        group_table(results, "mean_similarity", None, f"mean similarity {by_overlap}", "edits with", bins),
+    return [
+        *group_tables(results, "boundary_similarity", differences, of_boundary, groups=by_category),
+        *group_tables(results, "guarded_purity", differences, of_guarded),
+        *group_tables(results, "boundary_similarity", None, f"boundary similarity {by_overlap}", "edits with", bins),
+        *group_tables(results, "mean_similarity", None, f"mean similarity {by_overlap}", "edits with", bins),
         metric_table(results, rest),
     ]
-    return [table for table in found if table.rows]
 
 
 def figures() -> Sequence[Figure]:

@@ -14,7 +14,7 @@ from utils.metrics.influence import neighbor_influence, silhouette_influence
 from utils.metrics.neighbors import nearest_neighbors
 from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
-from utils.results.tables import Differences, group_table, metric_table
+from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
 from utils.tables import Table
 from utils.tasks import Figure, Format, Role, Scores, Task, later
@@ -82,8 +82,8 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     k = results[0].settings["top_k"]
     rest = [(f"categorical_purity@{other}", "average") for other in CURVE if other != k]
     rest += [("silhouette", "overall"), ("nmi", "overall")]
-    purity = group_table(results, "categorical_purity", differences, f"Categorical Purity at {k}")
-    return [purity, metric_table(results, rest)]
+    purity = group_tables(results, "categorical_purity", differences, f"Categorical Purity at {k}")
+    return [*purity, metric_table(results, rest)]
 
 
 def up_to_date(metric: Metric) -> Metric:

@@ -12,6 +12,7 @@ from utils.compare.paired import Cell as ComparedCell
 from utils.compare.paired import Comparison
 from utils.compare.rendered import rendered
 from utils.data.catalogue import group_title
+from utils.results.tables import Measured, measured_tables
 from utils.schema import Difference, Metric
 from utils.tables import Cell, Table, of_rows
 
@@ -109,13 +110,40 @@ def test_text_has_a_rule_above_the_foot_and_numbers_on_the_right():
 @pytest.mark.parametrize(
     ("spans", "parts"),
     # 4 for the names and 14 for each column with the blanks before it: 5 columns are 74 wide, 6 would be 88.
-    [((), [5, 2]), ((3, 3, 1), [3, 4]), ((2, 2, 2, 1), [4, 3])],
+    [((), [4, 3]), ((3, 3, 1), [3, 4]), ((2, 2, 2, 1), [4, 3])],
 )
 def test_what_is_too_wide_is_in_parts_that_each_name_the_rows(spans, parts):
     blocks = tables.text_table(table(7, spans=spans)).split("\n\n")[1:]
     assert [block.splitlines()[0].count("encoder") for block in blocks] == parts
     assert all(block.splitlines()[2].startswith("a|b ") for block in blocks)
     assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
+
+
+def test_a_turned_table_has_columns_as_rows():
+    """The second column of those that stay together is named after the first; the columns of `foot` come last."""
+    rows = [["a", 3, 0.5, 0.01, 0.25, 0.1], ["b", 4, 0.75, None, 1.0, 0.2]]
+    made = of_rows("", ["type", "n", "One", "p", "Two", "chance"], rows, keys=2, spans=[2, 1, 1])
+    turned = made.turned("encoder", ["n", "chance"])
+    assert turned.headings == ["encoder", "a", "b"]
+    shown = [[[cell.text for cell in row] for row in part] for part in (turned.rows, turned.foot)]
+    assert shown[0] == [["One", "0.500", "0.750"], ["One: p", "0.010", "-"], ["Two", "0.250", "1.000"]]
+    assert shown[1] == [["n", "3", "4"], ["chance", "0.100", "0.200"]]
+
+
+def test_of_more_than_three_encoders_each_has_a_row():
+    metrics = {group: Metric("m", group, 0.5, 9, "lower", chance=0.1) for group in ("a", "b", "average")}
+    differences = {group: (Difference(-0.1, -0.2, 0.0, 0.03), 0.04) for group in metrics}
+    several = [Measured("Reference", metrics), *(Measured(f"E{i}", metrics, differences) for i in range(3))]
+    of_three, of_four = (measured_tables("M", "type", several[:n], label="tab:m") for n in (3, 4))
+    shown = [(table.headings, [row[0].text for row in (*table.rows, *table.foot)]) for table in (*of_three, *of_four)]
+    columns = ["type", "E0 minus Reference", "p", "E1 minus Reference", "p"]
+    assert shown[0] == (["type", "n", "Reference", "E0", "E1", "chance"], ["a", "b", "average"])
+    assert shown[1] == (columns, ["a", "b", "average"])
+    assert shown[2] == (["encoder", "a", "b", "average"], ["Reference", "E0", "E1", "E2", "n", "chance"])
+    names = [name for i in range(3) for name in (f"E{i}", f"E{i}: p")]
+    assert shown[3] == (["minus Reference", "a", "b", "average"], names)
+    assert [table.caption for table in of_four] == ["M", "M; differences from Reference"]
+    assert [[cell.text for cell in row[1:2]] for row in of_four[1].rows[:2]] == [["-0.100 ±0.100"], ["0.040"]]
 
 
 def test_names_and_headings_that_leave_no_room_are_broken_into_lines():

@@ -20,7 +20,7 @@ from functools import partial
 from utils.data.loading import data_sheet, load
 from utils.metrics.summary import summarise
 from utils.results.paired import item_differences
-from utils.results.tables import group_table
+from utils.results.tables import group_tables
 from utils.tasks import DataCard, Figure, Format, Scores, Task
 
 FORMAT = Format(
@@ -45,7 +45,8 @@ def score(dataset, vectors, baseline, settings, moved):
 
 
 def tables(results, differences=None):
-    return [group_table(results, metric, differences) for metric in ("toy_closeness", "toy_margin")]
+    of_metrics = (group_tables(results, metric, differences) for metric in ("toy_closeness", "toy_margin"))
+    return [table for tables in of_metrics for table in tables]
 
 
 def drawn(drawing):

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from utils.schema import Difference, Metric, escaped, shown
 WIDTH = 80
 # How many characters a row of a LaTeX table may have, in small type between margins of an inch.
 LATEX_WIDTH = 90
+# More encoders than these have rows of their own in place of columns.
+MOST_BESIDE = 3
 # A table with more rows is collapsed at first on a page.
 MOST_ROWS = 15
 # A heading is broken into lines of at least so many characters, and a name of a row of so many.
@@ -196,16 +198,40 @@ class Table:
         spans = self.spans or [1] * (len(self.headings) - self.keys)
         return [[next(columns) for _ in range(span)] for span in spans]
 
+    def turned(self, corner: str, foot: Collection[str] = ()) -> "Table":
+        """The table with its columns as rows, whose names have the heading `corner`.
+
+        foot: the headings of columns that become the foot. A column after the first of those that stay together has
+        the first one's heading before its own.
+        """
+        columns, keys = self.columns, [[at] for at in range(1, self.keys)]
+        rows: list[list[Cell]] = []
+        last: list[list[Cell]] = []
+        for first, *others in (*keys, *self.blocks()):
+            names = [self.headings[first], *(f"{self.headings[first]}: {self.headings[at]}" for at in others)]
+            for name, at in zip(names, (first, *others), strict=True):
+                (last if name in foot else rows).append([Cell(name, name), *columns[at]])
+        return replace(
+            self, headings=[corner, *(cell.text for cell in columns[0])], rows=rows, foot=last, keys=1, spans=()
+        )
+
     def parts(self, width: int) -> list["Table"]:
-        """The table, or several that are no wider than `width` if it is, each with the keys."""
+        """The table, or as few as are no wider than `width` if it is, about equally wide, each with the keys."""
         widths, keys = self.widths(), list(range(self.keys))
         room = width + 2 - sum(widths[at] for at in keys)
+        parts = self._within(room, widths)
+        while len(narrower := self._within(room - 1, widths)) == len(parts) > 1:
+            parts, room = narrower, room - 1
+        return [self.only([*keys, *part]) for part in parts]
+
+    def _within(self, room: int, widths: Sequence[int]) -> list[list[int]]:
+        """The columns after the keys in lists that are no wider than `room`, if no block is."""
         parts: list[list[int]] = [[]]
         for block in self.blocks():
             if parts[-1] and sum(widths[at] for at in (*parts[-1], *block)) > room:
                 parts.append([])
             parts[-1] += block
-        return [self.only([*keys, *part]) for part in parts]
+        return parts
 
 
 def of_rows(

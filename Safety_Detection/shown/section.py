@@ -1,7 +1,6 @@
 """The report's section on detection."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.sets import naming
@@ -10,9 +9,9 @@ from Safety_Detection.shown.comparison import AREA_OF, compare_detectors
 from Safety_Detection.shown.finding import finding, on_unseen
 from Safety_Detection.shown.guards import on_same_prompts
 from Safety_Detection.shown.tables import detection_tables
-from utils.compare.rendered import groups_table
+from utils.compare.rendered import groups_tables
 from utils.figures.captions import described
-from utils.figures.style import SCREEN
+from utils.figures.style import Style
 from utils.figures.tasks import named_figures
 from utils.report.findings import Finding, place
 from utils.report.gather import folded_away
@@ -44,8 +43,8 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
     # Of the curves, which are many, those of the first encoder only.
     shown = {stem: (figure, of) for stem, figure, of in named_figures(results) if of[0] is top}
 
-    def figures() -> dict:
-        found = {stem: figure.draw(Drawing(of, "", SCREEN)) for stem, (figure, of) in shown.items()}
+    def figures(style: Style) -> dict:
+        found = {stem: figure.draw(Drawing(of, "", style)) for stem, (figure, of) in shown.items()}
         return {stem: figure for stem, figure in found.items() if figure is not None}
 
     def caption(stem: str) -> str:
@@ -95,5 +94,5 @@ def _guards(files: Sequence[Path], results: Sequence[Result]) -> tuple[list[Tabl
             continue
         label, metric = together[0].encoder.label, f"{AREA_OF}{reading.headline_kind(together[0])}"
         compared = compare_detectors([Scores(one) for one in together], metric, together[0].encoder.name)
-        tables.append(replace(groups_table(compared), caption=f"AUROC of the guard {label}; {note}"))
+        tables += groups_tables(compared, f"AUROC of the guard {label}; {note}")
     return tables, notes

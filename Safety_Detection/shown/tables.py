@@ -18,7 +18,7 @@ from Safety_Detection.shown.reading import (
     trains_of,
 )
 from utils.schema import Metric, Result, shown
-from utils.tables import Table, of_rows, p_cell
+from utils.tables import MOST_BESIDE, Table, of_rows, p_cell
 
 LABELS = ("safe", "unsafe")
 # The metrics of the shares of these that a threshold flags.
@@ -138,7 +138,7 @@ def flagged_tables(results: Sequence[Result], kind: str) -> list[Table]:
             found = [result.metric(FLAGGED[label], detector=kind, train=train, test=test) for result in results]
             rows.append([test, LABELS[label], train, found[0] and found[0].n, *found])
         caption = f"{title}{_by_threshold(results[0], kind)}"
-        tables.append(_table(caption, ["set", "label", "trained on"], ["n", *_labels(results)], rows))
+        tables.append(_by_encoder(caption, ["set", "label", "trained on", "n"], "share flagged", results, rows))
     return tables
 
 
@@ -166,7 +166,7 @@ def matrix_table(results: Sequence[Result], kind: str) -> Table:
         for train, test in _pairs(results[0], kind)
     ]
     caption = f"AUROC of {plain_name(kind)}, with half the width of its 95 % interval"
-    return _table(caption, ["trained on", "tested on"], _labels(results), rows)
+    return _by_encoder(caption, ["trained on", "tested on"], "AUROC", results, rows)
 
 
 def details_table(results: Sequence[Result], kind: str) -> Table:
@@ -200,20 +200,29 @@ def types_table(results: Sequence[Result], kind: str) -> Table:
         if m.metric in names and m.detector == kind and m.type is not None and m.train in sides and m.test in tests
     ]
     caption = f"Share flagged by type of prompt{_by_threshold(first, kind)}"
-    return _table(caption, ["type", "set", "label", "trained on"], ["n", *_labels(results)], rows)
+    return _by_encoder(caption, ["type", "set", "label", "trained on", "n"], "share flagged", results, rows)
 
 
 def differences_table(differences: Sequence[Compared], between: str) -> Table:
     """The differences of the first from each other one with their p-values, a row for each group."""
     others = list(dict.fromkeys(compared.other for compared in differences))
-    rows: dict[str, list] = {}
-    for compared in differences:
-        row = rows.setdefault(compared.group, [compared.group])
-        row += [compared.difference, p_cell(compared.difference.p), p_cell(compared.p)]
     one = shown(differences[0].one) if differences else ""
-    headings = ["trained -> tested", *(title for other in others for title in (f"minus {other}", "p", "p (Holm)"))]
     caption = f"Differences of AUROC between {between}: {one} minus each other one"
-    return of_rows(caption, headings, list(rows.values()), spans=[3] * len(others), notes=[TESTED])
+    more: dict[str, Any] = {"notes": [TESTED], "on_demand": True}
+    if len(others) > MOST_BESIDE:
+        rows = [[compared.group, compared.other, *_tested(compared)] for compared in differences]
+        return of_rows(
+            caption, ["trained -> tested", f"{one} minus", "difference", "p", "p (Holm)"], rows, keys=2, **more
+        )
+    beside: dict[str, list] = {}
+    for compared in differences:
+        beside.setdefault(compared.group, [compared.group]).extend(_tested(compared))
+    headings = ["trained -> tested", *(title for other in others for title in (f"minus {other}", "p", "p (Holm)"))]
+    return of_rows(caption, headings, list(beside.values()), spans=[3] * len(others), **more)
+
+
+def _tested(compared: Compared) -> list:
+    return [compared.difference, p_cell(compared.difference.p), p_cell(compared.p)]
 
 
 def beside_table(results: Sequence[Result]) -> Table:
@@ -247,8 +256,16 @@ def _table(caption: str, names: list[str], numbers: list[str], rows: list[list],
     return of_rows(caption, [*names, *numbers], rows, keys=len(names), notes=notes)
 
 
-def _labels(results: Sequence[Result]) -> list[str]:
-    return [result.encoder.label for result in results]
+def _by_encoder(caption: str, names: list[str], what: str, results: Sequence[Result], rows: list[list]) -> Table:
+    """A table of rows of names, or counts, and each encoder's number; of many encoders, each number has its own row.
+
+    what: the heading of the numbers in that case.
+    """
+    labels, at = [result.encoder.label for result in results], len(names)
+    if len(labels) > MOST_BESIDE:
+        pairs = ((row, *pair) for row in rows for pair in zip(labels, row[at:], strict=True))
+        rows, names, labels = [[*row[:at], label, one] for row, label, one in pairs], [*names, "encoder"], [what]
+    return _table(caption, names, labels, rows)
 
 
 def _by_threshold(result: Result, kind: str) -> str:

@@ -188,10 +188,12 @@ def test_real_results_in_every_format(tmp_path, capsys):
         assert compare_main.main(["tfidf", "all-minilm-l6-v2", "--out", str(tmp_path), "--format", form]) == 0
         printed[form] = capsys.readouterr().out
     assert max(len(line) for line in printed["text"].splitlines()) <= 80
-    assert printed["markdown"].count("| average ") == 2 + 2
+    assert printed["markdown"].count("| average ") == 2 + 2 + 2
     shown = tables_in(printed["latex"])
     assert list(dict.fromkeys(re.sub(r"-\d$", "", label) for _, label, _ in shown)) == [
-        f"tab:safety-{task}{part}" for task in ("challenging", "taxonomy") for part in ("", "-groups")
+        f"tab:safety-{task}{part}"
+        for task in ("challenging", "taxonomy")
+        for part in ("", "-groups", "-groups-differences")
     ]
     assert printed["latex"].count("% needs \\usepackage{booktabs}") == 2 and "±" not in printed["latex"]
     rows = list(csv.DictReader(io.StringIO(printed["csv"])))

@@ -207,12 +207,16 @@ def test_encoders_of_the_same_scores_do_not_differ_in_any_mean(tree):
     assert list(rows[0]) == ["trained -> tested", "minus TF-IDF", "p", "p (Holm)"]
 
 
-def test_long_tables_are_collapsed(tree, many_sets):
-    counts = [(len(t.xpath("./tbody/tr")), bool(t.xpath("ancestor::details"))) for t in tree.xpath(
-        "//section[@id='safety_detection']//table")]  # fmt: skip
-    assert all(collapsed == (rows > 15) for rows, collapsed in counts) and (18, True) in counts
+def test_long_tables_and_differences_are_collapsed(tree, many_sets):
+    tables = tree.xpath("//section[@id='safety_detection']//table")
+    shown = [(len(t.xpath("./tbody/tr")), t.find("caption").text_content(), bool(t.xpath("ancestor::details")))
+             for t in tables]  # fmt: skip
+    assert [collapsed for *_, collapsed in shown] == [
+        rows > 15 or caption.startswith("Differences") for rows, caption, _ in shown
+    ]
+    assert any(rows == 18 for rows, *_ in shown) and any(rows < 15 and collapsed for rows, _, collapsed in shown)
     twin = (many_sets / "report.md").read_text()
-    assert twin.count("<details>") == sum(collapsed for _, collapsed in counts) == twin.count("</details>")
+    assert twin.count("<details>") == sum(collapsed for *_, collapsed in shown) == twin.count("</details>")
 
 
 def test_many_encoders_have_only_the_means_of_one_detector_above_the_figures(results):
@@ -225,3 +229,7 @@ def test_many_encoders_have_only_the_means_of_one_detector_above_the_figures(res
     assert first.caption == "Mean AUROC and TPR at 1 % FPR (TPR@1) of centroid difference"
     every = next(table for table in more if table.caption.startswith("Mean AUROC"))
     assert len(every.rows) == 16 and every.is_long
+    matrix = next(table for table in more if table.caption.startswith("AUROC of centroid difference, with"))
+    assert matrix.headings == ["trained on", "tested on", "encoder", "AUROC"]
+    cells = [[cell.text for cell in row] for row in matrix.rows[:4]]
+    assert cells == [["two0", "two0", f"E{i}", shown(made[0], "auroc", "two0 -> two0")] for i in range(4)]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from utils.report import __main__ as report_main
 from utils.results import tables as result_tables
 from utils.schema import CONTROLS
 
+GUARDED = "guarded purity, higher is better"
 TASKS = ("safety_challenging", "safety_contrast", "safety_taxonomy")
 CAPTIONS = {
     "safety_challenging": "Normalized similarity of unsafe prompt and safe twin, lower is better",
@@ -60,7 +62,9 @@ def shown(m):
 def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
     tree, folder = page
     metric = tasks.TASKS[task].headline
-    rows = [dict(reversed(row)) for row in table(tree, CAPTIONS[task])]  # MiniLM's difference and p
+    rows = [dict(row) for row in table(tree, CAPTIONS[task])]
+    # The first difference and p are MiniLM's, the second Random's.
+    tested = [dict(reversed(row)) for row in table(tree, f"{CAPTIONS[task]}; differences from TF-IDF")]
     ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
     capsys.readouterr()
     flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
@@ -73,28 +77,30 @@ def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys,
     groups = [group for group in ours if not group.startswith("overlap")]
     heading = next(h for h in rows[0] if h in ("type", "category"))
     assert [row[heading] for row in rows] == groups and groups[-2:] == ["average", "overall"]
-    for row in rows:
-        group = row[heading]
+    assert [row[heading] for row in tested] == groups
+    for row, difference_row in zip(rows, tested, strict=True):
+        group, shown_difference = row[heading], difference_row["MiniLM-L6 minus TF-IDF"]
         assert (row["MiniLM-L6"], row["TF-IDF"]) == (shown(ours[group]), shown(floor[group]))
         assert row["n"] == str(ours[group]["n"])
         difference, low, high = (float(compared[group][f"difference{end}"]) for end in ("", "_low", "_high"))
-        assert float(row["difference"].split(" ±")[0]) == pytest.approx(difference, abs=0.000501)
-        assert float(row["difference"].split(" ±")[1]) == pytest.approx((high - low) / 2, abs=0.000501)
+        assert float(shown_difference.split(" ±")[0]) == pytest.approx(difference, abs=0.000501)
+        assert float(shown_difference.split(" ±")[1]) == pytest.approx((high - low) / 2, abs=0.000501)
         assert difference == pytest.approx(ours[group]["value"] - floor[group]["value"], abs=1e-9)
-        p, printed = float(compared[group]["p_holm"]), row["p"]
+        p, printed = float(compared[group]["p_holm"]), difference_row["p"]
         assert p < 0.001 if printed == "<0.001" else float(printed) == pytest.approx(p, abs=0.000501)
 
 
 def test_the_summary_has_every_encoder_and_task(page):
     tree, folder = page
-    rows = table(tree, "Averages over types or categories, with their 95 % intervals")
+    rows = table(tree, "Averages over types or categories with 95 % intervals, by rank in categorical purity")
+    # Known of the sample: purity 0.281, 0.152 and less, which no difference in rank or average contradicts.
     assert [row[0] for row in rows] == [("encoder", label) for label in ("MiniLM-L6", "TF-IDF", "Random")]
     for row, encoder in zip(rows, ("all-minilm-l6-v2", *CONTROLS), strict=True):
         scores = [by_group(document(folder, task, encoder), tasks.TASKS[task].headline)["average"] for task in TASKS]
         guarded = by_group(document(folder, "safety_contrast", encoder), "guarded_purity")["average"]
-        cells = [(heading, text) for heading, text in row[1:] if heading not in ("rank", "guarded purity ↑")]
+        cells = [(heading, text) for heading, text in row[1:] if heading not in ("rank", GUARDED)]
         assert [text for _, text in cells] == [shown(m) for m in scores]
-        assert dict(row)["guarded purity ↑"] == shown(guarded) and len(row) == 1 + 2 * 3 + 1
+        assert dict(row)[GUARDED] == shown(guarded) and len(row) == 1 + 2 * 3 + 1
 
 
 def test_the_worst_items_are_the_worst(page):
@@ -160,9 +166,9 @@ def test_the_markdown_twin_has_the_same_numbers(page):
     for task in TASKS:
         for m in by_group(document(folder, task, "all-minilm-l6-v2"), tasks.TASKS[task].headline).values():
             assert shown(m) in twin
-    for heading in ("chance", "ceiling", "difference"):
+    for heading in ("chance", "ceiling", "MiniLM-L6 minus TF-IDF"):
         assert f" {heading} " in twin
-    assert "**SAMPLE" in twin and "<" not in twin
+    assert "**SAMPLE" in twin and "<" not in re.sub("</?(details|summary)>", "", twin)
 
 
 def broken_items(path):
@@ -203,8 +209,8 @@ def test_variants_of_an_encoder_are_folded_and_never_ranked(sample_results, samp
     said = capsys.readouterr()
     assert "the best of" not in said.out and said.err.count("MiniLM-L6 (bfloat16)") == 1
     tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
-    rows = table(tree, "Averages over types or categories, with their 95 % intervals")
-    assert [row[0][1] for row in rows] == ["MiniLM-L6", "TF-IDF", "Random"]
+    rows = table(tree, "Averages over types or categories with 95 % intervals, by rank in normalized similarity")
+    assert sorted(row[0][1] for row in rows) == ["MiniLM-L6", "Random", "TF-IDF"]
     caption = "Variants by dtype or instruction of encoders above: normalized similarity, lower is better"
     average = shown(by_group(variant, "normalized_similarity")["average"])
     [row] = table(tree, caption)

@@ -3,7 +3,7 @@
 from utils import tables
 from utils.compare.paired import ALPHA, Cell, Comparison, comparing
 from utils.results.ranked import why_no_rank
-from utils.results.tables import Measured, measured_table
+from utils.results.tables import Measured, measured_tables
 from utils.schema import Difference, Metric, shown
 from utils.tables import Table, p_cell, signed_cell
 from utils.tasks import TASKS
@@ -13,7 +13,7 @@ def rendered(comparison: Comparison, form: str) -> str:
     """A comparison as text of 80 columns, or as Markdown, LaTeX (booktabs) or CSV."""
     if form == "csv":
         return tables.csv_table(cells_table(comparison))
-    return tables.rendered([ranking_table(comparison), groups_table(comparison)], form)
+    return tables.rendered([ranking_table(comparison), *groups_tables(comparison)], form)
 
 
 def ranking_table(comparison: Comparison) -> Table:
@@ -29,13 +29,17 @@ def ranking_table(comparison: Comparison) -> Table:
         effect = [signed_cell(one.effect_size, 2)] if has_effect else []
         numbers = [one.metric.value, _interval(one.metric), one.difference, *effect, p_cell(one.p)]
         rows.append([comparison.labels[name], comparison.ranks.get(name), *numbers])
-    headings = ["encoder", "rank", comparison.ranked_by, "95 % interval", "difference", *(["d"] * has_effect), "p"]
+    minus = f"minus {comparison.labels[comparison.reference]}"
+    headings = ["encoder", "rank", comparison.ranked_by, "95 % interval", minus, *(["d"] * has_effect), "p"]
     notes, label = _notes(comparison), _label(comparison)
     return tables.of_rows(_caption(comparison, ""), headings, rows, keys=2, notes=notes, label=label)
 
 
-def groups_table(comparison: Comparison) -> Table:
-    """Every encoder by type, category or pair of sets; the best of each row is in bold, where it has a rank."""
+def groups_tables(comparison: Comparison, caption: str = "") -> list[Table]:
+    """Every encoder by type, category or pair of sets, the best of each row in bold, and the differences.
+
+    caption: in place of what names the task and the metric.
+    """
     about = TASKS[comparison.task]
     cells = {name: [cell for cell in comparison.cells if cell.encoder == name] for name in comparison.labels}
     measured = [
@@ -49,8 +53,9 @@ def groups_table(comparison: Comparison) -> Table:
     ]
     groups = list(dict.fromkeys(cell.group for cell in comparison.cells))
     summaries = groups[len(groups) - comparing(about).means(comparison) :]
-    more = {"notes": [tables.INTERVAL, *_notes(comparison)], "label": f"{_label(comparison)}-groups"}
-    return measured_table(_caption(comparison, f" by {about.rows}"), about.rows, measured, summaries, **more)
+    caption = caption or _caption(comparison, f" by {about.rows}")
+    tested, label = _notes(comparison), f"{_label(comparison)}-groups"
+    return measured_tables(caption, about.rows, measured, summaries, [tables.INTERVAL], tested, label)
 
 
 def cells_table(comparison: Comparison) -> Table:

@@ -3,9 +3,10 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 from utils.compare.paired import Comparison
-from utils.figures.style import drawing, rendered
+from utils.figures.style import COLUMN, PAPER, SCREEN, Style, drawing, rendered
 from utils.report.findings import Finding
 from utils.schema import Result
 from utils.tables import Table
@@ -41,18 +42,22 @@ class Section:
     map: dict | None = None
 
 
-def drawn(figures: Callable[[], dict], caption: Callable[[str], str], wide: bool = False) -> list[dict]:
-    """Each figure as data URIs for a light and a dark background, with its caption.
+def drawn(figures: Callable[[Style], dict], caption: Callable[[str], str], wide: bool = False) -> list[dict]:
+    """Each figure as data URIs for a light and a dark background, with its caption, and `narrow` for a narrow screen.
 
+    A figure that has no form of a paper's column has none for a narrow screen.
     figures: returns figures by name. caption: the caption of a name. wide: whether each has a row to
     itself, and scrolls where the page is narrow.
     """
     found: dict[str, dict] = {}
-    for theme in ("light", "dark"):
-        with drawing(dark=theme == "dark"):
-            for stem, figure in figures().items():
-                encoded = base64.b64encode(rendered(figure, "svg")).decode()
+    for theme, style in product(("light", "dark"), (SCREEN, PAPER)):
+        with drawing(theme == "dark", style):
+            for stem, figure in figures(style).items():
+                if style is PAPER and figure.get_figwidth() > COLUMN:
+                    continue
                 where = "" if stem.endswith("curve") else "this section"
-                known = {"caption": caption(stem), "in_tables": where, "wide": wide}
-                found.setdefault(stem, known)[theme] = f"data:image/svg+xml;base64,{encoded}"
+                known = {"caption": caption(stem), "in_tables": where, "wide": wide, "narrow": {}}
+                form = found.setdefault(stem, known)
+                encoded = base64.b64encode(rendered(figure, "svg")).decode()
+                (form if style is SCREEN else form["narrow"])[theme] = f"data:image/svg+xml;base64,{encoded}"
     return list(found.values())

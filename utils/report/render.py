@@ -39,7 +39,6 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
     results = [result for section in sections for result in section.results]
     labels = {result.encoder.name: result.encoder.label for result in results}
-    plane = _plane(results)
     map_data = next((section.map for section in sections if section.map), None)
     has_unranked = any(section.comparison and section.comparison.unranked for section in sections)
     plotly = ""
@@ -53,8 +52,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         labels=[label for encoder, label in labels.items() if encoder not in CONTROLS] or list(labels.values()),
         created=max(result.created for result in results)[:10],
         summary=summary_table(sections),
-        plane=plane,
-        first_figure=None if plane else _first_figure(sections),
+        first_figure=_plane(results) or _first_figure(sections),
         sections=sections,
         interval=INTERVAL,
         why_no_rank=why_no_rank() if has_unranked else "",
@@ -88,7 +86,9 @@ def _plane(results: Sequence[Result]) -> dict | None:
         return None
     labels = list(dict.fromkeys(result.encoder.label for result in results))
     [figure] = drawn(
-        lambda: plane_of(results, labels=labels), lambda stem: description_of(results), len(points) > MOST_LABELLED
+        lambda style: plane_of(results, style, labels),
+        lambda stem: description_of(results),
+        len(points) > MOST_LABELLED,
     )
     return {**figure, "in_tables": titles()}
 

@@ -9,7 +9,7 @@ from utils.report.findings import findings_of
 from utils.report.gather import Evidence, gather, nothing
 from utils.report.items import item_views
 from utils.report.parts import Section, drawn
-from utils.report.tables import task_tables, variants_tables
+from utils.report.tables import has_intervals, task_tables, variants_tables
 from utils.tables import INTERVAL
 from utils.tasks import TASKS, tasks_by_items
 
@@ -42,13 +42,7 @@ def sections_of(
 def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     about, first, comparison = evidence.about, evidence.results[0], evidence.comparison
     better = first.metric(about.headline, "average").better
-    note = ""
-    if comparison is not None:
-        note = (
-            f"{INTERVAL}. difference: minus {comparison.labels[comparison.reference]}, on the same items. p: paired "
-            "t-test within type or category, of the same distribution as the difference's interval, corrected by "
-            "Holm's method: of the average over all pairs of encoders, else over the other rows of the table."
-        )
+    note = f"{INTERVAL}." if has_intervals(about, evidence.results) else ""
     if evidence.dataset is not None and evidence.dataset.notes:
         note = f"{note} Data: {'. '.join(evidence.dataset.notes)}.".lstrip()
     shown = {stem: figure for stem, figure, _ in named_figures(evidence.results)}
@@ -61,7 +55,7 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
         about=about,
         lead=f"{first.dataset_items} items; {about.metric}, {better} is better.",
         tables=[*task_tables(evidence), *variants_tables(evidence.variants)],
-        figures=drawn(lambda: figures_of(evidence.results, labels=labels), caption),
+        figures=drawn(lambda style: figures_of(evidence.results, style=style, labels=labels), caption),
         findings=findings_of(evidence.results, comparison, evidence.unranked),
         notes=evidence.notes,
         results=evidence.results,

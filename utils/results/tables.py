@@ -7,7 +7,7 @@ from typing import Any
 from utils.data.catalogue import group_title
 from utils.encoders.paper import paper_entry
 from utils.schema import SUMMARIES, Difference, Metric, Result
-from utils.tables import Cell, Table, cell, number, of_rows, p_cell, signed_cell
+from utils.tables import MOST_BESIDE, Cell, Table, cell, number, of_rows, p_cell, signed_cell
 from utils.tasks import TASKS, Task
 
 # A metric's differences from the reference with their corrected p-values, by encoder and group.
@@ -32,30 +32,40 @@ class Measured:
     @property
     def headings(self) -> list[str]:
         """Those of its columns."""
-        tested = ["difference", "p"] if self.differences else []
-        return [self.label, *tested, *(["paper", "minus paper"] if self.paper else [])]
+        return [self.label, *(["paper", "minus paper"] if self.paper else [])]
 
     def cells(self, group: str, best: str | None) -> list[Cell]:
         """Its columns' cells in the row of a group. best: the best number of the row, as it is printed."""
         metric = self.metrics[group]
         value = None if metric is None else metric.value
         row = [replace(cell(metric), is_best=self.is_ranked and number(value) == best)]
-        if self.differences:
-            difference, p = self.differences[group]
-            row += [cell(difference), p_cell(p)]
         if self.paper:
             paper = self.paper[group]
             row += [cell(paper), signed_cell(None if None in (value, paper) else value - paper)]
         return row
 
 
-def measured_table(
-    caption: str, heading: str, measured: Sequence[Measured], summaries: Collection[str] = SUMMARIES, **more: Any
-) -> Table:
-    """A metric by group: the columns of each encoder, then chance and ceiling if they exist.
+def measured_tables(
+    caption: str,
+    heading: str,
+    measured: Sequence[Measured],
+    summaries: Collection[str] = SUMMARIES,
+    notes: Sequence[str] = (),
+    tested: Sequence[str] = (),
+    label: str = "",
+) -> list[Table]:
+    """A metric by group, with chance and ceiling if they exist, and the differences from the reference if any.
 
-    heading: that of the groups. summaries: the groups that are means over the others, which come last.
+    Of more than MOST_BESIDE encoders, these are the rows. heading: that of the groups. summaries: the groups that are
+    means over the others, which come last. notes, tested: under the first table, and under that of differences.
     """
+    numbers = _numbers(caption, heading, measured, summaries, notes=notes, label=label)
+    return [numbers, *_differences(caption, heading, measured, summaries, tested, label)]
+
+
+def _numbers(
+    caption: str, heading: str, measured: Sequence[Measured], summaries: Collection[str], **more: Any
+) -> Table:
     first = measured[0].metrics
     extras = [extra for extra in ("chance", "ceiling") if any(getattr(m, extra) is not None for m in first.values())]
     body: list[list] = []
@@ -69,18 +79,58 @@ def measured_table(
         (foot if group in summaries else body).append(row)
     headings = [heading, "n", *(title for one in measured for title in one.headings), *extras]
     spans = [*(len(one.headings) for one in measured), *(1 for _ in extras)]
-    return of_rows(caption, headings, body, foot, keys=2, spans=spans, **more)
+    table = of_rows(caption, headings, body, foot, keys=2, spans=spans, **more)
+    return table.turned("encoder", ["n", *extras]) if len(measured) > MOST_BESIDE else table
 
 
-def group_table(
+def _differences(
+    caption: str,
+    heading: str,
+    measured: Sequence[Measured],
+    summaries: Collection[str],
+    notes: Sequence[str],
+    label: str,
+) -> list[Table]:
+    """The table of differences from the reference with their p-values; none if nothing is compared."""
+    tested = [one for one in measured if one.differences]
+    if not tested:
+        return []
+    [reference] = [one.label for one in measured if not one.differences]
+    rows = [
+        [Cell(group_title(group), group), *(c for one in tested for c in _difference(*one.differences[group]))]
+        for group in measured[0].metrics
+    ]
+    groups = list(measured[0].metrics)
+    last = sum(group in summaries for group in groups)
+    many, minus = len(measured) > MOST_BESIDE, f"minus {reference}"
+    titles = [one.label if many else f"{one.label} {minus}" for one in tested]
+    headings = [heading, *(text for title in titles for text in (title, "p"))]
+    table = of_rows(
+        f"{caption}; differences from {reference}",
+        headings,
+        rows[: len(rows) - last],
+        rows[len(rows) - last :],
+        spans=[2] * len(tested),
+        notes=notes,
+        label=label and f"{label}-differences",
+        on_demand=True,
+    )
+    return [table.turned(minus) if many else table]
+
+
+def _difference(difference: Difference, p: float | None) -> list[Cell]:
+    return [cell(difference), p_cell(p)]
+
+
+def group_tables(
     results: Sequence[Result],
     metric: str,
     differences: Mapping[str, Differences] | None = None,
     caption: str | None = None,
     heading: str | None = None,
     groups: Sequence[str] | None = None,
-) -> Table:
-    """A metric of results of one task on one dataset by group, with no row if they do not have it.
+) -> list[Table]:
+    """A metric of results of one task on one dataset by group, and its differences; none if they do not have it.
 
     For one of the paper's encoders on the paper's data, the paper's figure and the difference (ours minus the paper's)
     are added. differences: by metric. caption: the metric's name if None. heading: as for the task's groups if None.
@@ -88,6 +138,8 @@ def group_table(
     """
     there = {m.group: m for m in results[0].metrics if m.metric == metric}
     groups = [group for group in (groups or there) if group in there]
+    if not groups:
+        return []
     tested = (differences or {}).get(metric, {})
     measured = []
     for result in results:
@@ -101,24 +153,27 @@ def group_table(
                 {} if paper is None else dict(zip(groups, paper, strict=True)),
             )
         )
-    better = next((m.better for m in there.values()), "")
     caption = caption or metric.replace("_", " ")
-    caption = f"{caption[0].upper()}{caption[1:]}, {better} is better"
-    return measured_table(caption, heading or TASKS[results[0].task].rows, measured)
+    caption = f"{caption[0].upper()}{caption[1:]}, {there[groups[0]].better} is better"
+    return measured_tables(caption, heading or TASKS[results[0].task].rows, measured)
 
 
 def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) -> Table:
-    """Several metrics' averages: a row for each (metric, group), a column for each result."""
+    """Several metrics' averages: a row for each (metric, group), or for each of more than MOST_BESIDE results."""
     first = results[0]
     present = [first.metric(*row) for row in metrics if first.metric(*row) is not None]
-    with_chance = any(m.chance is not None for m in present)
+    chance = ["chance"] if any(m.chance is not None for m in present) else []
     rows = [
         [f"{m.metric.replace('_', ' ')} ({m.group})", m.better,
-         *(result.metric(m.metric, m.group) for result in results), *([m.chance] if with_chance else [])]
+         *(result.metric(m.metric, m.group) for result in results), *(m.chance for _ in chance)]
         for m in present
     ]  # fmt: skip
-    headings = ["metric", "better", *(result.encoder.label for result in results), *(["chance"] if with_chance else [])]
-    return of_rows(f"Other metrics of {TASKS[first.task].title}", headings, rows, keys=2)
+    headings = ["better", *(result.encoder.label for result in results), *chance]
+    caption = f"Other metrics of {TASKS[first.task].title}"
+    if len(results) <= MOST_BESIDE:
+        return of_rows(caption, ["metric", *headings], rows, keys=2)
+    rows = [[f"{metric}, {better} is better", *numbers] for metric, better, *numbers in rows]
+    return of_rows(caption, ["metric", *headings[1:]], rows).turned("encoder", chance)
 
 
 def papers_row(entry: dict, task: Task) -> dict[str, float]:

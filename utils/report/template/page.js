@@ -8,7 +8,7 @@ let accepted = false;
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme || (systemDark.matches ? "dark" : "light")) === "dark";
 function showTheme() {
-  element("theme").setAttribute("aria-pressed", String(isDark()));
+  element("theme").textContent = isDark() ? "Use light colours" : "Use dark colours";
   drawMap();
 }
 element("theme").addEventListener("click", () => {
@@ -22,8 +22,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("thead th").forEach((heading, column) => {
     heading.querySelector("button")?.addEventListener("click", () => {
       const number = heading.classList.contains("number");
-      const first = number ? "descending" : "ascending";
-      const other = number ? "ascending" : "descending";
+      const lowFirst = !number || /^(rank|p)$|lower is better/.test(heading.textContent);
+      const [first, other] = lowFirst ? ["ascending", "descending"] : ["descending", "ascending"];
       const direction = heading.getAttribute("aria-sort") === first ? other : first;
       table.querySelectorAll("thead th").forEach((one) => one.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", direction);
@@ -42,6 +42,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// What is wider than the screen says so.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("overflows", target.scrollWidth > target.clientWidth + 1);
+});
+for (const region of document.querySelectorAll(".scroll")) sizes.observe(region);
 
 // The prompts, as text and never as markup, once the warning has been accepted.
 if (element("accept")) {
