@@ -95,11 +95,15 @@ class Fit:
         The threshold is by what that detector's side has of the traffic; if that is nothing, it is the fit's own.
         """
         rows, side, marked = self.trial.of.dataset.rows(name), self.unseen[name], self._marked(traffic)
-        whole = self.trial.jobs[self.trial.sides[side].whole]
-        has_traffic = marked is None or (marked & (self.trial.of.labels == 0))[whole.train].any()
-        done = self.trial.tested(side, self.choices.kind, rate, marked if has_traffic else None)
-        threshold = done.threshold if has_traffic else self.at(rate, traffic).threshold
-        return rows, done.scores[np.searchsorted(whole.asked, rows)], threshold
+        of = self.trial.sides[side].whole
+        job, kind = self.trial.jobs[of], self.choices.kind
+        if marked is None or (marked & (self.trial.of.labels == 0))[job.train].any():
+            done = self.trial.tested(side, kind, rate, marked)
+            scores = done.scores
+        else:
+            done = self.at(rate, traffic)
+            scores = self.trial.scores[of][kind][done.chosen]  # on the scale of that threshold
+        return rows, scores[np.searchsorted(job.asked, rows)], done.threshold
 
     def _marked(self, traffic: Traffic) -> np.ndarray | None:
         return np.isin(self.trial.of.sets, traffic.sets) if traffic.sets else None

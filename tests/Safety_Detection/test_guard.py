@@ -422,6 +422,9 @@ def test_the_card_is_written_for_a_reader(tmp_path, labelled, monkeypatch):
         (home(folder) / "card.md").read_text(),
         (home(folder) / "card.html").read_text(),
     )
+    # z is all the traffic there is, so what is unseen of it is what the threshold was chosen by.
+    points = [point for point in found["points"] if point["of"] == "ordinary"]
+    assert len(points) == 4 and all(p["ordinary"]["z"][0] == pytest.approx(p["false_alarms"][0]) for p in points)
     assert "| 5 %" in text and f"| {found['points'][-1]['threshold']:.6g}".replace("| ", "") in text
     assert f"can't show a rate of false alarms below {100 * found['support']['all']['smallest_rate']:.3g} %" in text
     assert page.count("<svg") == 2 and page.count("<table>") == 5
