@@ -837,7 +837,7 @@ def crowded(most=20):
             return made
 
         def open_ports():
-            return {one.client[1] for one in list(server.server_state.connections)}
+            return {one.client[1] for one in list(server.server_state.connections) if one.client}
 
         yield SimpleNamespace(client=client, open_ports=open_ports, gate=gate)
         gate.set()

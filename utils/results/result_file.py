@@ -95,7 +95,7 @@ def document_of(result: Result) -> dict:
         "task": result.task,
         "created": result.created,
         "seconds": result.seconds,
-        "encoder": vars(result.encoder),
+        "encoder": {key: value for key, value in vars(result.encoder).items() if key != "tuned_on" or value},
         "dataset": {
             "name": result.dataset_name,
             "files": [vars(file) for file in result.dataset_files],
