@@ -241,10 +241,11 @@ def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsy
     folder = done / "made" / "safety_detection"
     assert [one.encoder.name for one in reading.alike(sorted(folder.glob("*.json")))[0]] == ["tfidf"]
     section, _ = detection_section(TASK, done, "made", [])
-    (table,) = (table for table in section.tables if "guard judge" in table.caption)
+    table, differences = (table for table in section.tables if "guard judge" in table.caption)
     cells = {row[0].text: row[2].value for row in (*table.rows, *table.foot)}
     assert cells["others"] == pytest.approx(metrics(done)["auroc", "guard", "as given"]["value"])
-    assert table.headings[1:] == ["n", "judge", "TF-IDF", "difference", "p", "chance"]
+    assert table.headings[1:] == ["n", "judge", "TF-IDF", "chance"] and not table.on_demand
+    assert differences.headings[1:] == ["TF-IDF minus judge", "p"] and differences.on_demand
     assert [one.encoder.name for one in section.results] == ["tfidf"] and not section.notes
 
 

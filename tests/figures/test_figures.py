@@ -202,7 +202,7 @@ def test_nothing_is_cut_off(sample_results, task, encoders, groups):
             bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
             metric = TASKS[task].metric
             better = results[0].metric(TASKS[task].headline, "average").better
-            assert bars == ([f"{metric}, {better} is better"] if stem.endswith("heatmap") else [])
+            assert bars == ([f"{metric}, {better} (darker) is better"] if stem.endswith("heatmap") else [])
 
 
 def test_a_cut_label_is_found():
