@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -216,11 +216,9 @@ def answer(
 
 
 def _of_both(verdicts: list[Verdict]) -> Verdict:
-    """What is said of a chat by its last message and the whole: that of the higher score, flagged if any is."""
-    best = max(verdicts, key=lambda verdict: verdict.score)
-    like = next((verdict for verdict in (best, *verdicts) if verdict.matched is not None), best)
-    flags, cut = ([getattr(one, name) for one in verdicts] for name in ("flagged", "truncated"))
-    return replace(best, flagged=any(flags), truncated=any(cut), matched=cast(str, like.matched))
+    """What is said of a chat by its last message and the whole: that of the flagged one, or of the higher score."""
+    best = max(verdicts, key=lambda verdict: (verdict.flagged, verdict.score))
+    return replace(best, truncated=any(verdict.truncated for verdict in verdicts))
 
 
 def _result(verdict: Verdict, nearest: int, kind: str, threshold: float) -> dict:

@@ -293,13 +293,15 @@ def test_a_body_that_is_right():
     assert moderations.asked(json.dumps({"messages": chat[:3]}).encode(), limits).texts == ("a",)
 
 
-def test_a_chat_has_one_result_by_what_scores_higher():
+def test_a_chat_has_one_result_by_what_is_flagged_or_scores_higher():
     request = moderations.Asked(("a", "b"), ("messages[2].content", "messages"), 0, chat=True)
-    last, whole = Verdict(2.0, True, False, matched="incidents:1"), Verdict(3.0, False, True)
+    last, whole = Verdict(2.0, True, False, matched="incidents:1"), Verdict(3.0, False, True, allowed="mine:1")
     for found in ([last, whole], [whole, last]):
         (result,) = moderations.answer(request, found, "m", "logistic_regression", 4.0, "n")["results"]
         named = [result[name] for name in ("score", "flagged", "truncated", "matched")]
-        assert named == [3.0, True, True, "incidents:1"]
+        assert named == [2.0, True, True, "incidents:1"] and "allowed" not in result
+    both = [Verdict(1.0, False, False), Verdict(3.0, False, False)]
+    assert moderations.answer(request, both, "m", "nearest_unsafe", 4.0, "n")["results"][0]["score"] == 3.0
 
 
 def test_texts_that_cannot_be_scored_are_all_named_and_none_counts_as_safe():
