@@ -24,7 +24,7 @@ class Limit:
         """In this context torch, if it is loaded, uses `number` threads, what it chooses if it is None, and numpy one.
 
         numpy has little to do beside an encoder, and its threads wait for more of it in a loop, in which they keep the
-        processor from torch's: a batch of 8 texts takes twice as long.
+        processor from torch's.
         """
         with self._lock:
             if not self._inside:
