@@ -15,8 +15,10 @@ bash setup.sh --dev
 PYTHON=$(environment_python)
 if [ "${CI-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # Only in CI: elsewhere the user chooses what to install, and checks that need a missing tool are skipped.
-    for tool in zsh shellcheck chromium; do
-        command -v "$tool" >/dev/null || { apt-get -qq update && apt-get -qq -y install "$tool"; } >/dev/null 2>&1 ||
+    for tool in zsh shellcheck chromium pdflatex; do
+        package=${tool/pdflatex/texlive-latex-recommended}
+        command -v "$tool" >/dev/null ||
+            { apt-get -qq update && apt-get -qq -y install "$package"; } >/dev/null 2>&1 ||
             echo "test.sh: could not install $tool; the checks that need it are skipped" >&2
     done
 fi

@@ -164,7 +164,7 @@ def test_markdown_is_escaped_and_the_best_is_bold():
         "|:-----|--------------:|",
         "| a\\|b | **&lt;0.001** |",
         "",
-        "one. two. Bold: the best of the row.",
+        "one. two. Bold: the best encoder.",
     ]
 
 
@@ -181,13 +181,33 @@ def test_latex_has_the_notes_in_its_caption_and_a_label_for_each_part():
         "a$|$b & 0.500 $\\pm$0.100 \\\\",
         "c & 0.500 $\\pm$0.100 \\\\",
         "\\midrule",
-        "mean & $-$0.250 \\\\",
+        "mean & $-$0.250\\phantom{ $\\pm$0.000} \\\\",
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
     ]
-    wide = tables.latex_table(table(7, label="tab:a"))
-    assert "\\label{tab:a-1}" in wide and "\\label{tab:a-2}" in wide
+    wide = tables.latex_table(table(9, label="tab:a"))
+    assert "\\label{tab:a-1}" in wide and "\\label{tab:a-2}" in wide and wide.count("\\end{table*}") == 2
+
+
+def test_numbers_are_below_each_other_whatever_follows_them():
+    """In LaTeX by a blank as wide as the widest interval with its mark; as text by blanks for what a mark lacks."""
+    column = [Cell("0.50 ±0.10", 0.5, mark="**"), Cell("-0.25 ±0.20", -0.25), Cell("0.75", 0.75, mark="*"), Cell("-")]
+    made = Table("", ["name", "x"], [[Cell(name), cell] for name, cell in zip("abcd", column, strict=True)])
+    cells = [line.split(" & ")[1] for line in tables.latex_table(made).splitlines() if line[:1] in set("abcd")]
+    blank = "\\phantom{ $\\pm$0.00**} \\\\"
+    assert cells == [
+        "0.50 $\\pm$0.10** \\\\",
+        f"$-$0.25\\rlap{{ $\\pm$0.20}}{blank}",
+        f"0.75\\rlap{{*}}{blank}",
+        f"--{blank}",
+    ]
+    assert [line.rstrip() for line in tables.text_table(made).splitlines()[2:]] == [
+        "a      0.50 ±0.10**",
+        "b     -0.25 ±0.20",
+        "c            0.75*",
+        "d               -",
+    ]
 
 
 def test_a_column_is_of_numbers_if_all_its_cells_are():

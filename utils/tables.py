@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import tabulate as tabulate_module
@@ -14,8 +15,13 @@ from tabulate import SEPARATING_LINE
 from utils.schema import Difference, Metric, escaped, shown
 
 WIDTH = 80
-# How many characters a row of a LaTeX table may have, in small type between margins of an inch.
-LATEX_WIDTH = 90
+# Inches: a column and the text of a paper's page in two columns.
+COLUMN, TEXT = 3.3, 6.8
+# Points of TeX: an inch, the blanks around a column of a table, and in small type the width of the letters below and of
+# all others, rounded up from Computer Modern's.
+INCH, GAP = 72.27, 12
+WIDE, NARROW = "MWmw%&@±<>≤", " .,:;'|!il()[]-tfj"
+WIDE_LETTER, NARROW_LETTER, LETTER, CAPITAL = 8.5, 3.6, 5.1, 7.2
 # More encoders than these have rows of their own in place of columns.
 MOST_BESIDE = 3
 # A table with more rows is collapsed at first on a page.
@@ -28,8 +34,11 @@ LONGEST_WORD = 24
 ASYMMETRY = 0.1
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# The texts of cells that are aligned right: nothing, a hyphen, or a number that a unit or an interval may follow.
-_NUMBER = re.compile(r"|-|[<+-]?\d[\d.,]*[MB]?( .*)?")
+# The texts of cells that are aligned right: nothing, a hyphen, or a number, which stars, a unit or an interval may
+# follow.
+_NUMBER = re.compile(r"(|-|[<+-]?\d[\d.,]*[MB]?\**)( .*)?")
+# The number that such a text begins with.
+_NUMBER_ALONE = re.compile(r"^(?:-$|[<+-]?\d[\d.,]*[MB]?)")
 INTERVAL = "± half the width of the 95 % interval, or [its ends] where it is not symmetric"
 
 
@@ -83,13 +92,15 @@ def with_interval(metric: Metric | None) -> str:
 class Cell:
     """A table's cell: its text, and the value that it is sorted by and that CSV has.
 
-    prompt: the key of a text that is hidden at first. is_best: whether it is in bold.
+    prompt: the key of a text that is hidden at first. is_best: whether it is in bold. mark: what follows the text, such
+    as a star; the texts of a column are aligned without.
     """
 
     text: str
     value: float | str | None = None
     prompt: str | None = None
     is_best: bool = False
+    mark: str = ""
 
 
 def _is_number(cell: Cell) -> bool:
@@ -186,6 +197,18 @@ class Table:
         """The table with the texts of its best cells between two others."""
         return self.changed(lambda _, cell: replace(cell, text=f"{before}{cell.text}{after}") if cell.is_best else cell)
 
+    def marked(self, blank: Callable[[str], str] = lambda missing: "") -> "Table":
+        """The table with the cells' marks in their texts, each followed by a blank as wide as what it lacks.
+
+        blank: from what a mark lacks of the longest one in its column.
+        """
+        longest = [max((cell.mark for cell in column), key=len, default="") for column in self.columns]
+
+        def with_mark(at: int, cell: Cell) -> Cell:
+            return replace(cell, text=f"{cell.text}{cell.mark}{blank(longest[at][len(cell.mark) :])}", mark="")
+
+        return self.changed(with_mark)
+
     def widths(self) -> list[int]:
         """How many characters each column takes, with two blanks after it."""
         columns = zip(self.headings, self.columns, strict=True)
@@ -215,16 +238,19 @@ class Table:
             self, headings=[corner, *(cell.text for cell in columns[0])], rows=rows, foot=last, keys=1, spans=()
         )
 
-    def parts(self, width: int) -> list["Table"]:
-        """The table, or as few as are no wider than `width` if it is, about equally wide, each with the keys."""
-        widths, keys = self.widths(), list(range(self.keys))
-        room = width + 2 - sum(widths[at] for at in keys)
+    def parts(self, width: float, widths: Sequence[float]) -> list["Table"]:
+        """The table, or as few as are no wider than `width` if it is, about equally wide, each with the keys.
+
+        widths: of the columns, in the same unit.
+        """
+        keys = list(range(self.keys))
+        room = width - sum(widths[at] for at in keys)
         parts = self._within(room, widths)
         while len(narrower := self._within(room - 1, widths)) == len(parts) > 1:
             parts, room = narrower, room - 1
         return [self.only([*keys, *part]) for part in parts]
 
-    def _within(self, room: int, widths: Sequence[int]) -> list[list[int]]:
+    def _within(self, room: float, widths: Sequence[float]) -> list[list[int]]:
         """The columns after the keys in lists that are no wider than `room`, if no block is."""
         parts: list[list[int]] = [[]]
         for block in self.blocks():
@@ -273,7 +299,8 @@ def paragraph(text: str) -> str:
 
 def text_table(table: Table) -> str:
     """The table as text of 80 columns, its caption above and its notes below; one that is too wide in several parts."""
-    parts = _fitted(table.written(shown)).parts(WIDTH)
+    fitted = _fitted(table.written(shown).marked(lambda missing: " " * len(missing)))
+    parts = fitted.parts(WIDTH + 2, fitted.widths())
     body = [_tabulated(part, "simple", part.alignment) for part in parts]
     return "\n\n".join(filter(None, [paragraph(table.caption), *body, "\n".join(map(_note, table.notes))]))
 
@@ -313,7 +340,7 @@ def _lines(text: str, width: int) -> str:
 
 def markdown_table(table: Table) -> str:
     """The table in Markdown, its caption above and its notes below; every text is escaped."""
-    written = table.written(lambda text: markdown_text(escaped(text))).bold("**", "**")
+    written = table.written(lambda text: markdown_text(escaped(text))).bold("**", "**").marked()
     body = _tabulated(written, "pipe", table.alignment)
     return "\n\n".join(filter(None, [markdown_text(table.caption), body, markdown_text(_sentences(_notes(table)))]))
 
@@ -325,12 +352,12 @@ def markdown_text(text: str) -> str:
 
 def html_table(table: Table) -> str:
     """The table's cells as HTML; every text is escaped."""
-    return _tabulated(table.written(escaped), "html", table.alignment)
+    return _tabulated(table.written(escaped).marked(), "html", table.alignment)
 
 
 def _notes(table: Table) -> list[str]:
     """The notes where the best are in bold."""
-    return [*table.notes, *(["Bold: the best of the row"] if any(cell.is_best for cell in table.cells) else [])]
+    return [*table.notes, *(["Bold: the best encoder"] if any(cell.is_best for cell in table.cells) else [])]
 
 
 def _sentences(notes: Sequence[str]) -> str:
@@ -345,7 +372,12 @@ def _tabulated(table: Table, form: str, alignment: Sequence[str]) -> str:
     padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0
     try:
         return tabulate_module.tabulate(
-            rows, headers=table.headings, tablefmt=form, colalign=alignment, disable_numparse=True
+            rows,
+            headers=table.headings,
+            tablefmt=form,
+            colalign=alignment,
+            disable_numparse=True,
+            preserve_whitespace=True,
         )
     finally:
         tabulate_module.MIN_PADDING = padding
@@ -388,25 +420,72 @@ def latex_text(text: str) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """The table in LaTeX for the package booktabs, every text escaped; one that is too wide for a page in several.
+    """The table in LaTeX for the package booktabs, every text escaped, for a paper of two columns.
 
-    The notes are in the caption, and the parts of one that is too wide have numbers after their labels.
+    One that is wider than a column is over both, and one that is wider than both is in several. The notes are in the
+    caption, and the parts of one that is too wide have numbers after their labels.
     """
-    parts = table.parts(LATEX_WIDTH)
+    bare = replace(table, headings=[""] * len(table.headings)).marked(lambda missing: missing)
+    broken = replace(table, headings=list(map(_heading, table.headings, bare.widths())))
+    parts = broken.parts(TEXT * INCH, _points(broken))
     labels = [f"{table.label}-{i}" for i in range(1, len(parts) + 1)] if len(parts) > 1 else [table.label]
     return "\n\n".join(_latex(replace(part, label=label)) for part, label in zip(parts, labels, strict=True))
+
+
+def _points(table: Table) -> list[float]:
+    """About how wide each column is in LaTeX, in points and rather too wide."""
+    marked = table.marked(lambda missing: missing)
+    texts = ["\n".join([heading, *(cell.text for cell in column)])
+             for heading, column in zip(marked.headings, marked.columns, strict=True)]  # fmt: skip
+    return [GAP + max(map(_width, text.split("\n"))) for text in texts]
+
+
+def _letter(letter: str) -> float:
+    if letter in WIDE:
+        return WIDE_LETTER
+    return NARROW_LETTER if letter in NARROW else CAPITAL if letter.isupper() else LETTER
 
 
 def _latex(table: Table) -> str:
     caption = _sentences([table.caption, *_notes(table)])
     columns = "".join(side[0] for side in table.alignment)
-    texts = table.written(latex_text).bold("\\textbf{", "}")
+    environment = "table" if sum(_points(table)) <= COLUMN * INCH else "table*"
+    texts = _aligned(table.marked()).bold("\\textbf{", "}")
     rows = [_latex_row(cell.text for cell in row) for row in (*texts.rows, *texts.foot)]
     if table.foot:
         rows.insert(len(table.rows), "\\midrule")
-    lines = ["\\begin{table}", "\\centering\\small", f"\\caption{{{latex_text(caption)}}}", f"\\label{{{table.label}}}"]
-    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_row(texts.headings), "\\midrule"]
-    return "\n".join([*lines, *rows, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
+    # A heading of several lines is as many rows, the last of which are above the rule.
+    lines = zip_longest(*(reversed(heading.split("\n")) for heading in table.headings), fillvalue="")
+    headings = [_latex_row(map(latex_text, line)) for line in lines][::-1]
+    return "\n".join([
+        f"\\begin{{{environment}}}", "\\centering\\small", f"\\caption{{{latex_text(caption)}}}",
+        f"\\label{{{table.label}}}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule", *headings, "\\midrule", *rows,
+        "\\bottomrule", "\\end{tabular}", f"\\end{{{environment}}}",
+    ])  # fmt: skip
+
+
+def _aligned(table: Table) -> Table:
+    """The table with its texts in LaTeX. The numbers of a column are below each other, whatever follows them.
+
+    What follows, an interval or a mark, is followed by a blank unless it is as wide as the widest of its column.
+    """
+    follows = [[_NUMBER_ALONE.sub("", cell.text, count=1) for cell in column] for column in table.columns]
+    widest = [max((re.sub(r"\d", "0", text) for text in texts), key=_width) for texts in follows]
+
+    def in_latex(at: int, cell: Cell) -> Cell:
+        text = _NUMBER_ALONE.sub("", cell.text, count=1)
+        if table.alignment[at] == "left" or re.sub(r"\d", "0", text) == widest[at]:
+            return replace(cell, text=latex_text(cell.text))
+        number, text, blank = map(latex_text, (cell.text.removesuffix(text), text, widest[at]))
+        text = f"\\rlap{{{text}}}" if text else ""
+        return replace(cell, text=f"{number}{text}\\phantom{{{blank}}}")
+
+    return table.changed(in_latex)
+
+
+def _width(text: str) -> float:
+    """About how wide a text is in LaTeX, in points and rather too wide."""
+    return sum(map(_letter, text))
 
 
 def _latex_row(cells: Iterable[str]) -> str:

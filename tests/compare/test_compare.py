@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from doubles import GROUPS, known, written
-from latex_tables import tables_in
+from latex_tables import tables_in, too_wide
 from oracles import resampled_areas, student
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -199,6 +199,29 @@ def test_real_results_in_every_format(tmp_path, capsys):
     rows = list(csv.DictReader(io.StringIO(printed["csv"])))
     assert {row["task"] for row in rows} == {"safety_challenging", "safety_taxonomy"}
     assert {row["reference"] for row in rows} == {"tfidf"}
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "environments"),
+    [
+        (["b", "c"], ["a", "b"], {"table"}),  # type, n and two numbers are narrower than a column
+        (
+            ["folder/checkpoint-1000-of-a-run", *"bcde"],
+            [f"a name of {n} letters" for n in ("many", "more")],
+            {"table*"},
+        ),
+    ],
+)
+def test_tables_fit_a_paper_in_two_columns(tmp_path, capsys, names, groups, environments):
+    groups = [group for group in groups for _ in range(8)]
+    values = np.random.default_rng(0).random(16) / 2
+    for i, name in enumerate(names):
+        items = {"id": [f"i{k}" for k in range(16)], "type": groups, "normalized_similarity": list(values + i / 9)}
+        written(tmp_path, name, values + i / 9, groups=groups, items=items)
+    assert compare_main.main(["--out", str(tmp_path), "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    assert environments <= set(re.findall(r"\\begin\{(table\*?)\}", text))
+    assert too_wide(text, tmp_path) == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
+from latex_tables import tables_in, too_wide
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
@@ -207,6 +208,19 @@ def test_every_cell_of_both_tables_with_its_verdict(tmp_path, capsys):
     write(tmp_path, name, "safety_challenging", lambda group: edges.get(group, 0.0))
     rows = cells(capsys, name, "--out", tmp_path)
     assert [row["verdict"] for row in rows if row["group"] == "target"] == ["within the interval"]
+
+
+def test_the_tables_of_all_eleven_fit_a_paper_in_two_columns(tmp_path, capsys):
+    for name in FIGURES:
+        both(tmp_path, name, gap=lambda group: {"context": 0.04, "group": -0.06, "Hate Speech": -0.06}.get(group, 0.0))
+    assert reproduce_main.main(["table", "--out", str(tmp_path), "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    cells = [rows for _, label, rows in tables_in(text) if "tab:reproduction-normalized" in label]
+    for rows in cells:  # each encoder's numbers, the paper's and their difference, under the headings
+        names = [row[0][0] for row in rows if row[0][0]]
+        assert names[1:4] == ["SBERT-all", "SBERT-all: paper", "SBERT-all: diff"] and len(names) == 1 + 3 * 11
+    assert cells
+    assert too_wide(text, tmp_path) == []
 
 
 def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, capsys):

@@ -15,6 +15,8 @@ import numpy as np
 
 from utils.files import write_bytes_whole
 from utils.schema import shown
+from utils.tables import COLUMN as COLUMN
+from utils.tables import TEXT as TEXT
 
 FORMS = ("png", "svg", "pdf")
 # Mark and dash distinguish 35 encoders without colour. The colours are Okabe and Ito's.
@@ -41,8 +43,8 @@ MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Ping
 LONGEST_NAME = 200
 MOST_PIXELS = 20_000
 TITLE_SIZE, PANEL_TITLE_SIZE = 10, 9
-# Inches: a column and the text of a page in two columns, and the height that leaves room for a caption.
-COLUMN, TEXT, PAGE = 3.3, 6.8, 9.0
+# Inches: the height of a page that leaves room for a caption.
+PAGE = 9.0
 
 
 @dataclass(frozen=True)

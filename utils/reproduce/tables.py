@@ -64,14 +64,16 @@ def metric_table(reproductions: Sequence[Reproduction], task: str, metric: str) 
     rows: list[list] = [[Cell(group_title(cell.group), cell.group)] for cell in first]
     for one in reproductions:
         for row, cell in zip(rows, one.of(metric), strict=True):
-            ours = Cell(f"{tables.with_interval(cell.ours)}{MARKS[cell.verdict]}", cell.ours.value)
+            ours = Cell(tables.with_interval(cell.ours), cell.ours.value, mark=MARKS[cell.verdict])
             row += [ours, cell.paper, signed_cell(cell.difference)]
     at = " at 10" if about.uses_top_k else ""
     caption = f"{about.title}: {metric.replace('_', ' ')}{at}, {first[0].ours.better} is better"
     headings = [about.rows, *(title for one in reproductions for title in (one.label, "paper", "diff"))]
     label = f"tab:reproduction-{metric.replace('_', '-')}"
     spans = [3] * len(reproductions)
-    return tables.of_rows(caption, headings, rows[:-1], rows[-1:], spans=spans, notes=[DIFF, MARKED], label=label)
+    more: dict[str, Any] = {"spans": spans, "notes": [DIFF, MARKED], "label": label}
+    table = tables.of_rows(caption, headings, rows[:-1], rows[-1:], **more)
+    return table.turned("encoder") if len(reproductions) > tables.MOST_BESIDE else table
 
 
 def averages_table(reproductions: Sequence[Reproduction]) -> Table:
