@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.figures.plane import MOST_LABELLED, description_of, plane_of, points_of, titles
+from utils.figures.plane import description_of, plane_of, points_of, titles
 from utils.files import write_whole
 from utils.report.markdown import render_markdown
 from utils.report.parts import Section, drawn
@@ -80,16 +80,11 @@ def _definitions(sections: Sequence[Section], by_items: bool) -> dict[str, str]:
 
 
 def _plane(results: Sequence[Result]) -> dict | None:
-    """The plane of topics and safety, with a row to itself if a legend names many encoders; None without."""
-    points = points_of(results)
-    if not points:
+    """The plane of topics and safety; None without."""
+    if not points_of(results):
         return None
     labels = list(dict.fromkeys(result.encoder.label for result in results))
-    [figure] = drawn(
-        lambda style: plane_of(results, style, labels),
-        lambda stem: description_of(results),
-        len(points) > MOST_LABELLED,
-    )
+    [figure] = drawn(lambda style: plane_of(results, style, labels), lambda stem: description_of(results))
     return {**figure, "in_tables": titles()}
 
 
