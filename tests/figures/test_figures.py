@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import warnings
 
 import matplotlib
@@ -173,6 +174,24 @@ def test_the_same_figure_has_the_same_bytes(sample_results):
             figure = contrast_figures.boundary_by_overlap(results, "a title")
             drawn.append([rendered(figure, form) for form in FORMS])
     assert drawn[0] == drawn[1]
+
+
+def test_a_task_that_an_encoder_lacks_is_drawn_of_the_others(sample_results, tmp_path, capsys, monkeypatch):
+    shutil.copytree(sample_results / "sample", tmp_path / "sample", ignore=shutil.ignore_patterns("figures"))
+    (tmp_path / "sample" / "safety_contrast" / "tfidf.json").unlink()
+    monkeypatch.setattr(style, "FORMS", ("svg",))
+    flags = ["--data", "sample", "--out", str(tmp_path)]
+    assert figures_main.main(["all-minilm-l6-v2", "tfidf", *flags]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "of the other encoders" in line]
+    assert len(lines) == 1 and lines[0].startswith(
+        "Safety-Contrast is drawn of the other encoders: tfidf: no result in"
+    )
+    averages = (tmp_path / "sample" / "figures").glob("*_average.svg")
+    drawn = {path.stem.removesuffix("_average"): path.read_text() for path in averages}
+    assert len(drawn) == 3 and [task for task, svg in drawn.items() if "TF-IDF" not in svg] == ["safety_contrast"]
+    assert all("MiniLM-L6" in svg for svg in drawn.values())
+    assert figures_main.main(["all-minilm-l6-v2", "tfifd", *flags]) == 2
+    assert capsys.readouterr().err.startswith("error: tfifd: no result in ")
 
 
 def test_no_results_is_one_line(tmp_path, capsys):

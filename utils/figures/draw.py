@@ -26,23 +26,12 @@ def draw_all(
 ) -> list[Path]:
     """Draws all figures of the results in `out`, into `<out>/<dataset>/figures`. Raises InputError if there are none.
 
-    Those for a paper are in its folder `paper`, with `captions.tex`.
-    note: called with a sentence for each map that can't be drawn, for each result that is left out, and for each figure
-    of a paper that is larger than its page.
+    Those for a paper are in its folder `paper`, with `captions.tex`. Of a task that one of `encoders` has no result of,
+    the figures are of the others; one that has none of any task raises InputError.
+    note: called with a sentence for each map that can't be drawn, for each result that is missing or left out, and for
+    each figure of a paper that is larger than its page.
     """
-    read: dict[str, tuple[list[Result], Sequence]] = {}  # by task: its results, and maps of its prompts
-    without: list[tuple[str, InputError]] = []
-    for task in TASKS.values():
-        try:
-            files = find_results([out], dataset, task.name, encoders)
-            results, notes = comparing(task).alike(files) if files else ([], [])
-        except InputError as error:
-            without.append((task.name, error))
-            continue
-        for sentence in notes:
-            note(sentence)
-        if results:
-            read[task.name] = results, _maps(task, results, dataset, note)
+    read, without = _read(out, dataset, encoders, note)
     by_items = [result for name, (results, _) in read.items() if TASKS[name].by_items for result in results]
     labels = list(dict.fromkeys(result.encoder.label for result in by_items))
     written = []
@@ -76,6 +65,50 @@ def draw_all(
         written.append(folder / "captions.tex")
         write_whole(written[-1], "\n".join(text for path, text in captions.items() if path.parent == folder))
     return written
+
+
+def _read(
+    out: Path, dataset: str | None, encoders: Sequence[str], note: Callable[[str], None]
+) -> tuple[dict[str, tuple[list[Result], Sequence]], list[tuple[str, InputError]]]:
+    """By task its results and the maps of its prompts, and why each task without results has none.
+
+    Raises InputError for an encoder that has no result of any task.
+    """
+    read: dict[str, tuple[list[Result], Sequence]] = {}
+    without: list[tuple[str, InputError]] = []
+    found = {task.name: _files(out, dataset, task, encoders) for task in TASKS.values()}
+    for name in encoders:
+        if all(name in missing for _, missing in found.values()):
+            raise next(missing[name] for _, missing in found.values())
+    for task in TASKS.values():
+        files, missing = found[task.name]
+        try:
+            if missing and not files:
+                raise next(iter(missing.values()))
+            results, notes = comparing(task).alike(files) if files else ([], [])
+        except InputError as error:
+            without.append((task.name, error))
+            continue
+        others = [f"{task.title} is drawn of the other encoders: {error}" for error in missing.values()]
+        for sentence in (*others, *notes):
+            note(sentence)
+        if results:
+            read[task.name] = results, _maps(task, results, dataset, note)
+    return read, without
+
+
+def _files(
+    out: Path, dataset: str | None, task: Task, encoders: Sequence[str]
+) -> tuple[list[Path], dict[str, InputError]]:
+    """The result files of a task, of all encoders if none is named, and why each one that has none has none."""
+    files: list[Path] = []
+    missing: dict[str, InputError] = {}
+    for wanted in [[name] for name in encoders] or [[]]:
+        try:
+            files += find_results([out], dataset, task.name, wanted)
+        except InputError as error:
+            missing["".join(wanted)] = error
+    return list(dict.fromkeys(files)), missing
 
 
 def draw_run(
