@@ -3,10 +3,15 @@
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from utils.data.text import has_text
 
 # How a detector reads a text: the whole alone, or its sentences too.
 READINGS = WHOLE, SENTENCES = "whole", "sentences"
+# Bytes in UTF-8, in which a letter counts for more where a language needs fewer of them. A shorter sentence says too
+# little alone, and is read with the next one; a longer one is read in pieces, none of which an encoder cuts off.
+LEAST, MOST = 40, 250
 # Line breaks, white space after a full stop and the like (a closing quote or bracket may be between), and the end of a
 # Chinese or Japanese sentence, after which there is no white space.
 _ENDS = re.compile(r"\n+|(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|(?<=[。！？])(?![。！？」』”’])|(?<=[。！？][」』”’])")
@@ -23,11 +28,41 @@ def sentences(text: str) -> list[str]:
 def parts_of(texts: Sequence[str], reading: str) -> tuple[list[str], list[int]]:
     """What is read of texts beside each whole text: the parts, one text after the other, and the text that each is of.
 
-    reading: one of READINGS. A text of one sentence has no parts.
+    reading: one of READINGS. A part is a sentence, several short ones, or a piece of a long one; a text of one short
+    sentence has none.
     """
     if reading == WHOLE:
         return [], []
-    found = [
-        (part, i) for i, text in enumerate(texts) for part in dict.fromkeys(sentences(text)) if part != text.strip()
-    ]
+    found = [(part, i) for i, text in enumerate(texts) for part in _parts(text)]
     return [part for part, _ in found], [i for _, i in found]
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a text, none twice and none the whole text."""
+    joined: list[str] = []
+    for sentence in sentences(text):
+        if joined and _size(joined[-1]) < LEAST:
+            joined[-1] += f" {sentence}"
+        else:
+            joined.append(sentence)
+    if len(joined) > 1 and _size(joined[-1]) < LEAST:
+        last = joined.pop()
+        joined[-1] += f" {last}"
+    pieces = dict.fromkeys(piece for sentence in joined for piece in _pieces(sentence))
+    return [piece for piece in pieces if piece.split() != text.split()]
+
+
+def _pieces(sentence: str) -> list[str]:
+    """A sentence in pieces of MOST at most and about the same size, cut at white space, or anywhere in a longer word."""
+    if _size(sentence) <= MOST:
+        return [sentence]
+    if len(words := sentence.split()) == 1:
+        middle = len(sentence) // 2
+        return [*_pieces(sentence[:middle]), *_pieces(sentence[middle:])]
+    ends = np.cumsum([_size(word) + 1 for word in words])
+    middle = max(1, int(np.searchsorted(ends, ends[-1] / 2)))
+    return [piece for half in (words[:middle], words[middle:]) for piece in _pieces(" ".join(half))]
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
