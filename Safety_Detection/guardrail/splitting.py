@@ -53,7 +53,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _pieces(sentence: str) -> list[str]:
-    """A sentence in pieces of MOST at most and about the same size, cut at white space, or anywhere in a longer word."""
+    """A sentence in pieces of MOST at most and about the same size, cut at white space, or anywhere in a long word."""
     if _size(sentence) <= MOST:
         return [sentence]
     if len(words := sentence.split()) == 1:
