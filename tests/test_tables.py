@@ -110,7 +110,7 @@ def test_text_has_a_rule_above_the_foot_and_numbers_on_the_right():
 @pytest.mark.parametrize(
     ("spans", "parts"),
     # 4 for the names and 14 for each column with the blanks before it: 5 columns are 74 wide, 6 would be 88.
-    [((), [4, 3]), ((3, 3, 1), [3, 4]), ((2, 2, 2, 1), [4, 3])],
+    [((), [4, 3]), ((3, 3, 1), [3, 4]), ((2, 2, 2, 1), [4, 3]), ((5, 1, 1), [5, 2]), ((5, 2), [5, 2])],
 )
 def test_what_is_too_wide_is_in_parts_that_each_name_the_rows(spans, parts):
     blocks = tables.text_table(table(7, spans=spans)).split("\n\n")[1:]

@@ -246,7 +246,8 @@ class Table:
         keys = list(range(self.keys))
         room = width - sum(widths[at] for at in keys)
         parts = self._within(room, widths)
-        while len(narrower := self._within(room - 1, widths)) == len(parts) > 1:
+        widest = max((sum(widths[at] for at in block) for block in self.blocks()), default=0)
+        while room > widest and len(narrower := self._within(room - 1, widths)) == len(parts):
             parts, room = narrower, room - 1
         return [self.only([*keys, *part]) for part in parts]
 
