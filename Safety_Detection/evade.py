@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from utils import cli, config
 from utils.files import check_writable, write_whole
 from utils.metrics.uncertainty import grouped_interval, grouped_resamples
 from utils.schema import InputError
-from utils.tables import WIDTH, of_columns, percent, signed, text_table
+from utils.tables import of_columns, paragraph, percent, signed, text_table
 
 LIMIT = 500
 RESAMPLES = 2000
@@ -317,7 +316,7 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
         f"Of 100 unsafe prompts, {_hundred(shares[PLAIN])} are flagged as they are, {most}, and "
         f"{_hundred(shares[WORST])} no matter which of them is used; other attacks may hide more."
     )
-    return "\n\n".join([_wrapped(head), table, _wrapped(means), _wrapped(verdict)])
+    return "\n\n".join([paragraph(head), table, paragraph(means), paragraph(verdict)])
 
 
 def said_of_words(
@@ -326,7 +325,7 @@ def said_of_words(
     """What universal words do to either reading. tries, prompts: of the search. by_reading: what `seen` returns."""
     found = f"{tries} suffixes tried on {prompts} other unsafe prompts"
     if not words:
-        return _wrapped(f"No suffix hides any prompt: of {found}, none lowers their mean score.")
+        return paragraph(f"No suffix hides any prompt: of {found}, none lowers their mean score.")
     unsafe = np.array(dataset.labels) == 1
     columns = [("read", [*by_reading])]
     for name in (PLAIN, AFTER_IT, WITHIN_IT):
@@ -338,7 +337,7 @@ def said_of_words(
         "flagged without it, with it after the prompt, and with it inside the last sentence, by how texts are read, at "
         "the same threshold:"
     )
-    return "\n\n".join([_wrapped(head), text_table(of_columns(columns))])
+    return "\n\n".join([paragraph(head), text_table(of_columns(columns))])
 
 
 def _with_interval(of: Resampling, flags: np.ndarray, unsafe: np.ndarray) -> str:
@@ -355,10 +354,6 @@ def _flips(before: np.ndarray, after: np.ndarray) -> str:
 
 def _hundred(share: float) -> str:
     return f"{100 * share:.0f}"
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from utils.encoders import registry
 from utils.encoders.tfidf import fit_words
 from utils.schema import InputError, is_word_overlap
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import WIDTH, number, of_columns, percent, text_table
+from utils.tables import number, of_columns, paragraph, percent, text_table
 
 OUT, RATE, READING = "detector", 0.05, SENTENCES
 # The flags of a fit that a detector keeps, so that an update takes none of them, and those that go with --add only.
@@ -324,7 +323,7 @@ def said(made: SavedDetector, folder: str) -> str:
             f"({number(kept['brier_of_base_rate'])} without the score), expected calibration error "
             f"{number(kept['expected_calibration_error'])}, held out"
         )
-    lines = [line for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+    lines = [paragraph(text, "  ") for text in lines]
     tried = made.about["elsewhere"]
     if tried:
         columns = [

@@ -13,7 +13,7 @@ if [ "${BASH_SOURCE[1]-}" = "$0" ]; then # the script is run, not sourced
     shift
     set_up_on_first_use "$script" "$@"
     if [ "${command[0]##*.}" = evaluate ] && ! asks_for_help "$@"; then
-        "$PYTHON" -m "${command[0]%.evaluate}.build_data" "$@" >&2
+        "$PYTHON" -m "${command[0]%.evaluate}.build_data" "$@" >/dev/null # the evaluation says what it found
     fi
     exec "$PYTHON" -m "${command[@]}" "$@"
 fi

@@ -260,9 +260,14 @@ def _status(work: Callable[[], int | None]) -> int:
         return 130
 
 
-def notes(arguments: argparse.Namespace) -> Callable[[object], None]:
-    """What writes notes; nothing with --quiet."""
-    return (lambda sentence: None) if arguments.quiet else note
+def notes(settings: Any) -> Callable[[object], None]:
+    """What writes notes, each once, as one may hold for several tasks; nothing if the settings are `quiet`."""
+    return (lambda sentence: None) if settings.quiet else once(note)
+
+
+def once(note: Callable[[str], None]) -> Callable[[object], None]:
+    """What writes each sentence the first time only."""
+    return functools.cache(note)
 
 
 def note(sentence: object) -> None:

@@ -293,9 +293,9 @@ def rendered(parts: Sequence[Table | str], form: str) -> str:
     return "\n\n".join(filter(None, lines))
 
 
-def paragraph(text: str) -> str:
-    """The text in lines of 80 columns."""
-    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+def paragraph(text: str, hanging: str = "") -> str:
+    """The text in lines of 80 columns, names whole at their hyphens. hanging: what lines after the first begin with."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=hanging, break_on_hyphens=False)
 
 
 def text_table(table: Table) -> str:
@@ -303,11 +303,8 @@ def text_table(table: Table) -> str:
     fitted = _fitted(table.written(shown).marked(lambda missing: " " * len(missing)))
     parts = fitted.parts(WIDTH + 2, fitted.widths())
     body = [_tabulated(part, "simple", part.alignment) for part in parts]
-    return "\n\n".join(filter(None, [paragraph(table.caption), *body, "\n".join(map(_note, table.notes))]))
-
-
-def _note(note: str) -> str:
-    return textwrap.fill(note, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    notes = "\n".join(paragraph(note, "  ") for note in table.notes)
+    return "\n\n".join(filter(None, [paragraph(table.caption), *body, notes]))
 
 
 def _fitted(table: Table) -> Table:

@@ -49,12 +49,12 @@ MEANS = {
 }
 BASE = (
     "base rate: share of unsafe prompts. FPR, TPR: shares of safe and of unsafe prompts that are flagged. threshold: "
-    "that which flags 5 % of the training side's safe prompts"
+    "the one that flags 5 % of the safe prompts on the training side"
 )
 TESTED = (
-    f"± half the width of the 95 % interval. Interval and p are Student's, of the standard error over {RESAMPLES:,} "
-    "resamples of whole groups of prompts: p is below 0.05 exactly where the interval leaves out 0. p (Holm) is "
-    "corrected over the table."
+    "± half the width of the 95 % interval. Interval and p are by Student's t, with the standard error over "
+    f"{RESAMPLES:,} resamples of whole groups of prompts, so p is below 0.05 exactly where the interval leaves out 0. "
+    "p (Holm) is corrected for all differences in the table."
 )
 
 

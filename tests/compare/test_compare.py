@@ -325,7 +325,7 @@ def test_the_average_and_overall_of_types_of_one_size_are_one_test(tmp_path, cap
     least = min(float(rows[group]["p"]) for group in "abc")
     assert min(float(rows[group]["p_holm"]) for group in "abc") == pytest.approx(min(1, 3 * least))
     assert compare_main.main(["one", "two", "--out", str(tmp_path)]) == 0
-    assert "'overall' is the same mean as 'average', and one test with it" in capsys.readouterr().out
+    assert "'overall' is the same number as 'average' here, so it has the same p" in capsys.readouterr().out
 
 
 def test_an_encoder_that_is_there_twice_counts_once(three, tmp_path_factory, capsys):
@@ -368,8 +368,8 @@ def test_an_encoder_that_knows_less_than_words_has_no_rank_by_a_similarity(tmp_p
         "broken": "",
         "unknown": "",
     }
-    assert averages["broken"]["no_rank"] == "whose Categorical Purity, 0.300, is below TF-IDF's 0.500"
-    assert averages["unknown"]["no_rank"].endswith("is not known: run scripts/safety_taxonomy.sh with it")
+    assert averages["broken"]["no_rank"] == "its Categorical Purity, 0.300, is below TF-IDF's, 0.500"
+    assert averages["unknown"]["no_rank"].endswith("is not known; run scripts/safety_taxonomy.sh with it")
     # Two have ranks, so one pair is corrected for.
     good = next(r for r in table(capsys, "--task", "safety_challenging", "--reference", "tfidf", "--out", tmp_path)
                 if (r["encoder"], r["group"]) == ("good", "average"))  # fmt: skip
@@ -377,7 +377,10 @@ def test_an_encoder_that_knows_less_than_words_has_no_rank_by_a_similarity(tmp_p
     for form in ("text", "markdown", "latex"):
         assert compare_main.main(["--task", "safety_challenging", "--out", str(tmp_path), "--format", form]) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert "Broken, whose Categorical Purity, 0.300, is below" in said and "gets no rank by a similarity" in said
+        assert (
+            "Broken has no rank: its Categorical Purity, 0.300, is below" in said
+            and "has no rank by a similarity" in said
+        )
     rows = table(capsys, "--task", "safety_taxonomy", "--out", tmp_path)
     assert all(r["rank"] for r in rows if r["group"] == "average"), "purity ranks all"
 

@@ -186,12 +186,12 @@ def test_an_encoder_without_a_rank_is_never_the_best():
         result("safety_challenging", [("normalized_similarity", "average", v, 0, 1, "lower")], name)
         for name, v in (("good", 0.5), ("broken", 0.1))
     )
-    unranked = {"broken": "whose Categorical Purity, 0.416, is below TF-IDF's 0.501"}
+    unranked = {"broken": "its Categorical Purity, 0.416, is below TF-IDF's, 0.501"}
     assert findings.leader([good, broken], unranked) is good and findings.leader([broken], unranked) is broken
     said = {f.heading: f.text for f in findings.findings_of([good, broken], None, unranked)}
     assert "stays at 0.500" in said["Safe twins"] and "for Good." in said["Safe twins"], "one of one, so not the best"
     assert said["No rank"].startswith(
-        "Broken, whose Categorical Purity, 0.416, is below TF-IDF's 0.501. An encoder whose"
+        "Broken has none, because its Categorical Purity, 0.416, is below TF-IDF's, 0.501. An encoder whose"
     )
 
 

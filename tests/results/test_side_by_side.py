@@ -21,6 +21,7 @@ from utils.results import result_file
 from utils.results.find import kept_as
 from utils.schema import EncoderOptions
 
+CONVERTED = "those of {} were computed by a different one and are converted here, from the stored cosines\n"
 SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42}
 
 
@@ -71,19 +72,21 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     values, said = averages_of(capsys, "--out", tmp_path)
     # Own is there for both: (0.55 - 0.1) / 0.9 = 0.5 and (0.55 - 0.25) / 0.75 = 0.4.
     assert values == pytest.approx({"one": 0.5, "two": 0.4}, abs=1e-12)
-    assert said == "average similarity: own for all; normalized again from the cosines kept: TWO\n"
+    assert said == f"all scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
     by_source(tmp_path, "three", cosines, "beavertails", {"own": 0.25, "beavertails": 0.0})
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1, "beavertails": 0.5})
     values, said = averages_of(capsys, "--out", tmp_path)
     # Two have BeaverTails' or the paper's, which is a mean over BeaverTails too; one can be brought to it:
     # (0.55 - 0.5) / 0.5 = 0.1, (0.55 - 0.4) / 0.6 = 0.25, and 0.55 as it is.
     assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55}, abs=1e-12)
-    assert said == "average similarity: beavertails for all; normalized again from the cosines kept: ONE\n"
+    assert said == (
+        f"all scores are by the average similarity over BeaverTails (paper or beavertails); {CONVERTED.format('ONE')}"
+    )
     # Two of three have own now, and the third can be brought to it, though all have BeaverTails' too.
     by_source(tmp_path, "three", cosines, "own", {"own": 0.0, "beavertails": 0.3})
     values, said = averages_of(capsys, "--out", tmp_path)
     assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
-    assert said == "average similarity: own for all; normalized again from the cosines kept: TWO\n"
+    assert said == f"all scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
 
 
 # --- One kind of average similarity ----------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def test_results_of_several_folders_are_compared(flags, tmp_path, capsys, monkey
     assert values == pytest.approx({names[0]: 0.5, names[1]: 0.25, "two": 0.125})
     assert compare_main.main([*flags, "--reference", "two"]) == 0
     printed = capsys.readouterr().out
-    assert "ONE (A)" in printed and "ONE (B)" in printed and "difference: minus TWO" in printed
+    assert "ONE (A)" in printed and "ONE (B)" in printed and "minus TWO: the difference from it" in printed
     assert compare_main.main([*flags, "three"]) == 2
     said = capsys.readouterr().err
     assert "A/made-up/safety_challenging, B/made-up/safety_challenging (there are: one, one, two)" in said

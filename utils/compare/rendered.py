@@ -92,18 +92,20 @@ def _caption(comparison: Comparison, by: str) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     """What the columns mean."""
     how, ranked = comparing(TASKS[comparison.task]), comparison.ranked_by
-    effect = "; d: Cohen's d of the pairs" if how.has_effect_size else ""
+    effect = "; d: Cohen's d of the differences" if how.has_effect_size else ""
     notes = [
-        f"difference: minus {shown(comparison.labels[comparison.reference])}, ± half its 95 % interval{effect}",
-        f"p: {how.test}, of the same distribution as the interval of the difference, then corrected by Holm: of "
-        f"'{ranked}' over all pairs of encoders, else over the other rows of the table",
-        f"rank: one more than the number of encoders better at {ALPHA} by '{ranked}'",
+        f"minus {shown(comparison.labels[comparison.reference])}: the difference from it on the same items, ± half the "
+        f"width of its 95 % interval{effect}",
+        f"p: {how.test}; Holm's method corrects those of '{ranked}' over all pairs of encoders, the others together",
+        f"rank: one more than the number of encoders whose '{ranked}' is better at {ALPHA}",
     ]
     for pair in comparison.same.items():
         group, earlier = map(shown, pair)
-        notes.append(f"'{group}' is the same mean as '{earlier}', and one test with it")
-    notes += [f"no rank: {shown(comparison.labels[name])}, {why}" for name, why in comparison.unranked.items()]
-    return [*notes, *([why_no_rank()] if comparison.unranked else []), *([comparison.note] if comparison.note else [])]
+        notes.append(f"'{group}' is the same number as '{earlier}' here, so it has the same p")
+    notes += [f"{shown(comparison.labels[name])} has no rank: {why}" for name, why in comparison.unranked.items()]
+    if comparison.unranked and comparison.metric in TASKS[comparison.task].won_by_nothing:
+        notes.append(why_no_rank())
+    return [*notes, *([comparison.note] if comparison.note else [])]
 
 
 def _interval(metric: Metric) -> tables.Cell:

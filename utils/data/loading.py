@@ -1,6 +1,7 @@
 """Reads and validates a data file: columns in, a Dataset out."""
 
 import difflib
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from utils.data.sources import Found, find, lookup
 from utils.data.text import composed, has_text
 from utils.files import shown_path
 from utils.schema import DataFile, Dataset, InputError, Result, shown
+from utils.tables import WIDTH
 from utils.tasks import Format
 
 
@@ -79,15 +81,13 @@ def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Fou
 def data_sheet(fmt: Format, dataset: Dataset, found: Found) -> str:
     """What is evaluated, where it was found, and under which licence."""
     what = "the bundled SAMPLE" if found.name == "sample" else fmt.card.title
-    lines = [
-        f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})",
-        f"  file     {shown_path(found.path)} ({found.how})",
-        f"  sha256   {found.sha256}",
-        f"  licence  {found.licence}",
-    ]
+    facts = [("file", f"{shown_path(found.path)} ({found.how})"), ("sha256", found.sha256), ("licence", found.licence)]
     if found.name == "paper":
-        lines += [f"  source   {fmt.card.source}", f"  cite     {fmt.card.citation}"]
-    return "\n".join([*lines, *(f"  note     {sentence}" for sentence in dataset.notes)])
+        facts += [("source", fmt.card.source), ("cite", fmt.card.citation)]
+    facts += [("note", sentence) for sentence in dataset.notes]
+    whole = {"subsequent_indent": " " * 11, "break_long_words": False, "break_on_hyphens": False}
+    lines = (textwrap.fill(f"  {name:9}{text}", WIDTH, **whole) for name, text in facts)
+    return "\n".join([f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})", *lines])
 
 
 def _unsafe_and_safe(fmt: Format, columns: dict[str, list[str]]) -> list[str]:

@@ -28,7 +28,7 @@ def beavertails_average_similarity(
         except InputError as error:
             if required:
                 raise
-            note(f"average similarity from the evaluated set itself: {error}")
+            note(f"the average similarity is that of the evaluated prompts (own), because {error}")
             return None
         texts = [*head, *tail]
         vectors = embedder.embed(texts, [f"BeaverTails prompt {i}" for i in range(len(texts))]).matrix

@@ -12,18 +12,20 @@ from utils.tasks import Task
 
 
 def evaluate(task: Task, argv: Sequence[str] | None = None) -> int:
-    """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables."""
+    """Runs a task for each encoder asked for: embeds, scores, writes result files, prints the tables.
+
+    The data sheet is printed first, unless --quiet is given.
+    """
 
     def work() -> None:
         settings = settings_of(task, "evaluate", f"{task.title}: {task.question}", argv)
         dataset, found = task.data(settings)
-        sample = [f"using the bundled sample, {found.how}"] if found.name == "sample" else []
-        for sentence in (*sample, *dataset.notes) if not settings.quiet else ():
-            cli.note(sentence)
+        if not settings.quiet:
+            print(printable(task.data_sheet(dataset, found)), file=sys.stderr)
         if settings.prompt_spread:
             from utils.evaluation.spread import spread
 
-            cli.show(spread(task, dataset, settings, (lambda sentence: None) if settings.quiet else cli.note))
+            cli.show(spread(task, dataset, settings, cli.notes(settings)))
         else:
             _evaluate([task], {task.name: dataset}, settings)
 
@@ -69,13 +71,7 @@ def _evaluate(tasks: Sequence[Task], datasets: dict[str, Dataset], settings: Set
     from utils.evaluation.encoders import evaluate_encoders
     from utils.evaluation.printed import printed
 
-    said: set[str] = set()
-
-    def note(sentence: str) -> None:
-        if not settings.quiet and sentence not in said:  # a sentence that holds for every task is printed once
-            cli.note(sentence)
-        said.add(sentence)
-
+    note = cli.notes(settings)
     results = evaluate_encoders(tasks, datasets, settings, note)
     parts = [printed(task, datasets[task.name], results[task.name], settings.out) for task in tasks]
     cli.show("\n\n\n".join(parts))
@@ -90,7 +86,7 @@ def draw(task: Task, results: Sequence[Result], dataset: Dataset, settings: Sett
         return
     from utils.figures.draw import draw_run
 
-    note = (lambda sentence: None) if settings.quiet else cli.note
+    note = cli.notes(settings)
     try:
         paths = draw_run(task, results, dataset, settings.out, note)
     except InputError as error:

@@ -1,7 +1,6 @@
 """How much encoders' scores, and the differences between encoders, depend on the instruction before each text."""
 
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from utils.results.likeness import of_one_kind
 from utils.results.signature import signature
 from utils.schema import Dataset, Difference, EncoderSpec, InputError, Metric, Result
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import WIDTH, number, of_columns, p_text, rendered, text_table, with_interval, with_reach
+from utils.tables import number, of_columns, p_text, paragraph, rendered, text_table, with_interval, with_reach
 from utils.tasks import Task
 
 # Four instructions in the forms that encoders are trained with; none is that of a particular encoder.
@@ -67,7 +66,7 @@ def spread(task: Task, dataset: Dataset, settings: Settings, note: Callable[[str
     if len(documented) > 1:
         parts.append(_compared(task, documented, found))
     if again:
-        parts.append(textwrap.fill(again, WIDTH, break_on_hyphens=False))
+        parts.append(paragraph(again))
     return "\n\n\n".join(parts)
 
 
@@ -95,8 +94,8 @@ def _meaning(tried: Sequence[tuple[str, str, Metric]]) -> str:
     intervals = [(metric.low, metric.high) for _, _, metric in tried]
     halves = [(high - low) / 2 for low, high in intervals if low is not None and high is not None]
     beside = f"; half the width of the 95 % interval: at most {number(max(halves))}" if halves else ""
-    return textwrap.fill(
-        f"Spread over instructions: {number(width)} ({number(min(values))} to {number(max(values))}){beside}.", WIDTH
+    return paragraph(
+        f"Spread over instructions: {number(width)} ({number(min(values))} to {number(max(values))}){beside}."
     )
 
 

@@ -11,7 +11,7 @@ from utils.files import shown_path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws the results there are, as PNG, SVG and PDF."""
-    from utils.cli import Parser, note, run, show
+    from utils.cli import Parser, note, once, run, show
 
     flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="encoders to draw, in this order (default: all)")
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = config.results_directory(arguments.out)
 
         style = STYLES[arguments.style]
-        for path in draw_all(out, arguments.data, arguments.encoders, note, not arguments.no_titles, style):
+        for path in draw_all(out, arguments.data, arguments.encoders, once(note), not arguments.no_titles, style):
             show(f"wrote {shown_path(path)}")
 
     return run(work)

@@ -1,7 +1,6 @@
 """The command line of the report."""
 
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from utils.data.sources import dataset_name
@@ -11,7 +10,7 @@ from utils.report.render import write_report
 from utils.report.sections import sections_of
 from utils.results.find import datasets
 from utils.schema import shown
-from utils.tables import WIDTH
+from utils.tables import paragraph
 
 # The evaluation's flags that the report takes too; scripts/all_tasks.py passes them on.
 TAKES = {
@@ -28,7 +27,7 @@ TAKES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
-    from utils.cli import note, run, show
+    from utils.cli import note, once, run, show
     from utils.evaluation.settings import parser, settings_from
 
     takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         arguments = flags.parse_args(argv)
-        settings = settings_from(arguments)
+        settings, write = settings_from(arguments), once(note)
         if settings.data == "auto":
             name = newest_dataset(settings.out)
         else:
@@ -51,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"took {shown(name)}, which has the newest result; there are results on {', '.join(others)} too, which "
                 "--data NAME reports"
             )
-        for sentence in dict.fromkeys(sentence for section in sections for sentence in section.notes):
-            note(sentence)
+        for section in sections:
+            for sentence in section.notes:
+                write(sentence)
         if not settings.quiet:
             for section in sections:
                 for finding in section.findings:
-                    show(textwrap.fill(f"{finding.heading}: {finding.text}", WIDTH, subsequent_indent="  "))
+                    show(paragraph(f"{finding.heading}: {finding.text}", "  "))
         show(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
     return run(work)

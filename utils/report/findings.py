@@ -135,5 +135,5 @@ def _ranking(comparison: Comparison | None) -> list[Finding]:
 def _unranked(results: Sequence[Result], unranked: Mapping[str, str]) -> list[Finding]:
     """Which encoders have no rank, and why; empty if all have one."""
     labels = {result.encoder.name: result.encoder.label for result in results}
-    reasons = [f"{shown(labels[name])}, {why}" for name, why in unranked.items()]
+    reasons = [f"{shown(labels[name])} has none, because {why}" for name, why in unranked.items()]
     return [Finding("No rank", f"{'; '.join(reasons)}. {why_no_rank()}")] if reasons else []

@@ -133,7 +133,7 @@ def _evidence(
     baselines = {result.settings["baseline"]["source"] for result in results if result.settings["baseline"]}
     if len(baselines) > 1:
         notes.append(
-            f"{about.title}: the average similarity b is of {' and '.join(sorted(baselines))}; see Provenance."
+            f"{about.title}: the average similarity b is from {' and '.join(sorted(baselines))}; Provenance says whose."
         )
     dataset = None
     maps: Sequence = ()

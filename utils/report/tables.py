@@ -13,8 +13,8 @@ from utils.tasks import TASKS, Task
 
 # Under a table of differences.
 TESTED = (
-    "Differences are on the same items, with 95 % intervals. p: paired t-test within type or category, after Holm's "
-    "correction, for the average over all pairs of encoders, for the other groups over this table."
+    "Differences are on the same items, ± half the width of the 95 % interval. p: paired t-test within type or "
+    "category; Holm's method corrects those of the average over all pairs of encoders, and the others together."
 )
 
 

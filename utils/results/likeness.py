@@ -11,6 +11,7 @@ from utils.tasks import TASKS
 
 # The sources of each kind of average similarity. The paper's figures are means over BeaverTails too.
 KINDS = {"beavertails": ("paper", "beavertails"), "own": ("own",)}
+WORDS = {"beavertails": "over BeaverTails (paper or beavertails)", "own": "of the evaluated prompts (own)"}
 
 
 def refuse_unlike(results: Sequence[Result]) -> None:
@@ -88,7 +89,10 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
             result = renormalized(result, source)
         brought.append(result)
     labels = ", ".join(result.encoder.label for result in again)
-    return brought, f"average similarity: {kind} for all; normalized again from the cosines kept: {labels}"
+    return brought, (
+        f"all scores are by the average similarity {WORDS[kind]}; those of {labels} were computed by a different one "
+        "and are converted here, from the stored cosines"
+    )
 
 
 def shown_settings(results: Sequence[Result]) -> str:

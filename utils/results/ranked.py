@@ -25,8 +25,8 @@ class _Topics:
 def why_no_rank() -> str:
     """What the rule is for."""
     return (
-        f"An encoder whose {topics_task().knows_topics.words} is below TF-IDF's gets no rank by a similarity, because "
-        "one that knows nothing (Random) has the best similarities there are."
+        f"An encoder whose {topics_task().knows_topics.words} is below TF-IDF's has no rank by a similarity: random "
+        "vectors, which know nothing, have the best similarities of all."
     )
 
 
@@ -40,7 +40,7 @@ def without_rank(results: Sequence[Result], metric: str, outs: Sequence[Path]) -
     paper's.
     """
     seen = {
-        result.encoder.name: "which was tuned on sets that it is tested on here"
+        result.encoder.name: "it was tuned on sets that it is tested on here"
         for result in results
         if any(row.seen for row in result.metrics if row.name == metric)
     }
@@ -79,5 +79,5 @@ def _reason(result: Result, known: dict[str, list[_Topics]], task: Task) -> str:
             if topics.fingerprint == result.encoder.fingerprint and floor is not None:
                 if topics.value >= floor.value:
                     return ""
-                return f"whose {words}, {number(topics.value)}, is below TF-IDF's {number(floor.value)}"
-    return f"whose {words} is not known: run scripts/{task.name}.sh with it"
+                return f"its {words}, {number(topics.value)}, is below TF-IDF's, {number(floor.value)}"
+    return f"its {words} is not known; run scripts/{task.name}.sh with it"

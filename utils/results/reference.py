@@ -53,6 +53,6 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     ]
     title = f"{TASKS[done[0].task].metric} beside reference results, {better} is better"
     labels = {result.encoder.name: result.encoder.label for result in results}
-    notes = [note, *(f"{labels[name]} is last: an encoder {why}" for name, why in last.items())]
+    notes = [note, *(f"{labels[name]} is last, because {why}" for name, why in last.items())]
     table = of_columns(columns, caption=title, notes=list(filter(None, notes)))
     return "\n".join([text_table(table), "", *map(signature, others)])
