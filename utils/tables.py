@@ -448,7 +448,7 @@ def _latex(table: Table) -> str:
     caption = _sentences([table.caption, *_notes(table)])
     columns = "".join(side[0] for side in table.alignment)
     environment = "table" if sum(_points(table)) <= COLUMN * INCH else "table*"
-    texts = _aligned(table.marked()).bold("\\textbf{", "}")
+    texts = _aligned(table.marked())
     rows = [_latex_row(cell.text for cell in row) for row in (*texts.rows, *texts.foot)]
     if table.foot:
         rows.insert(len(table.rows), "\\midrule")
@@ -471,12 +471,11 @@ def _aligned(table: Table) -> Table:
     widest = [max((re.sub(r"\d", "0", text) for text in texts), key=_width) for texts in follows]
 
     def in_latex(at: int, cell: Cell) -> Cell:
-        text = _NUMBER_ALONE.sub("", cell.text, count=1)
-        if table.alignment[at] == "left" or re.sub(r"\d", "0", text) == widest[at]:
-            return replace(cell, text=latex_text(cell.text))
-        number, text, blank = map(latex_text, (cell.text.removesuffix(text), text, widest[at]))
-        text = f"\\rlap{{{text}}}" if text else ""
-        return replace(cell, text=f"{number}{text}\\phantom{{{blank}}}")
+        text, follows, blank = latex_text(cell.text), _NUMBER_ALONE.sub("", cell.text, count=1), ""
+        if table.alignment[at] == "right" and re.sub(r"\d", "0", follows) != widest[at]:
+            text, blank = latex_text(cell.text.removesuffix(follows)), f"\\phantom{{{latex_text(widest[at])}}}"
+            text += f"\\rlap{{{latex_text(follows)}}}" if follows else ""
+        return replace(cell, text=f"\\textbf{{{text}}}{blank}" if cell.is_best else f"{text}{blank}")
 
     return table.changed(in_latex)
 

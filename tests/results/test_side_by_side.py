@@ -72,7 +72,7 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     values, said = averages_of(capsys, "--out", tmp_path)
     # Own is there for both: (0.55 - 0.1) / 0.9 = 0.5 and (0.55 - 0.25) / 0.75 = 0.4.
     assert values == pytest.approx({"one": 0.5, "two": 0.4}, abs=1e-12)
-    assert said == f"all scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
+    assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
     by_source(tmp_path, "three", cosines, "beavertails", {"own": 0.25, "beavertails": 0.0})
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1, "beavertails": 0.5})
     values, said = averages_of(capsys, "--out", tmp_path)
@@ -80,13 +80,13 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     # (0.55 - 0.5) / 0.5 = 0.1, (0.55 - 0.4) / 0.6 = 0.25, and 0.55 as it is.
     assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55}, abs=1e-12)
     assert said == (
-        f"all scores are by the average similarity over BeaverTails (paper or beavertails); {CONVERTED.format('ONE')}"
+        f"All scores are by the average similarity over BeaverTails (paper or beavertails); {CONVERTED.format('ONE')}"
     )
     # Two of three have own now, and the third can be brought to it, though all have BeaverTails' too.
     by_source(tmp_path, "three", cosines, "own", {"own": 0.0, "beavertails": 0.3})
     values, said = averages_of(capsys, "--out", tmp_path)
     assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
-    assert said == f"all scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
+    assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
 
 
 # --- One kind of average similarity ----------------------------------------------------------------------------------

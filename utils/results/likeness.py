@@ -90,7 +90,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
         brought.append(result)
     labels = ", ".join(result.encoder.label for result in again)
     return brought, (
-        f"all scores are by the average similarity {WORDS[kind]}; those of {labels} were computed by a different one "
+        f"All scores are by the average similarity {WORDS[kind]}; those of {labels} were computed by a different one "
         "and are converted here, from the stored cosines"
     )
 
