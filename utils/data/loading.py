@@ -85,8 +85,12 @@ def data_sheet(fmt: Format, dataset: Dataset, found: Found) -> str:
     if found.name == "paper":
         facts += [("source", fmt.card.source), ("cite", fmt.card.citation)]
     facts += [("note", sentence) for sentence in dataset.notes]
-    whole = {"subsequent_indent": " " * 11, "break_long_words": False, "break_on_hyphens": False}
-    lines = (textwrap.fill(f"  {name:9}{text}", WIDTH, **whole) for name, text in facts)
+    lines = (
+        textwrap.fill(
+            f"  {name:9}{text}", WIDTH, subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False
+        )
+        for name, text in facts
+    )
     return "\n".join([f"{what}: {len(dataset)} rows in {len(dataset.group_order)} groups ({fmt.group_column})", *lines])
 
 
