@@ -22,6 +22,7 @@ SHELLS = [
 SETTINGS = tuple(config.VARIABLES)
 STAND_IN = """#!/bin/bash
 [ "$1" = -c ] && exit 0
+exec >&2 # what a step that builds data writes to standard output is not shown
 echo "call: $*"
 echo "in: $PWD from: ${SAFE_EMBED_CALLED_FROM_DIR-}"
 for name in {names}; do
