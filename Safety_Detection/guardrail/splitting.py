@@ -49,11 +49,11 @@ def _parts(text: str) -> list[str]:
         last = joined.pop()
         joined[-1] += f" {last}"
     pieces = dict.fromkeys(piece for sentence in joined for piece in _pieces(sentence))
-    return [piece for piece in pieces if piece.split() != text.split()]
+    return [piece for piece in pieces if "".join(piece.split()) != "".join(text.split())]
 
 
 def _pieces(sentence: str) -> list[str]:
-    """A sentence in pieces of MOST at most and about the same size, cut at white space, or anywhere in a long word."""
+    """A sentence halved until no piece is longer than MOST, at white space, or anywhere in a word."""
     if _size(sentence) <= MOST:
         return [sentence]
     if len(words := sentence.split()) == 1:

@@ -22,6 +22,14 @@ from utils.metrics.embedding import unit_rows
 from utils.parts import only_run
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short():
+    """Sentences of a few letters are read by themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "LEAST", 1)
+        yield
+
+
 def fitted(tmp_path_factory, reading):
     """A folder that fit wrote, of the stand-in's vectors; its texts are normalized."""
     folder = tmp_path_factory.mktemp(reading)
@@ -402,6 +410,37 @@ class Short(Counted):
 )
 def test_a_text_has_sentences(text, parts):
     assert splitting.sentences(text) == parts
+
+
+LONG = "a sentence of more than forty letters, which is enough"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (f"Hi. {LONG}. Ok. So. {LONG}! Bye.", [f"Hi. {LONG}.", f"Ok. So. {LONG}! Bye."]),
+        (f"{LONG}. No.", []),  # the last one is too short to stand alone, so that the whole is left
+        (f"{LONG}.\nNo. {LONG}", [f"{LONG}.", f"No. {LONG}"]),
+        (f"{14 * '一'}。{13 * '二'}。", [f"{14 * '一'}。", f"{13 * '二'}。"]),  # three bytes a letter
+        (f"{14 * '一'}。{12 * '二'}。", []),
+        (f"{LONG}. {LONG}. {LONG}.", [f"{LONG}."]),
+    ],
+)
+def test_short_sentences_are_read_together(monkeypatch, text, parts):
+    monkeypatch.setattr(splitting, "LEAST", 40)
+    assert splitting.parts_of([LONG, text], "sentences") == (parts, [1] * len(parts))
+    assert splitting.parts_of([LONG, text], "whole") == ([], [])
+
+
+MANY = "".join(map(chr, range(0x4E00, 0x4F90)))
+
+
+@pytest.mark.parametrize("text", ["word " * 300, "x" * 999, MANY, "a " + "y" * 700 + " and so on"])
+def test_a_long_sentence_is_read_in_pieces(text):
+    pieces, _ = splitting.parts_of([text], "sentences")
+    assert max(len(piece.encode()) for piece in pieces) <= 250 and len(pieces) > 1
+    whole = splitting._pieces(text.strip())
+    assert "".join(whole).replace(" ", "") == text.replace(" ", ""), "all of it is read"
 
 
 def test_the_highest_of_the_whole_and_its_sentences_counts(tmp_path, detector, reader, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from Safety_Detection import fit, score
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.kinds import candidates
-from Safety_Detection.guardrail import card, card_figures, saved
+from Safety_Detection.guardrail import card, card_figures, saved, splitting
 from Safety_Detection.guardrail.bank import Bank, familiarity, known_words
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved import load_detector
@@ -46,6 +46,7 @@ class World(StandIn):
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
     World.asked = []
+    monkeypatch.setattr(splitting, "LEAST", 1)  # sentences of a few letters are read by themselves
     monkeypatch.setattr(loading, "load", lambda spec: World())
     for module in (labelled_sets, fit):
         monkeypatch.setattr(module, "PUBLISHED", {})
