@@ -18,6 +18,8 @@ from utils.store.embeddings import MAP, EmbeddingStore, default_path
 
 SEED = 0  # the paper's
 PERPLEXITY = 30
+# scikit-learn's 1,000 take twice as long, and lower the divergence of MiniLM's map from 1.090 to 1.079.
+ITERATIONS = 500
 NEIGHBORS = 10
 # The most prompts of a map, as t-SNE of more takes minutes; they are taken in turn from each category.
 MOST_POINTS = 4000
@@ -46,7 +48,7 @@ def tsne(embeddings: np.ndarray) -> np.ndarray:
 
     embeddings: (n, d), n at least 4, an array or a sparse CSR matrix.
     Returns float32 (n, 2); near points are similar, large distances have no meaning.
-    scikit-learn's t-SNE with its defaults and perplexity 30, or a third of n if that is less.
+    scikit-learn's t-SNE with 500 iterations and perplexity 30, or a third of n if that is less.
     Safe-Embed, t-SNE of the taxonomy; van der Maaten and Hinton 2008.
     """
     from sklearn.manifold import TSNE
@@ -60,7 +62,8 @@ def tsne(embeddings: np.ndarray) -> np.ndarray:
     perplexity = min(PERPLEXITY, (len(standardised) - 1) / 3)
     start = "pca" if min(standardised.shape) >= 2 else "random"
     with threadpool_limits(1):  # its threads wait for each other by spinning, which takes longer than one alone
-        return TSNE(perplexity=perplexity, init=start, random_state=SEED).fit_transform(standardised)
+        model = TSNE(perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=SEED)
+        return model.fit_transform(standardised)
 
 
 def trustworthiness(embeddings: np.ndarray, points: np.ndarray) -> float:
