@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from Safety_Tuning import training_side, tuned_folder
-from Safety_Tuning.evaluation import Compared, compared, datasets_of, evaluated_prompts
+from Safety_Tuning.evaluation import Compared, compared, datasets_of, evaluated_prompts, store_through_layer
 from Safety_Tuning.model_card import model_card, summary, table, times
 from utils import cli, config
 from utils.embed.embedder import Embedder
@@ -37,7 +38,7 @@ def evaluate(folder: Path, arguments: argparse.Namespace) -> None:
     note = cli.notes(arguments)
     if run["evaluations"]:
         note(f"{folder.name}: its evaluation data have been looked at {times(run['evaluations'])} before")
-    found = _compared(folder, run["base"], about["data"]["name"], arguments)
+    found = _compared(folder, run["base"], about, arguments)
     run["evaluations"].append(datetime.now(UTC).isoformat(timespec="seconds"))
     tuned_folder.write_run(folder, run, model_card(about, run, found.columns, found.notes))
     caption = f"{about['base']['label']} before and after tuning ({about['method']}, seed {about['seed']})"
@@ -46,16 +47,20 @@ def evaluate(folder: Path, arguments: argparse.Namespace) -> None:
     cli.show(f"{text_table(table(found.columns, about['base']['label'], caption))}\n\n{summary(found.columns)}")
 
 
-def _compared(folder: Path, base: str, data: str, arguments: argparse.Namespace) -> Compared:
+def _compared(folder: Path, base: str, about: dict[str, Any], arguments: argparse.Namespace) -> Compared:
     names = [base, str(folder.resolve())]
     settings, note = settings_of(arguments, names), cli.notes(arguments)
     datasets = datasets_of("auto", settings)
-    side, unseen, _ = training_side.load(data, evaluated_prompts(datasets))
+    side, unseen, _ = training_side.load(about["data"]["name"], evaluated_prompts(datasets))
     store = EmbeddingStore(default_path())
     show = not arguments.quiet and sys.stderr.isatty()
     specs = [told_by_folder(registry.resolve(name, settings.encoder), name) for name in names]
     embedders = [Embedder(spec, store, show, note) for spec in specs]
+    same = specs[0].fingerprint == about["base"]["fingerprint"]
     try:
+        if about["method"] == "linear" and same and specs[1].base is None:
+            layer = tuned_folder.layer_of(folder)
+            store_through_layer(layer, datasets, side, unseen, embedders, store, settings)
         return compared(settings, datasets, side, unseen, embedders, note)
     finally:
         for embedder in embedders:

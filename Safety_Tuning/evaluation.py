@@ -24,6 +24,7 @@ from utils.embed.embedder import Embedder
 from utils.evaluation.encoders import evaluate_encoders
 from utils.evaluation.settings import Settings
 from utils.schema import Dataset, Difference, Result
+from utils.store.embeddings import EmbeddingStore
 from utils.tasks import TASKS
 
 # The numbers of the paper's tasks that are shown: task, metric, and its name in words.
@@ -85,6 +86,34 @@ def compared(
     return Compared(columns, notes)
 
 
+def store_through_layer(
+    layer: np.ndarray,
+    datasets: dict[str, Dataset],
+    side: TrainingSide,
+    unseen: LabelledDataset | None,
+    embedders: Sequence[Embedder],
+    store: EmbeddingStore,
+    settings: Settings,
+) -> None:
+    """Stores the vectors of an encoder that is its base and a linear layer, so that no text is encoded twice.
+
+    layer: (d, d), without bias. embedders: of the base and of the tuned encoder, with this store. The vectors are those
+    of the tuned encoder but for rounding.
+    """
+    texts = evaluated_prompts(datasets)
+    if unseen is not None:
+        texts += [*unseen.texts["prompt"], *(side.prompts[row] for row in _bank(side, settings))]
+    texts += [sentence for pair in sts.load()[0] for sentence in (*pair.left, *pair.right)]
+    texts = list(dict.fromkeys(texts))
+    base, tuned = embedders
+    embedded = base.embed(texts, [f"text {number}" for number in range(1, len(texts) + 1)])
+    rows = embedded.matrix @ layer.T
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cut = [text for text, truncated in zip(texts, embedded.truncated, strict=True) if truncated]
+    store.put_encoder_info(tuned.spec.info(len(layer), embedded.info.max_tokens))
+    store.put(tuned.spec.fingerprint, texts, rows, cut)
+
+
 def task_columns(settings: Settings, datasets: dict[str, Dataset], note: Callable[[str], None]) -> list[Column]:
     """The numbers of the paper's tasks, each with the paired difference that the task tests itself."""
     results = evaluate_encoders([TASKS[name] for name in datasets], datasets, settings, note)
@@ -102,7 +131,7 @@ def of_detection(
     side: TrainingSide, unseen: LabelledDataset, embedders: Sequence[Embedder], settings: Settings
 ) -> list[Column]:
     """Detectors fitted on prompts of the training side and tested on families that no one has seen."""
-    bank = drawn_evenly(side, np.arange(len(side)), OF_EACH, settings.seed)
+    bank = _bank(side, settings)
     groups = np.array(unseen.groups, dtype=object)
     tested = Unseen(
         labels=np.array(unseen.labels),
@@ -117,6 +146,11 @@ def of_detection(
     banks = [Bank(unit_vectors(one, prompts, ids), side.labels[bank], sets) for one in embedders]
     vectors = [unit_vectors(one, unseen.texts["prompt"], unseen.ids) for one in embedders]
     return detection_columns(banks, vectors, tested)
+
+
+def _bank(side: TrainingSide, settings: Settings) -> np.ndarray:
+    """The rows of the training side that detectors are fitted on."""
+    return drawn_evenly(side, np.arange(len(side)), OF_EACH, settings.seed)
 
 
 def of_quality(

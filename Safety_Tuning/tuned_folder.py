@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.files import shown_path, write_whole
-from utils.model_folder import LAYER, TUNING
+from utils.model_folder import LAYER, TUNING, module_folders
 from utils.schema import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ def add_layer(model: "SentenceTransformer", matrix: np.ndarray) -> "SentenceTran
     ):
         model.add_module(str(len(model)), module)
     return model
+
+
+def layer_of(folder: Path) -> np.ndarray:
+    """The matrix (d, d) of the layer that `add_layer` added to a model which was then written."""
+    from safetensors.numpy import load_file
+
+    return load_file(module_folders(folder)[-2] / "model.safetensors")["linear.weight"]
 
 
 def write(

@@ -13,9 +13,11 @@ from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 from Safety_Tuning import build_data, evaluate, tune
+from utils import config
 from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
 from utils.schema import InputError
+from utils.store.embeddings import EmbeddingStore, default_path
 
 HAZARDS = {"theft": ["steal", "take", "rob", "grab"], "blows": ["hit", "beat", "kick", "punch"]}
 THINGS = ["a car", "a bank", "the bread", "my money", "an old bike", "his hat"]
@@ -72,6 +74,11 @@ def test_a_tuned_encoder_is_loaded_anywhere_and_counts_its_evaluations(method, s
     here = loading.load(spec).encode(texts)
     assert here == pytest.approx(vectors(out, texts), abs=1e-5)
     assert sorted(spec.tuned_on) == ["one", "plain", "three", "two"]
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
+        asked = [row["question"] for row in csv.DictReader(stream)]
+    stored = EmbeddingStore(default_path()).get(spec.fingerprint, asked)
+    assert np.stack([stored[text] for text in asked]) == pytest.approx(vectors(out, asked), abs=1e-5)
+    assert ("loading tuned" in said.err) == (method == "layers"), "vectors of the base go through a linear layer"
     card = (out / "README.md").read_text()
     assert "evaluated with this folder once" in card and "base_model: folder base" in card
     assert not (tmp_path / ".tuned.tuning").exists()
