@@ -9,12 +9,17 @@ from utils.data.text import has_text
 
 # How a detector reads a text: the whole alone, or its sentences too.
 READINGS = WHOLE, SENTENCES = "whole", "sentences"
-# Bytes in UTF-8, in which a letter counts for more where a language needs fewer of them. A shorter sentence says too
-# little alone, and is read with the next one; a longer one is read in pieces, none of which an encoder cuts off.
-LEAST, MOST = 40, 250
+# Bytes in UTF-8, in which a letter counts for more where a language needs fewer of them. A sentence of fewer than ALONE
+# says too little to be read by itself. One of fewer than JOINED is also read with the next. A longer one than MOST is
+# read in pieces, none of which an encoder cuts off.
+ALONE, JOINED, MOST = 20, 40, 250
 # Line breaks, white space after a full stop and the like (a closing quote or bracket may be between), and the end of a
 # Chinese or Japanese sentence, after which there is no white space.
 _ENDS = re.compile(r"\n+|(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|(?<=[。！？])(?![。！？」』”’])|(?<=[。！？][」』”’])")
+# What a frame is put around: between quotation marks, as in JSON, and after a label such as "user:" that begins a line.
+_FRAMED = re.compile(r'"((?:[^"\\]|\\.)+)"|“([^”]+)”|«([^»]+)»|^[^\S\n]*\w+:[^\S\n]+(.+)$', re.MULTILINE)
+_QUOTED = re.compile(r"""\s*["'“‘«](.+)["'”’»]\s*""", re.DOTALL)
+_ESCAPED = re.compile(r'\\(["\\/n])')
 
 
 def sentences(text: str) -> list[str]:
@@ -28,8 +33,8 @@ def sentences(text: str) -> list[str]:
 def parts_of(texts: Sequence[str], reading: str) -> tuple[list[str], list[int]]:
     """What is read of texts beside each whole text: the parts, one text after the other, and the text that each is of.
 
-    reading: one of READINGS. A part is a sentence, several short ones, or a piece of a long one; a text of one short
-    sentence has none.
+    reading: one of READINGS. A part is a sentence, several short ones, or a piece of a long one, of the text or of what
+    is between quotation marks or after a label in it. A text of one short sentence has none.
     """
     if reading == WHOLE:
         return [], []
@@ -39,17 +44,31 @@ def parts_of(texts: Sequence[str], reading: str) -> tuple[list[str], list[int]]:
 
 def _parts(text: str) -> list[str]:
     """The parts of a text, none twice and none the whole text."""
+    passages = [text, *_framed(text)]
+    found = dict.fromkeys(part for passage in passages for read in _read(passage) for part in _pieces(read))
+    return [part for part in found if "".join(part.split()) != "".join(text.split())]
+
+
+def _framed(text: str) -> list[str]:
+    """What frames in a text are put around, if it is long enough to be read by itself."""
+    found = ("".join(groups).strip() for groups in _FRAMED.findall(text))
+    bare = (_ESCAPED.sub(lambda one: "\n" if one[1] == "n" else one[1], passage) for passage in found)
+    quoted = _QUOTED.fullmatch(text)
+    return [passage for passage in (quoted[1] if quoted else "", *bare) if _size(passage) >= ALONE]
+
+
+def _read(passage: str) -> list[str]:
+    """The sentences of a passage, short ones joined, and those that are long enough by themselves too."""
     joined: list[str] = []
-    for sentence in sentences(text):
-        if joined and _size(joined[-1]) < LEAST:
+    for sentence in (each := sentences(passage)):
+        if joined and _size(joined[-1]) < JOINED:
             joined[-1] += f" {sentence}"
         else:
             joined.append(sentence)
-    if len(joined) > 1 and _size(joined[-1]) < LEAST:
+    if len(joined) > 1 and _size(joined[-1]) < JOINED:
         last = joined.pop()
         joined[-1] += f" {last}"
-    pieces = dict.fromkeys(piece for sentence in joined for piece in _pieces(sentence))
-    return [piece for piece in pieces if "".join(piece.split()) != "".join(text.split())]
+    return [*joined, *(sentence for sentence in each if _size(sentence) >= ALONE)]
 
 
 def _pieces(sentence: str) -> list[str]:

@@ -26,7 +26,8 @@ from utils.parts import only_run
 def short():
     """Sentences of a few letters are read by themselves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splitting, "LEAST", 1)
+        patch.setattr(splitting, "ALONE", 1)
+        patch.setattr(splitting, "JOINED", 1)
         yield
 
 
@@ -418,16 +419,24 @@ LONG = "a sentence of more than forty letters, which is enough"
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        (f"Hi. {LONG}. Ok. So. {LONG}! Bye.", [f"Hi. {LONG}.", f"Ok. So. {LONG}! Bye."]),
-        (f"{LONG}. No.", []),  # the last one is too short to stand alone, so that the whole is left
-        (f"{LONG}.\nNo. {LONG}", [f"{LONG}.", f"No. {LONG}"]),
-        (f"{14 * '一'}。{13 * '二'}。", [f"{14 * '一'}。", f"{13 * '二'}。"]),  # three bytes a letter
-        (f"{14 * '一'}。{12 * '二'}。", []),
+        (f"Hi. {LONG}. Ok. So. {LONG}! Bye.", [f"Hi. {LONG}.", f"Ok. So. {LONG}! Bye.", f"{LONG}.", f"{LONG}!"]),
+        (f"{LONG}. No.", [f"{LONG}."]),  # the last one is too short to stand alone
+        (f"{LONG}.\nNo. {LONG}", [f"{LONG}.", f"No. {LONG}", LONG]),
+        ("Say a few words, please. No.", ["Say a few words, please."]),
+        ("Say a few words. Not now. Never.", []),
+        (f"{7 * '一'}。{6 * '二'}。", [f"{7 * '一'}。", f"{6 * '二'}。"]),  # three bytes a letter
+        (f"{6 * '一'}。{5 * '二'}。", [f"{6 * '一'}。"]),
         (f"{LONG}. {LONG}. {LONG}.", [f"{LONG}."]),
+        (f'"{LONG}?"', [f"{LONG}?"]),
+        (f"He wrote “{LONG}” and “no”", [LONG]),
+        (f"user: {LONG}", [LONG]),
+        (f"Roles\n  user: {LONG}\nassistant: no", [f"user: {LONG}", LONG]),
+        (json.dumps({"role": "user", "content": f'say "{LONG}" or\n{LONG}'}), [f'say "{LONG}" or', LONG]),
     ],
 )
 def test_short_sentences_are_read_together(monkeypatch, text, parts):
-    monkeypatch.setattr(splitting, "LEAST", 40)
+    monkeypatch.setattr(splitting, "ALONE", 20)
+    monkeypatch.setattr(splitting, "JOINED", 40)
     assert splitting.parts_of([LONG, text], "sentences") == (parts, [1] * len(parts))
     assert splitting.parts_of([LONG, text], "whole") == ([], [])
 

@@ -46,7 +46,8 @@ class World(StandIn):
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
     World.asked = []
-    monkeypatch.setattr(splitting, "LEAST", 1)  # sentences of a few letters are read by themselves
+    monkeypatch.setattr(splitting, "ALONE", 1)  # sentences of a few letters are read by themselves
+    monkeypatch.setattr(splitting, "JOINED", 1)
     monkeypatch.setattr(loading, "load", lambda spec: World())
     for module in (labelled_sets, fit):
         monkeypatch.setattr(module, "PUBLISHED", {})
