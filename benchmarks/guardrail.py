@@ -7,7 +7,7 @@ unsafe prompts of Do-Not-Answer and XSTest, --texts of them, against AlpacaEval:
 that Safety_Tuning made has seen any of the three. The threshold is that which 1 % of AlpacaEval as it is reaches, by
 each of the two ways to read a text, so that recalls can be compared. Prints recall as it is and under each disguise of
 `evade`, a searched suffix among them, the false alarms under it (of --texts prompts), and the milliseconds of a text
-that is scored alone. Fails if a set is missing.
+that is scored alone.
 """
 
 import argparse
@@ -57,8 +57,6 @@ def tested(number: int) -> tuple[list[str], list[str], list[str]]:
 
     dataset = labelled_sets.load(",".join((*UNSAFE, ORDINARY)))[0]
     groups, labels = np.array(dataset.groups, dtype=object), np.array(dataset.labels)
-    if missing := {*UNSAFE, ORDINARY} - set(groups):
-        raise InputError(f"{', '.join(sorted(missing))}: not found; set SAFE_EMBED_DATA_DIR, or connect to fetch it")
     rng = np.random.default_rng(SEED)
     drawn = [rng.permutation(np.flatnonzero((groups == name) & (labels == 1))) for name in UNSAFE]
     rows = np.array([row for pair in zip(*drawn, strict=False) for row in pair])  # in turn from both sets

@@ -17,6 +17,7 @@ MISSING = {
     "corpus": ([], "Ray, one of the three that are measured, is missing: pip install -r requirements-ray.txt"),
     "detection": ([], "Safety_Detection.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "gpu_encode": ([], "--device cuda: this machine has 0 CUDA GPUs; --device cpu --tiny tries the script"),
+    "guardrail": (["--texts", "many"], "--texts many: give a whole number of at least 1"),
     "intervals": (["--draws", "many"], "--draws many: give a whole number of at least 2"),
     "killed_runs": ([], "Safety_Contrast.evaluate ended with status 2: contrast_parsed.jsonl: "),
     "latency": (["--texts", "many"], "--texts many: give a whole number of at least 1"),
