@@ -16,6 +16,8 @@ from utils.metrics.neighbors import nearest_neighbors
 
 # The budget: tunings with families held out, and what each is measured with.
 PARTS = 2
+# What is shipped is the mean of so many that were trained on different batches, which keeps more of the neighbours.
+MODELS = 3
 SHARES, EXPONENTS = (0.4, 0.6, 0.8), (0.0, 0.1)
 # Of ten neighbours of ordinary prompts, the share that must be left.
 LEAST_KEPT = 0.85
@@ -47,6 +49,9 @@ class Method(Protocol):
 
     def trained(self, rows: np.ndarray, seed: int, progress: Progress) -> Any:
         """What is trained on the prompts of these rows: a matrix, or layers."""
+
+    def mean(self, trained: Sequence[Any]) -> Any:
+        """The mean of what was trained several times."""
 
     def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
         """Vectors of length 1, float32 (r, d), at this share of the way from the base to what was trained."""

@@ -37,11 +37,11 @@ class Training:
 
     of_all: int = 3
     weights: tuple[float, float, float] = (1.0, 1.0, 3.0)
-    learning_rate: float = 2e-4
-    steps: int = 80
+    learning_rate: float = 4e-4
+    steps: int = 40
     warm_up: int = 10
-    triples: int = 24
-    ordinary: int = 24
+    triples: int = 48
+    ordinary: int = 48
     clip: float = 1.0
 
 
@@ -149,6 +149,14 @@ class Split:
         """Gives the model these top layers for good."""
         for own, tuned in zip(self.upper.parameters(), layers.parameters(), strict=True):
             own.data.copy_(tuned.data)
+
+    def mean(self, trained: Sequence[ModuleList]) -> ModuleList:
+        """Top layers whose weights are the means of several."""
+        mean = copy.deepcopy(trained[0])
+        with torch.no_grad():
+            for weight, *those in zip(mean.parameters(), *(one.parameters() for one in trained), strict=True):
+                weight.copy_(torch.stack(those).mean(dim=0))
+        return mean
 
     def between(self, layers: ModuleList, share: float) -> ModuleList:
         """Top layers with weights base + share (layers - base), so that 0 is the base and 1 is what was trained."""

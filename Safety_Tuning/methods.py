@@ -1,5 +1,6 @@
 """The two methods of tuning: a linear layer on the base's vectors, or the top layers of a transformer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ class Linear:
     def trained(self, rows: np.ndarray, seed: int, progress: Progress) -> np.ndarray:
         triples = Triples(self._side.only(rows), self._base[rows])
         return linear.trained(triples, self._base[rows], self._how, seed, progress)
+
+    def mean(self, trained: Sequence[np.ndarray]) -> np.ndarray:
+        return np.mean(trained, axis=0)
 
     def vectors(self, trained: np.ndarray, share: float, rows: np.ndarray) -> np.ndarray:
         tuned = self._base[rows] @ linear.between(trained, share).T
@@ -45,6 +49,9 @@ class Layers:
         part = self._side.only(rows)
         triples = Triples(part, self._base[rows])
         return self._split.trained(part.prompts, triples, self._base[rows], self._how, seed, progress)
+
+    def mean(self, trained: Sequence[Any]) -> Any:
+        return self._split.mean(trained)
 
     def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
         return self._split.encode(self._split.between(trained, share), [self._side.prompts[row] for row in rows])

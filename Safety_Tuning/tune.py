@@ -128,7 +128,7 @@ class Tuning:
         """A digest of all that the weights depend on, but for rounding by the device."""
         parts = {
             "settings": settings,
-            "candidates": [choice.PARTS, choice.SHARES, choice.EXPONENTS],
+            "candidates": [choice.PARTS, choice.MODELS, choice.SHARES, choice.EXPONENTS],
             "base": self.spec.fingerprint,
             "method": self.arguments.method,
             "seed": self.seed,
@@ -158,8 +158,9 @@ class Tuning:
                 return False
             chosen = Candidate(choice.SHARES[0], 0.0)
         everything = np.arange(len(side))
-        with self._bar(method.steps, "tuning on all families") as progress:
-            trained = method.trained(everything, self.seed, progress)
+        seeds = range(self.seed * choice.MODELS, (self.seed + 1) * choice.MODELS)
+        with self._bar(len(seeds) * method.steps, "tuning on all families") as progress:
+            trained = method.mean([method.trained(everything, seed, progress) for seed in seeds])
         vectors = method.vectors(trained, chosen.share, everything)
         tuned = method.put(model, trained, chosen, vectors)
         about = self._about(settings, chosen, measured)
@@ -222,6 +223,7 @@ class Tuning:
             "seed": self.seed,
             "signature": self.signature,
             "parts": len(measured),
+            "models": choice.MODELS,
             "chosen": asdict(chosen),
             "held_out": [[{**asdict(one), **asdict(its)} for one, its in part.items()] for part in measured],
             "families": self.side.family_names,

@@ -166,6 +166,7 @@ def test_a_cut_model_gives_the_models_own_vectors(checkpoint, tmp_path):
     half = split.between(trained, 0.5)
     expected = split.encode(half, texts)
     assert np.abs(expected - split.encode(split.upper, texts)).max() > 0.01, "it has changed"
+    assert split.encode(split.mean([trained, split.upper]), texts) == pytest.approx(expected, abs=1e-5), "half-way"
     split.put(half)
     assert model.encode(texts, normalize_embeddings=True) == pytest.approx(expected, abs=0.02)
 
