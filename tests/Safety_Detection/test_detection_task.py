@@ -237,7 +237,7 @@ def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
     # Things in pairs, labels 0, 0, 1: of three pairs one is labelled 0 and 0, one 1 and 0, one 0 and 1.
     flags = ["tfidf", "--data", str(path), "--detectors", "centroid_difference"]
     assert run(tmp_path, *flags) == 0
-    said = capsys.readouterr().err.splitlines()
+    said = " ".join(capsys.readouterr().err.split())
     assert said.count("mine: near-duplicates join its 60 groups to 30") == 1
     assert said.count("mine: texts labelled unsafe and safe: 20 (ids 3 and 4, 6 and 5, 9 and 10, ...)") == 1
     assert run(tmp_path, *flags, "--quiet") == 0 and capsys.readouterr().err == ""
