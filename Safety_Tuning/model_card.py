@@ -78,6 +78,7 @@ def model_card(about: dict[str, Any], run: dict[str, Any], columns: Sequence[Col
         f"- method: {about['method']}, {_settings(about['settings'])}, seed {about['seed']}",
         f"- share of the way from the base {chosen['share']:g}, exponent of the rotation {chosen['exponent']:g}, "
         f"chosen by {about['parts']} tunings with families held out",
+        f"- models tuned on different batches, whose mean this is: {about.get('models', 1)}",
         f"- {data['prompts']} prompts; took {run['seconds']:.0f} s and {run['memory']} MiB",
         f"- signature: {about['signature']}",
         "",

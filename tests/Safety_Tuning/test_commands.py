@@ -80,6 +80,7 @@ def test_a_tuned_encoder_is_loaded_anywhere_and_counts_its_evaluations(method, s
     assert np.stack([stored[text] for text in asked]) == pytest.approx(vectors(out, asked), abs=1e-5)
     assert ("loading tuned" in said.err) == (method == "layers"), "vectors of the base go through a linear layer"
     card = (out / "README.md").read_text()
+    assert "whose mean this is: 3" in card
     assert "evaluated with this folder once" in card and "base_model: folder base" in card
     assert not (tmp_path / ".tuned.tuning").exists()
 
