@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Tuning.columns import neighbors_kept
-from Safety_Tuning.linear import scaled_rotation
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.triples import drawn_evenly, nearest
 from utils.metrics import embedding as metrics
 from utils.metrics.neighbors import nearest_neighbors
+
+if TYPE_CHECKING:
+    from Safety_Tuning.methods import Method
 
 # The budget: tunings with families held out, and what each is measured with.
 PARTS = 2
@@ -27,8 +29,6 @@ TOLERANCE = 0.01
 OF_EACH = 100
 # The false alarms up to which the area under the ROC curve counts: a guard's are few.
 MOST_ALARMS = 0.05
-# Called after each step of a tuning with the losses by name.
-Progress = Callable[[dict[str, float]], object]
 
 
 @dataclass(frozen=True, order=True)
@@ -40,27 +40,6 @@ class Candidate:
 
 
 BASE = Candidate(0.0, 0.0)
-
-
-class Method(Protocol):
-    """What the choice of the settings needs of a method. Rows are indices of prompts of the training side."""
-
-    steps: int
-
-    def trained(self, rows: np.ndarray, seed: int, progress: Progress) -> Any:
-        """What is trained on the prompts of these rows: a matrix, or layers."""
-
-    def mean(self, trained: Sequence[Any]) -> Any:
-        """The mean of what was trained several times."""
-
-    def vectors(self, trained: Any, share: float, rows: np.ndarray) -> np.ndarray:
-        """Vectors of length 1, float32 (r, d), at this share of the way from the base to what was trained."""
-
-    def put(self, model: Any, trained: Any, chosen: Candidate, vectors: np.ndarray) -> Any:
-        """A sentence-transformers model, tuned; of None, which is an API, the matrix of its layer.
-
-        vectors: of all prompts, at the chosen share.
-        """
 
 
 @dataclass(frozen=True)
@@ -150,10 +129,10 @@ def parts(side: TrainingSide) -> list[list[str]]:
 
 
 def measure(
-    method: Method, side: TrainingSide, base: np.ndarray, families: Sequence[str], seed: int, progress: Progress
+    method: "Method", families: Sequence[str], seed: int, progress: Callable[[dict[str, float]], object]
 ) -> Iterator[tuple[Candidate, Measured]]:
     """Tunes without some families, and yields what each candidate does on them."""
-    held = HeldOut(side, base, families, seed)
+    held = HeldOut(method.side, method.base, families, seed)
     trained = method.trained(held.train, seed, progress)
     before = method.vectors(trained, BASE.share, held.rows)
     yield BASE, held.measured(before, before)
@@ -169,6 +148,20 @@ def rotated(vectors: np.ndarray, exponent: float) -> np.ndarray:
         return vectors
     turned = vectors @ scaled_rotation(vectors, exponent).T
     return turned / np.linalg.norm(turned, axis=1, keepdims=True)
+
+
+def scaled_rotation(vectors: np.ndarray, exponent: float) -> np.ndarray:
+    """The matrix (d, d) that turns vectors to their principal components, and divides each by its spread.
+
+    vectors: (n, d). exponent: of the standard deviation that is divided by, relative to the largest; with 0 it turns
+    and no cosine changes. The components are of deviations from the mean, which is not taken off: centred vectors
+    detect worse. Components without any spread are scaled like the last that has some.
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    variances, components = np.linalg.eigh(centred.T @ centred / len(centred))
+    variances, components = variances[::-1], components[:, ::-1]
+    spread = np.sqrt(np.maximum(variances, variances[0] * 1e-6) / variances[0])
+    return (components / spread**exponent).T.astype(np.float32)
 
 
 def chosen(measured: Sequence[dict[Candidate, Measured]]) -> Candidate:

@@ -66,24 +66,6 @@ class TrainingSide:
         """The indices of the prompts of these families."""
         return np.flatnonzero(np.isin(self.families, list(names)))
 
-    def only(self, rows: np.ndarray) -> "TrainingSide":
-        """The prompts of these indices."""
-
-        def of(values: Sequence[str]) -> tuple[str, ...]:
-            return tuple(values[row] for row in rows)
-
-        return TrainingSide(
-            ids=of(self.ids),
-            prompts=of(self.prompts),
-            labels=self.labels[rows],
-            sets=of(self.sets),
-            families=of(self.families),
-            hazards=of(self.hazards),
-            ordinary=self.ordinary[rows],
-            left_out=self.left_out,
-            licence_of=self.licence_of,
-        )
-
 
 def common_hazard(set_name: str, words: str) -> str:
     """The common name of what a set says that a prompt is harmful by; '' if that says too little.

@@ -39,12 +39,12 @@ class Triples:
     hazards: int (n,), the number of each prompt's hazard, -1 if it has none.
     """
 
-    def __init__(self, side: TrainingSide, base: np.ndarray) -> None:
-        """base: float32 (n, d), the base's vectors of length 1."""
+    def __init__(self, side: TrainingSide, base: np.ndarray, rows: np.ndarray) -> None:
+        """base: float32 (n, d), the base's vectors of length 1 of the side's prompts. rows: those that are tuned on."""
         names = sorted(set(filter(None, side.hazards)))
         number = {name: place for place, name in enumerate(names)}
         self.hazards = np.array([number.get(hazard, -1) for hazard in side.hazards])
-        unsafe, safe = np.flatnonzero(side.labels == 1), np.flatnonzero(side.labels == 0)
+        unsafe, safe = rows[side.labels[rows] == 1], rows[side.labels[rows] == 0]
         sets = np.array(side.sets, dtype=object)
         negatives, positives, anchors = [], [], []
         for start in range(0, len(unsafe), _BLOCK_ROWS):
@@ -66,7 +66,7 @@ class Triples:
         _, of, sizes = np.unique(sets[self.anchors].astype(str), return_inverse=True, return_counts=True)
         weights = 1 / np.sqrt(sizes[of])
         self.shares = weights / weights.sum()
-        self.ordinary = np.union1d(np.flatnonzero(side.ordinary), np.concatenate([*negatives, np.array([], dtype=int)]))
+        self.ordinary = np.union1d(rows[side.ordinary[rows]], np.concatenate([*negatives, np.array([], dtype=int)]))
 
     def batch(self, drawn: np.random.Generator, triples: int, ordinary: int) -> Batch:
         """A batch of random triples and ordinary prompts."""

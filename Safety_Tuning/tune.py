@@ -7,7 +7,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ from utils.store.embeddings import EmbeddingStore, default_path
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from Safety_Tuning.methods import Method
     from utils.encoders.loaders import SentenceTransformerEncoder
 
 METHODS = ("layers", "linear")
@@ -147,7 +149,7 @@ class Tuning:
         self.signature = self._signature(settings)
         parts = choice.parts(side)
         measured = [
-            self._part(f"{number} of {len(parts)}", number, method, base, families)
+            self._part(f"{number} of {len(parts)}", number, method, families)
             for number, families in enumerate(parts, 1)
         ]
         chosen = choice.chosen(measured)
@@ -159,7 +161,7 @@ class Tuning:
             chosen = Candidate(choice.SHARES[0], 0.0)
         everything = np.arange(len(side))
         seeds = range(self.seed * choice.MODELS, (self.seed + 1) * choice.MODELS)
-        with self._bar(len(seeds) * method.steps, "tuning on all families") as progress:
+        with self._bar(len(seeds) * method.how.steps, "tuning on all families") as progress:
             trained = method.mean([method.trained(everything, seed, progress) for seed in seeds])
         vectors = method.vectors(trained, chosen.share, everything)
         tuned = method.put(model, trained, chosen, vectors)
@@ -180,19 +182,17 @@ class Tuning:
 
         return cast("SentenceTransformerEncoder", loading.load(self.spec)).model
 
-    def _method(self, base: np.ndarray, model: "SentenceTransformer | None") -> tuple["choice.Method", dict[str, Any]]:
-        from Safety_Tuning import layers, linear, methods
+    def _method(self, base: np.ndarray, model: "SentenceTransformer | None") -> tuple["Method", dict[str, Any]]:
+        from Safety_Tuning.layers import OF_ALL, Layers
+        from Safety_Tuning.methods import Linear
 
         if model is None or self.arguments.method == "linear":
-            how = linear.Training()
-            return methods.Linear(self.side, base, how), asdict(how)
-        training = layers.Training()
-        split = layers.Split(model, training.of_all, f"--model {self.spec.name}")
-        return methods.Layers(self.side, base, training, split), asdict(training)
+            linear = Linear(self.side, base)
+            return linear, asdict(linear.how)
+        layers = Layers(self.side, base, model, f"--model {self.spec.name}")
+        return layers, asdict(layers.how) | {"of_all": OF_ALL}
 
-    def _part(
-        self, title: str, number: int, method: Any, base: np.ndarray, families: Sequence[str]
-    ) -> dict[Candidate, Measured]:
+    def _part(self, title: str, number: int, method: "Method", families: Sequence[str]) -> dict[Candidate, Measured]:
         """What the candidates do on a part of the families: measured now, or by a run that was stopped."""
         path = self.partial / f"part-{number}.json"
         try:
@@ -201,16 +201,25 @@ class Tuning:
                 return {Candidate(**its["candidate"]): Measured(**its["measured"]) for its in kept["found"]}
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        with self._bar(method.steps, f"held out {title}: {', '.join(families)}") as progress:
-            found = dict(choice.measure(method, self.side, base, families, self.seed, progress))
+        with self._bar(method.how.steps, f"held out {title}: {', '.join(families)}") as progress:
+            found = dict(choice.measure(method, families, self.seed, progress))
         rows = [{"candidate": asdict(one), "measured": asdict(its)} for one, its in found.items()]
         self.partial.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"signature": self.signature, "families": list(families), "found": rows}))
         self.note(_said(title, found))
         return found
 
-    def _bar(self, steps: int, title: str) -> "_Bar":
-        return _Bar(steps, title, not self.arguments.quiet and sys.stderr.isatty())
+    @contextmanager
+    def _bar(self, steps: int, title: str) -> Iterator[Callable[[dict[str, float]], None]]:
+        """A progress bar of the steps of a tuning: what moves it on, given the losses by name."""
+        shown = not self.arguments.quiet and sys.stderr.isatty()
+        with tqdm(total=steps, unit="step", desc=title, disable=not shown, leave=False) as bar:
+
+            def step(losses: dict[str, float]) -> None:
+                bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
+                bar.update()
+
+            yield step
 
     def _about(
         self, settings: dict[str, Any], chosen: Candidate, measured: list[dict[Candidate, Measured]]
@@ -236,23 +245,6 @@ class Tuning:
             },
             "packages": environment(None)["packages"],
         }
-
-
-class _Bar:
-    """A progress bar of the steps of a tuning, with the losses."""
-
-    def __init__(self, steps: int, title: str, shown: bool) -> None:
-        self._bar = tqdm(total=steps, unit="step", desc=title, disable=not shown, leave=False)
-
-    def __enter__(self) -> Callable[[dict[str, float]], None]:
-        return self._step
-
-    def _step(self, losses: dict[str, float]) -> None:
-        self._bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
-        self._bar.update()
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
 
 
 def _said(title: str, found: dict[Candidate, Measured]) -> str:

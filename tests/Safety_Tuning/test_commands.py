@@ -99,7 +99,7 @@ def test_a_stopped_tuning_continues_with_the_parts_that_are_finished(sets, base,
     measure, calls = tune.choice.measure, []
 
     def stopped(*arguments):
-        calls.append(arguments[3])
+        calls.append(arguments[1])
         if len(calls) == 2:
             raise KeyboardInterrupt
         return measure(*arguments)

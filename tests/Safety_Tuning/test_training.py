@@ -10,7 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_set import LabelledSet
-from Safety_Tuning import layers, linear, losses, training_side
+from Safety_Tuning import choice, losses, training_side
+from Safety_Tuning.layers import Layers
+from Safety_Tuning.methods import Linear, Training
 from Safety_Tuning.training_side import common_hazard
 from Safety_Tuning.training_side import training_side as side_of
 from Safety_Tuning.triples import Triples
@@ -81,7 +83,7 @@ def test_what_can_not_be_tuned_on_is_refused(sets, message):
 def test_triples_are_of_one_hazard_and_of_the_nearest():
     side = side_of(two_sets(), [])
     base = unit(np.random.default_rng(0).standard_normal((len(side), 5)).astype(np.float32))
-    made = Triples(side, base)
+    made = Triples(side, base, np.arange(8))
     assert made.anchors.tolist() == [0, 1, 3, 4]
     assert [one.tolist() for one in made.positives] == [[3], [4], [0], [1]], "the same hazard in another set"
     safe = [2, 5, 6, 7]
@@ -100,7 +102,8 @@ def test_a_prompt_without_hazard_is_pulled_to_the_nearest_of_another_set():
     sets[0].hazards[0] = ""
     side = side_of(sets, [])
     base = unit(np.random.default_rng(2).standard_normal((len(side), 5)).astype(np.float32))
-    assert Triples(side, base).positives[0].tolist() == sorted([3, 4], key=lambda row: -float(base[0] @ base[row]))
+    found = Triples(side, base, np.arange(8)).positives[0].tolist()
+    assert found == sorted([3, 4], key=lambda row: -float(base[0] @ base[row]))
 
 
 def test_losses_equal_slow_loops():
@@ -129,9 +132,9 @@ def test_losses_equal_slow_loops():
 def test_the_scaled_rotation_turns_and_divides_by_a_power_of_the_spread():
     vectors = np.random.default_rng(4).standard_normal((4000, 3)) @ np.diag([4, 2, 1])
     some = vectors[:50]
-    turned = some @ linear.scaled_rotation(vectors, 0).T
+    turned = some @ choice.scaled_rotation(vectors, 0).T
     assert turned @ turned.T == pytest.approx(some @ some.T, abs=1e-4), "without an exponent no cosine changes"
-    spread = (vectors @ linear.scaled_rotation(vectors, 0.5).T).std(axis=0)
+    spread = (vectors @ choice.scaled_rotation(vectors, 0.5).T).std(axis=0)
     # The largest is left as it is; one of half the spread becomes (1/2)^(1 - 0.5) of it.
     assert spread / spread[0] == pytest.approx([1, 0.5**0.5, 0.25**0.5], rel=0.05)
 
@@ -139,41 +142,40 @@ def test_the_scaled_rotation_turns_and_divides_by_a_power_of_the_spread():
 def test_a_linear_layer_learns_and_starts_from_the_base():
     side = side_of(two_sets(), [])
     base = unit(np.random.default_rng(5).standard_normal((len(side), 6)).astype(np.float32))
-    seen = []
-    how = linear.Training(steps=60, triples=16, ordinary=4, learning_rate=1e-2)
-    matrix = linear.trained(Triples(side, base), base, how, 1, seen.append)
+    rows, seen = np.arange(len(side)), []
+    how = Training(weights=(0, 1, 10), steps=60, triples=16, ordinary=4, learning_rate=1e-2)
+    method = Linear(side, base, how)
+    trained = method.trained(rows, 1, seen.append)
     assert np.mean([one["twins"] for one in seen[-10:]]) < 0.7 * np.mean([one["twins"] for one in seen[:10]])
-    assert linear.between(matrix, 0) == pytest.approx(np.eye(6)) and linear.between(matrix, 1) == pytest.approx(matrix)
-    again = linear.trained(Triples(side, base), base, how, 1, seen.append)
-    assert (again == matrix).all(), "a seed decides all"
+    assert method.vectors(trained, 0, rows) == pytest.approx(base, abs=1e-6)
+    assert method.vectors(trained, 1, rows) == pytest.approx(unit(base @ trained.weight.numpy().T), abs=1e-6)
+    assert torch.equal(method.trained(rows, 1).weight, trained.weight), "a seed decides all"
 
 
 @pytest.mark.parametrize("checkpoint", [sentence_bert, sentence_mpnet])
 def test_a_cut_model_gives_the_models_own_vectors(checkpoint, tmp_path):
     model = SentenceTransformer(str(checkpoint(tmp_path / "model")), device="cpu")
-    split = layers.Split(model, 2, "model")
-    texts = ["steal a car", "what is the longest river of all?", "a", "steal a car"]
-    own = model.encode(texts, normalize_embeddings=True)
-    # Hidden states are kept with eight bits.
-    assert split.encode(split.upper, texts) == pytest.approx(own, abs=0.02)
-
     side = side_of(two_sets(), [])
-    base = split.encode(split.upper, side.prompts)
-    how = layers.Training(of_all=2, steps=30, triples=8, ordinary=4, learning_rate=1e-3)
+    rows, own = np.arange(len(side))[::-1].copy(), model.encode(side.prompts, normalize_embeddings=True)
+    how = Training(weights=(1, 1, 3), steps=30, triples=8, ordinary=4, learning_rate=1e-3, warm_up=10, clip=1.0)
+    method = Layers(side, own, model, "model", how)
+    # Hidden states are kept with eight bits.
+    base = method.vectors(method.own, 0, rows)
+    assert base == pytest.approx(own[rows], abs=0.02)
+
     seen = []
-    trained = split.trained(side.prompts, Triples(side, base), base, how, 1, seen.append)
+    trained = method.trained(np.arange(len(side)), 1, seen.append)
     assert np.mean([one["twins"] for one in seen[-5:]]) < np.mean([one["twins"] for one in seen[:5]])
-    assert split.encode(split.between(trained, 0), texts) == pytest.approx(split.encode(split.upper, texts), abs=1e-6)
-    half = split.between(trained, 0.5)
-    expected = split.encode(half, texts)
-    assert np.abs(expected - split.encode(split.upper, texts)).max() > 0.01, "it has changed"
-    assert split.encode(split.mean([trained, split.upper]), texts) == pytest.approx(expected, abs=1e-5), "half-way"
-    split.put(half)
-    assert model.encode(texts, normalize_embeddings=True) == pytest.approx(expected, abs=0.02)
+    assert method.vectors(trained, 0, rows) == pytest.approx(base, abs=1e-6)
+    half = method.vectors(trained, 0.5, rows)
+    assert np.abs(half - base).max() > 0.01, "it has changed"
+    assert method.vectors(method.mean([trained, method.own]), 1, rows) == pytest.approx(half, abs=1e-5), "half-way"
+    tuned = method.put(model, trained, choice.Candidate(0.5, 0.0), half)
+    assert tuned.encode(side.prompts, normalize_embeddings=True)[rows] == pytest.approx(half, abs=0.02)
 
 
 def test_a_model_without_such_layers_is_refused(tmp_path):
     model = SentenceTransformer(str(sentence_bert(tmp_path / "model")), device="cpu")
     model[0].auto_model.encoder = torch.nn.Identity()
     with pytest.raises(InputError, match="use --method linear"):
-        layers.Split(model, 2, "model")
+        Layers(side_of(two_sets(), []), np.zeros((8, 2), np.float32), model, "model")
