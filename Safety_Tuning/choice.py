@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 PARTS = 2
 # What is shipped is the mean of so many that were trained on different batches, which keeps more of the neighbours.
 MODELS = 3
-SHARES, EXPONENTS = (0.4, 0.6, 0.8), (0.0, 0.1)
-# Of ten neighbours of ordinary prompts, the share that must be left.
-LEAST_KEPT = 0.85
+SHARES, EXPONENTS = (0.4, 0.5, 0.6), (0.0, 0.1)
+# Of ten neighbours of ordinary prompts, the share that must be left. What is shipped keeps a little less, as it is
+# tuned on all families: this leaves 0.85.
+LEAST_KEPT = 0.86
 # What purity, triplet and similarity may lose: with the hazards of a part of the families they are known no better.
 TOLERANCE = 0.01
 # The most unsafe prompts of each set in the bank by which prompts are detected, and of each set that are held out.

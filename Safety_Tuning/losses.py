@@ -9,13 +9,14 @@ from Safety_Tuning.triples import Batch, Triples
 TEMPERATURE = 0.1
 
 
-def supervised_contrastive(vectors: Tensor, hazards: Tensor) -> Tensor:
-    """Supervised contrastive loss: prompts of one hazard near each other, and far from those of other hazards.
+def supervised_contrastive(vectors: Tensor, hazards: Tensor, safe: Tensor) -> Tensor:
+    """Supervised contrastive loss: prompts of one hazard near each other, and far from other hazards and safe prompts.
 
-    vectors: (n, d) of length 1. hazards: int (n,); prompts of hazard -1 are neither pulled nor pushed.
+    vectors: (n, d) of length 1, of unsafe prompts. hazards: int (n,); prompts of hazard -1 are neither pulled nor
+    pushed. safe: (m, d) of length 1, which are pushed away and never pulled.
     Returns the mean over prompts that share their hazard with another: minus the mean log share of those, by the
-    exponential of cosine / TEMPERATURE, among all others. At least 0; 0 if no two share one. Khosla et al. 2020 (arXiv
-    2004.11362, equation 2).
+    exponential of cosine / TEMPERATURE, among all others and the safe ones. At least 0; 0 if no two share one. Khosla
+    et al. 2020 (arXiv 2004.11362, equation 2).
     """
     known = hazards >= 0
     vectors, hazards = vectors[known], hazards[known]
@@ -25,7 +26,8 @@ def supervised_contrastive(vectors: Tensor, hazards: Tensor) -> Tensor:
     if not shares.any():
         return vectors.sum() * 0
     similarities = (vectors @ vectors.T / TEMPERATURE).masked_fill(itself, -torch.inf)
-    logs = (similarities - similarities.logsumexp(dim=1, keepdim=True)).masked_fill(~same, 0)
+    everything = torch.cat([similarities, vectors @ safe.T / TEMPERATURE], dim=1)
+    logs = (similarities - everything.logsumexp(dim=1, keepdim=True)).masked_fill(~same, 0)
     return -(logs.sum(dim=1)[shares] / same.sum(dim=1)[shares]).mean()
 
 
@@ -55,11 +57,12 @@ def total_loss(
     anchors, positives, negatives, ordinary = vectors.split(sizes)
     hazards = torch.from_numpy(triples.hazards[np.concatenate([batch.anchors, batch.positives])]).to(vectors.device)
     kept = torch.from_numpy(base[np.concatenate([batch.ordinary, batch.negatives])]).to(vectors.device)
+    safe = torch.cat([ordinary, negatives])
     parts = {
-        "hazards": supervised_contrastive(torch.cat([anchors, positives]), hazards),
+        "hazards": supervised_contrastive(torch.cat([anchors, positives]), hazards, safe),
         "twins": twins(anchors, positives, negatives),
         # Squared differences of cosines are small numbers.
-        "base": 100 * distillation(torch.cat([ordinary, negatives]), kept),
+        "base": 100 * distillation(safe, kept),
     }
     loss = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
     return loss, {name: float(part.detach()) for name, part in parts.items()}

@@ -108,19 +108,21 @@ def test_a_prompt_without_hazard_is_pulled_to_the_nearest_of_another_set():
 
 def test_losses_equal_slow_loops():
     drawn = np.random.default_rng(3)
-    vectors = unit(drawn.standard_normal((7, 4)))
+    vectors, safe = unit(drawn.standard_normal((7, 4))), unit(drawn.standard_normal((3, 4)))
     hazards = [0, 0, 1, -1, 1, 2, 0]
     each = []
     for i in range(7):
         others = [j for j in range(7) if j != i and hazards[j] >= 0]
         same = [j for j in others if hazards[j] == hazards[i]]
         if hazards[i] >= 0 and same:
-            total = sum(math.exp(vectors[i] @ vectors[j] / 0.1) for j in others)
+            total = sum(math.exp(vectors[i] @ other / 0.1) for other in [*vectors[others], *safe])
             logs = [math.log(math.exp(vectors[i] @ vectors[j] / 0.1) / total) for j in same]
             each.append(-sum(logs) / len(same))
     tensor = torch.from_numpy(vectors)
-    assert float(losses.supervised_contrastive(tensor, torch.tensor(hazards))) == pytest.approx(np.mean(each))
-    assert float(losses.supervised_contrastive(tensor, torch.arange(7))) == 0, "no two share a hazard"
+    loss = losses.supervised_contrastive(tensor, torch.tensor(hazards), torch.from_numpy(safe))
+    assert float(loss) == pytest.approx(np.mean(each))
+    alone = losses.supervised_contrastive(tensor, torch.arange(7), torch.from_numpy(safe))
+    assert float(alone) == 0, "no two share a hazard"
     a, p, n = vectors[:2], vectors[2:4], vectors[4:6]
     by_hand = np.mean([math.log1p(math.exp((a[i] @ n[i] - a[i] @ p[i]) / 0.1)) for i in range(2)])
     assert float(losses.twins(*map(torch.from_numpy, (a, p, n)))) == pytest.approx(by_hand)
