@@ -169,22 +169,16 @@ class SmallMemory(CountingEncoder):
         return super().encode(texts)
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, kept):
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_or_a_text_is_named(monkeypatch, kept):
     small = SmallMemory()
     monkeypatch.setattr(loading, "load", lambda spec: small)
     texts = ["x" * (1 + i % 20) + str(i) for i in range(50)]
     embedded = Embedder(SPEC, kept).embed(texts, [str(i) for i in range(50)])
     assert embedded.matrix.tolist() == expected(texts)
     assert sorted(small.asked) == sorted(texts), "each encoded once"
-
-
-def test_a_text_that_does_not_fit_alone_is_named(monkeypatch, kept):
-    small = SmallMemory()
-    monkeypatch.setattr(loading, "load", lambda spec: small)
     small.room = 5
-    texts = ["a", "b" * 3, "c" * 6]
     with pytest.raises(InputError, match=r"no memory on cpu for id 2 alone \(6 tokens\); try --dtype bfloat16"):
-        Embedder(SPEC, kept).embed(texts, ["id 0", "id 1", "id 2"])
+        Embedder(SPEC, kept).embed(["a", "b" * 3, "c" * 6], ["id 0", "id 1", "id 2"])
 
 
 def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):
