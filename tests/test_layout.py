@@ -11,7 +11,7 @@ from utils.config import ROOT
 
 # A room imports only rooms before it. A command line may also import what is above its own room.
 FLOORS = (
-    "schema", "config", "tasks", "files", "parts", "network", "model_folder", "cli", "tables", "hub", "openai_api",
+    "schema", "config", "tasks", "files", "parts", "model_folder", "cli", "tables", "hub", "openai_api",
     "metrics", "data", "store", "encoders", "embed", "results", "compare", "figures", "evaluation",
     "report", "reproduce",
 )  # fmt: skip

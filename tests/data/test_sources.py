@@ -11,6 +11,7 @@ from Safety_Contrast.task import FORMAT as CONTRAST_FORMAT
 from Safety_Taxonomy.task import FORMAT as TAXONOMY_FORMAT
 from utils import config
 from utils.data.loading import load
+from utils.data.sources import download
 from utils.schema import InputError
 
 FORMATS = [CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT]
@@ -112,6 +113,17 @@ def test_an_altered_download_is_refused_and_not_kept(served):
     with pytest.raises(InputError, match=r"published SHA-256 \(000000000000\.\.\.\)"):
         load(wrong, "paper")
     assert not list((config.ROOT / "Safety_Taxonomy" / "data").iterdir())
+
+
+def test_a_setting_that_keeps_a_download_from_being_made_is_named(monkeypatch, tmp_path):
+    card = replace(CHALLENGING_FORMAT.card, url="https://127.0.0.1:9/xstest_aug.csv")
+    monkeypatch.setenv("HTTPS_PROXY", "foo://user:secret@x")
+    with pytest.raises(InputError, match=r"^xstest_aug\.csv: can't be downloaded \(no connection, \w+\); connect"):
+        download(card, tmp_path)
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    with pytest.raises(InputError, match="REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE must name a file with certificates"):
+        download(card, tmp_path)
 
 
 @pytest.mark.parametrize(("url", "reason"), [("http://127.0.0.1:9/x", "no connection"), ("{}x", "HTTP 404")])

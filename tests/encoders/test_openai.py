@@ -285,8 +285,8 @@ def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatc
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY must name an http:// or https:// proxy"),
-        ("SSL_CERT_FILE", "/nonexistent.pem", "SSL_CERT_FILE must name a file with certificates"),
+        ("ALL_PROXY", "socks5://secret@127.0.0.1:9", "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must name an http"),
+        ("SSL_CERT_FILE", "/nonexistent.pem", ".* SSL_CERT_FILE a file with certificates; correct or unset them"),
         ("OPENAI_API_KEY", "sk\u2014secret", "OPENAI_API_KEY: has a character that is not ASCII"),
         ("OPENAI_API_KEY", "a secret\nb", "OPENAI_API_KEY: has a character that is not ASCII or can't be seen"),
     ],
