@@ -15,7 +15,6 @@ import pytest
 
 from utils import config
 from utils.encoders.paper import paper_figures
-from utils.reproduce import __main__ as reproduce_main
 
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is not installed"))
@@ -295,13 +294,3 @@ def test_help_without_an_environment_installs_nothing_and_names_the_variables(ho
     if script == "reproduce.sh":
         listed = "".join(asked.split())  # the help breaks lines at hyphens
         assert all(name in run.stdout and name in listed for name in paper_figures()) and len(paper_figures()) == 11
-
-
-def test_reproduce_shows_what_it_takes_and_no_more(capsys):
-    with pytest.raises(SystemExit) as ended:
-        reproduce_main.main(["run", "--help"])
-    said = capsys.readouterr().out
-    assert ended.value.code == 0 and said.startswith("usage: scripts/reproduce.sh [ENCODER ...] ")
-    taken = {"--help", "--device", "--dtype", "--out", "--no-cache", "--format", "--no-figures"}
-    assert set(re.findall(r"--[a-z-]+", said)) == taken
-    assert "{run," not in said

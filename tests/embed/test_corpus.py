@@ -315,19 +315,6 @@ def test_a_corpus_that_changes_meanwhile_is_not_marked_complete(tmp_path, monkey
     assert json.loads((tmp_path / "shards" / "_manifest.json").read_text())["done"] is None
 
 
-def test_an_encoder_that_gives_nan_names_the_row(tmp_path, monkeypatch, capsys):
-    class Broken(StandIn):
-        dimension = 2
-
-        def encode(self, texts):
-            return np.array([[np.nan if text == TEXTS[33] else 1, 1] for text in texts], dtype=np.float32)
-
-    monkeypatch.setattr(loading, "load", lambda spec: Broken())
-    line = fails(capsys, 2, write(tmp_path / "prompts.csv"), tmp_path / "shards")
-    assert "gave NaN or infinity for row 34; leave that row out" in line
-    assert len(contents(tmp_path / "shards")) == 3
-
-
 @needs_ray
 def test_a_killed_worker_costs_no_row_and_the_vectors_are_the_same(tmp_path, files, monkeypatch, capfd):
     output = tmp_path / "shards"

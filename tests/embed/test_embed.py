@@ -129,16 +129,6 @@ def test_two_processes_write_at_once(kept):
     assert len(found) == 120 and all(found[text][0] == int(text.split()[1]) for text in texts)
 
 
-def test_contents_and_prune(encoder, kept):
-    Embedder(SPEC, kept).embed(TEXTS, IDS)
-    kept.put_fact(SPEC.fingerprint, "average", {"value": 0.5})
-    # Four vectors of three floats of 4 bytes, and {"value": 0.5}, which is 14 bytes.
-    assert kept.contents() == [store.Kept("all-minilm-l6-v2", SPEC.fingerprint, 4, 0, 4 * 3 * 4 + 14)]
-    assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
-    kept.prune(SPEC.fingerprint)
-    assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
-
-
 def test_a_store_that_another_run_holds_or_that_is_full_says_so(encoder, kept):
     with contextlib.closing(sqlite3.connect(kept.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

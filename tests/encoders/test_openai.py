@@ -37,6 +37,8 @@ def test_vectors_batches_and_headers(server):
     assert server.authorizations == {f"Bearer {KEY}"}
     assert server.most_under_way > 1, "several requests at once"
     assert (embedded.info.dimension, embedded.info.backend, embedded.device) == (4, "api", "the API")
+    loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
+    assert server.texts[-1] == "query: bread"
 
 
 def test_nothing_is_paid_for_that_can_not_be_kept(server, tmp_path):
@@ -51,11 +53,6 @@ def test_nothing_is_paid_for_that_can_not_be_kept(server, tmp_path):
         embedder.embed(TEXTS[:3], IDS[:3])
     assert server.requests == []
     assert embedder.embed(TEXTS[:2], IDS[:2]).stats.computed == 0, "what is kept is read"
-
-
-def test_a_prompt_is_sent_before_every_text(server):
-    loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
-    assert server.texts == ["query: bread"]
 
 
 def test_what_passes_is_tried_again_and_retry_after_is_waited_for(server):
@@ -196,12 +193,6 @@ def test_the_order_of_an_answer(server, indices, order):
             encoder.encode(["a", "b"])
     else:
         assert encoder.encode(["a", "b"]).tolist() == [rows[i] for i in order]
-
-
-def test_nan_names_the_text(server):
-    server.misbehave = raw({"data": [{"embedding": [float("nan"), 1.0]}]})
-    with pytest.raises(InputError, match="gave NaN or infinity for id 7"):
-        Embedder(resolve("openai:some-model")).embed(["a"], ["id 7"])
 
 
 @pytest.mark.parametrize(
