@@ -357,14 +357,20 @@ def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, 
     assert 1 <= len(running.charged) < 10
 
 
-def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys):
-    """tests/encoders/test_openai.py has every such error."""
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "model_not_found", "has no model nothing-of-this-name"),
+        (429, "insufficient_quota", "has no credit left"),
+    ],
+)
+def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, code, message):
+    """tests/encoders/test_openai.py has the words for every such error."""
     running = server()
-    running.refuse = (404, {"message": f"about {KEY}", "code": "model_not_found"})
+    running.refuse = (status, {"message": f"about {KEY}", "code": code})
     assert write_set(many, tmp_path / "set", "--gpt-model", "nothing-of-this-name", "--concurrency", "2") == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: --gpt-model nothing-of-this-name: ")
-    assert "has no model nothing-of-this-name" in captured.err
+    assert captured.err.startswith("error: --gpt-model nothing-of-this-name: ") and message in captured.err
     assert len(running.requests) <= 4 * (generate.RETRIES + 1)
     assert KEY not in captured.out + captured.err
 
