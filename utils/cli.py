@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -198,12 +198,12 @@ def whole_number(text: str, where: str, least: int) -> int:
     return read_as(whole(least), text, where)
 
 
-def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
-    """A command line: `main` takes the arguments, and what it raises or returns becomes an exit status, as by `run`."""
+def command(main: Callable[..., int | None]) -> Callable[..., int]:
+    """A command line, of which what `main` raises or returns becomes an exit status, as by `run`."""
 
     @functools.wraps(main)
-    def with_status(argv: Sequence[str] | None = None) -> int:
-        return run(lambda: main(argv))
+    def with_status(*arguments: Any, **more: Any) -> int:
+        return run(lambda: main(*arguments, **more))
 
     return with_status
 
