@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 
@@ -129,30 +128,6 @@ def test_every_variable_that_is_read_is_documented():
         assert "os.environ" not in source or path.name == "config.py", f"{path.name} reads the environment"
         found |= set(re.findall(r'setting\("([A-Z_]+)"\)', source))
     assert found <= config.VARIABLES.keys()
-
-
-def test_ctrl_c_ends_with_130_and_no_half_written_file(tmp_path, capsys):
-    """Interrupted while it embeds: the store keeps what was done, the result folder holds no file."""
-    flags = ["--data", "sample", "--out", str(tmp_path / "out"), "--bootstrap", "0", "--limit", "48", "--no-figures"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "Safety_Challenging.evaluate", *flags],
-        cwd=config.ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background job, as the tests may be, starts with the signal ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    for line in process.stderr:
-        if line.startswith("embedding"):
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130, rest
-    assert rest.strip().splitlines()[-1].startswith("interrupted;") and "Traceback" not in rest
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert evaluate(CHALLENGING, flags) == 0
-    said = capsys.readouterr().err
-    assert "embedding" in said and "text/s" not in said, "no bar where there is no terminal"
 
 
 FULL = "error: standard output or a file: can't be written (No space left on device); free some space\n"
