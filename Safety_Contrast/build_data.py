@@ -133,14 +133,16 @@ def check(argv: Sequence[str]) -> None:
         "file", metavar="FILE", nargs="?", default="auto", help="a set, or paper or sample (default auto)"
     )
     flags.add_argument(
-        "--minimal", metavar="MIN_JACCARD", help="also write the originals whose edits all have this word overlap"
+        "--minimal",
+        metavar="MIN_JACCARD",
+        type=cli.share,
+        help="also write the originals with this word overlap in all edits",
     )
     flags.add_argument("--out", metavar="FOLDER", help="for the figure and the subset (default results/contrast_check)")
 
     arguments = flags.parse_args(argv)
     from Safety_Contrast import quality
 
-    least = None if arguments.minimal is None else cli.fraction(arguments.minimal, "--minimal")
     dataset, found = load(FORMAT, arguments.file)
     rows = quality.quality(dataset)
     cli.show(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
@@ -151,10 +153,10 @@ def check(argv: Sequence[str]) -> None:
     picture = out / f"{dataset.name}.svg"
     quality.figure(rows, f"How near the edits stay ({dataset.name}, {len(dataset)} originals)", picture)
     cli.show(f"wrote {shown_path(picture)}")
-    if least is not None:
-        subset = out / f"{dataset.name}_minimal_{arguments.minimal}.jsonl"
+    if arguments.minimal is not None:
+        subset = out / f"{dataset.name}_minimal_{arguments.minimal:g}.jsonl"
         names = {label: name for name, label in CATEGORIES.items()}
-        kept = quality.minimal(dataset, least, subset, names)
+        kept = quality.minimal(dataset, arguments.minimal, subset, names)
         cli.show(f"wrote {shown_path(subset)}: {kept} of {len(dataset)} originals")
 
 

@@ -51,7 +51,7 @@ class ChatServer(ThreadingHTTPServer):
         # the others have in its error file, if anything; batch_errors: why it could not be run.
         self.files, self.batches, self.batch_end, self.answered = {}, {}, "completed", 0.5
         self.line_error, self.batch_errors = None, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self):

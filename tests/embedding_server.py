@@ -29,7 +29,7 @@ class EmbeddingServer(ThreadingHTTPServer):
         self.numbers = "<f4"
         self.misbehave = lambda number, inputs, handler: False
         self.lock, self.under_way, self.most_under_way, self.seconds = threading.Lock(), 0, 0, 0.0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self):

@@ -12,5 +12,5 @@ class FileServer:
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
         http.server.SimpleHTTPRequestHandler.log_message = lambda *_: None
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"

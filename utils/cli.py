@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -117,32 +117,35 @@ def one_encoder(arguments: argparse.Namespace, what: str) -> str:
     return name.strip()
 
 
+def value_of(arguments: argparse.Namespace, name: str, kind: Callable[[str], Any]) -> Any:
+    """What a `type` makes of a flag, else of its variable. Raises InputError, naming the one, if that does."""
+    return read_as(kind, *chosen(arguments, name))
+
+
+def devices(text: str) -> str:
+    """The `type` of a flag that holds a device, or several."""
+    if text != "auto" and not all(DEVICE.fullmatch(one.strip()) for one in str(text).split(",")):
+        raise InputError("give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
+    return text
+
+
+def dtype(text: str) -> str:
+    """The `type` of a flag that holds a number format."""
+    if text not in DTYPES:
+        raise InputError(f"give one of {', '.join(DTYPES)}")
+    return text
+
+
 def device(arguments: argparse.Namespace) -> str:
     """The device from the flag or the variable. Raises InputError for an unknown one."""
-    return checked_device(*chosen(arguments, "device"))
-
-
-def device_and_dtype(arguments: argparse.Namespace) -> tuple[str, str]:
-    """The device and dtype from flags or variables. Raises InputError for an unknown one."""
-    dtype, where = chosen(arguments, "dtype")
-    if dtype not in DTYPES:
-        raise InputError(f"{where} {shown(dtype)}: give one of {', '.join(DTYPES)}")
-    return device(arguments), dtype
-
-
-def checked_device(device: str, where: str) -> str:
-    """The device. Raises InputError, naming `where`, for an unknown one."""
-    if device != "auto" and not all(DEVICE.fullmatch(one.strip()) for one in str(device).split(",")):
-        raise InputError(f"{where} {shown(device)}: give auto, cuda, mps or cpu, or several such as cuda:0,cuda:1")
-    return device
+    return value_of(arguments, "device", devices)
 
 
 def encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     """The options of an encoder, checked. Raises InputError, naming the flag or variable, for an unknown value."""
-    name, dtype = device_and_dtype(arguments)
     return EncoderOptions(
-        device=name,
-        dtype=dtype,
+        device=device(arguments),
+        dtype=value_of(arguments, "dtype", dtype),
         prompt=arguments.prompt,
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
@@ -195,17 +198,12 @@ def whole_number(text: str, where: str, least: int) -> int:
     return read_as(whole(least), text, where)
 
 
-def fraction(text: str, where: str) -> float:
-    """The number from 0 to 1 that a flag or variable holds. Raises InputError, naming `where`, for anything else."""
-    return read_as(share, text, where)
-
-
-def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
-    """A command line: `main` takes the arguments, and what it raises or returns becomes an exit status, as by `run`."""
+def command(main: Callable[..., int | None]) -> Callable[..., int]:
+    """A command line, of which what `main` raises or returns becomes an exit status, as by `run`."""
 
     @functools.wraps(main)
-    def with_status(argv: Sequence[str] | None = None) -> int:
-        return run(lambda: main(argv))
+    def with_status(*arguments: Any, **more: Any) -> int:
+        return run(lambda: main(*arguments, **more))
 
     return with_status
 

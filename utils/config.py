@@ -42,20 +42,19 @@ VARIABLES = {
 TOKENS = ("HF_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
-def load_environment(env_file: Path | None = None) -> None:
-    """Adds the variables of `env_file` (.env if None) to the environment, except those that are set already.
+def load_environment() -> None:
+    """Adds the variables of .env to the environment, except those that are set already.
 
     A documented variable that is empty counts as unset, because scripts pass unset variables on as empty. White space
     around a value, such as a line break copied with a key, is removed.
     Raises InputError, naming the line, if the file can't be parsed. The line may hold a key and is never printed.
     """
-    env_file = env_file or ENV_FILE
     for name in VARIABLES.keys() & os.environ.keys():
         value = os.environ.pop(name).strip()
         if value:
             os.environ[name] = value
-    if env_file.is_file():
-        _load_file(env_file)
+    if ENV_FILE.is_file():
+        _load_file(ENV_FILE)
     token = next(filter(None, map(os.environ.get, TOKENS)), None)
     if token:
         os.environ[TOKENS[0]] = token  # the only name that the hub's library reads

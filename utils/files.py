@@ -39,15 +39,13 @@ def check_writable(folder: Path, flag: str = "--out") -> None:
         raise InputError(f"{flag} {folder}: can't be written ({error.strerror}); give another folder") from None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file atomically: a reader finds the old content or the new, never a part."""
-    write_bytes_whole(path, text.encode("utf-8"))
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file atomically: a reader finds the old content or the new, never a part.
 
-
-def write_bytes_whole(path: Path, content: bytes) -> None:
-    """Writes a file of bytes atomically. Raises InputError if the file can't be written."""
+    Raises InputError if the file can't be written.
+    """
     with writing(path, "xb") as stream:
-        stream.write(content)
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -59,12 +57,6 @@ def writing(path: Path, mode: str, **how: Any) -> Iterator[IO]:
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "give another --out"
         raise InputError(f"{path}: can't be written ({error.strerror}); {remedy}") from None
-
-
-def replace_whole(path: Path, content: bytes) -> None:
-    """Writes a file of bytes atomically. Raises OSError if the file can't be written."""
-    with replacing(path, "xb") as stream:
-        stream.write(content)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """Finds the commit of a Hugging Face repository and fetches its files, without loading a model."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+import ssl
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils import model_folder, network
+from utils import model_folder
 from utils.schema import Checkpoint, InputError
 
 if TYPE_CHECKING:
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 NO_FILES = ["-"]
 OFFLINE_ENCODERS = ("all-minilm-l6-v2", "tfidf")
+UNUSABLE_PROXY = (
+    "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must name an http:// or https:// proxy, and SSL_CERT_FILE a file with "
+    "certificates; correct or unset them"
+)
 
 # Never fetched: weights that would have to be unpickled, or that are not used here.
 UNREAD_FILES = [
@@ -41,21 +47,19 @@ def commit(repository: str, revision: str, expected: str = "") -> str:
     """
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
-    found = None
-    with _HubErrors(repository, revision):
+    with _hub_errors(repository, revision):
         from huggingface_hub import HfApi, snapshot_download
 
-        if _may_ask():
-            try:
-                HfApi().model_info(repository, revision=revision, timeout=10)
-                # Fetches nothing, but records in the cache which commit the name stands for, for use offline.
-                found = Path(snapshot_download(repository, revision=revision, allow_patterns=NO_FILES)).name
-            except Exception as error:
-                if not _is_connection_error(error):
-                    raise
-        if found is None:
-            folder = snapshot_download(repository, revision=revision, allow_patterns=NO_FILES, local_files_only=True)
-            found = Path(folder).name
+        wanted: dict[str, Any] = {"repo_id": repository, "revision": revision, "allow_patterns": NO_FILES}
+        try:
+            HfApi().model_info(repository, revision=revision, timeout=10)
+            # Fetches nothing, but records in the cache which commit the name stands for, for use offline.
+            folder = snapshot_download(**wanted)
+        except Exception as error:
+            if not _is_connection_error(error):
+                raise
+            folder = snapshot_download(**wanted, local_files_only=True)
+    found = Path(folder).name
     if not found.startswith(expected):
         raise InputError(
             f"--model {repository}: {revision} is commit {found[:7]} now, not the pinned {expected}; name the one that "
@@ -74,7 +78,8 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
     if checkpoint.location is not None:
         return checkpoint.location
     folder: Any = None
-    with _HubErrors(checkpoint.source, checkpoint.revision):
+    absent: Exception | None = None
+    with _hub_errors(checkpoint.source, checkpoint.revision):
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -85,24 +90,25 @@ def snapshot(checkpoint: Checkpoint, own_code: bool = False, layout: Sequence[st
         }
         try:
             folder = Path(snapshot_download(**wanted, local_files_only=True))
-        except LocalEntryNotFoundError:
-            if not _may_ask():
-                raise
-        whole = folder is not None and _is_listed(checkpoint.source, checkpoint.revision)
-        if not whole and _may_ask():
+        except LocalEntryNotFoundError as error:
+            absent = error
+        if folder is None or not _is_listed(checkpoint.source, checkpoint.revision):
             try:
                 # Fails at once if the hub can't be reached; the download would try for half a minute.
                 HfApi().model_info(checkpoint.source, revision=checkpoint.revision, timeout=10)
-                folder, whole = Path(snapshot_download(**wanted)), True
+                folder = Path(snapshot_download(**wanted))
             except Exception as error:
-                if folder is None or (not _is_connection_error(error) and _missing(folder, layout)):
+                unreachable = _is_connection_error(error)
+                if absent is not None and unreachable:
+                    raise absent from error
+                missing = None if absent else _missing(folder, layout)
+                if missing is not None and unreachable:
+                    raise InputError(
+                        f"--model {checkpoint.source}: is cached only in part, without '{missing}', and the Hugging "
+                        f"Face hub can't be reached; {_remedy(error)}"
+                    ) from None
+                if absent is not None or missing is not None:
                     raise
-    missing = None if whole else _missing(folder, layout)
-    if missing is not None:
-        raise InputError(
-            f"--model {checkpoint.source}: is cached only in part, without '{missing}', and the Hugging Face hub "
-            f"can't be reached; {_remedy()}"
-        )
     model_folder.refuse_unusable_weights(folder, checkpoint.source)
     return folder
 
@@ -112,7 +118,7 @@ def one_file(repository: str, revision: str, name: str) -> Path | None:
 
     Raises InputError if the hub can't be reached and nothing of the commit is cached.
     """
-    with _HubErrors(repository, revision):
+    with _hub_errors(repository, revision):
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -120,8 +126,6 @@ def one_file(repository: str, revision: str, name: str) -> Path | None:
         try:
             folder = snapshot_download(**wanted, local_files_only=True)
         except LocalEntryNotFoundError:
-            if not _may_ask():
-                raise
             HfApi().model_info(repository, revision=revision, timeout=10)  # fails at once, as in `snapshot`
             folder = snapshot_download(**wanted)
     path = Path(folder) / name
@@ -188,8 +192,6 @@ def reachable() -> bool:
     """Whether the Hugging Face hub answers within a few seconds; False when HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants, get_session
 
-    if not _may_ask():
-        return False
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
     except Exception as error:
@@ -199,32 +201,20 @@ def reachable() -> bool:
     return True
 
 
-def unusable_setting() -> str | None:
-    """The variable that makes every request to the hub fail, with its remedy; None if there is no such variable."""
-    from huggingface_hub import constants, get_session, get_token
+def _unusable_setting(error: BaseException | None) -> str | None:
+    """The setting with which no request can be made, and the remedy, by the error of one that was to be made."""
     from huggingface_hub.utils._http import httpx2
 
-    try:
-        endpoint = httpx2.URL(constants.ENDPOINT)
-    except httpx2.InvalidURL:
-        endpoint = httpx2.URL()
-    if endpoint.scheme not in ("http", "https") or not endpoint.host:
-        return "HF_ENDPOINT must be an address such as https://huggingface.co; correct or unset it"
-    try:
-        token = get_token()
-    except OSError as error:
-        return f"HF_HOME must be a folder that can be read ({error.strerror}); correct or unset it"
-    if token is not None and not token.isascii():
+    if isinstance(error, UnicodeEncodeError):
         return "HF_TOKEN has a character that is not ASCII, such as a long dash; copy the token again"
-    try:
-        network.client_of(get_session)
-    except InputError as error:
-        return str(error)
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return (
+            "HF_ENDPOINT must be an address such as https://huggingface.co, and a proxy's one such as http://proxy:3128"
+        )
+    without_certificates = type(error) is FileNotFoundError and error.filename is None
+    if without_certificates or isinstance(error, ImportError | ssl.SSLError) or "proxy URL" in str(error):
+        return UNUSABLE_PROXY
     return None
-
-
-def _may_ask() -> bool:
-    return not is_offline() and unusable_setting() is None
 
 
 def dataset(title: str, path: str, config: str | None = None, *, split: str, revision: str) -> "datasets.Dataset":
@@ -233,8 +223,7 @@ def dataset(title: str, path: str, config: str | None = None, *, split: str, rev
     Raises InputError, which names the title, if it can't be loaded.
     """
     if not is_offline() and not reachable():
-        reason = unusable_setting() or "the Hugging Face hub can't be reached; connect to fetch it"
-        raise InputError(f"{title}: {reason}")
+        raise InputError(f"{title}: the Hugging Face hub can't be reached; connect to fetch it, or set HF_ENDPOINT")
     import datasets
     from huggingface_hub.utils._http import httpx2
 
@@ -248,9 +237,10 @@ def dataset(title: str, path: str, config: str | None = None, *, split: str, rev
         raise InputError(f"{title}: can't be loaded ({type(cause).__name__}); connect to fetch it") from None
 
 
-def _remedy() -> str:
-    fault = None if is_offline() else unusable_setting()
-    return fault or "connect, set HF_ENDPOINT to a mirror, or give a folder"
+def _remedy(error: BaseException) -> str:
+    """By the error of a request, or of a search of the cache after it."""
+    settings = map(_unusable_setting, (error, error.__cause__, error.__context__))
+    return next(filter(None, settings), "connect, set HF_ENDPOINT to a mirror, or give a folder")
 
 
 def _unwritable(error: OSError) -> str:
@@ -261,46 +251,46 @@ def _is_connection_error(error: BaseException) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils._http import httpx2
 
+    if _unusable_setting(error):
+        return True
     if isinstance(error, HfHubHTTPError):
         return error.response is not None and error.response.status_code >= 500
     return isinstance(error, (LocalEntryNotFoundError, httpx2.TransportError, ConnectionError, TimeoutError))
 
 
-class _HubErrors:
+@contextlib.contextmanager
+def _hub_errors(repository: str, revision: str) -> Iterator[None]:
     """Turns the hub's exceptions into one line that says what to do."""
-
-    def __init__(self, repository: str, revision: str) -> None:
-        self.repository, self.revision = repository, revision
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
-            return
-        from huggingface_hub import errors
-
-        repository = self.repository
-        if isinstance(error, errors.GatedRepoError):
-            message = f"is gated: accept its terms at https://huggingface.co/{repository} and put a token into HF_TOKEN"
-        elif isinstance(error, errors.RevisionNotFoundError):
-            message = f"has no revision '{self.revision}'; see https://huggingface.co/{repository}/commits/main"
-        elif isinstance(error, errors.RepositoryNotFoundError):
-            message = "is not on the hub, or is private: check the name, or put a token into HF_TOKEN"
-        elif isinstance(error, errors.HFValidationError):
-            message = "is not a valid Hugging Face id (organisation/name)"
-        elif _is_connection_error(error):
-            extent = "cached only in part" if isinstance(error, errors.IncompleteSnapshotError) else "not cached"
-            message = (
-                f"the Hugging Face hub can't be reached and the model is {extent}; {_remedy()}; {OFFLINE_ENCODERS[0]} "
-                "works offline"
-            )
-        elif isinstance(error, errors.HfHubHTTPError):
-            message = f"the hub answered HTTP {error.response.status_code}; try again later, or give a folder"
-        elif isinstance(error, OSError):
-            message = _unwritable(error)
-        elif isinstance(error, ValueError):
-            message = "what the hub answered can't be read; check HF_ENDPOINT"
-        else:
-            return
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        message = _message(error, repository, revision)
+        if message is None:
+            raise
         raise InputError(f"--model {repository}: {message}") from None
+
+
+def _message(error: Exception, repository: str, revision: str) -> str | None:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return f"is gated: accept its terms at https://huggingface.co/{repository} and put a token into HF_TOKEN"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"has no revision '{revision}'; see https://huggingface.co/{repository}/commits/main"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "is not on the hub, or is private: check the name, or put a token into HF_TOKEN"
+    if isinstance(error, errors.HFValidationError):
+        return "is not a valid Hugging Face id (organisation/name)"
+    if _is_connection_error(error):
+        extent = "cached only in part" if isinstance(error, errors.IncompleteSnapshotError) else "not cached"
+        return (
+            f"the Hugging Face hub can't be reached and the model is {extent}; {_remedy(error)}; {OFFLINE_ENCODERS[0]} "
+            "works offline"
+        )
+    if isinstance(error, errors.HfHubHTTPError):
+        return f"the hub answered HTTP {error.response.status_code}; try again later, or give a folder"
+    if isinstance(error, OSError):
+        return _unwritable(error)
+    return "what the hub answered can't be read; check HF_ENDPOINT" if isinstance(error, ValueError) else None

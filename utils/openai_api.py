@@ -8,7 +8,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from utils import config, network
+from utils import config
+from utils.hub import UNUSABLE_PROXY
 from utils.schema import InputError
 
 if TYPE_CHECKING:
@@ -65,33 +66,46 @@ def client(retries: int, seconds: float, is_final: Callable = lambda request, re
 
     is_final: called with a request and its response; whether not to try again, whatever the status.
     """
+    import httpx2
     import openai
 
     class Http(openai.DefaultHttpxClient):
         def send(self, request: Any, **more: Any) -> Any:
             try:
                 response = super().send(request, **more)
-            except network.timeouts():
+            except httpx2.TimeoutException:
                 raise openai.APITimeoutError(request=request) from None
             if is_final(request, response):
                 response.headers["x-should-retry"] = "false"  # the SDK does as this header says
             return response
 
-    return network.client_of(lambda: openai.OpenAI(**_client_settings(retries, seconds), http_client=Http()))
+    return _usable(lambda: openai.OpenAI(**_client_settings(retries, seconds), http_client=Http()))
 
 
 def async_client(retries: int, seconds: float) -> "openai.AsyncOpenAI":
     """The SDK's asynchronous client, like `client`."""
+    import httpx2
     import openai
 
     class Http(openai.DefaultAsyncHttpxClient):
         async def send(self, request: Any, **more: Any) -> Any:
             try:
                 return await super().send(request, **more)
-            except network.timeouts():
+            except httpx2.TimeoutException:
                 raise openai.APITimeoutError(request=request) from None
 
-    return network.client_of(lambda: openai.AsyncOpenAI(**_client_settings(retries, seconds), http_client=Http()))
+    return _usable(lambda: openai.AsyncOpenAI(**_client_settings(retries, seconds), http_client=Http()))
+
+
+def _usable(make: Callable[[], Any]) -> Any:
+    import httpx2
+
+    try:
+        return make()
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError, httpx2.InvalidURL):
+        raise InputError(UNUSABLE_PROXY) from None
 
 
 def _client_settings(retries: int, seconds: float) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from utils.files import check_writable, replace_whole, shown_path
+from utils.files import check_writable, replacing, shown_path
 from utils.schema import InputError
 
 # Names that begin with _ or . are left out by whatever reads a folder of Parquet files.
@@ -71,14 +71,14 @@ class Parts:
 
     def write(self, number: int, content: bytes) -> None:
         """Writes a part. Raises Unfinished if it can't be written."""
-        with room(self.path(number)):
-            replace_whole(self.path(number), content)
+        with room(self.path(number)), replacing(self.path(number), "xb") as stream:
+            stream.write(content)
 
     def write_manifest(self, **entries: object) -> None:
         """Writes the entries, and keeps those that are there. Raises Unfinished if the manifest can't be written."""
         manifest = {"schema": SCHEMA, **(self.manifest() or {}), **entries}
-        with room(self.folder / MANIFEST):
-            replace_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
+        with room(self.folder / MANIFEST), replacing(self.folder / MANIFEST, "x", encoding="utf-8") as stream:
+            stream.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
     def sweep(self) -> None:
         """Removes the half-written files of killed runs."""

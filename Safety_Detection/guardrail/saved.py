@@ -247,6 +247,6 @@ def load_detector(
         raise InputError(f"folder {shown(folder)}: is no path; give the folder that fit wrote")
     if not isinstance(model, str | None):
         raise InputError(f"model {shown(model)}: is no name; give that of an encoder, or its folder")
-    cli.checked_device(device, "device")
+    cli.read_as(cli.devices, device, "device")
     detector = load(Path(folder), model, device, trust_remote_code, bank=True)
     return Guard(detector, threshold, base_rate=base_rate, threads=threads)

@@ -10,7 +10,7 @@ from typing import IO
 
 from filelock import lock_descriptor
 
-from utils.files import check_writable, shown_path, write_bytes_whole, write_whole
+from utils.files import check_writable, shown_path, write_whole
 from utils.schema import InputError
 
 CARD, CURRENT, VERSIONS = "detector.json", "current", "versions"
@@ -86,7 +86,7 @@ class Versions:
         try:
             part.mkdir()
             for name, content in files.items():
-                write_bytes_whole(part / name, content)
+                write_whole(part / name, content)
             part.rename(home(self.folder, number))
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -44,7 +44,8 @@ def server(monkeypatch):
 
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.2)
-    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 2.0)
+    monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 1.0)
+    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     yield start
     for one in started:
         one.shutdown()
@@ -110,7 +111,9 @@ def test_an_answer_that_is_none_says_why(content, problem):
         ([*FIVE[:4], "half \ud800"], "prompt 5 holds half a character"),
         ([*FIVE[:4], " AN  Original  0"], "two prompts are the same"),
         ([*FIVE[:4], "The  Original"], "prompt 5 is the original"),
-        (["I'm sorry, I can't help with that", *FIVE[1:]], "prompt 1 is a refusal"),
+        (["Unfortunately, I can\u2019t help with that.", *FIVE[1:]], "prompt 1 is a refusal"),
+        (["As an AI language model, I have no opinion.", *FIVE[1:]], "prompt 1 is a refusal"),
+        (["This request violates a policy.", *FIVE[1:]], "prompt 1 is a refusal"),
         ([*FIVE[:4], "[Safe version 5]"], "prompt 5 is only a placeholder"),
         ([f"Lo siento, {what}" for what in "abcde"], "begin alike and share no word with the original"),
         ([*FIVE[:4], "x" * 81], "prompt 5 is more than 4 times"),
@@ -120,27 +123,11 @@ def test_five_edits_that_will_not_do(items, problem):
     assert problem in answers.problem_with(items, "the original")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Unfortunately, I can\u2019t help with that.",
-        "As an AI language model, I have no opinion.",
-        "This request violates a policy.",
-    ],
-)
-def test_a_refusal_is_known_by_its_beginning(text):
-    assert answers.problem_with([text, *FIVE[1:]], "the original") == "prompt 1 is a refusal"
-
-
-def problems_of(path):
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return Counter(
-        answers.problem_with([row[f"prompt_#{i}"] for i in range(1, 6)], row["original_prompt"]) for row in rows
-    )
-
-
 def test_no_edit_of_the_papers_set_is_taken_for_a_refusal(paper_data):
-    assert problems_of(paper_data / "contrast_parsed.jsonl") == {None: 939}
+    lines = (paper_data / "contrast_parsed.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    found = [answers.problem_with([row[f"prompt_#{i}"] for i in range(1, 6)], row["original_prompt"]) for row in rows]
+    assert found == [None] * 939
 
 
 def test_every_original_is_answered_and_the_files_are_in_the_papers_format(server, many, tmp_path, capsys):
@@ -166,13 +153,13 @@ def test_every_original_is_answered_and_the_files_are_in_the_papers_format(serve
     assert (tmp_path / "again.jsonl").read_bytes() == made(out)["contrast_parsed.jsonl"]
 
 
-def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
+def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OPENAI_LOG", "debug")
     server()
     flags = ["--concurrency", "32", "--limit", "200"]
     assert write_set(many, tmp_path / "plain", *flags) == 0
     running = server(seed=1, share=0.3)
-    status = write_set(many, tmp_path / "faulty", *flags, "--attempts", "12")
-    assert status == 0
+    assert write_set(many, tmp_path / "faulty", *flags, "--attempts", "12") == 0
     assert running.most <= 32
     assert made(tmp_path / "faulty") == made(tmp_path / "plain")
     # What was charged for is in the journal, all of it; no original that had its five edits was asked again.
@@ -180,6 +167,8 @@ def test_thirty_per_cent_faults_give_the_set_of_none(server, many, tmp_path):
     assert len(entries) - 1 == len(running.charged)
     assert Counter(running.good).most_common(1)[0][1] == 1 and len(running.good) == 200
     assert len(running.charged) > 200 + 10, "the faults were there"
+    written = [path.read_text() for path in (tmp_path / "faulty").iterdir()]
+    assert KEY not in "".join([*capfd.readouterr(), *written])
 
 
 def test_killed_at_any_moment_it_pays_for_no_answer_that_it_has(many, tmp_path):
@@ -291,22 +280,6 @@ def test_a_set_that_no_run_made_is_left_alone(server, many, tmp_path, capsys):
     assert names == ["contrast_answers.jsonl"], "no empty set where nothing was answered"
 
 
-@pytest.mark.parametrize("line", ["5", '{"answer": 1}', "[" * 100_000])
-@pytest.mark.parametrize("at", [0, 1])
-def test_a_line_of_a_journal_that_is_no_entry_is_named(server, many, tmp_path, capsys, line, at):
-    server()
-    out = tmp_path / "set"
-    assert write_set(many, out, "--limit", "2") == 0
-    capsys.readouterr()
-    path = out / "contrast_answers.jsonl"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
-    before = made(out)
-    assert write_set(many, out, "--limit", "3") == 2
-    assert f"contrast_answers.jsonl: line {at + 1} is not an entry of a journal; fix it" in capsys.readouterr().err
-    assert made(out) == before
-
-
 def test_a_timeout_is_tried_three_times(server, many, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(generate, "SECONDS_TO_ANSWER", 0.2)
     started = server(seconds=1.0)
@@ -332,6 +305,9 @@ def test_a_run_that_would_cost_too_much_is_not_begun_and_one_that_does_is_stoppe
     running = server()
     assert write_set(many, tmp_path / "set", "--max-cost", "0.01") == 2
     assert "--max-cost 0.01: 939 calls would cost about $" in capsys.readouterr().err and not running.requests
+    assert write_set(many, tmp_path / "set", "--max-cost", "0.006", "--limit", "1") == 3
+    assert "missing  id 0: stopped at --max-cost 0.006: $0.0000 spent, and the next" in capsys.readouterr().out
+    assert not running.requests, "no request fits this limit"
     # Each answer costs a hundred times what was thought.
     real = running.completion
 
@@ -348,11 +324,10 @@ def dollars(running, share=1.0):
     return len(running.charged) * 0.00125 * share
 
 
-@pytest.mark.parametrize("concurrency", ["1", "16"])
-def test_no_attempt_is_paid_for_beyond_the_limit(server, many, tmp_path, capsys, concurrency):
+def test_no_attempt_is_paid_for_beyond_the_limit(server, many, tmp_path, capsys):
     running = server()
     running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
-    flags = ["--limit", "16", "--attempts", "50", "--concurrency", concurrency, "--max-cost", "0.16"]
+    flags = ["--limit", "16", "--attempts", "50", "--concurrency", "16", "--max-cost", "0.16"]
     assert build_data.generate(["--data", str(many), "--out", str(tmp_path / "set"), *flags]) == 3
     # 16 originals of 50 attempts would have cost $1.00. The last request that is not sent may cost $0.02 at the most.
     assert 0.14 <= dollars(running) <= 0.16
@@ -364,8 +339,7 @@ def test_no_attempt_is_paid_for_beyond_the_limit(server, many, tmp_path, capsys,
     assert all(280 <= one["max_completion_tokens"] <= order.MOST_ANSWERED for one in running.requests)
 
 
-def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys):
     running = server()
     running.content = lambda request, fault: (answer(FIVE[:4]), "stop")
     flags = ["--limit", "20", "--attempts", "50", "--batch", "--max-cost", "0.06"]
@@ -375,35 +349,26 @@ def test_no_batch_is_sent_beyond_the_limit(server, many, tmp_path, capsys, monke
     assert "stopped at --max-cost 0.06: $0.05" in said and " of 20, the most that --max-cost can cover, sent" in said
 
 
-@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 100}])
-def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, tmp_path, usage):
+def test_an_answer_of_unknown_cost_counts_as_the_most_that_it_can(server, many, tmp_path):
     running = server()
-    running.reshape = lambda completion: completion | {"usage": usage}
+    running.reshape = lambda completion: completion | {"usage": {"prompt_tokens": 100}}
     # Each request can cost more than $0.006: 400 tokens of answer at $15 a million.
     assert write_set(many, tmp_path / "set", "--limit", "10", "--max-cost", "0.06", "--concurrency", "1") == 3
     assert 1 <= len(running.charged) < 10
 
 
-def test_a_limit_that_no_request_fits_sends_none(server, many, tmp_path, capsys):
-    running = server()
-    assert write_set(many, tmp_path / "set", "--limit", "1", "--max-cost", "0.006") == 3
-    assert "missing  id 0: stopped at --max-cost 0.006: $0.0000 spent, and the next" in capsys.readouterr().out
-    assert not running.requests
-
-
 @pytest.mark.parametrize(
-    ("status", "error", "message"),
+    ("status", "code", "message"),
     [
-        (401, {"code": "invalid_api_key"}, "refused the key in OPENAI_API_KEY"),
-        (404, {"code": "model_not_found"}, "has no model nothing-of-this-name"),
-        (429, {"code": "insufficient_quota"}, "has no credit left"),
+        (404, "model_not_found", "has no model nothing-of-this-name"),
+        (429, "insufficient_quota", "has no credit left"),
     ],
 )
-def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, error, message):
+def test_an_error_that_all_would_meet_ends_the_run(server, many, tmp_path, capsys, status, code, message):
+    """tests/encoders/test_openai.py has the words for every such error."""
     running = server()
-    running.refuse = (status, {"message": f"about {KEY}", **error})
-    out = tmp_path / "set"
-    assert write_set(many, out, "--gpt-model", "nothing-of-this-name", "--concurrency", "2") == 2
+    running.refuse = (status, {"message": f"about {KEY}", "code": code})
+    assert write_set(many, tmp_path / "set", "--gpt-model", "nothing-of-this-name", "--concurrency", "2") == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: --gpt-model nothing-of-this-name: ") and message in captured.err
     assert len(running.requests) <= 4 * (generate.RETRIES + 1)
@@ -417,11 +382,14 @@ def test_a_server_that_is_down_ends_the_run(server, many, tmp_path, capsys, monk
     assert "20 requests in a row failed (no connection)" in capsys.readouterr().err
 
 
-def test_without_a_key_there_are_three_ways_on(many, capsys):
+def test_without_a_key_there_are_three_ways_on(monkeypatch, capsys):
     assert build_data.get([]) == 2
     line = capsys.readouterr().err
     assert all(way in line for way in ("OPENAI_API_KEY", ".env", "SOURCE=paper", "DATA=sample"))
     assert line.count("\n") == 1
+    assert build_data.get(["--source", "sample"]) == 0 and "sample.jsonl" in capsys.readouterr().out
+    monkeypatch.setenv("SOURCE", "sample")
+    assert build_data.get([]) == 0 and "sample.jsonl" in capsys.readouterr().out
 
 
 def test_another_model_or_template_never_mixes(server, many, tmp_path, capsys):
@@ -508,11 +476,9 @@ def refused(card, directory):
     ("content", "message"),
     [
         ("a: [", "is no template (not YAML)"),
-        ("5", "is no template"),
         ("system: a", "has no 'user'"),
         ("user: write five", "does not hold {prompt}"),
         ("user: 'five of {prompt} in {style}'", "{style} is none of category, explanation, prompt"),
-        ("user: 'five of {prompt'", "is no template"),
         ("user: '{prompt}'\nagain: 'no, {reason}'", "has no 'reason'"),
         (None, "can't be read (No such file or directory)"),
     ],
@@ -531,16 +497,17 @@ def test_a_journal_is_repaired_at_its_end_and_refused_in_its_middle(server, many
     server()
     out = tmp_path / "set"
     assert write_set(many, out, "--limit", "2") == 0
-    path = out / "contrast_answers.jsonl"
+    path, arguments = out / "contrast_answers.jsonl", ["--data", str(many), "--out", str(out), "--limit", "3"]
     with path.open("a") as stream:
         stream.write('{"id": "2", "ans')
-    arguments = ["--data", str(many), "--out", str(out), "--limit", "3"]
     assert build_data.generate(arguments) == 0
     assert "half-written" in capsys.readouterr().err
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], "not JSON", *lines[1:]]) + "\n")
-    assert build_data.generate(arguments) == 2
-    assert "contrast_answers.jsonl: line 2 is not an entry of a journal" in capsys.readouterr().err
+    before, lines = made(out), path.read_text().splitlines()
+    for at, line in ((0, "5"), (1, "not JSON"), (1, '{"answer": 1}'), (1, "[" * 100_000)):
+        path.write_text("\n".join([*lines[:at], line, *lines[at:]]) + "\n")
+        assert build_data.generate(arguments) == 2
+        assert f"contrast_answers.jsonl: line {at + 1} is not an entry of a journal; fix" in capsys.readouterr().err
+    assert made(out) == before
 
 
 def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp_path, capsys):
@@ -560,18 +527,16 @@ def test_a_second_run_of_a_set_is_refused_until_the_first_ends(server, many, tmp
     assert write_set(many, out, "--limit", "3") == 0
 
 
-def test_the_batch_api(server, many, tmp_path, monkeypatch):
+def test_the_batch_api(server, many, tmp_path):
     server()
     assert write_set(many, tmp_path / "plain", "--limit", "60") == 0
     running = server(seed=4, share=0.3)
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     assert write_set(many, tmp_path / "batch", "--limit", "60", "--batch", "--attempts", "8") == 0
     assert made(tmp_path / "batch") == made(tmp_path / "plain")
     assert not running.requests and len(running.batches) > 1, "what would not do was asked for in another batch"
 
 
-def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path):
     running = server()
     running.batch_end = "expired"
     assert write_set(many, tmp_path / "set", "--limit", "40", "--batch") == 0
@@ -589,10 +554,7 @@ def test_an_expired_batch_keeps_what_it_gave(server, many, tmp_path, monkeypatch
         ("failed", 0.0, "could not run batch batch_0 (token_limit_exceeded; no code, line 3); see it there, or leave"),
     ],
 )
-def test_a_batch_that_ends_early_is_not_sent_again_at_once(
-    server, many, tmp_path, capsys, monkeypatch, end, answered, message
-):
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+def test_a_batch_that_ends_early_is_not_sent_again_at_once(server, many, tmp_path, capsys, end, answered, message):
     running = server()
     running.batch_end, running.answered = end, answered
     running.line_error = {"response": None, "error": {"code": "batch_expired", "message": "not in time"}}
@@ -608,9 +570,8 @@ def test_a_batch_that_ends_early_is_not_sent_again_at_once(
     assert len(running.batches) == 2 and len(running.charged) == 10, "only the rest, and once"
 
 
-def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many, tmp_path, capsys, monkeypatch):
+def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many, tmp_path, capsys):
     error = {"response": {"status_code": 400, "body": {}}, "error": {"code": "content_filter", "message": KEY}}
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
     running = server()
     running.line_error, running.answered = error, 0.9
     assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 3
@@ -619,38 +580,18 @@ def test_requests_that_a_batch_refused_are_told_and_not_sent_again(server, many,
     assert len(running.batches) == 1 and KEY not in said.out + said.err
 
 
-def with_an_open_batch(running, many, folder, monkeypatch, limit):
-    """The server, to which a run has sent a batch of which it does not know that it arrived."""
-    monkeypatch.setattr(batch, "SECONDS_BETWEEN_LOOKS", 0.01)
+@pytest.mark.parametrize("limit", ["10", "3"])
+def test_a_batch_whose_id_never_came_is_found_and_fetched_whole(server, many, tmp_path, capsys, limit):
+    running = server()
     running.refuse = "after the batch"
-    assert write_set(many, folder, "--limit", limit, "--batch") == 2
+    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 2
     running.refuse = None
-    return running
-
-
-def test_a_batch_whose_id_never_came_is_found_again(server, many, tmp_path, monkeypatch):
-    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
-    assert write_set(many, tmp_path / "set", "--limit", "10", "--batch") == 0
-    assert len(running.batches) == 1 and len(running.charged) == 10
-
-
-def test_an_open_batch_is_fetched_whole_whatever_is_asked_for_then(server, many, tmp_path, capsys, monkeypatch):
-    running = with_an_open_batch(server(), many, tmp_path / "set", monkeypatch, "10")
     capsys.readouterr()
     assert write_set(many, tmp_path / "set", "--limit", "10") == 2, "without --batch they would be paid for twice"
     assert "add --batch to fetch them" in capsys.readouterr().err and not running.requests
-    assert write_set(many, tmp_path / "set", "--limit", "3", "--batch") == 0
+    assert write_set(many, tmp_path / "set", "--limit", limit, "--batch") == 0
     assert write_set(many, tmp_path / "set", "--limit", "10") == 0
     assert len(running.charged) == 10 and len(running.batches) == 1 and not running.requests
-
-
-def test_the_key_appears_nowhere(server, many, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("OPENAI_LOG", "debug")
-    server(share=0.3)
-    write_set(many, tmp_path / "set", "--limit", "20", "--attempts", "9")
-    captured = capfd.readouterr()
-    assert KEY not in captured.out + captured.err
-    assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "set").iterdir())
 
 
 def test_the_papers_raw_answers_give_the_papers_set(paper_data, tmp_path):

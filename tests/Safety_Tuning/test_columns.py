@@ -1,10 +1,11 @@
 """The columns of the table, and the choice of how far to go: against slow loops and scipy, and by hand."""
 
 import numpy as np
+import oracles
 import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
-from test_training import side_of, two_sets, unit
+from test_training import labelled, side_of, two_sets, unit
 
 from Safety_Tuning import choice, columns, sts
 from Safety_Tuning.choice import BASE, Candidate, HeldOut, Measured
@@ -76,14 +77,10 @@ def test_neighbours_kept_and_correlations_equal_slow_ones():
     drawn = np.random.default_rng(2)
     base = unit(drawn.standard_normal((30, 5)))
     tuned = unit(base + drawn.normal(0, 0.2, base.shape))
-    slow = []
-    for i in range(30):
-        near = [set(sorted((j for j in range(30) if j != i), key=lambda j, v=v: -(v[i] @ v[j]))[:10])
-                for v in (base, tuned)]  # fmt: skip
-        slow.append(len(near[0] & near[1]) / 10)
-    assert (
-        columns.neighbors_kept(base, tuned) == pytest.approx(slow) and (columns.neighbors_kept(base, base) == 1).all()
-    )
+    near = [[set(row) for row in oracles.neighbors(vectors, 10)] for vectors in (base, tuned)]
+    slow = [len(before & after) / 10 for before, after in zip(*near, strict=True)]
+    assert columns.neighbors_kept(base, tuned) == pytest.approx(slow)
+    assert (columns.neighbors_kept(base, base) == 1).all()
     parts = [(drawn.random(50), drawn.integers(0, 5, 50).astype(float)) for _ in range(2)]
     value, replicates = columns.mean_correlation(*zip(*parts, strict=True), 300, 1)
     assert value == pytest.approx(np.mean([spearmanr(*part).statistic for part in parts]))
@@ -129,8 +126,6 @@ def test_held_out_families_are_measured_by_a_bank_that_lacks_them():
 
 
 def two_sets_more():
-    from test_training import labelled
-
     rows = [(f"case {i} of {'theft' if i % 2 else 'blows'}", 1, "theft" if i % 2 else "blows") for i in range(6)]
     return [labelled("largest", [*rows, ("fine", 0, "")]), labelled("three", [("shoplift", 1, "theft"), ("ok", 0, "")])]
 
@@ -139,11 +134,6 @@ def test_a_bank_is_drawn_evenly_and_by_the_seed():
     side = side_of(two_sets(), [])
     assert drawn_evenly(side, np.arange(8), 9, 1).tolist() == list(range(8))
     few = drawn_evenly(side, np.arange(8), 1, 1)
-    assert [(side.sets[i], int(side.labels[i])) for i in few] == [
-        ("one", 1),
-        ("one", 0),
-        ("two", 1),
-        ("two", 0),
-        ("plain", 0),
-    ]
+    of_each = [(name, label) for name in ("one", "two") for label in (1, 0)]
+    assert [(side.sets[i], int(side.labels[i])) for i in few] == [*of_each, ("plain", 0)]
     assert few.tolist() == drawn_evenly(side, np.arange(8), 1, 1).tolist()

@@ -11,6 +11,7 @@ from Safety_Contrast.task import FORMAT as CONTRAST_FORMAT
 from Safety_Taxonomy.task import FORMAT as TAXONOMY_FORMAT
 from utils import config
 from utils.data.loading import load
+from utils.data.sources import download
 from utils.schema import InputError
 
 FORMATS = [CHALLENGING_FORMAT, CONTRAST_FORMAT, TAXONOMY_FORMAT]
@@ -71,13 +72,12 @@ def test_the_bundled_sample_is_in_the_papers_groups(fmt):
     assert not dataset.notes
 
 
-@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.folder)
-def test_no_text_of_the_paper_stands_in_the_sample(fmt, paper_data):
-    def plain(dataset):
-        return {" ".join(text.lower().split()) for column in dataset.texts.values() for text in column}
+def test_no_text_of_the_paper_stands_in_the_sample(paper_data):
+    def plain(data):
+        columns = [column for fmt in FORMATS for column in load(fmt, data)[0].texts.values()]
+        return {" ".join(text.lower().split()) for column in columns for text in column}
 
-    published = set.union(*(plain(load(other, "paper")[0]) for other in FORMATS))
-    assert not plain(load(fmt, "sample")[0]) & published
+    assert not plain("paper") & plain("sample")
 
 
 @pytest.fixture
@@ -113,6 +113,17 @@ def test_an_altered_download_is_refused_and_not_kept(served):
     with pytest.raises(InputError, match=r"published SHA-256 \(000000000000\.\.\.\)"):
         load(wrong, "paper")
     assert not list((config.ROOT / "Safety_Taxonomy" / "data").iterdir())
+
+
+def test_a_setting_that_keeps_a_download_from_being_made_is_named(monkeypatch, tmp_path):
+    card = replace(CHALLENGING_FORMAT.card, url="https://127.0.0.1:9/xstest_aug.csv")
+    monkeypatch.setenv("HTTPS_PROXY", "foo://user:secret@x")
+    with pytest.raises(InputError, match=r"^xstest_aug\.csv: can't be downloaded \(no connection, \w+\); connect"):
+        download(card, tmp_path)
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    with pytest.raises(InputError, match="REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE must name a file with certificates"):
+        download(card, tmp_path)
 
 
 @pytest.mark.parametrize(("url", "reason"), [("http://127.0.0.1:9/x", "no connection"), ("{}x", "HTTP 404")])
@@ -173,10 +184,6 @@ def test_texts_that_are_unsafe_and_safe_are_counted(tmp_path, rows, notes):
     assert dataset.notes == notes and len(dataset) == rows.count("\n"), "every row is kept"
 
 
-def test_a_byte_order_mark_is_skipped(tmp_path):
-    assert load(TAXONOMY_FORMAT, taxonomy_file(tmp_path, GOOD, encoding="utf-8-sig"))[0].ids == ("1", "2", "3", "4")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,12 +194,9 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         (GOOD.replace("first", "   "), r"row 1 \(id 1\): no text in 'question'; give each one, or leave the row out"),
         (GOOD.replace("4,b", "1,b"), r"id 1 occurs twice \(row 4\)"),
         (GOOD.replace("4,b", "4,c"), "just one row in types_of_harm 'b'"),
-        (GOOD.replace("fourth", "four,th"), r"row 4 \(line 5\): has 4 cells, the heading has 3"),
         (GOOD.replace("3,b,third", "3,b"), r"row 3 \(line 4\): has 2 cells, the heading has 3"),
-        (GOOD.replace("third", "\u200b\u2060"), r"row 3 \(id 3\): no text in 'question'"),
         (GOOD.replace(",a,", ",average,"), "row 1: a types_of_harm can't be called 'average'.*rename it"),
         (GOOD.replace(",b,", ",Adult Contnet,").replace(",a,", ",Adult Content,"), "mean 'Adult Content'"),
-        (GOOD.replace("first", "f\u00fcr").encode("latin-1"), r"row 1 \(line 2\): is not UTF-8 \(byte 32"),
     ],
 )
 def test_bad_csv_gets_one_line_that_names_the_place(tmp_path, text, message):
@@ -212,7 +216,6 @@ def test_bad_csv_gets_one_line_that_names_the_place(tmp_path, text, message):
         ('{"id": 2, "types_of_harm": "a", "question": "\\ud800"}', r"row 2 \(id 2\): 'question' holds half a char"),
         ('{"id": 2, "types_of_harm": "a"}', r"row 2 \(id 2\): 'question' is missing"),
         ('{"id": 2, "types_of_harm": "a", "question": 5}', r"row 2 \(id 2\): 'question' is not text \(int\)"),
-        ('{"id": 2, "types_of_harm": "a", "question": ["x"]}', r"'question' is not text \(list\)"),
         ('{"id": 2.5, "types_of_harm": "a", "question": "x"}', r"line 2: 'id' is not text \(float\)"),
     ],
 )

@@ -22,6 +22,7 @@ def test_all_that_unicode_says_may_be_ignored_shows_nothing():
     for letter in hidden:
         assert plain(f"ma{letter}ke") == "make" and not has_text(letter), hex(ord(letter))
     assert not has_text("\u3164 \u2800\u115f\n") and has_text("\u3164a")
+    assert all(map(has_text, "¿漢🙂")) and not any(map(has_text, ("", " \t\n", "\xa0")))
     # What is removed does not keep a letter and its mark apart.
     assert plain("e\u034f\u0301") == "é"
     # All else comes out in its NFKC form, where that is not a word of two scripts, such as the sign of a microsecond.

@@ -129,16 +129,6 @@ def test_two_processes_write_at_once(kept):
     assert len(found) == 120 and all(found[text][0] == int(text.split()[1]) for text in texts)
 
 
-def test_contents_and_prune(encoder, kept):
-    Embedder(SPEC, kept).embed(TEXTS, IDS)
-    kept.put_fact(SPEC.fingerprint, "average", {"value": 0.5})
-    # Four vectors of three floats of 4 bytes, and {"value": 0.5}, which is 14 bytes.
-    assert kept.contents() == [store.Kept("all-minilm-l6-v2", SPEC.fingerprint, 4, 0, 4 * 3 * 4 + 14)]
-    assert kept.fact(SPEC.fingerprint, "average") == {"value": 0.5}
-    kept.prune(SPEC.fingerprint)
-    assert kept.contents() == [] and kept.fact(SPEC.fingerprint, "average") is None
-
-
 def test_a_store_that_another_run_holds_or_that_is_full_says_so(encoder, kept):
     with contextlib.closing(sqlite3.connect(kept.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -169,22 +159,16 @@ class SmallMemory(CountingEncoder):
         return super().encode(texts)
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, kept):
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_or_a_text_is_named(monkeypatch, kept):
     small = SmallMemory()
     monkeypatch.setattr(loading, "load", lambda spec: small)
     texts = ["x" * (1 + i % 20) + str(i) for i in range(50)]
     embedded = Embedder(SPEC, kept).embed(texts, [str(i) for i in range(50)])
     assert embedded.matrix.tolist() == expected(texts)
     assert sorted(small.asked) == sorted(texts), "each encoded once"
-
-
-def test_a_text_that_does_not_fit_alone_is_named(monkeypatch, kept):
-    small = SmallMemory()
-    monkeypatch.setattr(loading, "load", lambda spec: small)
     small.room = 5
-    texts = ["a", "b" * 3, "c" * 6]
     with pytest.raises(InputError, match=r"no memory on cpu for id 2 alone \(6 tokens\); try --dtype bfloat16"):
-        Embedder(SPEC, kept).embed(texts, ["id 0", "id 1", "id 2"])
+        Embedder(SPEC, kept).embed(["a", "b" * 3, "c" * 6], ["id 0", "id 1", "id 2"])
 
 
 def test_killed_at_any_moment_it_loses_one_batch_and_damages_nothing(tmp_path):

@@ -63,17 +63,17 @@ def test_sentence_t5_equals_its_modules(tmp_path):
     assert encoder.encode(TEXTS) == pytest.approx(np.stack(expected), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sup-simcse", "unsup-simcse"])
-def test_simcse_equals_the_pooler_output(tmp_path, name):
+def test_simcse_equals_the_pooler_output(tmp_path):
     folder = checkpoints.bert(tmp_path / "simcse")
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     with torch.no_grad():
         expected = [model(**tokenizer(text, return_tensors="pt")).pooler_output[0].numpy() for text in TEXTS]
-    encoder = load(registered(name, folder))
-    vectors = encoder.encode(TEXTS)
-    assert vectors == pytest.approx(np.stack(expected), abs=1e-5)
-    assert np.abs(vectors - mean_pooled(folder, TEXTS)).max() > 0.1, "and not the mean"
-    assert encoder.max_tokens == 64 and encoder.token_counts(["abc"]).tolist() == [5]
+    for name in ("sup-simcse", "unsup-simcse"):
+        encoder = load(registered(name, folder))
+        vectors = encoder.encode(TEXTS)
+        assert vectors == pytest.approx(np.stack(expected), abs=1e-5)
+        assert np.abs(vectors - mean_pooled(folder, TEXTS)).max() > 0.1, "and not the mean"
+        assert encoder.max_tokens == 64 and encoder.token_counts(["abc"]).tolist() == [5]
 
 
 @pytest.fixture(scope="module", params=decoders.BASES)
@@ -172,21 +172,16 @@ def edited(folder, file, **changes):
     return folder
 
 
-def test_weights_under_other_names_are_refused_and_not_made_up(tmp_path):
-    prefix = "module."
+def test_missing_layers_and_weights_under_other_names_are_refused_and_not_made_up(tmp_path):
     # 39 weights, 37 without the pooler's two: 5 of the embeddings, 16 of each of the two layers.
-    folder = rewritten(checkpoints.sentence_bert(tmp_path / "tiny"), lambda key: prefix + key)
-    shown = [f"{part}embeddings.LayerNorm.bias, {part}embeddings.LayerNorm.weight" for part in ("", prefix)]
+    folder = rewritten(checkpoints.sentence_bert(tmp_path / "tiny"), lambda key: f"module.{key}")
+    shown = [f"{part}embeddings.LayerNorm.bias, {part}embeddings.LayerNorm.weight" for part in ("", "module.")]
     with pytest.raises(InputError) as error:
         load(resolve(str(folder)))
     message = str(error.value)
     assert message.startswith(f"--model tiny: the checkpoint lacks weights of the model: 37 ({shown[0]}, ")
     assert f"; it has 39 ({shown[1]}, " in message and "\n" not in message
-
-
-def test_a_missing_layer_is_refused(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    rewritten(folder, lambda key: None if ".layer.1." in key else key)
+    rewritten(folder, lambda key: None if ".layer.1." in key else key.removeprefix("module."))
     with pytest.raises(InputError, match=r"lacks weights of the model: 16 \(encoder\.layer\.1\.attention\.output"):
         load(resolve(str(folder)))
 
@@ -237,16 +232,17 @@ def test_llm2vec_refuses_what_its_parts_would_leave_unused(tmp_path, part):
         load(registered("llm2vec-mistral", *folders.values(), dtype="float32"))
 
 
-def without_words(folder):
-    """The folder without its vocabulary, for which the library makes a tokenizer of the five special tokens."""
-    (folder / "tokenizer.json").unlink()
-    return edited(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer")
-
-
-def test_a_tokenizer_without_its_words_is_refused(tmp_path):
-    folder = without_words(checkpoints.sentence_bert(tmp_path / "tiny"))  # 5 special tokens, 2 of each of 42 letters
-    with pytest.raises(InputError, match="knows 5 tokens, and the model has vectors for 89; put the model's own"):
-        load(resolve(str(folder)))
+def test_a_tokenizer_of_fewer_or_more_words_than_the_model_is_refused(tmp_path):
+    without = checkpoints.sentence_bert(tmp_path / "without")
+    (without / "tokenizer.json").unlink()  # for which the library makes a tokenizer of the five special tokens
+    edited(without, "tokenizer_config.json", tokenizer_class="BertTokenizer")
+    more = checkpoints.sentence_bert(tmp_path / "more")  # 5 special tokens, 2 of each of 42 letters
+    content = json.loads((more / "tokenizer.json").read_text())
+    content["model"]["vocab"]["##bake"] = 89
+    (more / "tokenizer.json").write_text(json.dumps(content))
+    for folder, tokens in ((without, 5), (more, 90)):
+        with pytest.raises(InputError, match=f"knows {tokens} tokens, and the model has vectors for 89; put the mod"):
+            load(resolve(str(folder)))
 
 
 def with_token(folder, **added):
@@ -268,15 +264,6 @@ def test_a_token_beyond_the_models_vectors_is_refused_where_it_is_used(tmp_path)
     padded = with_token(checkpoints.sentence_bert(tmp_path / "padded"), pad_token="<pad>")
     with pytest.raises(InputError, match="padded: its tokenizer knows 90 tokens, and the model has vectors for 89"):
         load(resolve(str(padded)))
-
-
-def test_a_larger_vocabulary_than_the_models_is_refused(tmp_path):
-    folder = checkpoints.sentence_bert(tmp_path / "tiny")
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["model"]["vocab"]["##bake"] = 89
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="knows 90 tokens, and the model has vectors for 89"):
-        load(resolve(str(folder)))
 
 
 def noted(folder):

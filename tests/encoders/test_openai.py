@@ -37,6 +37,8 @@ def test_vectors_batches_and_headers(server):
     assert server.authorizations == {f"Bearer {KEY}"}
     assert server.most_under_way > 1, "several requests at once"
     assert (embedded.info.dimension, embedded.info.backend, embedded.device) == (4, "api", "the API")
+    loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
+    assert server.texts[-1] == "query: bread"
 
 
 def test_nothing_is_paid_for_that_can_not_be_kept(server, tmp_path):
@@ -53,32 +55,22 @@ def test_nothing_is_paid_for_that_can_not_be_kept(server, tmp_path):
     assert embedder.embed(TEXTS[:2], IDS[:2]).stats.computed == 0, "what is kept is read"
 
 
-def test_a_prompt_is_sent_before_every_text(server):
-    loading.load(resolve("openai:some-model", EncoderOptions(prompt="query: "))).encode(["bread"])
-    assert server.texts == ["query: bread"]
-
-
-def test_retry_after_is_waited_for(server):
+def test_what_passes_is_tried_again_and_retry_after_is_waited_for(server):
     limited = {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}
-    server.misbehave = lambda number, inputs, handler: (
-        number == 1 and (handler.reply(429, limited, Retry_After="2") or True)
-    )
-    encoder = loading.load(resolve("openai:some-model"))
-    assert encoder.encode(["bread"]).tolist() == [vector("bread")]
-    assert server.times[1] - server.times[0] >= 2, "the SDK alone would have waited half a second"
 
-
-def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
     def misbehave(number, inputs, handler):
         if number == 1:
-            handler.reply(500, {"error": {"message": "oops"}})
+            handler.reply(429, limited, Retry_After="2")
         if number == 2:
+            handler.reply(500, {"error": {"message": "oops"}})
+        if number == 3:
             handler.connection.close()
-        return number <= 2
+        return number <= 3
 
     server.misbehave = misbehave
     encoder = loading.load(resolve("openai:some-model"))
-    assert encoder.encode(["bread"]).tolist() == [vector("bread")] and len(server.requests) == 3
+    assert encoder.encode(["bread"]).tolist() == [vector("bread")]
+    assert len(server.requests) == 4 and server.waited[0] == 2, "the SDK alone would have waited half a second"
 
 
 @pytest.mark.parametrize(
@@ -86,18 +78,13 @@ def test_a_server_error_and_a_dropped_connection_are_tried_again(server):
     [
         (lambda inputs: [vector(text) for text in inputs[1:]], r"gave 1 embeddings for 2 texts"),
         (lambda inputs: [vector(text, 4 + (text == "b")) for text in inputs], r"embeddings of length 4, 5"),
-        (lambda inputs: [], r"gave 0 embeddings for 2 texts"),
+        (lambda inputs: map(vector, inputs), r"length 4, 1536 was expected; is it the right model\?"),
     ],
 )
 def test_an_answer_of_the_wrong_length_is_refused(server, answer, message):
     server.misbehave = lambda number, inputs, handler: handler.answer(answer(inputs)) or True
     with pytest.raises(InputError, match=message):
-        loading.load(resolve("openai:some-model")).encode(["a", "b"])
-
-
-def test_wrong_dimensions_are_refused(server):
-    with pytest.raises(InputError, match=r"length 4, 1536 was expected; is it the right model\?"):
-        loading.load(resolve("text-embedding-3-small")).encode(["a"])
+        loading.load(resolve("text-embedding-3-small" if "1536" in message else "openai:some-model")).encode(["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -112,9 +99,7 @@ def test_wrong_dimensions_are_refused(server):
         (400, {"code": "context_length"}, r"refused a request \(status 400, context_length\)"),
     ],
 )
-def test_a_refusal_is_one_line_without_the_servers_words(server, monkeypatch, status, error, message):
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
+def test_a_refusal_is_one_line_without_the_servers_words(server, status, error, message):
     document = {"error": {"message": f"key {KEY} and the prompt", **error}}
     server.misbehave = lambda number, inputs, handler: handler.reply(status, document) or True
     with pytest.raises(InputError, match=message) as caught:
@@ -174,15 +159,14 @@ def raw(item):
     return lambda number, inputs, handler: handler.reply(200, item) or True
 
 
-@pytest.mark.parametrize(
-    "document",
-    ["<html>", None, {"data": None}, {"data": [None]}, {"data": [{}]}]
-    + [{"data": [{"embedding": value}]} for value in (None, [], [[1.0]], "!!", "AAA", [10**400])],
-)
-def test_an_answer_that_is_none_is_one_line(server, document):
-    server.misbehave = raw(document)
-    with pytest.raises(InputError, match=r"gave an answer without embeddings|gave 0 embeddings for 1 texts"):
-        loading.load(resolve("openai:some-model")).encode(["a"])
+def test_an_answer_that_is_none_is_one_line(server):
+    documents = ["<html>", None, {"data": None}, {"data": [None]}, {"data": [{}]}]
+    documents += [{"data": [{"embedding": value}]} for value in (None, [], [[1.0]], "!!", "AAA", [10**400])]
+    encoder = loading.load(resolve("openai:some-model"))
+    for document in documents:
+        server.misbehave = raw(document)
+        with pytest.raises(InputError, match=r"gave an answer without embeddings|gave 0 embeddings for 1 texts"):
+            encoder.encode(["a"])
 
 
 @pytest.mark.parametrize(
@@ -211,16 +195,9 @@ def test_the_order_of_an_answer(server, indices, order):
         assert encoder.encode(["a", "b"]).tolist() == [rows[i] for i in order]
 
 
-def test_nan_names_the_text(server):
-    server.misbehave = raw({"data": [{"embedding": [float("nan"), 1.0]}]})
-    with pytest.raises(InputError, match="gave NaN or infinity for id 7"):
-        Embedder(resolve("openai:some-model")).embed(["a"], ["id 7"])
-
-
 @pytest.mark.parametrize(
     ("served", "taken"),
     [
-        ("some-model", True),
         ("org/some-model", True),
         ("some-model-2024-05-13", True),
         ("some-model-v2", True),
@@ -254,11 +231,12 @@ def test_vectors_of_two_served_models_are_not_mixed(server, tmp_path):
     assert kept.get(spec.fingerprint, ["a", "b", "c"]).keys() == {"a", "b"}
 
 
-@pytest.mark.parametrize(("status", "most"), [(400, 10), (413, 32)])
-def test_a_server_of_small_requests_gets_small_ones(server, status, most):
+def test_a_server_of_small_requests_gets_small_ones(server):
+    most = 10
+
     def misbehave(number, inputs, handler):
         if len(inputs) > most:
-            handler.reply(status, {"error": {"message": "too many"}})
+            handler.reply((400, 413)[number % 2], {"error": {"message": "too many"}})
         return len(inputs) > most
 
     server.misbehave = misbehave
@@ -298,8 +276,8 @@ def test_a_timeout_is_called_one_and_is_not_tried_seven_times(server, monkeypatc
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY must name an http:// or https:// proxy"),
-        ("SSL_CERT_FILE", "/nonexistent.pem", "SSL_CERT_FILE must name a file with certificates"),
+        ("ALL_PROXY", "socks5://secret@127.0.0.1:9", "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must name an http"),
+        ("SSL_CERT_FILE", "/nonexistent.pem", ".* SSL_CERT_FILE a file with certificates; correct or unset them"),
         ("OPENAI_API_KEY", "sk\u2014secret", "OPENAI_API_KEY: has a character that is not ASCII"),
         ("OPENAI_API_KEY", "a secret\nb", "OPENAI_API_KEY: has a character that is not ASCII or can't be seen"),
     ],
@@ -326,19 +304,24 @@ def test_another_server_or_model_shares_no_vectors(server, monkeypatch):
     assert paper.paper_entry(elsewhere) is None, "another server's is not the paper's"
 
 
-def test_no_key_is_one_line(monkeypatch):
+def test_no_key_and_an_address_that_is_none_are_named(monkeypatch):
     with pytest.raises(InputError, match=r"needs a key; put OPENAI_API_KEY=\.\.\. into \.env"):
         loading.load(resolve("text-embedding-3-small"))
+    for address in ("localhost:8000", "http://[::1", "http://a/v\n1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        with pytest.raises(InputError, match="OPENAI_BASE_URL: not an address"):
+            resolve("openai:some-model")
 
 
-@pytest.mark.parametrize("address", ["localhost:8000", "http://[::1", "http://a/v\n1"])
-def test_an_address_that_is_none_is_named(monkeypatch, address):
-    monkeypatch.setenv("OPENAI_BASE_URL", address)
-    with pytest.raises(InputError, match="OPENAI_BASE_URL: not an address"):
-        resolve("openai:some-model")
+@pytest.fixture
+def one_a_byte(monkeypatch):
+    """A token for each byte."""
+    tokens = {bytes([i]): i for i in range(256)}
+    encoding = tiktoken.Encoding("bytes", pat_str=r"(?s).+", mergeable_ranks=tokens, special_tokens={})
+    monkeypatch.setattr(openai_encoder, "_encoding", lambda model: encoding)
 
 
-def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
+def test_tokens_and_cost_are_told_before_anything_is_sent(server, one_a_byte):
     said = []
 
     def misbehave(number, inputs, handler):
@@ -347,12 +330,8 @@ def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
         return True
 
     server.misbehave = misbehave
-    # One token a byte: 700 texts, of which the longest have 40; price 0.02 dollars a million.
-    one_a_byte = tiktoken.Encoding(
-        "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
-    )
-    monkeypatch.setattr(openai_encoder, "_encoding", lambda model: one_a_byte)
-    # Batches hold 256 texts at most, the longest first, so the shortest of the first batch is the 256th longest.
+    # 700 texts, of which the longest have 40 tokens; price 0.02 dollars a million. Batches hold 256 texts at most, the
+    # longest first, so the shortest of the first batch is the 256th longest.
     tokens = sum(map(len, TEXTS)) + sorted(map(len, TEXTS))[-256]
     Embedder(resolve("text-embedding-3-small"), note=said.append).embed(TEXTS, IDS)
     host = server.url.removeprefix("http://")
@@ -363,12 +342,8 @@ def test_tokens_and_cost_are_told_before_anything_is_sent(server, monkeypatch):
     assert said[2] == "a request"
 
 
-def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, monkeypatch):
+def test_a_text_longer_than_the_model_reads_is_cut_and_counted(server, one_a_byte):
     server.misbehave = lambda number, inputs, handler: handler.answer([vector(t, 1536) for t in inputs]) or True
-    one_a_byte = tiktoken.Encoding(
-        "bytes", pat_str=r"(?s).+", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
-    )
-    monkeypatch.setattr(openai_encoder, "_encoding", lambda model: one_a_byte)
     embedded = Embedder(resolve("text-embedding-3-small")).embed(["x" * 9000, "y"], ["0", "1"])
     assert embedded.truncated.tolist() == [True, False] and server.requests[0]["input"][0] == "x" * 8191
 
@@ -401,7 +376,7 @@ def among(answers, alone=direction):
 
 @pytest.mark.parametrize(
     ("numbers", "name"),
-    [("<f2", "float16"), ("<f8", "float64"), (">f4", "big-endian float32")],
+    [("<f2", "float16"), (">f4", "big-endian float32")],
 )
 def test_base64_of_other_numbers_is_refused_by_their_name(server, tmp_path, numbers, name):
     server.numbers, server.misbehave = numbers, among(list)

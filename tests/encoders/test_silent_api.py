@@ -72,7 +72,8 @@ def test_an_evaluation_is_stopped_and_keeps_the_answers_that_came(server, tmp_pa
     answer_first(server, 2)
     said = interrupt_twice(server, 2, "Safety_Contrast.evaluate", *flags)
     assert "waiting for 2 requests under way" in said
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "text/s" not in said, "no bar where there is no terminal"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()], "no half-written result"
     answered = [text for batch in batches(server)[:2] for text in batch]
     kept = store.EmbeddingStore(store.default_path())
     assert set(kept.get(resolve("openai:some-model").fingerprint, server.texts)) == set(answered)

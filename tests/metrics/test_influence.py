@@ -116,17 +116,6 @@ def test_an_own_purity_is_not_shrunk_beyond_nothing():
     assert (shrunk - received)[:2, 0] == pytest.approx(np.array([-1, 1]) / 8 * math.sqrt(23 / 32))
 
 
-def test_neighbours_that_belong_to_one_prompt_come_and_go_together():
-    # Both of the two nearest of 0 are of 1: one counts and one does not, where 1/4 takes their place; together they
-    # raise its purity of 1/2 by (3/4 - 1/4) / 2 = 1/4. Nothing near 1 counts. 2 and 3 are the same in their category.
-    same = np.array([[True, False, False, False], [False] * 4] * 2)
-    units = np.array([[1, 1, 2, 2], [0, 0, 2, 2], [3, 3, 0, 0], [2, 2, 0, 0]])
-    # By category a variance of 1/8, and of tosses (1/16 + 0) / 2, a quarter of it: of which a quarter is taken out.
-    kept = math.sqrt(1 - 1 / 16)
-    expected = [[kept / 8, 0], [-kept / 8 + 1 / 8, 0], [0, kept / 8], [0, -kept / 8 + 1 / 8]]
-    assert of.neighbor_influence(same, units, list("aabb"), "ab", 2) == pytest.approx(np.array(expected))
-
-
 @FORMS
 def test_the_influence_on_the_average_similarity_is_its_derivative(form):
     groups = ["a", "b", "a", "c", "b", "a"] * 2  # of six units, two rows each

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils import config, network
+from utils import config
 from utils.data.reading import dataset_stem, refuse_unreadable
 from utils.files import sha256_of, shown_path
 from utils.schema import InputError
@@ -87,8 +87,7 @@ def download(card: DataCard, directory: Path) -> Path:
         )
     except requests.exceptions.RequestException as error:
         status = getattr(error.response, "status_code", None)
-        proxies = network.proxy_variables()
-        reason = f"HTTP {status}" if status else "no connection" + (f" by {proxies}" if proxies else "")
+        reason = f"HTTP {status}" if status else f"no connection, {type(error).__name__}"
         raise InputError(
             f"{card.file}: can't be downloaded ({reason}); connect, or set SAFE_EMBED_DATA_DIR to a folder that "
             "holds it, or use --data sample"

@@ -1,9 +1,10 @@
 """The command line of the registry: its table, and an encoder's average similarity."""
 
+import sys
 from collections.abc import Sequence
 from typing import cast
 
-from utils import config
+from utils import cli, config
 from utils.encoders.paper import paper_entry, paper_figures
 from utils.encoders.registry import known_encoders, resolve
 from utils.schema import Baseline, EncoderOptions, InputError, is_control, shown
@@ -36,11 +37,10 @@ def registry_table() -> Table:
     return of_columns(columns, notes=[note])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
     """Lists the registry, or computes an encoder's average similarity."""
-    from utils.cli import Parser, run
-
-    flags = Parser(prog="python -m utils.encoders", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(prog="python -m utils.encoders", description=main.__doc__)
     commands = flags.add_subparsers(dest="command", metavar="COMMAND")
     average = commands.add_parser(
         "average", help="average similarity over BeaverTails, as the paper defines it (kept once computed)"
@@ -49,20 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "name", metavar="ENCODER", help="a name of the list, a Hugging Face id, openai:MODEL, mteb:NAME, a folder"
     )
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        if arguments.command is None:
-            print(text_table(registry_table()))
-            return
+    arguments = flags.parse_args(argv)
+    if arguments.command is None:
+        print(text_table(registry_table()))
+    else:
         _print_average(arguments.name)
-
-    return run(work)
 
 
 def _print_average(name: str) -> None:
-    import sys
-
-    from utils.cli import note, show
     from utils.embed.average_similarity import beavertails_average_similarity
     from utils.embed.embedder import Embedder
     from utils.store import embeddings as store
@@ -71,10 +65,10 @@ def _print_average(name: str) -> None:
     if is_control(spec):
         raise InputError(f"{name}: a control's average similarity is that of the evaluated prompts; name an encoder")
     kept = store.EmbeddingStore(store.default_path())
-    embedder = Embedder(spec, kept, sys.stderr.isatty(), note)
+    embedder = Embedder(spec, kept, sys.stderr.isatty(), cli.note)
     average = cast(Baseline, beavertails_average_similarity(embedder))  # as it is required
     embedder.close()
-    show(f"average similarity of {shown(spec.name)} over BeaverTails, 250,000 pairs of prompts")
+    cli.show(f"average similarity of {shown(spec.name)} over BeaverTails, 250,000 pairs of prompts")
     print(f"  mean                {average.value:z.4f}")
     print(f"  median              {average.median:z.4f}")
     print(f"  standard deviation  {average.standard_deviation:z.4f}")
@@ -84,4 +78,4 @@ def _print_average(name: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -48,14 +48,27 @@ def choose_devices(requested: str) -> list[str]:
     return devices
 
 
-class SentenceTransformerEncoder:
+class LocalEncoder:
+    """What encoders that run here have in common."""
+
+    name: str
+    device: str
+    max_batch, concurrency = None, 1
+
+    def plan(self, token_counts: np.ndarray) -> str:
+        """A sentence that describes what is about to be done."""
+        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
+
+    def close(self) -> None:
+        """Ends what was started beside this process; here nothing."""
+
+
+class SentenceTransformerEncoder(LocalEncoder):
     """A sentence-transformers model on one device, or on several with a process for each.
 
     A recipe with pooling `pooler_output` uses BERT's pooler (the first token through a dense layer and tanh)
     instead of the checkpoint's own pooling. SimCSE's published vectors are pooled so.
     """
-
-    max_batch, concurrency = None, 1
 
     def __init__(self, folder: Path, spec: EncoderSpec, devices: list[str]) -> None:
         quiet_libraries()
@@ -114,10 +127,6 @@ class SentenceTransformerEncoder:
             ids = tokenizer(texts, truncation=False, padding=False)["input_ids"]
         return np.array(list(map(len, ids)), dtype=np.int64)
 
-    def plan(self, token_counts: np.ndarray) -> str:
-        """A sentence that describes what is about to be done."""
-        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
-
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """One batch of texts to a float32 array (n, d)."""
         size = -(-len(texts) // self._parts)
@@ -141,7 +150,7 @@ class SentenceTransformerEncoder:
             self._pool = None
 
 
-class LLM2VecEncoder:
+class LLM2VecEncoder(LocalEncoder):
     """LLM2Vec (arXiv 2404.05961): a decoder that attends in both directions, with two LoRA adapters, mean-pooled.
 
     base, mntp, adapter: folders of the language model, of the adapter that is merged into it, and of the one on top.
@@ -149,8 +158,6 @@ class LLM2VecEncoder:
     `max_tokens` tokens by whole words, wrapped in the base's chat turn, and pooled over its own tokens and the closing
     ones, without the opening of the turn and without the instruction (the spec's prompt).
     """
-
-    max_batch, concurrency = None, 1
 
     def __init__(self, base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, devices: list[str]) -> None:
         quiet_libraries()
@@ -203,10 +210,6 @@ class LLM2VecEncoder:
         """The number of tokens of each text by itself, before truncation: int (n,)."""
         return np.array(self._lengths(texts), dtype=np.int64)
 
-    def plan(self, token_counts: np.ndarray) -> str:
-        """A sentence that describes what is about to be done."""
-        return f"embedding {len(token_counts)} distinct texts with {self.name} on {self.device}"
-
     def _shortened(self, text: str) -> str:
         [length] = self._lengths([text], truncation=True, max_length=self.max_length)
         while length > self.max_tokens:
@@ -240,9 +243,6 @@ class LLM2VecEncoder:
                 return torch.stack(rows).float().cpu().numpy()
 
         return in_memory(vectors)
-
-    def close(self) -> None:
-        """Does nothing; there is no process to end."""
 
 
 def loaded(spec: EncoderSpec, build: Callable[[], Built]) -> Built:

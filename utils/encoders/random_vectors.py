@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from utils.encoders.loaders import LocalEncoder
 from utils.schema import EncoderSpec
 
 
@@ -22,10 +23,10 @@ def random_vectors(texts: Sequence[str], dimension: int) -> np.ndarray:
     return rows
 
 
-class RandomEncoder:
-    """Random vectors, as an encoder like those of utils/encoders/loaders.py."""
+class RandomEncoder(LocalEncoder):
+    """Random vectors, as an encoder."""
 
-    device, max_tokens, token_budget, max_batch, concurrency = "cpu", None, 4096, None, 1
+    device, max_tokens, token_budget = "cpu", None, 4096
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.name, self.dimension = spec.name, cast(int, spec.dimension)
@@ -41,6 +42,3 @@ class RandomEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """One batch of texts to a float32 array (n, d)."""
         return random_vectors(texts, self.dimension)
-
-    def close(self) -> None:
-        """Does nothing; there is no process to end."""

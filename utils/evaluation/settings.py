@@ -12,7 +12,9 @@ from utils.cli import (
     chosen,
     decimal,
     encoder_options,
-    fraction,
+    share,
+    value_of,
+    whole,
     whole_number,
     with_variable,
 )
@@ -118,8 +120,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     return Settings(
         models=models,
         data=chosen(arguments, "data")[0],
-        top_k=whole_number(*chosen(arguments, "top_k"), least=1),
-        threshold=fraction(*chosen(arguments, "threshold")),
+        top_k=value_of(arguments, "top_k", whole(1)),
+        threshold=value_of(arguments, "threshold", share),
         baseline=parse_baseline(baseline),
         out=config.results_directory(chosen(arguments, "out")[0]),
         limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),

@@ -3,17 +3,16 @@
 import sys
 from collections.abc import Sequence
 
-from utils import config
+from utils import cli, config
 from utils.figures.draw import draw_all
 from utils.figures.style import SCREEN, STYLES
 from utils.files import shown_path
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
     """Draws the results there are, as PNG, SVG and PDF."""
-    from utils.cli import Parser, note, once, run, show
-
-    flags = Parser(prog="python -m utils.figures", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(prog="python -m utils.figures", description=main.__doc__)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="encoders to draw, in this order (default: all)")
     flags.add_argument("--data", metavar="NAME", help="dataset of the results, a name or a file (default the paper's)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
@@ -26,15 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_argument("--no-titles", action="store_true", help="draw no titles, for figures with captions")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        out = config.results_directory(arguments.out)
-
-        style = STYLES[arguments.style]
-        for path in draw_all(out, arguments.data, arguments.encoders, once(note), not arguments.no_titles, style):
-            show(f"wrote {shown_path(path)}")
-
-    return run(work)
+    arguments = flags.parse_args(argv)
+    out = config.results_directory(arguments.out)
+    style = STYLES[arguments.style]
+    for path in draw_all(out, arguments.data, arguments.encoders, cli.once(cli.note), not arguments.no_titles, style):
+        cli.show(f"wrote {shown_path(path)}")
 
 
 if __name__ == "__main__":

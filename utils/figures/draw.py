@@ -9,7 +9,7 @@ from utils.figures.captions import caption, latex_figure
 from utils.figures.plane import plane_of
 from utils.figures.style import PAGE, SCREEN, Style, drawing, rendered, save
 from utils.figures.tasks import figures_of
-from utils.files import shown_path, write_bytes_whole, write_whole
+from utils.files import shown_path, write_whole
 from utils.results.find import find_results
 from utils.results.result_file import kept_stem
 from utils.schema import Dataset, InputError, Result, is_control
@@ -143,7 +143,7 @@ def draw_run(
                 figure = figures_of(drawn, maps, only=task.run_figure).get(f"{task.name}_{task.run_figure}")
                 if figure is None:
                     continue
-                write_bytes_whole(path, rendered(figure, "png"))
+                write_whole(path, rendered(figure, "png"))
         written.append(path)
     return written
 

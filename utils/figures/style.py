@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.files import write_bytes_whole
+from utils.files import write_whole
 from utils.schema import shown
 from utils.tables import COLUMN as COLUMN
 from utils.tables import TEXT as TEXT
@@ -361,5 +361,5 @@ def save(figure: Any, path: Path, title: bool = True, style: Style = SCREEN) -> 
     written = []
     for form in FORMS:
         written.append(path.with_suffix(f".{form}"))
-        write_bytes_whole(written[-1], rendered(figure, form, style))
+        write_whole(written[-1], rendered(figure, form, style))
     return written

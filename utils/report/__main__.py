@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from utils import cli
 from utils.data.sources import dataset_name
 from utils.files import shown_path
 from utils.report.gather import newest_dataset
@@ -25,41 +26,38 @@ TAKES = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
     """Writes the report of the results on one dataset: a page, and its tables as Markdown."""
-    from utils.cli import note, once, run, show
     from utils.evaluation.settings import parser, settings_from
 
     takes = {**TAKES, "reference": "what the others are compared with (default tfidf)"}
     flags = parser("utils.report", main.__doc__, takes)
     flags.add_argument("--reference", metavar="ENCODER")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        settings, write = settings_from(arguments), once(note)
-        if settings.data == "auto":
-            name = newest_dataset(settings.out)
-        else:
-            name = settings.data if settings.data in datasets([settings.out]) else dataset_name(settings.data)
-        asked = (arguments.reference, settings.data, settings.baseline)
-        sections = sections_of(settings.out, name, settings.models, *asked)
-        page, twin = write_report(settings.out, name, sections)
-        others = [shown(other) for other in datasets([settings.out]) if other != name]
-        if others and settings.data == "auto":
-            note(
-                f"took {shown(name)}, which has the newest result; there are results on {', '.join(others)} too, which "
-                "--data NAME reports"
-            )
+    arguments = flags.parse_args(argv)
+    settings, write = settings_from(arguments), cli.once(cli.note)
+    if settings.data == "auto":
+        name = newest_dataset(settings.out)
+    else:
+        name = settings.data if settings.data in datasets([settings.out]) else dataset_name(settings.data)
+    asked = (arguments.reference, settings.data, settings.baseline)
+    sections = sections_of(settings.out, name, settings.models, *asked)
+    page, twin = write_report(settings.out, name, sections)
+    others = [shown(other) for other in datasets([settings.out]) if other != name]
+    if others and settings.data == "auto":
+        cli.note(
+            f"took {shown(name)}, which has the newest result; there are results on {', '.join(others)} too, which "
+            "--data NAME reports"
+        )
+    for section in sections:
+        for sentence in section.notes:
+            write(sentence)
+    if not settings.quiet:
         for section in sections:
-            for sentence in section.notes:
-                write(sentence)
-        if not settings.quiet:
-            for section in sections:
-                for finding in section.findings:
-                    show(paragraph(f"{finding.heading}: {finding.text}", "  "))
-        show(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
-
-    return run(work)
+            for finding in section.findings:
+                cli.show(paragraph(f"{finding.heading}: {finding.text}", "  "))
+    cli.show(f"report on {name}: {shown_path(page)} (open it in a browser)\ntables: {shown_path(twin)}")
 
 
 if __name__ == "__main__":

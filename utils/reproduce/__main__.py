@@ -6,7 +6,7 @@ from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utils import config
+from utils import cli, config
 from utils.encoders.paper import paper_figures
 from utils.files import shown_path
 from utils.reproduce import machine
@@ -56,8 +56,6 @@ def _table(names: Sequence[str], out: Path, dtype: str, form: str, ran: Mapping[
 
 def _draw(out: Path, dtype: str) -> None:
     """Draws the paper's rows and all of ours, and names the files. A figure that can't be drawn ends no run."""
-    from utils.cli import note
-
     found = []
     for name in paper_figures():
         with contextlib.suppress(InputError):  # the table has given the reason
@@ -68,44 +66,38 @@ def _draw(out: Path, dtype: str) -> None:
 
     try:
         for path in draw_heatmaps(found, out, dtype):
-            note(f"figure: {shown_path(path)}")
+            cli.note(f"figure: {shown_path(path)}")
     except InputError as error:
-        note(f"without its figure: {error}")
+        cli.note(f"without its figure: {error}")
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluates those of the paper's eleven encoders that can run here, on the paper's data, and compares the results
     with the paper's two tables. (`python -m utils.reproduce table` only compares; `plan` only lists what can run.)"""
-    from utils.cli import Parser, device_and_dtype, run
-
     usage = "scripts/reproduce.sh [ENCODER ...] [--device DEVICE] [--dtype DTYPE] [--out FOLDER] [--no-cache]"
-    flags = Parser(usage=f"{usage} [--format FORMAT] [--no-figures]", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(usage=f"{usage} [--format FORMAT] [--no-figures]", description=main.__doc__)
     flags.add_argument("command", choices=("run", "plan", "table"), help=SUPPRESS)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help=f"{', '.join(paper_figures())} (default: all)")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
-    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument("--format", metavar="FORMAT", choices=FORMATS, default="text", help=", ".join(FORMATS))
     flags.add_argument("--no-figures", action="store_true", help="draw no heatmap of the paper's rows and ours")
 
-    def work() -> int:
-        arguments = flags.parse_intermixed_args(argv)
-        names = chosen_encoders(arguments.encoders)
-        device, dtype = device_and_dtype(arguments)
-        if arguments.format not in FORMATS:
-            raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
-        if arguments.command == "plan":
-            return _plan(names, device, dtype)
-        out, ran = config.results_directory(arguments.out), None
-        if arguments.command == "run":
-            ran = evaluate_encoders(names, device, dtype, out, use_store=not arguments.no_cache)
-        status = _table(names, out, dtype, arguments.format, ran)
-        if arguments.command == "run" and not arguments.no_figures:
-            _draw(out, dtype)
-        return status
-
-    return run(work)
+    arguments = flags.parse_intermixed_args(argv)
+    names = chosen_encoders(arguments.encoders)
+    device, dtype = cli.value_of(arguments, "device", cli.devices), cli.value_of(arguments, "dtype", cli.dtype)
+    if arguments.command == "plan":
+        return _plan(names, device, dtype)
+    out, ran = config.results_directory(arguments.out), None
+    if arguments.command == "run":
+        ran = evaluate_encoders(names, device, dtype, out, use_store=not arguments.no_cache)
+    status = _table(names, out, dtype, arguments.format, ran)
+    if arguments.command == "run" and not arguments.no_figures:
+        _draw(out, dtype)
+    return status
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from utils.encoders.registry import known_encoders
 from utils.figures.draw import is_newer
 from utils.figures.style import drawing, rendered
 from utils.figures.tasks import heatmap
-from utils.files import write_bytes_whole
+from utils.files import write_whole
 from utils.reproduce.cells import Reproduction, papers_tables
 from utils.results.tables import papers_row
 from utils.schema import Metric, Result
@@ -31,7 +31,7 @@ def draw_heatmaps(reproductions: Sequence[Reproduction], out: Path, dtype: str =
             title = f"{TASKS[name].title}: {TASKS[name].metric}, {TASKS[name].better} is better"
             with drawing():
                 figure = heatmap(rows, metric, f"{title} (the paper's figures and ours)")
-                write_bytes_whole(paths[-1], rendered(figure, "png"))
+                write_whole(paths[-1], rendered(figure, "png"))
     return paths
 
 

@@ -93,9 +93,7 @@ def _of_weights(name: str, entry: dict, online: Callable[[], bool]) -> list[Obst
     if missing and hub.is_offline():
         found.append(Obstacle("no hub", "the weights are not cached, and HF_HUB_OFFLINE forbids downloads; unset it"))
     elif missing and not online():
-        why = hub.unusable_setting() or (
-            "the Hugging Face hub cannot be reached; check the connection, or set HF_ENDPOINT to a mirror"
-        )
+        why = "the Hugging Face hub cannot be reached; check the connection, or set HF_ENDPOINT to a mirror"
         found.append(Obstacle("no hub", f"the weights are not cached, and {why}"))
     gated = listed_checkpoints(entry)[0][0]
     if entry.get("gated") and gated in missing and not hub.has_token():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.files import shown_path, write_bytes_whole, write_whole
+from utils.files import shown_path, write_whole
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, InputError, Metric, Result
 from utils.tasks import TASKS
 
@@ -46,11 +46,11 @@ def write_result(result: Result, out: Path, name: str | None = None) -> Path:
     columns = [["" if cell != cell else cell for cell in column] for column in result.items.values()]  # NaN is not NaN
     writer.writerows(zip(*columns, strict=True))
     content = text.getvalue().encode("utf-8")
-    write_bytes_whole(items_path(path), content)
+    write_whole(items_path(path), content)
     document = document_of(result) | {"items": {"sha256": hashlib.sha256(content).hexdigest()}}
     if TASKS[result.task].by_items:
         content = influence_bytes(result.influence)
-        write_bytes_whole(influence_path(path), content)
+        write_whole(influence_path(path), content)
         document["influence"] = {"sha256": hashlib.sha256(content).hexdigest()}
     write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path

@@ -4,17 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from utils import cli
 from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
 from utils.tables import of_columns, text_table
 from utils.tasks import TASKS
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
     """Lists what the store holds of each encoder, or removes all that it holds of one."""
-    from utils.cli import Parser, add_encoder_options, run, show, with_variable
-
-    flags = Parser(prog="python -m utils.store", description=main.__doc__, allow_abbrev=False)
+    flags = cli.Parser(prog="python -m utils.store", description=main.__doc__)
     flags.add_argument("--prune", metavar="ENCODER", help="remove all of this encoder (a name or a fingerprint)")
     commands = flags.add_subparsers(dest="command", metavar="COMMAND")
     about = (
@@ -22,39 +22,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     export = commands.add_parser("export", help="write the vectors of a task's texts to a file", description=about)
     export.add_argument("--task", metavar="TASK", required=True, choices=tuple(TASKS), help=", ".join(TASKS))
-    export.add_argument("--model", metavar="NAME", help=with_variable("encoder", "MODEL"))
-    export.add_argument("--data", metavar="DATA", help=with_variable("auto, paper, sample or a file", "DATA"))
+    export.add_argument("--model", metavar="NAME", help=cli.with_variable("encoder", "MODEL"))
+    export.add_argument("--data", metavar="DATA", help=cli.with_variable("auto, paper, sample or a file", "DATA"))
     export.add_argument("--out", metavar="FILE", required=True, help="the file: .parquet, .npz or .jsonl")
-    add_encoder_options(export)
+    cli.add_encoder_options(export)
     export.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
     export.add_argument("--quiet", action="store_true", help="print the last line and nothing else")
 
-    def work() -> None:
-        arguments = flags.parse_args(argv)
-        if arguments.command == "export":
-            return _export(arguments)
-        kept = EmbeddingStore(default_path())
-        contents = kept.contents()
-        if arguments.prune is not None:
-            chosen = [one for one in contents if arguments.prune in (one.name, one.fingerprint)]
-            if not chosen:
-                raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
-            for one in chosen:
-                kept.prune(one.fingerprint)
-                show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
-            return
-        rows = [[*map(str, list(vars(one).values())[:-1]), f"{one.size / 2**20:.1f}"] for one in contents]
-        headings = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
-        columns = list(zip(headings, zip(*rows, strict=True), strict=True)) if rows else []
-        show(text_table(of_columns(columns, keys=2)) if rows else "the store is empty")
-        show(f"\n{kept.path}")
-
-    return run(work)
+    arguments = flags.parse_args(argv)
+    if arguments.command == "export":
+        return _export(arguments)
+    kept = EmbeddingStore(default_path())
+    contents = kept.contents()
+    if arguments.prune is not None:
+        chosen = [one for one in contents if arguments.prune in (one.name, one.fingerprint)]
+        if not chosen:
+            raise InputError(f"--prune {arguments.prune}: not in the store; python -m utils.store shows what is")
+        for one in chosen:
+            kept.prune(one.fingerprint)
+            cli.show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
+        return
+    rows = [[*map(str, list(vars(one).values())[:-1]), f"{one.size / 2**20:.1f}"] for one in contents]
+    headings = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
+    columns = list(zip(headings, zip(*rows, strict=True), strict=True)) if rows else []
+    cli.show(text_table(of_columns(columns, keys=2)) if rows else "the store is empty")
+    cli.show(f"\n{kept.path}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
     """Writes the vectors of a task's texts."""
-    from utils import cli, config
+    from utils import config
     from utils.embed.embedder import Embedder
     from utils.embed.vectors import check_vectors_file, embed_dataset, write_vectors
     from utils.encoders.registry import resolve
