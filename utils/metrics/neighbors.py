@@ -5,6 +5,8 @@ has a bound that no order of summation exceeds, so what falls below a row's k-th
 can't be among its k nearest. What passes is scored again in float64, and only those scores decide.
 """
 
+import itertools
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,11 +19,14 @@ BLOCK_BYTES = 256 * 2**20
 DIRECT_UP_TO = 4096
 # Beyond so many neighbours, candidates would take too much memory.
 SIEVE_UP_TO_K = 256
-# Rows whose float32 similarities with all rows are computed at once, and the threads that do so.
-BLOCK_ROWS, MOST_THREADS = 128, 16
+# Rows and columns of a tile of float32 similarities, 16 MB: large enough for a fast matrix product.
+TILE = 2048
+# Each thread has a tile in memory.
+MOST_THREADS = 16
 # One row of so many is a sample whose k nearest give every row its limit: about so many times k others reach it.
 SAMPLED = 6
-# Candidates beyond k. A row with more (a text that occurs hundreds of times) is done in float64.
+# Rows of the sample that may reach a row's limit beyond k. A row with more (a text that occurs hundreds of times) is
+# done in float64.
 SPARE = 128
 
 
@@ -41,7 +46,7 @@ def nearest_neighbors(embeddings: np.ndarray, k: int, block_bytes: int = BLOCK_B
     rows = unit_rows(embeddings)
     if n <= DIRECT_UP_TO or k > SIEVE_UP_TO_K:
         return _direct(rows, np.arange(n), k, block_bytes)
-    return _sieved(rows, k, min(BLOCK_ROWS, max(1, block_bytes // (8 * n * _threads()))), block_bytes)
+    return _sieved(rows, k, min(TILE, max(1, math.isqrt(block_bytes // 8))), block_bytes)
 
 
 def nearest_of_first(embeddings: np.ndarray, first: int, k: int, block_bytes: int = BLOCK_BYTES) -> np.ndarray:
@@ -95,51 +100,97 @@ def _slack(dimension: int) -> np.float32:
     return np.float32(2 * (roundings / (1 - roundings) + 1e-12) + 2.0**-22)
 
 
-def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+def _sieved(rows: np.ndarray, k: int, tile: int, block_bytes: int) -> np.ndarray:
+    """All rows' neighbours; the float32 product of two blocks of rows serves the rows of both.
 
-
-def _sieved(rows: np.ndarray, k: int, block_rows: int, block_bytes: int) -> np.ndarray:
-    """All rows' neighbours.
-
-    Blocks are distributed to as many threads as there are cores, each with single-threaded products, because the work
+    Tiles are distributed to as many threads as there are cores, each with single-threaded products, because the work
     after a product takes a third of the time and would leave the other cores idle.
     """
     from threadpoolctl import threadpool_limits
 
     n = rows.shape[0]
-    low, slack = rows.astype(np.float32), _slack(_terms(rows))
-    sampled = max(1, min(SAMPLED, (n - 1) // k))
+    low = rows.astype(np.float32)
+    sample = low[::SAMPLED]
+    slack = _slack(_terms(rows))
+    limit = np.full(n, -np.inf, dtype=np.float32)  # the least similarity of a row's candidates
+    edges = np.linspace(0, n, -(-n // tile) + 1).astype(np.int64)
+    blocks = [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
+    passed: dict[int, list] = {block.start: [] for block in blocks}
     neighbors = np.empty((n, k), dtype=np.int64)
 
-    def decide(start: int) -> np.ndarray:
-        """Finds the neighbours of a block's rows, and returns those rows that have too many candidates."""
-        block = np.arange(start, min(start + block_rows, n))
-        similarities = dot_products(low[block], low)  # (block, n)
-        similarities[np.arange(len(block)), block] = -np.inf
-        limit = np.partition(similarities[:, ::sampled], -k, axis=1)[:, -k] - slack
-        row, column = np.divmod(np.flatnonzero(similarities >= limit[:, None]), n)
-        counts = np.bincount(row, minlength=len(block))
-        # The candidates of each row side by side, (block, width), and the columns that they are of.
-        values = np.full((len(block), max(k, counts.max())), -np.inf, dtype=np.float32)
-        columns = np.zeros(values.shape, dtype=np.int64)
-        places = row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        values[places], columns[places] = similarities[row, column], column
-        close = (values >= np.partition(values, -k, axis=1)[:, -k, None] - slack).sum(axis=1)
-        crowded = close > k + SPARE
-        nearest = np.argsort(-values, axis=1)[:, : max(k, close[~crowded].max(initial=k))]
-        values, columns = (np.take_along_axis(table, nearest, axis=1) for table in (values, columns))
-        exact = np.where(np.isinf(values), -np.inf, np.round(_with_each(rows, block, columns), 12))
-        order = np.lexsort((columns, -exact))[:, :k]
-        neighbors[block] = np.take_along_axis(columns, order, axis=1)
-        return block[crowded]
+    def set_limit(block: slice) -> None:
+        if sample.shape[0] < k:
+            return
+        similarities = dot_products(low[block], sample)  # (block, sample)
+        sampled = np.arange(-(-block.start // SAMPLED), -(-block.stop // SAMPLED))
+        similarities[sampled * SAMPLED - block.start, sampled] = -np.inf
+        limit[block] = np.partition(similarities, -k, axis=1)[:, -k] - slack
+        crowded = (similarities >= limit[block, None]).sum(axis=1) > k + SPARE
+        limit[block][crowded & np.isfinite(limit[block])] = np.inf
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_threads()) as pool:
-        crowded = np.concatenate(list(pool.map(decide, range(0, n, block_rows))))
+    def compare(pair: tuple[slice, slice]) -> None:
+        block, other = pair
+        similarities = dot_products(low[block], low[other])  # (block, other)
+        if block == other:
+            np.fill_diagonal(similarities, -np.inf)
+        else:
+            places = np.flatnonzero(similarities >= limit[None, other])
+            row, column = np.divmod(places, similarities.shape[1])
+            cells = (other.start + column) * n + block.start + row
+            passed[other.start].append((cells, similarities.ravel()[places]))
+        places = np.flatnonzero(similarities >= limit[block, None])
+        row, column = np.divmod(places, similarities.shape[1])
+        passed[block.start].append(((block.start + row) * n + other.start + column, similarities.ravel()[places]))
+
+    def decide(block: slice) -> None:
+        cells, values = map(np.concatenate, zip(*passed.pop(block.start), strict=True))
+        neighbors[block] = _nearest_candidates(rows, block, k, cells, values)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(cores, MOST_THREADS)) as pool:
+        pairs = itertools.combinations_with_replacement(blocks, 2)
+        for step, parts in ((set_limit, blocks), (compare, pairs), (decide, blocks)):
+            for _ in pool.map(step, parts):
+                pass
+    crowded = np.flatnonzero(np.isposinf(limit))
     if len(crowded):
         neighbors[crowded] = _direct(rows, crowded, k, block_bytes)
     return neighbors
+
+
+def _nearest_candidates(rows: np.ndarray, block: slice, k: int, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The k nearest of rows `block` among their candidates, (block, k); undefined for a row with fewer.
+
+    cells: int64 (m,), the places of the candidates in the n x n matrix. values: float32 (m,), their similarities.
+    """
+    n = block.stop - block.start
+    ascending = np.argsort(cells)
+    row, column = np.divmod(cells[ascending], rows.shape[0])
+    row, values = row - block.start, values[ascending]
+    kth = np.partition(_padded(row, values, n, k, -np.inf), -k, axis=1)[:, -k]
+    close = values >= (kth - _slack(_terms(rows)))[row]
+    row, column = row[close], column[close]
+    columns, counts = _padded(row, column, n, k, 0), np.bincount(row, minlength=n)
+    width = columns.shape[1]
+    neighbors = np.empty((n, k), dtype=np.int64)
+    # A sparse product needs three matrices in memory, with an index for each number.
+    cell = 3 * 12 if is_sparse(rows) else rows.itemsize
+    step = max(1, 2**24 // (width * _terms(rows) * cell))
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        similarities = np.round(_with_each(rows, block.start + np.arange(n)[part], columns[part]), 12)
+        similarities[np.arange(width) >= counts[part, None]] = -np.inf
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # columns ascend, so ties go to the lower
+        neighbors[part] = np.take_along_axis(columns[part], order, axis=1)
+    return neighbors
+
+
+def _padded(row: np.ndarray, values: np.ndarray, n: int, least: int, fill: float) -> np.ndarray:
+    """The values of each of n rows side by side, (n, width), at least `least` wide. row: ascending."""
+    counts = np.bincount(row, minlength=n)
+    table = np.full((n, max(least, counts.max())), fill, dtype=values.dtype)
+    table[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = values
+    return table
 
 
 def _with_each(rows: np.ndarray, chosen: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -147,15 +198,7 @@ def _with_each(rows: np.ndarray, chosen: np.ndarray, columns: np.ndarray) -> np.
 
     Not a matrix product: each sum has the same order, so that equal rows give equal bits.
     """
-    products = np.empty(columns.shape)
-    # A sparse product needs three matrices in memory, with an index for each number.
-    cell = 3 * 12 if is_sparse(rows) else rows.itemsize
-    step = max(1, 2**24 // (columns.shape[1] * _terms(rows) * cell))
-    for start in range(0, len(chosen), step):
-        part = slice(start, start + step)
-        if is_sparse(rows):
-            repeated = rows[np.repeat(chosen[part], columns.shape[1])]
-            products[part] = (repeated * rows[columns[part].ravel()]).sum(axis=1).reshape(-1, columns.shape[1])
-        else:
-            products[part] = np.einsum("rd,rcd->rc", rows[chosen[part]], rows[columns[part]])
-    return products
+    if is_sparse(rows):
+        repeated = rows[np.repeat(chosen, columns.shape[1])]
+        return (repeated * rows[columns.ravel()]).sum(axis=1).reshape(columns.shape)
+    return np.einsum("rd,rcd->rc", rows[chosen], rows[columns])
