@@ -234,7 +234,8 @@ def test_a_guard_that_is_the_detector_differs_from_it_by_nothing(done, file, tmp
     assert len(mine) == 4 and {(row["difference"], row["p_holm"]) for row in mine} == {("0.0", "1.0")}
 
 
-def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsys):
+def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsys, monkeypatch):
+    monkeypatch.setattr("Safety_Detection.shown.section.drawn", lambda *_: [])
     assert compare_main.main(["--out", str(done), "--format", "csv"]) == 0
     groups = {row["group"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert groups == {"others -> a", "others -> b", "others -> c", "others", "others -> bad | good", "ordinary traffic"}
