@@ -201,7 +201,6 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
         ids=only(dataset.ids),
         sets=sets,
         words=tuple(words),
-        types=only(dataset.types),
         labels=fit.labels.astype(np.int8),
         clusters=fit.trial.of.clusters[fit.rows],
         family_of={name: dataset.family_of.get(name, name) for name in dict.fromkeys(sets)},

@@ -48,7 +48,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
     bank = saved.bank
-    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar", "known_words")
+    lists = ("ids", "sets", "words", "digests", "family_of", "twins", "familiar", "known_words")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
     more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
     if bank.parts is not None:
@@ -190,7 +190,7 @@ def load(
             digests=tuple(lists.get("digests", ())),
             parts=shaped.get("parts"),
             part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
-            **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
+            **{name: tuple(lists[name]) for name in ("ids", "sets", "words")},
         )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
     how = card["normalize"], kept, card.get("read", WHOLE), card.get("normalizing", 1)

@@ -39,7 +39,6 @@ class Batcher:
     raises; what it raises later is `fault`, and the guard before stays.
     most: texts of a batch. wait: seconds that a text may wait for others while the thread has nothing to do.
     room: texts that may wait for a batch.
-    seen: called in the thread with a guard, the texts of a batch, and what it found of them.
     version: the number of the version that counts. It is looked at between two batches, at most every LOOK seconds.
     """
 
@@ -49,10 +48,11 @@ class Batcher:
         most: int,
         wait: float,
         room: int,
-        seen: Callable[[Guard, list[str], list[Verdict | Unscored]], object] = lambda guard, texts, found: None,
         version: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.most, self.wait, self.room, self.seen = most, wait, room, seen
+        self.most, self.wait, self.room = most, wait, room
+        # Called in the thread with a guard, the texts of a batch, and what it found of them.
+        self.seen: Callable[[Guard, list[str], list[Verdict | Unscored]], object] = lambda guard, texts, found: None
         self.note: Callable[[str], object] = lambda line: None  # called in the thread with what a log should say
         self.fault = ""  # why the version that counts is not the one in use
         self._load, self._version = load, version

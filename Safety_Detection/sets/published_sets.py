@@ -68,9 +68,7 @@ def _set(
     )
 
 
-def _read(
-    name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes: Sequence[str] = (), twins: bool = False
-) -> LabelledSet:
+def _read(name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], twins: bool = False) -> LabelledSet:
     """The set made of all files of a card. rows_of: (number of a file, its rows) to prompts."""
     rows: list[Row] = []
     files, found = [], []
@@ -79,7 +77,7 @@ def _read(
         content = _content(found[-1].path)
         rows += rows_of(number, content)
         files.append(DataFile(Path(card.file).name, found[-1].sha256, len(content)))
-    return _set(name, rows, found[0], files, notes, twins)
+    return _set(name, rows, found[0], files, twins=twins)
 
 
 def _content(path: Path) -> list[dict]:

@@ -77,7 +77,7 @@ def unit(texts):
 def test_the_nearest_of_a_bank_by_the_slow_way():
     generator = np.random.default_rng(0)
     rows = metrics.unit_rows(np.sign(generator.normal(size=(40, 4)))).astype(np.float32)  # with ties
-    bank = Bank(rows, tuple(map(str, range(40))), (), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
+    bank = Bank(rows, tuple(map(str, range(40))), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
     asked = metrics.unit_rows(generator.normal(size=(7, 4))).astype(np.float32)
     for number in (1, 5, 40):
         indices, values = bank.nearest(asked, number)

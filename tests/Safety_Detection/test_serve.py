@@ -81,7 +81,7 @@ class Encoder(StandIn):
 def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None, arrays=None, **about):
     """Ten times the cosine with (1, 0) is the score, 5 the threshold; the bank has (1, 0), unsafe, and (0, 1)."""
     rows = np.eye(2, dtype=np.float32)
-    lists = dict.fromkeys(("ids", "sets", "words", "types"), ("a:1", "a:2"))
+    lists = dict.fromkeys(("ids", "sets", "words"), ("a:1", "a:2"))
     bank = Bank(rows, **lists, labels=np.array([1, 0]), clusters=np.arange(2), family_of={}, twins=(), familiar=0.9)
     arrays = {"direction": np.array([10.0, 0.0]), "bias": np.zeros(1)} if arrays is None else arrays
     spec = registry.resolve(model)
@@ -100,8 +100,8 @@ def encoder(monkeypatch):
 
 
 @contextlib.contextmanager
-def batching(most=64, wait=0.0, room=1024, detector=None, seen=lambda *_: None):
-    batcher = Batcher(lambda *_: Guard(detector or detector_of()), most, wait, room, seen)
+def batching(most=64, wait=0.0, room=1024, detector=None):
+    batcher = Batcher(lambda *_: Guard(detector or detector_of()), most, wait, room)
     try:
         yield batcher
     finally:
