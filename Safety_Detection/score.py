@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.guard import WITHOUT_PROBABILITY, Guard
 from Safety_Detection.guardrail.score_parts import parts_of
@@ -74,24 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     flags.add_argument(
         "--unfamiliar", action="store_true", help="say what is unlike all prompts trained on, as --explain"
     )
-    flags.add_argument(
-        "--threshold",
-        metavar="T",
-        type=cli.real(),
-        help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
-        "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
-        "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
-    )
-    flags.add_argument(
-        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
-    )
-    flags.add_argument(
-        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
-    )
+    saved.add_threshold(flags)
     flags.add_argument("--probability", action="store_true", help="add the probability that a prompt is unsafe")
-    flags.add_argument(
-        "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
-    )
     flags.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
     arguments = flags.parse_args(argv)
@@ -102,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             if getattr(arguments, flag) is not None:
                 raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
         path, form = config.callers_path(arguments.vectors), "vectors"
-    base_rate, output = _base_rate(arguments), _output(arguments, path)
+    if arguments.base_rate is not None and not arguments.probability:
+        raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
+    output = _output(arguments, path)
     device = cli.device(arguments)
     folder = config.callers_path(arguments.detector)
     for of, its in (("detector", folder), ("vectors", path)):
@@ -118,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
     if arguments.probability and detector.calibration is None:
         raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
-    guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, arguments.threads)
+    threshold = saved.threshold_of(arguments, detector)
+    guard = Guard(detector, threshold, form == "vectors", arguments.base_rate, arguments.threads)
     scorer = Scorer(guard, nearest, arguments.probability, arguments.unfamiliar)
     try:
         with contextlib.ExitStack() as stack:
@@ -139,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "--unfamiliar": arguments.unfamiliar or None,
                     "--threshold": guard.threshold,
                     "--probability": arguments.probability or None,
-                    "--base-rate": base_rate,
+                    "--base-rate": arguments.base_rate,
                     "column of incidents": guard.matches or None,
                     "column of false alarms": guard.allows or None,
                 }
@@ -155,26 +141,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         changed = changed and f"; normalized: {changed}"
         print(f"scored {counts['scored']} of {counts['lines']} lines{cut}{changed}", file=sys.stderr)
     return 3 if scorer.counts["faults"] else 0
-
-
-def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
-    """The threshold that is asked for, else the saved one."""
-    if arguments.threshold is not None:
-        if arguments.fpr is not None:
-            raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-        return arguments.threshold
-    if arguments.fpr is not None:
-        return detector.threshold_at(arguments.fpr, arguments.of)
-    if arguments.of is not None:
-        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
-    return detector.threshold
-
-
-def _base_rate(arguments: argparse.Namespace) -> float | None:
-    """The share of unsafe prompts for which probabilities are asked for, None for that of the fit."""
-    if arguments.base_rate is not None and not arguments.probability:
-        raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
-    return None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
 
 
 def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved, versions
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector
@@ -44,21 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     most = Limits()
     flags = cli.Parser(prog="python -m Safety_Detection.serve", description=main.__doc__)
     saved.add_detector(flags)
-    flags.add_argument(
-        "--threshold",
-        metavar="X",
-        type=cli.real(),
-        help="texts with at least this score are flagged (default the saved)",
-    )
-    flags.add_argument(
-        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
-    )
-    flags.add_argument(
-        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
-    )
-    flags.add_argument(
-        "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
-    )
+    saved.add_threshold(flags)
     flags.add_argument("--threads", metavar="N", type=cli.whole(1), help=cli.THREADS)
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     flags.add_argument("--port", metavar="N", type=cli.whole(0), default=8000, help="0 for a free one (default 8000)")
@@ -97,13 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     if limits.inputs > room:
         raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
-    if threshold is not None and arguments.fpr is not None:
-        raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-    if arguments.of is not None and arguments.fpr is None:
-        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
+    saved.threshold_of(arguments)
     if port > 65535:
         raise InputError(f"--port {port}: give a whole number of at most 65535")
-    base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
     token = token_for(arguments.host, arguments.no_token)
     more = [name.strip() for name in (arguments.allow_host or "").split(",") if name.strip()]
     hosts = Hosts(arguments.host, more)
@@ -127,14 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                 f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
                 "another scale than the threshold that was given; start the server again"
             )
-        chosen = threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr, arguments.of)
+        chosen = saved.threshold_of(arguments, detector)
         low, high = detector.detector.range
         if chosen is not None and not low <= chosen <= high:
             raise InputError(
                 f"--threshold {threshold:g}: no text has such a score; those of this detector are from {low:.4g} to "
                 f"{high:.4g}, give one of its card"
             )
-        return Guard(detector, chosen, base_rate=base_rate, threads=arguments.threads, before=before)
+        return Guard(detector, chosen, base_rate=arguments.base_rate, threads=arguments.threads, before=before)
 
     with bound_to(arguments.host, port) as bound:
         wait, version = arguments.max_wait_ms / 1000, functools.partial(versions.current, folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection.detectors.calibration import base_rate
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.detectors.neighbors import Matrix
 from Safety_Detection.guardrail import versions
@@ -224,6 +225,45 @@ def add_detector(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
+
+
+def add_threshold(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is flagged, and for which traffic probabilities are."""
+    flags.add_argument(
+        "--threshold",
+        metavar="T",
+        type=cli.real(),
+        help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
+        "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
+        "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
+    )
+    flags.add_argument(
+        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
+    )
+    flags.add_argument(
+        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
+    )
+    flags.add_argument(
+        "--base-rate",
+        metavar="P",
+        type=base_rate,
+        help="probabilities where a share P of prompts is unsafe, as 0.01 (default 0.5)",
+    )
+
+
+def threshold_of(arguments: argparse.Namespace, detector: SavedDetector | None = None) -> float | None:
+    """The threshold that the flags ask for, None for the saved one.
+
+    detector: whose card has it; None to look at the flags alone, before anything is loaded.
+    Raises InputError if they contradict each other, or if the card has no such threshold.
+    """
+    if arguments.threshold is not None and arguments.fpr is not None:
+        raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
+    if arguments.of is not None and arguments.fpr is None:
+        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
+    if arguments.fpr is None or detector is None:
+        return arguments.threshold
+    return detector.threshold_at(arguments.fpr, arguments.of)
 
 
 def load_detector(
