@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.protocol.evaluation import Pairing
 from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -120,7 +120,7 @@ def _metric(
 
 
 class Measures:
-    """Collects the numbers of pairings and crossings, and the means over them.
+    """Collects the numbers of pairings, and the means over them.
 
     rows: the metrics so far.
     """
@@ -134,8 +134,14 @@ class Measures:
         self._of_one_set: dict[tuple[str, str, str], np.ndarray] = {}
         self._crossed: dict[tuple[str, str], Resampling] = {}
 
-    def pairing(self, one: Pairing) -> None:
-        """Adds the metrics of a detector on a set."""
+    def add(self, one: Pairing) -> None:
+        """Adds the metrics of a pairing; a crossed one comes after those on its sets."""
+        if one.against is None:
+            self._on_a_set(one)
+        else:
+            self._crossing(one)
+
+    def _on_a_set(self, one: Pairing) -> None:
         of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
         place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
         n = len(one.rows)
@@ -194,23 +200,22 @@ class Measures:
             value = float(said[name].mean()), shares
             self.rows.append(_metric(name, where, value, len(pairs), better, clusters))
 
-    def crossing(self, one: Crossing) -> None:
-        """Adds the metrics of a detector on an unsafe-only and a safe-only set, after the pairings of both."""
+    def _crossing(self, one: Pairing) -> None:
         of = self._resampled(one)
         found = of.of_curve(one.scores, OF_CROSSING)
-        where = fields_of(one.kind, one.train, one.unsafe, one.safe)
+        where = fields_of(one.kind, one.train, one.test, one.against)
         for name, chance in zip(OF_CROSSING, (0.5, 0.01), strict=True):
             self.rows.append(_metric(name, where, found[name], len(one.rows), "higher", of.rarer, chance))
-            if one.safe in self.dataset.ordinary:
-                self._mean(name, one.kind, ORDINARY, found[name], [one.unsafe, one.safe])
-        for train in self.dataset.of_kind(TWO_CLASSES) if one.safe in self.dataset.ordinary else ():
-            parts = [self._of_one_set.get((one.kind, train, test)) for test in (one.unsafe, one.safe)]
+            if one.against in self.dataset.ordinary:
+                self._mean(name, one.kind, ORDINARY, found[name], [one.test, one.against])
+        for train in self.dataset.of_kind(TWO_CLASSES) if one.against in self.dataset.ordinary else ():
+            parts = [self._of_one_set.get((one.kind, train, test)) for test in (one.test, one.against)]
             if all(part is not None for part in parts):
                 for name, drawn in of.of_curve(np.concatenate(parts), OF_CROSSING).items():
-                    self._mean(name, one.kind, ORDINARY_ONE, drawn, [one.unsafe, one.safe])
+                    self._mean(name, one.kind, ORDINARY_ONE, drawn, [one.test, one.against])
 
-    def _resampled(self, one: Crossing) -> Resampling:
-        pair = one.unsafe, one.safe
+    def _resampled(self, one: Pairing) -> Resampling:
+        pair = one.test, one.against
         if pair not in self._crossed:
             parts = zip(*(self.of[name].parts for name in pair), strict=True)
             self._crossed = {pair: Resampling(self.dataset, one.rows, [np.concatenate(both, axis=1) for both in parts])}

@@ -79,9 +79,8 @@ def matrix(dataset):
 
 @pytest.fixture(scope="module")
 def pairings(dataset):
-    found = list(evaluation.pairings(dataset, evaluation.EncoderVectors(matrix(dataset)), KINDS))
-    crossings = {(one.unsafe, one.safe, one.kind): one for one in found if isinstance(one, evaluation.Crossing)}
-    return {(one.train, one.test, one.kind): one for one in found if isinstance(one, evaluation.Pairing)}, crossings
+    found = evaluation.pairings(dataset, evaluation.EncoderVectors(matrix(dataset)), KINDS)
+    return {(one.train, one.test, one.kind): one for one in found if one.against is None}
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +127,14 @@ def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_
 
 
 def test_which_detectors_are_tested_on_which_sets(pairings, metrics_of):
-    trains = {test: {train for train, its, kind in pairings[0] if its == test} for test in SETS}
+    trains = {test: {train for train, its, kind in pairings if its == test} for test in SETS}
     assert trains == {test: {"a", "b", "others"} for test in SETS}
     tests = {(m["train"], m["test"]) for m in metrics_of if m["metric"] == "auprc"}
     assert tests == set(itertools.product(["a", "b", "others"], "ab")), "an area needs both classes"
 
 
 def test_flagged_shares_are_those_of_the_flags(value, pairings, dataset):
-    for (train, test, kind), one in pairings[0].items():
+    for (train, test, kind), one in pairings.items():
         label = SETS[test][1]
         name = f"{'fpr' if label == 0 else 'tpr'}_at_threshold"
         if label is None:
@@ -152,7 +151,7 @@ def test_flagged_shares_are_those_of_the_flags(value, pairings, dataset):
 def test_verdicts_on_twins_by_hand(metrics_of, value, pairings, dataset):
     # The prompts of a group are one safe and one unsafe: 20 pairs of a.
     for train in ("a", "b", "others"):
-        one = pairings[0][train, "a", "logistic_regression"]
+        one = pairings[train, "a", "logistic_regression"]
         flag = dict(zip(one.rows.tolist(), one.flags.tolist(), strict=True))
         pairs = [(flag[2 * i + 1], flag[2 * i]) for i in range(20)]
         assert [dataset.labels[2 * i : 2 * i + 2] for i in range(20)] == [(0, 1)] * 20
@@ -166,8 +165,8 @@ def test_verdicts_on_twins_by_hand(metrics_of, value, pairings, dataset):
 
 def test_the_mean_over_sets_varies_with_the_resamples_they_share(dataset, pairings):
     measures = Measures(dataset, 1000, 42)
-    for one in pairings[0].values():
-        measures.pairing(one)
+    for one in pairings.values():
+        measures.add(one)
     (mean,) = (m for m in measures.means() if (m.name, m.group) == ("auroc/knn_vote", "others"))
     found = {m.group: m for m in measures.rows if m.name == "auroc/knn_vote"}
     both = [found["others -> a"], found["others -> b"]]

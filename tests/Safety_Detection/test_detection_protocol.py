@@ -207,7 +207,7 @@ def test_others_by_the_slow_way():
     for one in evaluation.pairings(
         dataset, evaluation.EncoderVectors(matrix), ["logistic_regression", "nearest_unsafe"]
     ):
-        sets = (one.unsafe, one.safe) if isinstance(one, evaluation.Crossing) else (one.train, one.test)
+        sets = (one.test, one.against) if one.against else (one.train, one.test)
         found[*sets, one.kind] = one
     of = sides.Sides(dataset)
     families = np.array([dataset.family_of[name] for name in dataset.groups])
