@@ -15,9 +15,7 @@ from Safety_Detection.guardrail.splitting import READINGS, SENTENCES, WHOLE, par
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_files import add_label, label_of
-from Safety_Detection.sets.labelled_set import LabelledSet
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
-from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
 from utils.data.reading import dataset_stem
 from utils.data.text import plain
@@ -116,11 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(sentence)
     store = None if arguments.no_cache else EmbeddingStore(default_path())
     embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
-    sets = elsewhere(dataset, note)
-    others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
     choices = Choices(arguments.detector, rate, traffic, top_k, arguments.seed)
     reading = arguments.read or READING
-    made, done = made_of(embedder, model, dataset, others, choices, not arguments.no_normalize, reading)
+    made, done = made_of(embedder, model, dataset, choices, not arguments.no_normalize, reading)
     embedder.close()
     with versions.writing(folder, "--out", note) as place:
         made = kept(made, done, place)
@@ -213,32 +209,29 @@ def made_of(
     embedder: Embedder,
     model: str,
     dataset: LabelledDataset,
-    others: LabelledDataset | None,
     choices: Choices,
     normalize: bool = True,
     reading: str = WHOLE,
 ) -> tuple[SavedDetector, Fit]:
     """A detector of an encoder, and the fit that it comes from.
 
-    model: the encoder's name as given. others: as of `fitting.fitted`. normalize, reading: as of SavedDetector.
+    model: the encoder's name as given. normalize, reading: as of SavedDetector.
     """
-    whole = others or dataset
-    texts = list(map(plain, whole.texts["prompt"])) if normalize else list(whole.texts["prompt"])
+    prompts = dataset.texts["prompt"]
+    texts = list(map(plain, prompts)) if normalize else list(prompts)
     further, of = parts_of(texts, reading)
     words = None
     if is_word_overlap(embedder.spec):
-        words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
+        words = fit_words(texts)[0]
         vectors = evaluation.word_vectors_of([*texts, *further])
     else:
-        names = [*whole.ids, *(whole.ids[i] for i in of)]
+        names = [*dataset.ids, *(dataset.ids[i] for i in of)]
         vectors = evaluation.EncoderVectors(embedder.embed([*texts, *further], names).matrix)
     read = evaluation.Parts(len(texts), of)
-    done = fitted(dataset, others, vectors, choices, embedder.note, read)
+    done = fitted(dataset, vectors, choices, embedder.note, read)
     said_of = {**about(done, dataset), "card": card.measured(done, choices.seed)}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
-    rows = done.rows.tolist()
-    hashes = hashed_words([whole.texts["prompt"][i] for i in rows]), digests_of([texts[i] for i in rows])
-    bank = bank_of(done, *hashes)
+    bank = bank_of(done, hashed_words(prompts), digests_of(texts))
     made = SavedDetector(
         model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
     )
@@ -276,16 +269,6 @@ def check(dataset: LabelledDataset, data: str) -> None:
                 f"--data {data}: {few}, but a detector needs both classes; add a set that has some, as "
                 f"--data {data},{example}"
             )
-
-
-def elsewhere(dataset: LabelledDataset, note: Callable[[str], object]) -> list[LabelledSet]:
-    """The published sets on which a detector of a single set is tested; none if it has several sets."""
-    if len(dataset.group_order) > 1:
-        return []
-    sets, missing = labelled_sets.available([name for name in PUBLISHED if name not in dataset.group_order])
-    for sentence in missing:
-        note(f"not tried on it: {sentence}")
-    return sets
 
 
 def said(made: SavedDetector, folder: str) -> str:

@@ -42,7 +42,7 @@ def effective(clusters: np.ndarray, weights: np.ndarray) -> float:
 
 def traffics(fit: Fit) -> list[Traffic]:
     """Whose false alarms the card has thresholds for: all safe prompts, ordinary traffic, and what the user chose."""
-    there = set(fit.trial.of.sets[fit.rows])
+    there = set(fit.trial.of.sets)
     ordinary = Traffic(ORDINARY, tuple(name for name in fit.trial.of.dataset.ordinary if name in there))
     return list(dict.fromkeys([Traffic(), *([ordinary] if ordinary.sets else []), fit.choices.traffic]))
 
@@ -52,7 +52,7 @@ class _Measuring:
 
     def __init__(self, fit: Fit, seed: int) -> None:
         of, self.fit = fit.trial.of, fit
-        self.labels, self.clusters, self.sets = fit.labels, of.clusters[fit.rows], of.sets[fit.rows]
+        self.labels, self.clusters, self.sets = fit.labels, of.clusters, of.sets
         weights = fit.trial.jobs[fit.trial.sides[ALL].whole].weights
         self.weights = np.ones(len(fit.rows)) if weights is None else weights
         counts = [*grouped_resamples(self.clusters, self.labels, RESAMPLES, seed)]

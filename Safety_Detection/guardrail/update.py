@@ -195,7 +195,7 @@ def refitted(
             what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
             raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
     choices = chosen(before, both, seed)
-    done = fitted(both, None, evaluation.EncoderVectors(vectors), choices, note, parts)
+    done = fitted(both, evaluation.EncoderVectors(vectors), choices, note, parts)
     label_of = dict(zip(both.ids, both.labels, strict=True))
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if label_of.get(item)]
     said = {

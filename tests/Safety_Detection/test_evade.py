@@ -58,7 +58,7 @@ def asked(tmp_path):
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
     monkeypatch.setattr(loading, "load", lambda spec: World())
-    for module in (labelled_sets, fit, evade):
+    for module in (labelled_sets, evade):
         monkeypatch.setattr(module, "PUBLISHED", {})
 
 

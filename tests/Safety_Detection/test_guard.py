@@ -49,8 +49,6 @@ def world(monkeypatch):
     monkeypatch.setattr(splitting, "ALONE", 1)  # sentences of a few letters are read by themselves
     monkeypatch.setattr(splitting, "JOINED", 1)
     monkeypatch.setattr(loading, "load", lambda spec: World())
-    for module in (labelled_sets, fit):
-        monkeypatch.setattr(module, "PUBLISHED", {})
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from checkpoints import sentence_bert
 
 from Safety_Detection import fit
 from Safety_Detection.guardrail.saved import load_detector
-from Safety_Detection.sets import labelled_sets
 from utils.config import ROOT
 
 ON_PATH = ROOT / "integrations" / "on_path"
@@ -60,9 +59,7 @@ def run(project, source, *arguments):
     return done.stdout
 
 
-def test_a_detector_is_loaded_beside_packages_of_the_same_names(tmp_path, monkeypatch, project):
-    for module in (labelled_sets, fit):
-        monkeypatch.setattr(module, "PUBLISHED", {})
+def test_a_detector_is_loaded_beside_packages_of_the_same_names(tmp_path, project):
     rows = [f"{'bad' if i % 2 else 'good'} or thing {i} {s}{i},{i % 2},{s},{s}{i}" for s in "xy" for i in range(40)]
     (tmp_path / "labelled.csv").write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
     name, folder = str(sentence_bert(tmp_path / "checkpoint")), str(tmp_path / "detector")
