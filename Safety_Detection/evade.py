@@ -270,8 +270,8 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     for name, those in ((WORST_READ, [*flagged.values()][:-1]), (WORST, [*flagged.values()])):
         # For safe prompts the worst is to be flagged once.
         flagged[name] = np.all(those, axis=0) | (~unsafe & np.any(those, axis=0))
-    counts = list(grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED))
-    of = Resampling(dataset, np.arange(len(labels)), [np.concatenate(counts)])
+    weights = grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED)
+    of = Resampling(dataset, np.arange(len(labels)), weights)
     before = flagged[PLAIN][0, unsafe]
     shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
     own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")

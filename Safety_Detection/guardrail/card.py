@@ -55,12 +55,11 @@ class _Measuring:
         self.labels, self.clusters, self.sets = fit.labels, of.clusters, of.sets
         weights = fit.trial.jobs[fit.trial.sides[ALL].whole].weights
         self.weights = np.ones(len(fit.rows)) if weights is None else weights
-        counts = [*grouped_resamples(self.clusters, self.labels, RESAMPLES, seed)]
-        self.counts = np.concatenate(counts).astype(np.float64)
+        self.counts = grouped_resamples(self.clusters, self.labels, RESAMPLES, seed).astype(np.float64)
         self.ordinary = {}
         for i, name in enumerate(name for name in of.dataset.ordinary if name in fit.unseen):
             its = of.dataset.rows(name)
-            drawn = np.concatenate([*grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))])
+            drawn = grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))
             self.ordinary[name] = of.clusters[its], drawn
 
     def counted(self, traffic: Traffic) -> tuple[np.ndarray, np.ndarray]:

@@ -211,7 +211,7 @@ def test_areas_in_resamples_are_those_of_weighted_curves():
     scores = np.round(labels + generator.normal(0, 1, 200), 1)  # with ties
     clusters = np.unique(clusters, return_inverse=True)[1]
     counts = generator.integers(0, 4, (40, clusters.max() + 1)).astype(np.uint16)
-    found = dm.resampled_auroc(labels, scores, clusters, [counts[:25], counts[25:]])
+    found = dm.resampled_auroc(labels, scores, clusters, counts)
     expected = [roc_auc_score(labels, scores, sample_weight=row[clusters]) for row in counts]
     assert found == pytest.approx(expected, abs=1e-5)
     ranking = dm.Ranking(labels, scores)

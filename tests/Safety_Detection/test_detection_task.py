@@ -132,7 +132,7 @@ def test_p_and_interval_of_every_difference_agree_and_are_those_of_resampled_gro
     for position, test in enumerate(("edits", "twins")):
         its = [i for i, name in enumerate(one.items["set"]) if name == test]
         labels, groups = ([one.items[column][i] for i in its] for column in ("label", "group"))
-        counts = np.concatenate([*grouped_resamples(groups, labels, 1000, (42, position))])
+        counts = grouped_resamples(groups, labels, 1000, (42, position))
         scores = {kind: [one.items[f"{kind}/edits"][i] for i in its] for kind in KINDS[:4]}
         drawn = {kind: resampled_areas(labels, of, counts) for kind, of in scores.items()}
         for d in between[4:]:
@@ -312,7 +312,7 @@ def test_many_differences_can_still_be_told_apart():
 def test_sets_are_resampled_each_in_its_own_way():
     dataset, _ = labelled_sets.load("sample")
     of_sets = resamplings(dataset, 1000, 42)
-    drawn = [of_sets[test].parts[0] for test in dataset.group_order]
+    drawn = [of_sets[test].weights for test in dataset.group_order]
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()
     # Two sets that are the same: their mean varies less than either, by the square root of 2, if they are drawn apart.
     generator = np.random.default_rng(0)
