@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.guard import WITHOUT_PROBABILITY, Guard
@@ -19,8 +19,8 @@ from Safety_Detection.guardrail.scoring import (
     COLUMNS,
     FORMS,
     PART_LINES,
-    Progress,
     Scorer,
+    bar_of,
     lines_of,
     lines_of_parquet,
     refuse_json_as_text,
@@ -34,6 +34,9 @@ from utils.data.text import CHANGES
 from utils.files import replacing, sha256_of
 from utils.parts import Unfinished, unchanged
 from utils.schema import InputError, one_line
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
 PART_SECONDS = 300.0
@@ -109,11 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     try:
         with contextlib.ExitStack() as stack:
             source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
-            progress = None if path is None else Progress(source.total, source.unit, arguments.quiet)
-            if progress is not None:
-                stack.callback(progress.close)
+            bar = stack.enter_context(bar_of(source.total, source.unit, arguments.quiet or path is None))
             if output is None or source.file is None:
-                _in_one(scorer, source, output, progress)
+                _in_one(scorer, source, output, bar, at_once=path is None)
             else:
                 made_by = {
                     "--input" if form != "vectors" else "--vectors": sha256_of(source.file),
@@ -129,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "column of incidents": guard.matches or None,
                     "column of false alarms": guard.allows or None,
                 }
-                _in_parts(scorer, source, output.resolve(), made_by, progress)
+                _in_parts(scorer, source, output.resolve(), made_by, bar)
     except Unfinished as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 3
@@ -249,8 +250,8 @@ def _written(path: Path | None) -> Iterator[IO]:
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None
 
 
-def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progress | None) -> None:
-    """Writes scores. progress: None to write one after another."""
+def _in_one(scorer: Scorer, source: Source, output: Path | None, bar: "tqdm", at_once: bool) -> None:
+    """Writes scores. at_once: whether each is written before the next."""
     try:
         with _written(output) as target:
             writer = csv.writer(target, lineterminator="\n")
@@ -258,27 +259,26 @@ def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progr
             target.flush()
             for rows in source.batches(scorer, 0):
                 writer.writerows(rows)
-                if progress is None:
+                if at_once:
                     target.flush()
-                else:
-                    progress.show(scorer.counts["lines"], scorer.read)
+                bar.update(scorer.read - bar.n)
             _refuse_none(scorer)
     except KeyboardInterrupt:
         print("interrupted; only a file that is scored into an --output can be continued", file=sys.stderr)
         sys.exit(130)
 
 
-def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, progress: Progress) -> None:
+def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, bar: "tqdm") -> None:
     """Writes the scores of a file in parts, after those that an earlier run has finished."""
     with parts_of(output, made_by, cli.note) as parts:
         scorer.counts.update(parts.counts)
-        if parts.number:
-            progress.say(f"{scorer.counts['lines']} lines are scored already")
+        if parts.number and not bar.disable:
+            cli.note(f"{scorer.counts['lines']} lines are scored already")
         rows, begun = [], time.monotonic()
         with unchanged(source.file, "run the same command again"):
             for batch in source.batches(scorer, scorer.counts["lines"]):
                 rows += batch
-                progress.show(scorer.counts["lines"], scorer.read)
+                bar.update(scorer.read - bar.n)
                 new = scorer.counts["lines"] - parts.counts.get("lines", 0)
                 if new >= PART_LINES or (new and time.monotonic() - begun >= PART_SECONDS):
                     parts.write(rows, scorer.counts)
