@@ -33,18 +33,6 @@ def test_areas_are_scikit_learns(rows):
     assert of.thresholds[1:] == pytest.approx(thresholds[1:])
 
 
-@given(CASES)
-def test_the_area_is_the_share_of_pairs_in_order(rows):
-    labels, scores = split(rows)
-    pairs = [
-        (a > b) + (a == b) / 2
-        for a, one in zip(scores, labels, strict=True)
-        for b, other in zip(scores, labels, strict=True)
-        if one == 1 and other == 0
-    ]
-    assert dm.auroc(dm.curve(labels, scores)) == pytest.approx(sum(pairs) / len(pairs))
-
-
 @given(CASES, st.sampled_from([0.5, 0.8, 0.95, 1.0]), st.sampled_from([0.0, 0.01, 0.05, 0.25, 0.5]))
 def test_rates_at_limits_by_trying_every_threshold(rows, wanted, allowed):
     labels, scores = split(rows)

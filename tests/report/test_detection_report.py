@@ -5,11 +5,9 @@ import shutil
 import warnings
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from figure_checks import seen_whole
 from lxml import html
-from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets
@@ -65,11 +63,6 @@ def test_tables_show_the_result_file(out):
         assert row["TF-IDF"] == with_interval(m)
     rows = table(tree, "Mean AUROC of every detector, controls last")
     assert list(rows[0]) == ["encoder", "detector", "within", "across"], "of two sets there are no others to train on"
-    kinds = ["nearest unsafe", "centroid difference", "prompt length", "shuffled labels"]
-    assert [row["detector"] for row in rows] == kinds
-    for row in rows:
-        m = result.metric("auroc", "across", detector=row["detector"].replace(" ", "_"))
-        assert row["across"].startswith(f"{m.value:.3f} ")
     rows = table(tree, "Other metrics of centroid difference")
     for row in rows:
         where = {"detector": "centroid_difference", "train": row["trained on"], "test": row["tested on"]}
@@ -157,21 +150,3 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
         warnings.simplefilter("error")
         for figure in (transfer_heatmap(made), one_class_heatmap(made), roc_curves(made[0])):
             seen_whole(figure)
-
-
-def test_the_curves_drawn_have_the_areas_of_the_results(out):
-    result, rows = read(out)
-    with drawing():
-        figure = roc_curves(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
-        for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
-            mine = [row for row in rows if row["set"] == test]
-            labels = [int(row["label"]) for row in mine]
-            for line, train in zip(panel.lines, ("edits", "twins", None), strict=True):
-                area = np.trapezoid(line.get_ydata(), line.get_xdata())
-                scores = [float(row[f"centroid_difference/{train}"]) for row in mine] if train else labels
-                assert area == pytest.approx(roc_auc_score(labels, scores) if train else 0.5)
-        heat = transfer_heatmap([result])
-        shown = [text.get_text() for text in heat.axes[0].texts]
-        sides = [{"train": train, "test": test} for train in ("edits", "twins") for test in ("edits", "twins")]
-        areas = [result.value("auroc", detector="centroid_difference", **side) for side in sides]
-        assert shown == [f"{area:.2f}" for area in areas]
