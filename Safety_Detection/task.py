@@ -115,7 +115,7 @@ def score(
                 put(f"{one.kind}/{one.train}", one.rows, one.scores)
                 if one.flags is not None and one.kind in KINDS:
                     put(naming.flagged_column(one.kind, one.train), one.rows, one.flags.astype(int))
-                if not vectors and one.kind in KINDS:
+                if one.unknown is not None and not vectors and one.kind in KINDS:
                     put(f"{UNKNOWN}/{one.train}", one.rows, one.unknown.astype(int))
         identity = set_identity(Sides(dataset, settings.seed), of, settings.seed)
     return Scores(items, [*measures.rows, *measures.means(), *identity])
