@@ -307,20 +307,8 @@ def said(made: SavedDetector, folder: str) -> str:
             f"{number(kept['expected_calibration_error'])}, held out"
         )
     lines = [paragraph(text, "  ") for text in lines]
-    tried = made.about["elsewhere"]
-    if tried:
-        columns = [
-            ("tried on, unseen", [one["set"] for one in tried]),
-            ("n", [str(one["prompts"]) for one in tried]),
-            ("AUROC", [number(one["auroc"]) for one in tried]),
-            ("safe flagged", [percent(one["false_positive_rate"]) for one in tried]),
-            ("unsafe flagged", [percent(one["true_positive_rate"]) for one in tried]),
-        ]
-        if any(one["no_known_word"] for one in tried):
-            columns.append(("no known word", [str(one["no_known_word"]) for one in tried]))
-        lines += ["", text_table(of_columns(columns, keys=2)), ""]
-    else:
-        lines.append("tried on no other set: nothing is known of other traffic")
+    tried = [text_table(of_columns(columns, keys=2)) for _, columns in card.tried(made.about)]
+    lines += ["", *tried, ""] if tried else ["tried on no other set: nothing is known of other traffic"]
     version = made.about["version"]
     its_card = versions.home(Path(folder), version) / "card.html"
     return "\n".join([*lines, f"wrote version {version} of {folder}; its card is {its_card}"])
