@@ -26,7 +26,6 @@ from Safety_Detection.guardrail.scoring import (
     refuse_json_as_text,
 )
 from Safety_Detection.guardrail.splitting import WHOLE
-from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
 from utils.data.parquet import ParquetFile
@@ -90,12 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         path, form = config.callers_path(arguments.vectors), "vectors"
     if arguments.base_rate is not None and not arguments.probability:
         raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
-    output = _output(arguments, path)
+    folder, output = config.callers_path(arguments.detector), None
+    if arguments.output not in (None, "-"):
+        output = saved.output_path("--output", arguments.output, {"detector": folder, "vectors": path}, [path])
     device = cli.device(arguments)
-    folder = config.callers_path(arguments.detector)
-    for of, its in (("detector", folder), ("vectors", path)):
-        if output is not None and its is not None and is_inside(output, its):
-            raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
     nearest = arguments.explain
     detector = saved.load(
         folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0 or arguments.unfamiliar
@@ -155,22 +152,6 @@ def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:
     if path is not None and path.is_file() and not path.stat().st_size:
         raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
     return path, form
-
-
-def _output(arguments: argparse.Namespace, path: Path | None) -> Path | None:
-    """The file of the scores, None for standard output."""
-    output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
-    if output is None:
-        return None
-    if path is not None and output.exists() and output.samefile(path):
-        raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
-    if output.is_dir():
-        raise InputError(f"--output {arguments.output}: is a folder; name a file")
-    if output.exists() and not output.is_file():  # a file would replace it
-        raise InputError(
-            f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
-        )
-    return output
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector
 from Safety_Detection.guardrail.splitting import WHOLE
-from utils import cli
+from utils import cli, config
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
 from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
@@ -264,6 +264,23 @@ def threshold_of(arguments: argparse.Namespace, detector: SavedDetector | None =
     if arguments.fpr is None or detector is None:
         return arguments.threshold
     return detector.threshold_at(arguments.fpr, arguments.of)
+
+
+def output_path(flag: str, given: str, folders: dict[str, Path | None], inputs: Iterable[Path | None]) -> Path:
+    """The path of a file that a flag names to write.
+
+    folders: what is read to its folder. inputs: the files that are read; None stands for none.
+    Raises InputError if it is no file, or if it would change what is read.
+    """
+    path = config.callers_path(given)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{flag} {given}: is {'a folder' if path.is_dir() else 'a pipe or a device'}; name a file")
+    for of, folder in folders.items():
+        if folder is not None and versions.is_inside(path, folder):
+            raise InputError(f"{flag} {given}: is in the folder of the {of}; name another file")
+    if path.resolve() in [read.resolve() for read in inputs if read is not None]:
+        raise InputError(f"{flag} {given}: is an input, which it would replace; name another file")
+    return path
 
 
 def load_detector(

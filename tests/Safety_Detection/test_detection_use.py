@@ -264,14 +264,14 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     assert "is a folder; name a file" in refused(capsys, *arguments)
     os.mkfifo(tmp_path / "pipe")
     said = refused(capsys, *arguments[:-1], tmp_path / "pipe")
-    assert "is a pipe or a device; name a file, or leave it out for standard output" in said
+    assert "is a pipe or a device; name a file" in said
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "same.txt").symlink_to("in.txt")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
     for name in ("current", "versions/1/words.json"):
         into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / name]
         assert "is in the folder of the detector; name another file" in refused(capsys, *into)
-    assert "is the input, which it would replace; name another file" in refused(capsys, *arguments)
+    assert "is an input, which it would replace; name another file" in refused(capsys, *arguments)
     assert (tmp_path / "in.txt").read_text() == "good\n"
 
 
