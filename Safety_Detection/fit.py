@@ -253,18 +253,18 @@ def traffic_of(arguments: argparse.Namespace, dataset: LabelledDataset, data: st
         raise InputError(f"--of {name}: {lacks}; add it, as --data {data},{example}")
     if not has_safe(dataset, traffic):
         raise InputError(f"--of {name}: has no safe prompt, and false alarms are of safe ones; name other traffic")
-    groups = {c for c, its in zip(dataset.clusters, dataset.groups, strict=True) if its in sets}
-    if traffic.is_own and len(groups) < FOLDS:
-        raise InputError(f"--of {name}: only {len(groups)} groups of prompts, fewer than the {FOLDS} folds; add rows")
+    groups = dataset.groups_of(None, *sets)
+    if traffic.is_own and groups < FOLDS:
+        raise InputError(f"--of {name}: only {groups} groups of prompts, fewer than the {FOLDS} folds; add rows")
     return traffic
 
 
 def check(dataset: LabelledDataset, data: str) -> None:
     """Raises InputError if the sets have no prompts of one class, or too few groups with them to hold some out."""
     for label, word, example in ((1, "unsafe", "direct"), (0, "safe", "alpaca_eval")):
-        groups = {c for c, its in zip(dataset.clusters, dataset.labels, strict=True) if its == label}
-        if len(groups) < INNER_FOLDS:
-            few = f"only {len(groups)} groups with {word} prompts" if groups else f"no {word} prompt"
+        groups = dataset.groups_of(label)
+        if groups < INNER_FOLDS:
+            few = f"only {groups} groups with {word} prompts" if groups else f"no {word} prompt"
             raise InputError(
                 f"--data {data}: {few}, but a detector needs both classes; add a set that has some, as "
                 f"--data {data},{example}"

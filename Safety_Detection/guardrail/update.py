@@ -190,10 +190,10 @@ def refitted(
     digests = [*(bank.digests or [""] * len(bank.ids)), *digests_of(texts)]
     digest_of = dict(zip([*bank.ids, *new.ids], digests, strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
-        groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
-        if len(groups) < INNER_FOLDS:
+        groups = both.groups_of(label)
+        if groups < INNER_FOLDS:
             what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
-            raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
+            raise InputError(f"{what}: only {groups} groups with {word} prompts would be left; {remedy}")
     choices = chosen(before, both, seed)
     done = fitted(both, evaluation.EncoderVectors(vectors), choices, note, parts)
     label_of = dict(zip(both.ids, both.labels, strict=True))
