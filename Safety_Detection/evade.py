@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from Safety_Detection.guardrail.disguises import AFTER_IT, PADDED, PLAIN, WITHIN
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.saved_detector import SavedDetector
 from Safety_Detection.guardrail.splitting import READINGS, WHOLE
-from Safety_Detection.guardrail.versions import is_inside
 from Safety_Detection.protocol.measure import Resampling
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.cards import SET_CARDS
@@ -84,7 +82,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = flags.parse_args(argv)
     label, device = label_of(arguments), cli.device(arguments)
     folder = config.callers_path(arguments.detector)
-    out = None if arguments.out is None else checked(arguments.out, folder, arguments.data or "")
+    out, data = None, arguments.data or ""
+    if arguments.out is not None:
+        read = [config.callers_path(part.strip()) for part in (data, *data.split(","))]
+        out = saved.output_path("--out", arguments.out, {"detector": folder}, read)
+        check_writable(out.parent)
     detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
 
     note = cli.notes(arguments)
@@ -112,19 +114,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.show(said(detector, dataset, found, left_out))
     if arguments.tries:
         cli.show("\n" + said_of_words(words, arguments.tries, len(searched), dataset, by_reading))
-
-
-def checked(out: str, detector: Path, data: str) -> Path:
-    """The path of the file to write. Raises InputError if it can't be written, or would replace what is read."""
-    path = config.callers_path(out)
-    if path.exists() and not path.is_file():
-        raise InputError(f"--out {out}: is a folder, a pipe or a device; name a file")
-    if is_inside(path, detector):
-        raise InputError(f"--out {out}: is in the detector's folder; name another file")
-    if path.resolve() in [config.callers_path(part.strip()).resolve() for part in (data, *data.split(","))]:
-        raise InputError(f"--out {out}: is a file of --data, which it would replace; name another file")
-    check_writable(path.parent)
-    return path
 
 
 def chosen(
@@ -270,8 +259,8 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     for name, those in ((WORST_READ, [*flagged.values()][:-1]), (WORST, [*flagged.values()])):
         # For safe prompts the worst is to be flagged once.
         flagged[name] = np.all(those, axis=0) | (~unsafe & np.any(those, axis=0))
-    counts = list(grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED))
-    of = Resampling(dataset, np.arange(len(labels)), [np.concatenate(counts)])
+    weights = grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED)
+    of = Resampling(dataset, np.arange(len(labels)), weights)
     before = flagged[PLAIN][0, unsafe]
     shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
     own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")

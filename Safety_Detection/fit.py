@@ -15,9 +15,7 @@ from Safety_Detection.guardrail.splitting import READINGS, SENTENCES, WHOLE, par
 from Safety_Detection.protocol import evaluation
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_files import add_label, label_of
-from Safety_Detection.sets.labelled_set import LabelledSet
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
-from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
 from utils.data.reading import dataset_stem
 from utils.data.text import plain
@@ -116,11 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(sentence)
     store = None if arguments.no_cache else EmbeddingStore(default_path())
     embedder = Embedder(spec, store, not arguments.quiet and sys.stderr.isatty(), note)
-    sets = elsewhere(dataset, note)
-    others = labelled_sets.together(dataset, labelled_sets.combined("elsewhere", sets)) if sets else None
     choices = Choices(arguments.detector, rate, traffic, top_k, arguments.seed)
     reading = arguments.read or READING
-    made, done = made_of(embedder, model, dataset, others, choices, not arguments.no_normalize, reading)
+    made, done = made_of(embedder, model, dataset, choices, not arguments.no_normalize, reading)
     embedder.close()
     with versions.writing(folder, "--out", note) as place:
         made = kept(made, done, place)
@@ -213,32 +209,29 @@ def made_of(
     embedder: Embedder,
     model: str,
     dataset: LabelledDataset,
-    others: LabelledDataset | None,
     choices: Choices,
     normalize: bool = True,
     reading: str = WHOLE,
 ) -> tuple[SavedDetector, Fit]:
     """A detector of an encoder, and the fit that it comes from.
 
-    model: the encoder's name as given. others: as of `fitting.fitted`. normalize, reading: as of SavedDetector.
+    model: the encoder's name as given. normalize, reading: as of SavedDetector.
     """
-    whole = others or dataset
-    texts = list(map(plain, whole.texts["prompt"])) if normalize else list(whole.texts["prompt"])
+    prompts = dataset.texts["prompt"]
+    texts = list(map(plain, prompts)) if normalize else list(prompts)
     further, of = parts_of(texts, reading)
     words = None
     if is_word_overlap(embedder.spec):
-        words = fit_words([texts[i] for i in whole.rows(*dataset.group_order)])[0]
+        words = fit_words(texts)[0]
         vectors = evaluation.word_vectors_of([*texts, *further])
     else:
-        names = [*whole.ids, *(whole.ids[i] for i in of)]
+        names = [*dataset.ids, *(dataset.ids[i] for i in of)]
         vectors = evaluation.EncoderVectors(embedder.embed([*texts, *further], names).matrix)
     read = evaluation.Parts(len(texts), of)
-    done = fitted(dataset, others, vectors, choices, embedder.note, read)
+    done = fitted(dataset, vectors, choices, embedder.note, read)
     said_of = {**about(done, dataset), "card": card.measured(done, choices.seed)}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
-    rows = done.rows.tolist()
-    hashes = hashed_words([whole.texts["prompt"][i] for i in rows]), digests_of([texts[i] for i in rows])
-    bank = bank_of(done, *hashes)
+    bank = bank_of(done, hashed_words(prompts), digests_of(texts))
     made = SavedDetector(
         model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
     )
@@ -260,32 +253,22 @@ def traffic_of(arguments: argparse.Namespace, dataset: LabelledDataset, data: st
         raise InputError(f"--of {name}: {lacks}; add it, as --data {data},{example}")
     if not has_safe(dataset, traffic):
         raise InputError(f"--of {name}: has no safe prompt, and false alarms are of safe ones; name other traffic")
-    groups = {c for c, its in zip(dataset.clusters, dataset.groups, strict=True) if its in sets}
-    if traffic.is_own and len(groups) < FOLDS:
-        raise InputError(f"--of {name}: only {len(groups)} groups of prompts, fewer than the {FOLDS} folds; add rows")
+    groups = dataset.groups_of(None, *sets)
+    if traffic.is_own and groups < FOLDS:
+        raise InputError(f"--of {name}: only {groups} groups of prompts, fewer than the {FOLDS} folds; add rows")
     return traffic
 
 
 def check(dataset: LabelledDataset, data: str) -> None:
     """Raises InputError if the sets have no prompts of one class, or too few groups with them to hold some out."""
     for label, word, example in ((1, "unsafe", "direct"), (0, "safe", "alpaca_eval")):
-        groups = {c for c, its in zip(dataset.clusters, dataset.labels, strict=True) if its == label}
-        if len(groups) < INNER_FOLDS:
-            few = f"only {len(groups)} groups with {word} prompts" if groups else f"no {word} prompt"
+        groups = dataset.groups_of(label)
+        if groups < INNER_FOLDS:
+            few = f"only {groups} groups with {word} prompts" if groups else f"no {word} prompt"
             raise InputError(
                 f"--data {data}: {few}, but a detector needs both classes; add a set that has some, as "
                 f"--data {data},{example}"
             )
-
-
-def elsewhere(dataset: LabelledDataset, note: Callable[[str], object]) -> list[LabelledSet]:
-    """The published sets on which a detector of a single set is tested; none if it has several sets."""
-    if len(dataset.group_order) > 1:
-        return []
-    sets, missing = labelled_sets.available([name for name in PUBLISHED if name not in dataset.group_order])
-    for sentence in missing:
-        note(f"not tried on it: {sentence}")
-    return sets
 
 
 def said(made: SavedDetector, folder: str) -> str:
@@ -324,20 +307,8 @@ def said(made: SavedDetector, folder: str) -> str:
             f"{number(kept['expected_calibration_error'])}, held out"
         )
     lines = [paragraph(text, "  ") for text in lines]
-    tried = made.about["elsewhere"]
-    if tried:
-        columns = [
-            ("tried on, unseen", [one["set"] for one in tried]),
-            ("n", [str(one["prompts"]) for one in tried]),
-            ("AUROC", [number(one["auroc"]) for one in tried]),
-            ("safe flagged", [percent(one["false_positive_rate"]) for one in tried]),
-            ("unsafe flagged", [percent(one["true_positive_rate"]) for one in tried]),
-        ]
-        if any(one["no_known_word"] for one in tried):
-            columns.append(("no known word", [str(one["no_known_word"]) for one in tried]))
-        lines += ["", text_table(of_columns(columns, keys=2)), ""]
-    else:
-        lines.append("tried on no other set: nothing is known of other traffic")
+    tried = [text_table(of_columns(columns, keys=2)) for _, columns in card.tried(made.about)]
+    lines += ["", *tried, ""] if tried else ["tried on no other set: nothing is known of other traffic"]
     version = made.about["version"]
     its_card = versions.home(Path(folder), version) / "card.html"
     return "\n".join([*lines, f"wrote version {version} of {folder}; its card is {its_card}"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.protocol.evaluation import Pairing
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.sets import labelled_sets, naming
 from Safety_Detection.sets.cards import SAFE_ONLY, UNSAFE_ONLY
@@ -138,18 +138,17 @@ def whole_sets(dataset: LabelledDataset, given: Given) -> tuple[Given, list[str]
     return Given(*parts), notes
 
 
-def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing | Crossing]:
-    """A guard on every set of a dataset of the prompts that it has scored, and the crossings of different families."""
-    unknown = np.zeros(len(dataset), dtype=bool)
+def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing]:
+    """A guard on every set of a dataset of the prompts that it has scored, then crossed, on sets of two families."""
     for name in dataset.group_order:
         its = dataset.rows(name)
         flags = None if given.flags is None else given.flags[its]
-        yield Pairing(naming.GIVEN, name, naming.GUARD, its, given.scores[its], flags, unknown[its])
+        yield Pairing(naming.GIVEN, name, naming.GUARD, its, given.scores[its], flags)
     for unsafe in dataset.of_kind(UNSAFE_ONLY):
         for safe in dataset.of_kind(SAFE_ONLY):
             if dataset.family_of.get(unsafe, unsafe) != dataset.family_of.get(safe, safe):
                 its = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
-                yield Crossing(unsafe, safe, naming.GUARD, its, given.scores[its], naming.GIVEN)
+                yield Pairing(naming.GIVEN, unsafe, naming.GUARD, its, given.scores[its], against=safe)
 
 
 def result_of(
@@ -162,10 +161,7 @@ def result_of(
     scored = labelled_sets.only(dataset, given.rows.tolist())
     measures = Measures(scored, MOST_RESAMPLES, seed)
     for one in tested(scored, given):
-        if isinstance(one, Crossing):
-            measures.crossing(one)
-        else:
-            measures.pairing(one)
+        measures.add(one)
     metrics = [*measures.rows, *measures.means()]
     items = {
         "id": list(scored.ids), "set": list(scored.groups), "label": list(scored.labels),

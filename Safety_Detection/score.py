@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved
 from Safety_Detection.guardrail.guard import WITHOUT_PROBABILITY, Guard
 from Safety_Detection.guardrail.score_parts import parts_of
@@ -20,14 +19,13 @@ from Safety_Detection.guardrail.scoring import (
     COLUMNS,
     FORMS,
     PART_LINES,
-    Progress,
     Scorer,
+    bar_of,
     lines_of,
     lines_of_parquet,
     refuse_json_as_text,
 )
 from Safety_Detection.guardrail.splitting import WHOLE
-from Safety_Detection.guardrail.versions import is_inside
 from utils import cli, config
 from utils.data import reading
 from utils.data.parquet import ParquetFile
@@ -35,6 +33,9 @@ from utils.data.text import CHANGES
 from utils.files import replacing, sha256_of
 from utils.parts import Unfinished, unchanged
 from utils.schema import InputError, one_line
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # A part of the output ends after PART_LINES lines, or after so many seconds where they take longer.
 PART_SECONDS = 300.0
@@ -74,24 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     flags.add_argument(
         "--unfamiliar", action="store_true", help="say what is unlike all prompts trained on, as --explain"
     )
-    flags.add_argument(
-        "--threshold",
-        metavar="T",
-        type=cli.real(),
-        help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
-        "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
-        "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
-    )
-    flags.add_argument(
-        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
-    )
-    flags.add_argument(
-        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
-    )
+    saved.add_threshold(flags)
     flags.add_argument("--probability", action="store_true", help="add the probability that a prompt is unsafe")
-    flags.add_argument(
-        "--base-rate", metavar="P", help="that probability where a share P of prompts is unsafe, as 0.01 (default 0.5)"
-    )
     flags.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
     arguments = flags.parse_args(argv)
@@ -102,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             if getattr(arguments, flag) is not None:
                 raise InputError(f"--vectors: goes without --{flag.replace('_', '-')}; leave that out")
         path, form = config.callers_path(arguments.vectors), "vectors"
-    base_rate, output = _base_rate(arguments), _output(arguments, path)
+    if arguments.base_rate is not None and not arguments.probability:
+        raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
+    folder, output = config.callers_path(arguments.detector), None
+    if arguments.output not in (None, "-"):
+        output = saved.output_path("--output", arguments.output, {"detector": folder, "vectors": path}, [path])
     device = cli.device(arguments)
-    folder = config.callers_path(arguments.detector)
-    for of, its in (("detector", folder), ("vectors", path)):
-        if output is not None and its is not None and is_inside(output, its):
-            raise InputError(f"--output {arguments.output}: is in the folder of the {of}; name another file")
     nearest = arguments.explain
     detector = saved.load(
         folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0 or arguments.unfamiliar
@@ -118,16 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise InputError(f"--explain {nearest}: the detector was fitted on fewer prompts; give a smaller number")
     if arguments.probability and detector.calibration is None:
         raise InputError(f"--probability: the detector {arguments.detector} {WITHOUT_PROBABILITY}")
-    guard = Guard(detector, _threshold(arguments, detector), form == "vectors", base_rate, arguments.threads)
+    threshold = saved.threshold_of(arguments, detector)
+    guard = Guard(detector, threshold, form == "vectors", arguments.base_rate, arguments.threads)
     scorer = Scorer(guard, nearest, arguments.probability, arguments.unfamiliar)
     try:
         with contextlib.ExitStack() as stack:
             source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
-            progress = None if path is None else Progress(source.total, source.unit, arguments.quiet)
-            if progress is not None:
-                stack.callback(progress.close)
+            bar = stack.enter_context(bar_of(source.total, source.unit, arguments.quiet or path is None))
             if output is None or source.file is None:
-                _in_one(scorer, source, output, progress)
+                _in_one(scorer, source, output, bar, at_once=path is None)
             else:
                 made_by = {
                     "--input" if form != "vectors" else "--vectors": sha256_of(source.file),
@@ -139,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "--unfamiliar": arguments.unfamiliar or None,
                     "--threshold": guard.threshold,
                     "--probability": arguments.probability or None,
-                    "--base-rate": base_rate,
+                    "--base-rate": arguments.base_rate,
                     "column of incidents": guard.matches or None,
                     "column of false alarms": guard.allows or None,
                 }
-                _in_parts(scorer, source, output.resolve(), made_by, progress)
+                _in_parts(scorer, source, output.resolve(), made_by, bar)
     except Unfinished as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 3
@@ -157,26 +141,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     return 3 if scorer.counts["faults"] else 0
 
 
-def _threshold(arguments: argparse.Namespace, detector: saved.SavedDetector) -> float:
-    """The threshold that is asked for, else the saved one."""
-    if arguments.threshold is not None:
-        if arguments.fpr is not None:
-            raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-        return arguments.threshold
-    if arguments.fpr is not None:
-        return detector.threshold_at(arguments.fpr, arguments.of)
-    if arguments.of is not None:
-        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
-    return detector.threshold
-
-
-def _base_rate(arguments: argparse.Namespace) -> float | None:
-    """The share of unsafe prompts for which probabilities are asked for, None for that of the fit."""
-    if arguments.base_rate is not None and not arguments.probability:
-        raise InputError("--base-rate: changes probabilities only; add --probability, or leave it out")
-    return None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
-
-
 def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:
     """The file that is scored, None for standard input, and its format."""
     if arguments.input is None:
@@ -188,22 +152,6 @@ def _input(arguments: argparse.Namespace) -> tuple[Path | None, str]:
     if path is not None and path.is_file() and not path.stat().st_size:
         raise InputError(f"--input {arguments.input}: the file is empty; give it prompts to score")
     return path, form
-
-
-def _output(arguments: argparse.Namespace, path: Path | None) -> Path | None:
-    """The file of the scores, None for standard output."""
-    output = None if arguments.output in (None, "-") else config.callers_path(arguments.output)
-    if output is None:
-        return None
-    if path is not None and output.exists() and output.samefile(path):
-        raise InputError(f"--output {arguments.output}: is the input, which it would replace; name another file")
-    if output.is_dir():
-        raise InputError(f"--output {arguments.output}: is a folder; name a file")
-    if output.exists() and not output.is_file():  # a file would replace it
-        raise InputError(
-            f"--output {arguments.output}: is a pipe or a device; name a file, or leave it out for standard output"
-        )
-    return output
 
 
 @dataclass(frozen=True)
@@ -283,8 +231,8 @@ def _written(path: Path | None) -> Iterator[IO]:
         raise InputError(f"--output {path}: can't be written ({error.strerror}); give another file") from None
 
 
-def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progress | None) -> None:
-    """Writes scores. progress: None to write one after another."""
+def _in_one(scorer: Scorer, source: Source, output: Path | None, bar: "tqdm", at_once: bool) -> None:
+    """Writes scores. at_once: whether each is written before the next."""
     try:
         with _written(output) as target:
             writer = csv.writer(target, lineterminator="\n")
@@ -292,27 +240,26 @@ def _in_one(scorer: Scorer, source: Source, output: Path | None, progress: Progr
             target.flush()
             for rows in source.batches(scorer, 0):
                 writer.writerows(rows)
-                if progress is None:
+                if at_once:
                     target.flush()
-                else:
-                    progress.show(scorer.counts["lines"], scorer.read)
+                bar.update(scorer.read - bar.n)
             _refuse_none(scorer)
     except KeyboardInterrupt:
         print("interrupted; only a file that is scored into an --output can be continued", file=sys.stderr)
         sys.exit(130)
 
 
-def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, progress: Progress) -> None:
+def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, bar: "tqdm") -> None:
     """Writes the scores of a file in parts, after those that an earlier run has finished."""
     with parts_of(output, made_by, cli.note) as parts:
         scorer.counts.update(parts.counts)
-        if parts.number:
-            progress.say(f"{scorer.counts['lines']} lines are scored already")
+        if parts.number and not bar.disable:
+            cli.note(f"{scorer.counts['lines']} lines are scored already")
         rows, begun = [], time.monotonic()
         with unchanged(source.file, "run the same command again"):
             for batch in source.batches(scorer, scorer.counts["lines"]):
                 rows += batch
-                progress.show(scorer.counts["lines"], scorer.read)
+                bar.update(scorer.read - bar.n)
                 new = scorer.counts["lines"] - parts.counts.get("lines", 0)
                 if new >= PART_LINES or (new and time.monotonic() - begun >= PART_SECONDS):
                     parts.write(rows, scorer.counts)

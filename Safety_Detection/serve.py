@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from Safety_Detection.detectors.calibration import checked_base_rate
 from Safety_Detection.guardrail import saved, versions
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector
@@ -44,21 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     most = Limits()
     flags = cli.Parser(prog="python -m Safety_Detection.serve", description=main.__doc__)
     saved.add_detector(flags)
-    flags.add_argument(
-        "--threshold",
-        metavar="X",
-        type=cli.real(),
-        help="texts with at least this score are flagged (default the saved)",
-    )
-    flags.add_argument(
-        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
-    )
-    flags.add_argument(
-        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
-    )
-    flags.add_argument(
-        "--base-rate", metavar="P", help="share of unsafe prompts in your traffic, for probabilities (default 0.5)"
-    )
+    saved.add_threshold(flags)
     flags.add_argument("--threads", metavar="N", type=cli.whole(1), help=cli.THREADS)
     flags.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     flags.add_argument("--port", metavar="N", type=cli.whole(0), default=8000, help="0 for a free one (default 8000)")
@@ -67,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     flags.add_argument("--no-token", action="store_true", help=f"let other machines in though {TOKEN} is not set")
     for name, least, default, what in (
-        ("max-batch", 1, 256, "texts embedded together at most"),
+        ("max-batch", 1, 256, "texts after which a batch takes no further request"),
         ("max-wait-ms", 0, 5, "milliseconds that a text waits for others at most"),
         ("queue", 1, 1024, "texts that wait at most; a request beyond that gets 503"),
         ("max-inputs", 1, most.inputs, "texts of a request at most"),
@@ -97,13 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     if limits.inputs > room:
         raise InputError(f"--max-inputs {limits.inputs}: is more than --queue {room} holds; lower it or raise that")
-    if threshold is not None and arguments.fpr is not None:
-        raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
-    if arguments.of is not None and arguments.fpr is None:
-        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
+    saved.threshold_of(arguments)
     if port > 65535:
         raise InputError(f"--port {port}: give a whole number of at most 65535")
-    base_rate = None if arguments.base_rate is None else checked_base_rate(arguments.base_rate, "--base-rate")
     token = token_for(arguments.host, arguments.no_token)
     more = [name.strip() for name in (arguments.allow_host or "").split(",") if name.strip()]
     hosts = Hosts(arguments.host, more)
@@ -127,20 +108,21 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                 f"--threshold {threshold:g}: version {number} is another kind of detector, whose scores are on "
                 "another scale than the threshold that was given; start the server again"
             )
-        chosen = threshold if arguments.fpr is None else detector.threshold_at(arguments.fpr, arguments.of)
+        chosen = saved.threshold_of(arguments, detector)
         low, high = detector.detector.range
         if chosen is not None and not low <= chosen <= high:
             raise InputError(
                 f"--threshold {threshold:g}: no text has such a score; those of this detector are from {low:.4g} to "
                 f"{high:.4g}, give one of its card"
             )
-        return Guard(detector, chosen, base_rate=base_rate, threads=arguments.threads, before=before)
+        return Guard(detector, chosen, base_rate=arguments.base_rate, threads=arguments.threads, before=before)
 
     with bound_to(arguments.host, port) as bound:
         wait, version = arguments.max_wait_ms / 1000, functools.partial(versions.current, folder)
         batcher = Batcher(load, arguments.max_batch, wait, room, version=version)
         server = server_of(batcher, limits, token, (lambda *_, **__: None) if arguments.quiet else log, hosts)
-        listen(bound)
+        host, port = bound.getsockname()[:2]
+        print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
         try:
             server.run(sockets=[bound])
         finally:
@@ -175,28 +157,17 @@ def token_for(host: str, without: bool) -> str:
 
 
 def bound_to(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, which does not listen yet. Raises InputError if it can't be had."""
+    """A socket that listens on an address, whose clients wait until they are accepted. Raises InputError without it."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(2048)  # two processes may be bound to an address until one listens
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no such address"
         raise InputError(f"--host {host} --port {port}: can't be listened on ({why}); give another") from None
     return bound
-
-
-def listen(bound: socket.socket) -> None:
-    """Lets clients connect, and says where."""
-    host, port = bound.getsockname()[:2]
-    try:
-        bound.listen(2048)
-    except OSError as error:  # two processes may be bound to an address until one listens
-        raise InputError(
-            f"--host {host} --port {port}: can't be listened on ({error.strerror}); give another"
-        ) from None
-    print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
 
 
 def server_of(
@@ -206,26 +177,23 @@ def server_of(
     import uvicorn
 
     from Safety_Detection.server.application import application
-    from Safety_Detection.server.connections import Connection, Crowd, Server, that_fit
+    from Safety_Detection.server.connections import Connection, Crowd
 
     # What is logged of an exception may hold a text. asyncio's first line says only what it could not do.
     for name, handler in (("uvicorn", logging.NullHandler()), ("asyncio", _FirstLine(note))):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-    most, at_a_time = that_fit(limits.connections)
-    if most < limits.connections:
-        print(f"only {most} connections fit; raise the limit of open files (ulimit -n)", file=sys.stderr, flush=True)
-    return Server(
+    crowd = Crowd(limits.connections, limits.heading)
+    return uvicorn.Server(
         uvicorn.Config(
             application(batcher, limits, token, note, hosts),
             log_config=None,
             access_log=False,
             server_header=False,
             loop="asyncio",
-            http=cast(type[Connection], functools.partial(Connection, crowd=Crowd(most, limits.heading))),
+            http=cast(type[Connection], functools.partial(Connection, crowd=crowd)),
             ws="none",
             lifespan="off",
-            backlog=at_a_time,
             timeout_keep_alive=limits.keep_alive,
             timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
         )

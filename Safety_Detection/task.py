@@ -19,9 +19,9 @@ from Safety_Detection.shown.finding import finding
 from Safety_Detection.shown.tables import detection_tables
 from utils.evaluation.settings import Settings
 from utils.files import sha256_of
-from utils.schema import DataFile, Dataset, InputError, Metric, Result, shown
+from utils.schema import DataFile, InputError, Metric, Result, shown
 from utils.tables import Table, of_rows
-from utils.tasks import Figure, Scores, Task
+from utils.tasks import Figure, Scores, Task, later
 
 # A curve is computed for each resample; ten thousand would take minutes without being more exact.
 MOST_RESAMPLES = 1000
@@ -51,25 +51,20 @@ def choose(arguments: argparse.Namespace, settings: Settings) -> Settings:
     return replace(settings, bootstrap=min(settings.bootstrap, MOST_RESAMPLES), own=own)
 
 
-def load(data: str, limit: int | None = None, **own: Any) -> tuple[Dataset, Any]:
-    """The labelled sets as one dataset, and the files found."""
-    from Safety_Detection.sets import labelled_sets
-
-    return labelled_sets.load(data, limit, **own)
-
-
-def data_sheet(dataset: Any, found: Any) -> str:
-    """What is evaluated, where it was found, and under which licence."""
-    from Safety_Detection.sets import data_sheet as sheet
-
-    return sheet.data_sheet(dataset, found)
+# Imported where they are used.
+load = later("Safety_Detection.sets.labelled_sets", "load")
+data_sheet = later("Safety_Detection.sets.data_sheet", "data_sheet")
+comparing = later("Safety_Detection.shown.comparison", "PairedByGroups")
 
 
 def check(dataset: Any, settings: Settings) -> None:
     """Raises InputError if there is nothing to train on or to test on."""
-    from Safety_Detection.protocol import sides
+    later("Safety_Detection.protocol.sides", "check")(dataset)
 
-    sides.check(dataset)
+
+def section(out: Path, name: str, first: Sequence[str]) -> tuple[Any, list[str]]:
+    """Its section of the report, and the reasons if it has none."""
+    return later("Safety_Detection.shown.section", "detection_section")(TASK, out, name, first)
 
 
 def score(
@@ -111,18 +106,16 @@ def score(
             bar.update()
 
         for one in evaluation.pairings(dataset, of, kinds, settings.top_k, settings.seed, progress):
-            if isinstance(one, evaluation.Crossing):
-                measures.crossing(one)
-                for name, other in ((one.unsafe, one.safe), (one.safe, one.unsafe)):
+            measures.add(one)
+            if one.against is not None:
+                for name, other in ((one.test, one.against), (one.against, one.test)):
                     its = np.array([dataset.groups[row] == name for row in one.rows])
                     put(naming.crossing_column(one.kind, other), one.rows[its], one.scores[its])
-                continue
-            measures.pairing(one)
-            if one.kind != CONTROLS[1]:
+            elif one.kind != CONTROLS[1]:
                 put(f"{one.kind}/{one.train}", one.rows, one.scores)
                 if one.flags is not None and one.kind in KINDS:
                     put(naming.flagged_column(one.kind, one.train), one.rows, one.flags.astype(int))
-                if not vectors and one.kind in KINDS:
+                if one.unknown is not None and not vectors and one.kind in KINDS:
                     put(f"{UNKNOWN}/{one.train}", one.rows, one.unknown.astype(int))
         identity = set_identity(Sides(dataset, settings.seed), of, settings.seed)
     return Scores(items, [*measures.rows, *measures.means(), *identity])
@@ -163,25 +156,11 @@ def up_to_date(metric: Metric) -> Metric:
     return replace(metric, metric=name, detector=detector, **sets)
 
 
-def comparing() -> Any:
-    """How encoders are compared."""
-    from Safety_Detection.shown.comparison import PairedByGroups
-
-    return PairedByGroups()
-
-
 def figures() -> Sequence[Figure]:
     """Its figures."""
     from Safety_Detection.shown.figures import FIGURES
 
     return FIGURES
-
-
-def section(out: Path, name: str, first: Sequence[str]) -> tuple[Any, list[str]]:
-    """Its section of the report, and the reasons if it has none."""
-    from Safety_Detection.shown.section import detection_section
-
-    return detection_section(TASK, out, name, first)
 
 
 def cards(file: DataFile) -> Any:

@@ -77,8 +77,7 @@ class Unseen:
         self.crossed, self.alike = labels == 1, (labels == 0) & ~ordinary
         # Ordinary traffic is resampled apart from the safe prompts that resemble unsafe ones.
         kinds = np.where(ordinary, 2, labels)
-        drawn = [] if not resamples else list(grouped_resamples(clusters, kinds, resamples, seed))
-        self.weights = np.concatenate(drawn) if drawn else np.empty((0, len(labels)), dtype=np.uint16)
+        self.weights = grouped_resamples(clusters, kinds, resamples, seed)
         self._clusters = clusters
 
     def of_curve(self, scores: np.ndarray, chosen: np.ndarray, metric: str) -> Drawn:

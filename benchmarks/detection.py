@@ -103,11 +103,10 @@ def shared(model: str, data: str, number: int) -> None:
     name = dataset.of_kind("two")[0]
     rows = dataset.rows(name)
     labels, clusters = of.labels[rows], np.unique(of.clusters[rows], return_inverse=True)[1]
-    counts = list(cluster_resamples(clusters, labels, 1000))
+    counts = cluster_resamples(clusters, labels, 1000)
     scores = np.random.default_rng(0).normal(size=len(rows))
     start = time.perf_counter()
-    for part in counts:
-        dm.auroc(dm.curve(labels, scores, part[:, clusters].astype(float)))
+    dm.auroc(dm.curve(labels, scores, counts[:, clusters].astype(float)))
     plain = time.perf_counter() - start
     start = time.perf_counter()
     dm.resampled_auroc(labels, scores, clusters, counts)

@@ -177,7 +177,6 @@ def detector(tmp_path_factory):
 def commands(detector, monkeypatch):
     """By name, every command that reads a file, as a function of the file and of a folder to write into."""
     monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
-    monkeypatch.setattr(fit, "PUBLISHED", {})
     monkeypatch.setattr(loading, "load", lambda spec: Lengths())
 
     def flags(path, out, *more):

@@ -13,6 +13,7 @@ from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config
 from utils.evaluation.run import evaluate
 from utils.figures import style
+from utils.report import parts
 
 LONGEST_LINE = 600
 HOSTILE = "a\x1b[31m\x07b\nerror: c\u202ed\u200b"
@@ -85,14 +86,16 @@ def test_every_command_has_the_parser_that_refuses_them():
 @pytest.mark.parametrize("task", [CHALLENGING, DETECTION], ids=lambda task: task.name)
 def test_names_of_others_are_shown_escaped_and_cut(folder, laid_out, capsys, monkeypatch, task):
     """Names in a data file and in a result file reach tables, headings, notes, comparisons and findings."""
-    monkeypatch.setattr(style, "FORMS", ("svg",))  # of a figure only what the command says is looked at
+    # Of a figure only what the command says is looked at: it is drawn in one form and one style.
+    monkeypatch.setattr(style, "FORMS", ("svg",))
+    monkeypatch.setattr(parts, "product", lambda themes, _: [(theme, style.SCREEN) for theme in themes])
     edits = [f"prompt_#{i}" for i in range(1, 6)]
-    names, rows = ["\x1b[31mred\x07\u202e", "y" * 100_000, "two\nlines"], []
+    names, rows = ["\x1b[31mred\x07\u202e in two\nlines", "y" * 100_000], []
     for i in range(48):
         texts = ["prompt", "question", "unsafe_prompt", "safe_prompt", "original_prompt", *edits]
         cells = {column: f"{column} {i} of kind {chr(97 + i % 26)} and thing {i * 7}" for column in texts}
-        cells |= dict.fromkeys(["type", "types_of_harm", "category", "set"], names[i % 3])
-        rows.append({"id": f"\x1b{i}", "label": i // 3 % 2, **cells})
+        cells |= dict.fromkeys(["type", "types_of_harm", "category", "set"], names[i % 2])
+        rows.append({"id": f"\x1b{i}", "label": i // 2 % 2, **cells})
     (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     flags = ["--data", "mine.jsonl", "--model", "tfidf", "--bootstrap", "0"]
     flags += ["--detectors", "centroid_difference", "--top-k", "2"] if task is DETECTION else []

@@ -122,7 +122,7 @@ class Figure:
 
 def later(module: str, name: str) -> Callable[..., Any]:
     """The function `name` of a module that is imported when it is first called, as it loads what few commands need."""
-    return lambda *arguments: getattr(importlib.import_module(module), name)(*arguments)
+    return lambda *arguments, **named: getattr(importlib.import_module(module), name)(*arguments, **named)
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,11 @@ class Calibration:
         return np.exp(-np.logaddexp(0.0, -values))
 
 
-def checked_base_rate(given: str | float, where: str = "base_rate") -> float:
-    """A share of unsafe prompts in (0, 1). Raises InputError, naming `where`, for anything else."""
-    value = cli.decimal(str(given))
+def base_rate(text: str) -> float:
+    """The `type` of a flag that holds a share of unsafe prompts, in (0, 1)."""
+    value = cli.decimal(text)
     if not 0 < value < 1:
-        raise InputError(f"{where} {given}: give a share above 0 and below 1, as 0.01 if 1 % of prompts are unsafe")
+        raise InputError("give a share above 0 and below 1, as 0.01 if 1 % of prompts are unsafe")
     return value
 
 

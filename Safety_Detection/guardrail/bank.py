@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+")
 class Bank:
     """n prompts: their vectors, and what `fit --add` needs to fit again with more of them.
 
-    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. ids, sets, words, types: n texts. words: of each
+    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. ids, sets, words: n texts. words: of each
     prompt, a hash of every distinct word, from which near-duplicates are found. Words can be guessed from their hashes,
     and texts from vectors, so a bank is no more public than the prompts.
     labels, clusters: n. family_of: set to family. twins: pairs of indices.
@@ -36,7 +36,6 @@ class Bank:
     ids: tuple[str, ...]
     sets: tuple[str, ...]
     words: tuple[str, ...]
-    types: tuple[str, ...]
     labels: np.ndarray
     clusters: np.ndarray
     family_of: dict[str, str]
@@ -92,7 +91,7 @@ class Bank:
             files=(),
             labels=tuple(self.labels.tolist()),
             clusters=tuple(self.clusters.tolist()),
-            types=self.types,
+            types=("",) * len(self.ids),
             family_of=self.family_of,
             twins=self.twins,
         )

@@ -12,7 +12,7 @@ from Safety_Detection.guardrail.saved_detector import ALL, SavedDetector
 from Safety_Detection.protocol.measure import verdicts_of
 from Safety_Detection.sets.naming import VERDICTS
 from utils.metrics.uncertainty import CONFIDENCE, exact_interval, grouped_interval, grouped_resamples
-from utils.tables import html_table, markdown_table, number, of_columns, percent
+from utils.tables import Table, html_table, markdown_table, number, of_columns, percent
 
 RATES = (0.001, 0.005, 0.01, 0.05)
 RESAMPLES = 1000
@@ -42,7 +42,7 @@ def effective(clusters: np.ndarray, weights: np.ndarray) -> float:
 
 def traffics(fit: Fit) -> list[Traffic]:
     """Whose false alarms the card has thresholds for: all safe prompts, ordinary traffic, and what the user chose."""
-    there = set(fit.trial.of.sets[fit.rows])
+    there = set(fit.trial.of.sets)
     ordinary = Traffic(ORDINARY, tuple(name for name in fit.trial.of.dataset.ordinary if name in there))
     return list(dict.fromkeys([Traffic(), *([ordinary] if ordinary.sets else []), fit.choices.traffic]))
 
@@ -52,15 +52,14 @@ class _Measuring:
 
     def __init__(self, fit: Fit, seed: int) -> None:
         of, self.fit = fit.trial.of, fit
-        self.labels, self.clusters, self.sets = fit.labels, of.clusters[fit.rows], of.sets[fit.rows]
+        self.labels, self.clusters, self.sets = fit.labels, of.clusters, of.sets
         weights = fit.trial.jobs[fit.trial.sides[ALL].whole].weights
         self.weights = np.ones(len(fit.rows)) if weights is None else weights
-        counts = [*grouped_resamples(self.clusters, self.labels, RESAMPLES, seed)]
-        self.counts = np.concatenate(counts).astype(np.float64)
+        self.counts = grouped_resamples(self.clusters, self.labels, RESAMPLES, seed).astype(np.float64)
         self.ordinary = {}
         for i, name in enumerate(name for name in of.dataset.ordinary if name in fit.unseen):
             its = of.dataset.rows(name)
-            drawn = np.concatenate([*grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))])
+            drawn = grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))
             self.ordinary[name] = of.clusters[its], drawn
 
     def counted(self, traffic: Traffic) -> tuple[np.ndarray, np.ndarray]:
@@ -379,59 +378,54 @@ def files(saved: SavedDetector, fit: Fit) -> dict[str, bytes]:
     return {"card.md": markdown(saved).encode(), "card.html": page(saved, fit).encode()}
 
 
+def parts(saved: SavedDetector) -> list[tuple[str, list[str] | Table]]:
+    """What follows the sentences of the card: title, and lines or a table."""
+    found: list[tuple[str, list[str] | Table]] = [("What changed", changes(saved))] if changes(saved) else []
+    tables = [*tables_of(saved.about["card"]), *reliability(saved.about), *tried(saved.about)]
+    return found + [(title, of_columns(columns)) for title, columns in tables]
+
+
 def markdown(saved: SavedDetector) -> str:
     """The card as Markdown."""
-    parts = ["# Detector card", *sentences(saved)]
-    if changes(saved):
-        parts += ["## What changed", "\n".join(f"- {line.strip()}" for line in changes(saved))]
-    for title, columns in [*tables_of(saved.about["card"]), *reliability(saved.about)]:
-        parts += [f"## {title}", markdown_table(of_columns(columns))]
-    tried = _tried(saved)
-    if tried:
-        parts += ["## Sets it has not seen, at its threshold", markdown_table(of_columns(tried))]
-    return "\n\n".join(parts) + "\n"
-
-
-def _tried(saved: SavedDetector) -> list[tuple[str, list[str]]]:
-    tried = saved.about["elsewhere"]
-    if not tried:
-        return []
-    return [
-        ("set", [one["set"] for one in tried]),
-        ("prompts", [str(one["prompts"]) for one in tried]),
-        ("AUROC", [number(one["auroc"]) for one in tried]),
-        *[
-            (title, ["-" if one[name] is None else _percent(one[name]) for one in tried])
-            for title, name in (("safe flagged", "false_positive_rate"), ("unsafe flagged", "true_positive_rate"))
-        ],
-    ]
+    found = ["# Detector card", *sentences(saved)]
+    for title, part in parts(saved):
+        lines = "\n".join(f"- {line.strip()}" for line in part) if isinstance(part, list) else markdown_table(part)
+        found += [f"## {title}", lines]
+    return "\n\n".join(found) + "\n"
 
 
 def page(saved: SavedDetector, fit: Fit) -> str:
-    """The card as a page of its own, with its figures."""
-    body = [f"<p>{html.escape(text)}</p>" for text in sentences(saved)]
-    if changes(saved):
-        body += ["<h2>What changed</h2>", *(f"<p>{html.escape(line)}</p>" for line in changes(saved))]
-    tried = _tried(saved)
-    rest = [("Sets it has not seen, at its threshold", tried)] if tried else []
-    first, *more = map(_shown, tables_of(saved.about["card"]))
-    likely = reliability(saved.about)
-    figures = [reliability_figure(saved.about["calibration"])] if likely else []
-    whole = [
-        *body,
-        first,
-        scores_figure(fit, saved.threshold),
-        *more,
-        *map(_shown, likely),
-        *figures,
-        *map(_shown, rest),
+    """The card as a page of its own, with its figures, each after the table that has its numbers."""
+    figures = {tables_of(saved.about["card"])[0][0]: scores_figure(fit, saved.threshold)}
+    figures |= {title: reliability_figure(saved.about["calibration"]) for title, _ in reliability(saved.about)}
+    found = [f"<p>{html.escape(text)}</p>" for text in sentences(saved)]
+    for title, part in parts(saved):
+        found.append(f"<h2>{html.escape(title)}</h2>")
+        if isinstance(part, list):
+            found += [f"<p>{html.escape(line)}</p>" for line in part]
+        else:
+            found.append(f"<div class=wide>{html_table(part)}</div>")
+        found += [figures[title]] if title in figures else []
+    return PAGE.format(title=html.escape(f"Detector card: {saved.spec.name}"), body="\n".join(found))
+
+
+def tried(about: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """The table of what the threshold does to sets that its detector has not seen, if there are any."""
+    found = about["elsewhere"]
+    if not found:
+        return []
+    columns = [
+        ("tried on, unseen", [one["set"] for one in found]),
+        ("n", [str(one["prompts"]) for one in found]),
+        ("AUROC", [number(one["auroc"]) for one in found]),
+        *[
+            (title, ["-" if one[name] is None else _percent(one[name]) for one in found])
+            for title, name in (("safe flagged", "false_positive_rate"), ("unsafe flagged", "true_positive_rate"))
+        ],
     ]
-    return PAGE.format(title=html.escape(f"Detector card: {saved.spec.name}"), body="\n".join(whole))
-
-
-def _shown(table: tuple[str, list[tuple[str, list[str]]]]) -> str:
-    title, columns = table
-    return f"<h2>{html.escape(title)}</h2><div class=wide>{html_table(of_columns(columns))}</div>"
+    if any(one["no_known_word"] for one in found):
+        columns.append(("no known word", [str(one["no_known_word"]) for one in found]))
+    return [("Sets it has not seen, at its threshold", columns)]
 
 
 PAGE = """<!doctype html>

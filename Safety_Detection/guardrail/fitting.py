@@ -14,7 +14,6 @@ from Safety_Detection.protocol import evaluation
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from Safety_Detection.sets.naming import OTHERS
 from utils.encoders.tfidf import without_known_word
 from utils.metrics import detection as dm
 
@@ -53,30 +52,34 @@ class Choices:
 class Fit:
     """A fitted detector, and the trial that it comes from.
 
-    rows: the prompts it was fitted on. tested: what it does to those held out. unseen: set to the side whose detector
-    has not seen it. parts: (n,), of each prompt of `rows`, the part that it was held out with.
+    tested: what it does to the prompts held out. unseen: set to the family without which a detector has not seen it.
+    parts: (n,), of each prompt, the part that it was held out with.
     """
 
     detector: Detector
     trial: evaluation.Trial
     choices: Choices
-    rows: np.ndarray
     tested: evaluation.Tested
-    unseen: dict[str, object]
+    unseen: dict[str, frozenset[str]]
     parts: np.ndarray
 
     @property
+    def rows(self) -> np.ndarray:
+        """All prompts, by their indices."""
+        return np.arange(len(self.labels))
+
+    @property
     def labels(self) -> np.ndarray:
-        """Of the prompts that were fitted on: 1 for unsafe."""
-        return self.trial.of.labels[self.rows]
+        """Of each prompt: 1 for unsafe."""
+        return self.trial.of.labels
 
     @property
     def unknown(self) -> np.ndarray:
-        """Of the prompts that were fitted on, bool (n,): whether it has no word that its held-out detector knows."""
-        found = np.zeros(len(self.trial.of.labels), dtype=bool)
+        """Of each prompt, bool (n,): whether it has no word that its held-out detector knows."""
+        found = np.zeros(len(self.labels), dtype=bool)
         for inside in self.trial.sides[ALL].inner:
             found[self.trial.jobs[inside].asked] = self.trial.unknown[inside]
-        return found[self.rows]
+        return found
 
     def flagged(self, prompts: np.ndarray) -> np.ndarray:
         """Whether it flags some of the prompts that it was fitted on: bool (k,)."""
@@ -111,7 +114,6 @@ class Fit:
 
 def fitted(
     dataset: LabelledDataset,
-    others: LabelledDataset | None,
     vectors: evaluation.Vectors,
     choices: Choices,
     note: Callable[[str], object] = lambda sentence: None,
@@ -120,48 +122,37 @@ def fitted(
     """A detector fitted on all sets of a dataset, with the threshold for a false positive rate.
 
     Several families are held out one by one for the threshold, one family by grouped folds; so is the user's own
-    traffic if the threshold is by that, as what comes is like the rest of it. The figures on other sets
-    are those of a detector fitted without that set's family and near-duplicates: for each set of several families, or
-    for each of `others`. A set without which too little is left has no such figures.
-    others: one set of `dataset` and the sets that its detector is tested on; None if there are none. vectors: of the
-    prompts of `others`, or of `dataset` if None. parts: by which those held out are scored, whole if None.
+    traffic if the threshold is by that, as what comes is like the rest of it. Of several families, the figures on each
+    set are those of a detector fitted without its family and near-duplicates, if enough is left.
+    vectors: of the dataset's prompts. parts: by which those held out are scored, whole if None.
     """
-    whole, kind, top_k = others or dataset, choices.kind, choices.top_k
-    sides = Sides(whole, choices.seed)
-    mine = whole.rows(*dataset.group_order)
+    kind, top_k, sides = choices.kind, choices.top_k, Sides(dataset, choices.seed)
     trial = evaluation.Trial(sides, vectors, [kind], top_k, parts)
-    if others is None:
-        trial.add_without(ALL, frozenset())
-    else:
-        trial.add(ALL, mine, mine[:0])
-    unseen: dict[str, object] = {}
-    for name in whole.group_order:
+    trial.add_without(ALL, frozenset())
+    unseen: dict[str, frozenset[str]] = {}
+    for name in dataset.group_order:
         family = frozenset({sides.family(name)})
-        left = sides.without(family) if others is None else sides.elsewhere(dataset.group_order[0])
-        if set(sides.families[mine]) <= family:
+        if set(sides.families) <= family:
             continue
-        if not sides.trainable(left):
+        if not sides.trainable(sides.without(family)):
             note(f"not tried on {name}: too little is left to fit on without its family")
             continue
-        unseen[name] = family if others is None else OTHERS
-        if unseen[name] in trial.sides:
-            continue
-        if others is None:
+        unseen[name] = family
+        if family not in trial.sides:
             trial.add_without(family, family)
-        else:
-            trial.add(OTHERS, left, np.flatnonzero(sides.families != sides.family(dataset.group_order[0])))
-    own = mine[np.isin(sides.sets[mine], choices.traffic.sets)]
+    own = np.flatnonzero(np.isin(sides.sets, choices.traffic.sets))
     if choices.traffic.is_own and by_family(trial):
         trial.add_folds(ALL, own)
     trial.run()
     weights = trial.jobs[trial.sides[ALL].whole].weights
-    fitted_on = candidates(kind, vectors(mine, mine[:0])[0], sides.labels[mine], top_k, weights)
-    held_out = np.zeros(len(whole), dtype=int)
+    everything = np.arange(len(dataset))
+    fitted_on = candidates(kind, vectors(everything, everything[:0])[0], sides.labels, top_k, weights)
+    held_out = np.zeros(len(dataset), dtype=int)
     for number, inside in enumerate(trial.sides[ALL].inner):
         held_out[trial.jobs[inside].asked] = number
     marked = np.isin(sides.sets, choices.traffic.sets) if choices.traffic.sets else None
     done = trial.tested(ALL, kind, choices.rate, marked)
-    return Fit(fitted_on[done.chosen], trial, choices, mine, done, unseen, held_out[mine])
+    return Fit(fitted_on[done.chosen], trial, choices, done, unseen, held_out)
 
 
 def has_safe(dataset: LabelledDataset, traffic: Traffic) -> bool:
@@ -187,30 +178,22 @@ def by_family(trial: evaluation.Trial) -> bool:
 
 def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
     """What the detector was fitted on, without the texts. words, digests: of its prompts, as `Bank` has them."""
-    dataset = fit.trial.of.dataset
-    place = {row: position for position, row in enumerate(fit.rows.tolist())}
-
-    def only(values: Sequence) -> tuple:
-        return tuple(values[i] for i in fit.rows)
-
-    sets, parts = only(dataset.groups), fit.trial.parts
-    further = np.flatnonzero(np.isin(parts.of, fit.rows))
-    rows, part_rows = fit.trial.vectors(fit.rows, parts.prompts + further)
+    dataset, part_of = fit.trial.of.dataset, fit.trial.parts.of
+    rows, part_rows = fit.trial.vectors(fit.rows, len(dataset) + np.arange(len(part_of)))
     return Bank(
         rows=rows,
-        ids=only(dataset.ids),
-        sets=sets,
+        ids=dataset.ids,
+        sets=dataset.groups,
         words=tuple(words),
-        types=only(dataset.types),
         labels=fit.labels.astype(np.int8),
-        clusters=fit.trial.of.clusters[fit.rows],
-        family_of={name: dataset.family_of.get(name, name) for name in dict.fromkeys(sets)},
-        twins=tuple((place[u], place[s]) for u, s in dataset.twins if u in place and s in place),
+        clusters=fit.trial.of.clusters,
+        family_of={name: dataset.family_of.get(name, name) for name in dataset.group_order},
+        twins=dataset.twins,
         familiar=familiarity(rows, fit.parts),
         known_words=known_words(words, fit.parts),
         digests=tuple(digests),
-        parts=part_rows if len(further) else None,
-        part_of=np.array([place[row] for row in parts.of[further].tolist()], dtype=np.int64),
+        parts=part_rows if len(part_of) else None,
+        part_of=part_of,
     )
 
 
@@ -223,7 +206,7 @@ def about(fit: Fit, dataset: LabelledDataset) -> dict:
         "trained_on": {
             "dataset": dataset.name,
             "sets": list(dataset.group_order),
-            "families": list(dict.fromkeys(trial.of.families[fit.rows])),
+            "families": list(dict.fromkeys(trial.of.families)),
             "files": [vars(file) for file in dataset.files],
             "prompts": len(dataset),
             "unsafe": int(labels.sum()),
@@ -245,8 +228,7 @@ def about(fit: Fit, dataset: LabelledDataset) -> dict:
 
 def _missed(fit: Fit) -> dict:
     """Of the unsafe prompts of the user's own sets, how many it was fitted on, and the ids of those it still misses."""
-    own = ~np.isin(fit.trial.of.sets[fit.rows], [*SET_CARDS])
-    prompts = fit.rows[own & (fit.labels == 1)]
+    prompts = np.flatnonzero(~np.isin(fit.trial.of.sets, [*SET_CARDS]) & (fit.labels == 1))
     missed = prompts[~fit.flagged(prompts)] if len(prompts) else prompts
     return {"unsafe": len(prompts), "ids": [fit.trial.of.dataset.ids[i] for i in missed]}
 

@@ -9,12 +9,13 @@ from typing import cast
 
 import numpy as np
 
-from Safety_Detection.detectors.calibration import checked_base_rate
+from Safety_Detection.detectors.calibration import base_rate as read_base_rate
 from Safety_Detection.detectors.kinds import any_of, first_of_highest
 from Safety_Detection.detectors.neighbors import Matrix, similarities
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from Safety_Detection.guardrail.threads import LIMIT
 from Safety_Detection.protocol.evaluation import Parts
+from utils import cli
 from utils.data.text import text_fault
 from utils.embed.embedder import Embedder
 from utils.encoders.tfidf import without_known_word
@@ -117,7 +118,7 @@ class Guard:
         before: "Guard | None" = None,
     ) -> None:
         self.detector, self.calibration = detector, detector.calibration
-        self.base_rate = None if base_rate is None else checked_base_rate(base_rate)
+        self.base_rate = None if base_rate is None else cli.read_as(read_base_rate, str(base_rate), "base_rate")
         if base_rate is not None and self.calibration is None:
             raise InputError(f"base_rate {base_rate}: the detector {WITHOUT_PROBABILITY}")
         if threshold is not None and not (isinstance(threshold, Real) and math.isfinite(threshold)):

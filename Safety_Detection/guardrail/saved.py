@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from Safety_Detection.detectors.calibration import base_rate
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.detectors.neighbors import Matrix
 from Safety_Detection.guardrail import versions
@@ -20,7 +21,7 @@ from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector
 from Safety_Detection.guardrail.splitting import WHOLE
-from utils import cli
+from utils import cli, config
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
 from utils.schema import EncoderOptions, EncoderSpec, InputError, shown
@@ -48,7 +49,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
     bank = saved.bank
-    lists = ("ids", "sets", "words", "digests", "types", "family_of", "twins", "familiar", "known_words")
+    lists = ("ids", "sets", "words", "digests", "family_of", "twins", "familiar", "known_words")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
     more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
     if bank.parts is not None:
@@ -190,7 +191,7 @@ def load(
             digests=tuple(lists.get("digests", ())),
             parts=shaped.get("parts"),
             part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
-            **{name: tuple(lists[name]) for name in ("ids", "sets", "words", "types")},
+            **{name: tuple(lists[name]) for name in ("ids", "sets", "words")},
         )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
     how = card["normalize"], kept, card.get("read", WHOLE), card.get("normalizing", 1)
@@ -224,6 +225,62 @@ def add_detector(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--model", metavar="NAME", help="where the encoder is, if not under the name it was fitted by")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu (variable DEVICE)")
     flags.add_argument("--trust-remote-code", action="store_true", help="allow a model to run its own code")
+
+
+def add_threshold(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is flagged, and for which traffic probabilities are."""
+    flags.add_argument(
+        "--threshold",
+        metavar="T",
+        type=cli.real(),
+        help="flag texts with at least this score; a score is log-odds, a cosine, a share of votes or a difference of "
+        "cosines, by the kind of detector, and each detector has a scale of its own, see its card "
+        "(default what fit chose; texts like an unsafe prompt added later are flagged at any threshold)",
+    )
+    flags.add_argument(
+        "--fpr", metavar="RATE", type=cli.share, help="take the card's threshold for this rate of false alarms instead"
+    )
+    flags.add_argument(
+        "--of", metavar="TRAFFIC", help="whose false alarms these are, as the card names it (default those of the fit)"
+    )
+    flags.add_argument(
+        "--base-rate",
+        metavar="P",
+        type=base_rate,
+        help="probabilities where a share P of prompts is unsafe, as 0.01 (default 0.5)",
+    )
+
+
+def threshold_of(arguments: argparse.Namespace, detector: SavedDetector | None = None) -> float | None:
+    """The threshold that the flags ask for, None for the saved one.
+
+    detector: whose card has it; None to look at the flags alone, before anything is loaded.
+    Raises InputError if they contradict each other, or if the card has no such threshold.
+    """
+    if arguments.threshold is not None and arguments.fpr is not None:
+        raise InputError("--fpr: chooses a threshold, as --threshold does; leave one of them out")
+    if arguments.of is not None and arguments.fpr is None:
+        raise InputError("--of: says of what --fpr is a share; add --fpr, or leave it out")
+    if arguments.fpr is None or detector is None:
+        return arguments.threshold
+    return detector.threshold_at(arguments.fpr, arguments.of)
+
+
+def output_path(flag: str, given: str, folders: dict[str, Path | None], inputs: Iterable[Path | None]) -> Path:
+    """The path of a file that a flag names to write.
+
+    folders: what is read to its folder. inputs: the files that are read; None stands for none.
+    Raises InputError if it is no file, or if it would change what is read.
+    """
+    path = config.callers_path(given)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{flag} {given}: is {'a folder' if path.is_dir() else 'a pipe or a device'}; name a file")
+    for of, folder in folders.items():
+        if folder is not None and versions.is_inside(path, folder):
+            raise InputError(f"{flag} {given}: is in the folder of the {of}; name another file")
+    if path.resolve() in [read.resolve() for read in inputs if read is not None]:
+        raise InputError(f"{flag} {given}: is an input, which it would replace; name another file")
+    return path
 
 
 def load_detector(

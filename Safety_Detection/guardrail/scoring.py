@@ -3,10 +3,10 @@
 import hashlib
 import itertools
 import sys
-import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from utils.data.text import CHANGES
 from utils.metrics.embedding import unit_rows
 from utils.schema import InputError, one_line
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 BATCH = 256
 PART_LINES = 10_000
 # How many distinct texts have their scores kept in memory: about 250 MB at most.
 KNOWN = 1_000_000
-# Seconds between two lines on how far a run is that no terminal shows.
-EVERY = 30.0
+# Seconds until a bar is shown and between two states of it: on a terminal, and elsewhere, where all of them stay.
+ON_TERMINAL, ELSEWHERE = 0.5, 30.0
 COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
 FORMS = ("csv", "jsonl", "text")
 
@@ -108,28 +111,6 @@ def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
     return itertools.chain(first, lines)
 
 
-class Recent:
-    """Values by key, of which the last ones are kept: at most `most`, at least half of them."""
-
-    def __init__(self, most: int) -> None:
-        self._half = most // 2
-        self._new: dict = {}
-        self._old: dict = {}
-
-    def get(self, key: Hashable) -> Any:
-        """The value of a key, None if it is not kept."""
-        found = self._new.get(key)
-        if found is None and (found := self._old.get(key)) is not None:
-            self.put(key, found)
-        return found
-
-    def put(self, key: Hashable, value: object) -> None:
-        """Keeps a value."""
-        if len(self._new) >= self._half:
-            self._old, self._new = self._new, {}
-        self._new[key] = value
-
-
 class Scorer:
     """Scores lines, each distinct text once while its score is kept, and counts what becomes of the lines.
 
@@ -144,7 +125,7 @@ class Scorer:
         self.unfamiliar = unfamiliar or nearest > 0
         self.counts = dict.fromkeys(("lines", "scored", "cut", "faults", *CHANGES), 0)
         self.read = 0
-        self._known = Recent(KNOWN // (1 + nearest))
+        self._known: OrderedDict[bytes, tuple] = OrderedDict()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -207,8 +188,9 @@ class Scorer:
         texts, names = [line.prompt for line in new.values()], [line.place for line in new.values()]
         found = dict(zip(new, self.guard.score_each(texts, names, self.nearest, self.unfamiliar), strict=True))
         fresh = {key: self._cells(one) for key, one in found.items() if isinstance(one, Verdict)}
-        for key, cells in fresh.items():
-            self._known.put(key, cells)
+        self._known.update(fresh)
+        while len(self._known) > KNOWN // (1 + self.nearest):
+            self._known.popitem(last=False)
         rows = []
         for line, key, known in batch:
             cells = known or fresh.get(key)
@@ -240,38 +222,10 @@ class Scorer:
         print(one_line(f"{line.place}: {what}; left out"), file=sys.stderr)
 
 
-class Progress:
-    """Shows how far a run has come: a bar on a terminal, else a line on standard error every EVERY seconds.
+def bar_of(total: int | None, unit: str, quiet: bool) -> "tqdm":
+    """A bar on standard error of how far a run has come. total: in `unit`, bytes (B) or rows; None if unknown."""
+    from tqdm import tqdm
 
-    total: in `unit`, bytes (B) or rows; None if unknown. hidden: whether nothing is shown.
-    """
-
-    def __init__(self, total: int | None, unit: str, hidden: bool) -> None:
-        from tqdm import tqdm
-
-        self._total, self._unit = total, unit
-        drawn = sys.stderr.isatty() and not hidden
-        self._bar = tqdm(total=total, unit=unit, unit_scale=True, disable=not drawn, leave=False)
-        self._hidden, self._drawn, self._last = hidden, drawn, time.monotonic()
-
-    def show(self, lines: int, done: int) -> None:
-        """Shows that so many lines, and so much of the total, are done."""
-        self._bar.update(done - self._bar.n)
-        if self._hidden or self._drawn or time.monotonic() - self._last < EVERY:
-            return
-        self._last = time.monotonic()
-        if self._unit == "row":
-            self.say(f"{lines} of {self._total} rows")
-        elif self._total:
-            self.say(f"{lines} lines, {done / 1e6:.1f} of {self._total / 1e6:.1f} MB")
-        else:
-            self.say(f"{lines} lines")
-
-    def say(self, sentence: str) -> None:
-        """Writes a sentence above the bar."""
-        if not self._hidden:
-            self._bar.write(one_line(sentence), file=sys.stderr)
-
-    def close(self) -> None:
-        """Removes the bar."""
-        self._bar.close()
+    pause = ON_TERMINAL if sys.stderr.isatty() else ELSEWHERE
+    pauses = {"delay": pause, "mininterval": pause, "maxinterval": max(10, pause)}
+    return tqdm(total=total, unit=unit, unit_scale=True, disable=quiet, leave=False, **pauses)

@@ -151,14 +151,13 @@ def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
     return labelled_sets.only(replace(both, clusters=tuple(numbers.tolist())), order.tolist())
 
 
-def removed(bank: Bank, ids: Sequence[str]) -> list[int]:
-    """The indices of the prompts that stay. Raises InputError for an id that is not there."""
+def refuse_unknown(bank: Bank, ids: Sequence[str]) -> None:
+    """Raises InputError for an id of a prompt to remove that is not there."""
     for one in ids:
         if one not in bank.ids:
             near = difflib.get_close_matches(one, bank.ids, n=1)
             meant = f"; did you mean '{near[0]}'?" if near else "; ids are set:id, as score --explain names them"
             raise InputError(f"--remove {shown(one)}: the detector was fitted on no such prompt{meant}")
-    return [i for i, item in enumerate(bank.ids) if item not in set(ids)]
 
 
 def refitted(
@@ -176,7 +175,7 @@ def refitted(
     Raises InputError if one class would be left without enough groups to hold some out.
     """
     bank, new = relabelled(before.bank, given.labels), given.new
-    removed(bank, without)
+    refuse_unknown(bank, without)
     both = united(bank, new)
     both = labelled_sets.only(both, [i for i, item in enumerate(both.ids) if item not in set(without)])
     texts = before.texts(new.texts["prompt"])
@@ -191,12 +190,12 @@ def refitted(
     digests = [*(bank.digests or [""] * len(bank.ids)), *digests_of(texts)]
     digest_of = dict(zip([*bank.ids, *new.ids], digests, strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
-        groups = {c for c, its in zip(both.clusters, both.labels, strict=True) if its == label}
-        if len(groups) < INNER_FOLDS:
+        groups = both.groups_of(label)
+        if groups < INNER_FOLDS:
             what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
-            raise InputError(f"{what}: only {len(groups)} groups with {word} prompts would be left; {remedy}")
+            raise InputError(f"{what}: only {groups} groups with {word} prompts would be left; {remedy}")
     choices = chosen(before, both, seed)
-    done = fitted(both, None, evaluation.EncoderVectors(vectors), choices, note, parts)
+    done = fitted(both, evaluation.EncoderVectors(vectors), choices, note, parts)
     label_of = dict(zip(both.ids, both.labels, strict=True))
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if label_of.get(item)]
     said = {

@@ -34,12 +34,15 @@ NEIGHBORS = ("nearest_unsafe", "knn_vote")
 
 @dataclass(frozen=True)
 class Pairing:
-    """A detector tested on a set. train: the set that it was trained on, or `others` for all outside the family.
+    """A detector tested on a set, or crossed: on an unsafe-only and a safe-only set, when it has seen neither family.
 
-    rows: m, the indices of the tested prompts in the dataset. scores: (m,), or (m, shuffles) for shuffled labels.
-    flags: bool (m,), whether the training side's threshold flags each; None for shuffled labels, and for a guard that
-    flags nothing.
-    unknown: bool (m,), whether each has no word of the training side; all False for an encoder's vectors.
+    train: the set that it was trained on, or `others` for all outside the families. test, against: the set, or the
+    unsafe-only and the safe-only one.
+    rows: m, the indices of the tested prompts in the dataset, those of `test` first. scores: (m,), or (m, shuffles) for
+    shuffled labels.
+    flags: bool (m,), whether the training side's threshold flags each; None where nothing is flagged: for shuffled
+    labels, crossed, and for a guard that only gives scores.
+    unknown: bool (m,), whether each has no word of the training side; None where nobody asks.
     """
 
     train: str
@@ -47,23 +50,9 @@ class Pairing:
     kind: str
     rows: np.ndarray
     scores: np.ndarray
-    flags: np.ndarray | None
-    unknown: np.ndarray
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """A detector that has seen neither family of an unsafe-only and of a safe-only set, tested on both.
-
-    rows: m, the indices of the tested prompts, the unsafe ones first. scores: (m,).
-    """
-
-    unsafe: str
-    safe: str
-    kind: str
-    rows: np.ndarray
-    scores: np.ndarray
-    train: str = OTHERS
+    flags: np.ndarray | None = None
+    unknown: np.ndarray | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -298,8 +287,8 @@ def pairings(
     top_k: int = 10,
     seed: int = 42,
     progress: Callable[[int, int], object] = lambda done, of: None,
-) -> Iterator[Pairing | Crossing]:
-    """Every detector of `kinds` on every set by what it was trained on, and the crossings.
+) -> Iterator[Pairing]:
+    """Every detector of `kinds` on every set by what it was trained on, then crossed.
 
     Within a set of two classes by grouped five-fold; trained on one such set and tested on those of other families; and
     trained on all outside the tested family. progress: told how many jobs of how many are done.
@@ -340,7 +329,8 @@ def pairings(
         asked = trial.jobs[trial.sides[side].whole].asked
         for kind in kinds:
             if kind != CONTROLS[1]:
-                yield Crossing(unsafe, safe, kind, rows, tested(side, kind).scores[np.searchsorted(asked, rows)])
+                scores_of = tested(side, kind).scores[np.searchsorted(asked, rows)]
+                yield Pairing(OTHERS, unsafe, kind, rows, scores_of, against=safe)
 
 
 def _shuffled(trial: Trial, names: Sequence[Hashable], train: str, test: str, rows: np.ndarray) -> Pairing:
@@ -350,7 +340,7 @@ def _shuffled(trial: Trial, names: Sequence[Hashable], train: str, test: str, ro
         held = np.isin(rows, job.asked)
         seen, asked = trial.vectors(job.train, rows[held])
         scores_of[held] = shuffled_scores(seen, asked, trial.of.labels[job.train], trial.of.seed)
-    return Pairing(train, test, CONTROLS[1], rows, scores_of, None, np.zeros(len(rows), dtype=bool))
+    return Pairing(train, test, CONTROLS[1], rows, scores_of)
 
 
 def shuffled_scores(seen: Matrix, asked: Matrix, labels: np.ndarray, seed: int = 42) -> np.ndarray:

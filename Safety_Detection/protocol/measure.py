@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.protocol.evaluation import Crossing, Pairing
+from Safety_Detection.protocol.evaluation import Pairing
 from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -34,11 +34,11 @@ Drawn = tuple[float, np.ndarray]
 class Resampling:
     """The prompts of one or two sets, resampled in whole groups: the same resamples for every detector.
 
-    rows: m, indices in the dataset. parts: how often each of the m prompts occurs in each resample.
+    rows: m, indices in the dataset. weights: (resamples, m), how often each of the prompts occurs in each.
     """
 
-    def __init__(self, dataset: LabelledDataset, rows: np.ndarray, parts: Sequence[np.ndarray]) -> None:
-        self.rows, self.parts = rows, parts
+    def __init__(self, dataset: LabelledDataset, rows: np.ndarray, weights: np.ndarray) -> None:
+        self.rows, self.weights = rows, weights
         self.labels, self.clusters = np.array(dataset.labels)[rows], np.array(dataset.clusters)[rows]
         self.clusters_of = {c: len(set(self.clusters[self.labels == c])) for c in (0, 1)}
 
@@ -50,22 +50,16 @@ class Resampling:
     def of_curve(self, scores: np.ndarray, names: Iterable[str] = tuple(OF_CURVE)) -> dict[str, Drawn]:
         """The named metrics of OF_CURVE."""
         ranking = dm.Ranking(self.labels, scores)
-        once, drawn = ranking.curve(), [ranking.curve(weights) for weights in self.parts]
-        found = {}
-        for name in names:
-            value = OF_CURVE[name][1]
-            found[name] = float(value(once)), _joined([value(of).astype(np.float64) for of in drawn])
-        return found
+        once, drawn = ranking.curve(), ranking.curve(self.weights)
+        values = {name: OF_CURVE[name][1] for name in names}
+        return {name: (float(of(once)), of(drawn).astype(np.float64)) for name, of in values.items()}
 
     def share(self, flags: np.ndarray, chosen: np.ndarray) -> Drawn:
         """The share of the chosen prompts that are flagged; in resamples that have any of them."""
-        at = np.flatnonzero(chosen)
-        drawn = []
-        for weights in self.parts:
-            weights = weights[:, at].astype(np.float64)
-            totals = weights.sum(axis=1)
-            drawn.append((weights[totals > 0] @ flags[at]) / totals[totals > 0])
-        return float(flags[at].mean()), _joined(drawn)
+        weights = self.weights[:, chosen].astype(np.float64)
+        totals = weights.sum(axis=1)
+        drawn = (weights[totals > 0] @ flags[chosen]) / totals[totals > 0]
+        return float(flags[chosen].mean()), drawn
 
     def f1(self, flags: np.ndarray) -> Drawn:
         """The harmonic mean of precision and recall of the flags."""
@@ -74,7 +68,7 @@ class Resampling:
         def of(weights: np.ndarray) -> np.ndarray:
             return 2 * (weights @ (flags & unsafe)) / (weights @ flags + weights @ unsafe)
 
-        return float(of(np.ones(len(flags)))), _joined([of(weights.astype(np.float64)) for weights in self.parts])
+        return float(of(np.ones(len(flags)))), of(self.weights.astype(np.float64))
 
 
 def resamplings(dataset: LabelledDataset, resamples: int, seed: int) -> dict[str, Resampling]:
@@ -83,9 +77,8 @@ def resamplings(dataset: LabelledDataset, resamples: int, seed: int) -> dict[str
     labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
     for position, name in enumerate(dataset.group_order):
         rows = dataset.rows(name)
-        seeds = seed, position
-        parts = list(grouped_resamples(clusters[rows], labels[rows], resamples, seeds)) if resamples else []
-        found[name] = Resampling(dataset, rows, [np.concatenate(parts)] if parts else [])
+        weights = grouped_resamples(clusters[rows], labels[rows], resamples, (seed, position))
+        found[name] = Resampling(dataset, rows, weights)
     return found
 
 
@@ -107,10 +100,6 @@ def verdicts_of(
     return pairs, {name: np.logical_and(*sides[name]) for name in VERDICTS}
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
 def _metric(
     name: str, where: dict, drawn: Drawn, n: int, better: str, clusters: int, chance: float | None = None
 ) -> Metric:
@@ -120,7 +109,7 @@ def _metric(
 
 
 class Measures:
-    """Collects the numbers of pairings and crossings, and the means over them.
+    """Collects the numbers of pairings, and the means over them.
 
     rows: the metrics so far.
     """
@@ -134,8 +123,14 @@ class Measures:
         self._of_one_set: dict[tuple[str, str, str], np.ndarray] = {}
         self._crossed: dict[tuple[str, str], Resampling] = {}
 
-    def pairing(self, one: Pairing) -> None:
-        """Adds the metrics of a detector on a set."""
+    def add(self, one: Pairing) -> None:
+        """Adds the metrics of a pairing; a crossed one comes after those on its sets."""
+        if one.against is None:
+            self._on_a_set(one)
+        else:
+            self._crossing(one)
+
+    def _on_a_set(self, one: Pairing) -> None:
         of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
         place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
         n = len(one.rows)
@@ -188,32 +183,30 @@ class Measures:
             return
         # A pair is in one group, so it occurs as often as its unsafe prompt.
         at, clusters = pairs[:, 0], len(set(of.clusters[pairs[:, 0]]))
+        weights = of.weights[:, at].astype(np.float64)
         for name, better in VERDICTS.items():
-            drawn = [(weights[:, at].astype(np.float64), said[name]) for weights in of.parts]
-            shares = _joined([(weights @ its) / weights.sum(axis=1) for weights, its in drawn])
-            value = float(said[name].mean()), shares
+            value = float(said[name].mean()), (weights @ said[name]) / weights.sum(axis=1)
             self.rows.append(_metric(name, where, value, len(pairs), better, clusters))
 
-    def crossing(self, one: Crossing) -> None:
-        """Adds the metrics of a detector on an unsafe-only and a safe-only set, after the pairings of both."""
+    def _crossing(self, one: Pairing) -> None:
         of = self._resampled(one)
         found = of.of_curve(one.scores, OF_CROSSING)
-        where = fields_of(one.kind, one.train, one.unsafe, one.safe)
+        where = fields_of(one.kind, one.train, one.test, one.against)
         for name, chance in zip(OF_CROSSING, (0.5, 0.01), strict=True):
             self.rows.append(_metric(name, where, found[name], len(one.rows), "higher", of.rarer, chance))
-            if one.safe in self.dataset.ordinary:
-                self._mean(name, one.kind, ORDINARY, found[name], [one.unsafe, one.safe])
-        for train in self.dataset.of_kind(TWO_CLASSES) if one.safe in self.dataset.ordinary else ():
-            parts = [self._of_one_set.get((one.kind, train, test)) for test in (one.unsafe, one.safe)]
+            if one.against in self.dataset.ordinary:
+                self._mean(name, one.kind, ORDINARY, found[name], [one.test, one.against])
+        for train in self.dataset.of_kind(TWO_CLASSES) if one.against in self.dataset.ordinary else ():
+            parts = [self._of_one_set.get((one.kind, train, test)) for test in (one.test, one.against)]
             if all(part is not None for part in parts):
                 for name, drawn in of.of_curve(np.concatenate(parts), OF_CROSSING).items():
-                    self._mean(name, one.kind, ORDINARY_ONE, drawn, [one.unsafe, one.safe])
+                    self._mean(name, one.kind, ORDINARY_ONE, drawn, [one.test, one.against])
 
-    def _resampled(self, one: Crossing) -> Resampling:
-        pair = one.unsafe, one.safe
+    def _resampled(self, one: Pairing) -> Resampling:
+        pair = one.test, one.against
         if pair not in self._crossed:
-            parts = zip(*(self.of[name].parts for name in pair), strict=True)
-            self._crossed = {pair: Resampling(self.dataset, one.rows, [np.concatenate(both, axis=1) for both in parts])}
+            weights = np.hstack([self.of[name].weights for name in pair])
+            self._crossed = {pair: Resampling(self.dataset, one.rows, weights)}
         return self._crossed[pair]
 
     def _mean(self, name: str, kind: str, place: str, drawn: Drawn, sets: Sequence[str]) -> None:

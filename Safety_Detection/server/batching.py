@@ -21,15 +21,13 @@ class Full(Exception):
 
 @dataclass(eq=False)
 class _Request:
-    """names: of the texts, for errors. taken: how many of the texts have been scored or are about to be."""
+    """names: of the texts, for errors."""
 
     texts: Sequence[str]
     names: Sequence[str]
     nearest: int
     future: Future = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
-    taken: int = 0
-    found: list[Verdict | Unscored] = field(default_factory=list)
 
 
 class Batcher:
@@ -37,9 +35,8 @@ class Batcher:
 
     load: makes the guard of a version, given the one that it replaces, None at first. What it raises then, `Batcher`
     raises; what it raises later is `fault`, and the guard before stays.
-    most: texts of a batch. wait: seconds that a text may wait for others while the thread has nothing to do.
-    room: texts that may wait for a batch.
-    seen: called in the thread with a guard, the texts of a batch, and what it found of them.
+    most: texts from which on a batch takes no further request; no request is split. wait: seconds that a text may wait
+    for others while the thread has nothing to do. room: texts that may wait for a batch.
     version: the number of the version that counts. It is looked at between two batches, at most every LOOK seconds.
     """
 
@@ -49,10 +46,11 @@ class Batcher:
         most: int,
         wait: float,
         room: int,
-        seen: Callable[[Guard, list[str], list[Verdict | Unscored]], object] = lambda guard, texts, found: None,
         version: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.most, self.wait, self.room, self.seen = most, wait, room, seen
+        self.most, self.wait, self.room = most, wait, room
+        # Called in the thread with a guard, the texts of a batch, and what it found of them.
+        self.seen: Callable[[Guard, list[str], list[Verdict | Unscored]], object] = lambda guard, texts, found: None
         self.note: Callable[[str], object] = lambda line: None  # called in the thread with what a log should say
         self.fault = ""  # why the version that counts is not the one in use
         self._load, self._version = load, version
@@ -86,9 +84,9 @@ class Batcher:
 
     def _drop(self, request: _Request) -> None:
         with self._change:
-            if request.taken < len(request.texts):  # it was cancelled, or failed in an earlier batch
+            if request in self._requests:  # it was cancelled
                 self._requests.remove(request)
-                self.waiting -= len(request.texts) - request.taken
+                self.waiting -= len(request.texts)
 
     def check(self, longest: float) -> Future:
         """A future of what `Guard.check` returns.
@@ -125,11 +123,11 @@ class Batcher:
         looked = time.monotonic()
         loaded.set_result(guard)
         while (work := self._next()) is not None:
-            checks, parts = work
+            checks, requests = work
             if checks:
                 self._check(guard, checks)
-            if parts:
-                self._score(guard, parts)
+            if requests:
+                self._score(guard, requests)
             if time.monotonic() - looked >= LOOK:
                 guard, looked = self._of_version(guard), time.monotonic()
         guard.close()
@@ -145,7 +143,6 @@ class Batcher:
                 guard = self._load(number, guard)
                 self.guard, self.version, self.fault = guard, number, ""
                 self.note(f"version {number} is loaded")
-                self._begin_again()
         except Exception as error:
             fault = str(error) if isinstance(error, InputError) else f"internal error ({type(error).__name__})"
             if fault != self.fault:
@@ -154,15 +151,8 @@ class Batcher:
         self._tried = number
         return guard
 
-    def _begin_again(self) -> None:
-        """Has a request of which a part was scored scored anew, so that one guard scores all of it."""
-        with self._change:
-            for request in self._requests:  # only the first can have such a part
-                self.waiting += request.taken
-                request.taken, request.found = 0, []
-
-    def _next(self) -> tuple[list[Future], list[tuple[_Request, slice]]] | None:
-        """The checks that are asked for and the texts of the next batch; None when all is done."""
+    def _next(self) -> tuple[list[Future], list[_Request]] | None:
+        """The checks that are asked for and the requests of the next batch; None when all is done."""
         with self._change:
             self._began = None
             self._change.wait_for(lambda: self._requests or self._checks or not self._open, LOOK)
@@ -170,38 +160,28 @@ class Batcher:
                 longest = max(0, self._requests[0].arrived + self.wait - time.monotonic())
                 self._change.wait_for(lambda: self.waiting >= self.most or self._checks or not self._open, longest)
             checks, self._checks = self._checks, []
-            parts, room = [], self.most
-            while self._requests and room:
-                request = self._requests[0]
-                left = size = len(request.texts) - request.taken
-                if not request.future.done():  # neither cancelled nor failed
-                    size = min(left, room)
-                    parts.append((request, slice(request.taken, request.taken + size)))
-                    room -= size
-                request.taken += size
-                self.waiting -= size
-                if size == left:
-                    self._requests.popleft()
-            self._began = time.monotonic() if parts else None
-            return (checks, parts) if parts or checks or self._requests or self._open else None
+            requests: list[_Request] = []
+            while self._requests and sum(len(request.texts) for request in requests) < self.most:
+                requests.append(self._requests.popleft())
+                self.waiting -= len(requests[-1].texts)
+            self._began = time.monotonic() if requests else None
+            return (checks, requests) if requests or checks or self._open else None
 
-    def _score(self, guard: Guard, parts: list[tuple[_Request, slice]]) -> None:
-        texts = [text for request, part in parts for text in request.texts[part]]
-        names = [name for request, part in parts for name in request.names[part]]
-        nearest = max(request.nearest for request, _ in parts)
+    def _score(self, guard: Guard, requests: list[_Request]) -> None:
+        texts = [text for request in requests for text in request.texts]
+        names = [name for request in requests for name in request.names]
+        nearest = max(request.nearest for request in requests)
         try:
             found = guard.score_each(texts, names, nearest, unfamiliar=True)
         except Exception as error:
-            self._fail([request.future for request, _ in parts], error)
+            self._fail([request.future for request in requests], error)
             return
         self.answered = time.monotonic()
         self.seen(guard, texts, found)
-        for request, part in parts:
-            size = part.stop - part.start
-            request.found += found[:size]
+        for request in requests:
+            size = len(request.texts)
+            _finish(request.future, (guard, found[:size]))
             found = found[size:]
-            if part.stop == len(request.texts):
-                _finish(request.future, (guard, request.found))
 
     def _check(self, guard: Guard, checks: list[Future]) -> None:
         try:

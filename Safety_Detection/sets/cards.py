@@ -1,8 +1,9 @@
 """The cards of the published labelled sets: their files, digests and licences, and what to mind of them."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from utils.data.catalogue import CONTRAST, RAW_GITHUB
@@ -26,6 +27,8 @@ class SetCard:
     family: shared by the sets that have sources in common; the set's own name if it shares none.
     unsafe, safe: the number of prompts of each class.
     files: in the order they are read; none for a set of the hub. ordinary: whether it stands for ordinary traffic.
+    columns: `prompt`, `id`, `group`, `type` and `hazard` to their column in its one file, `type` to several; none for a
+    set that a function reads. only: column to the value that its prompts have.
     """
 
     name: str
@@ -38,6 +41,8 @@ class SetCard:
     caveat: str
     files: tuple[DataCard, ...] = ()
     ordinary: bool = False
+    columns: dict[str, Any] = field(default_factory=dict)
+    only: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -68,7 +73,8 @@ def _card(entry: dict) -> SetCard:
         )
         for file in entry["file"]
     )
-    return SetCard(name, family, *counts, licence, source, citation, caveat, files, entry.get("ordinary", False))
+    more = {key: entry[key] for key in ("ordinary", "columns", "only") if key in entry}
+    return SetCard(name, family, *counts, licence, source, citation, caveat, files, **more)
 
 
 _ENTRIES = tomllib.loads(CARDS_FILE.read_text(encoding="utf-8"))["set"]

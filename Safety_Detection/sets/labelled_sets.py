@@ -58,6 +58,11 @@ class LabelledDataset(Dataset):
         """The sets with these classes, in order."""
         return [name for name in self.group_order if self._kinds[name] == kind]
 
+    def groups_of(self, label: int | None = None, *names: str) -> int:
+        """How many groups have prompts of a class, of any if it is None, in these sets, in all if none is named."""
+        prompts = zip(self.clusters, self.labels, self.groups, strict=True)
+        return len({c for c, its, name in prompts if label in (None, its) and (not names or name in names)})
+
     @cached_property
     def _kinds(self) -> dict[str, str]:
         there: dict[str, set[int]] = defaultdict(set)
@@ -321,13 +326,11 @@ def check(dataset: LabelledDataset, limit: int | None = None, whole: LabelledDat
     """
     remedy = f"raise --limit above {limit}" if limit is not None else "add rows or leave it out"
     whole = whole or dataset
-    labels, clusters = np.array(dataset.labels), np.array(dataset.clusters)
     for name in whole.group_order:
-        rows, kind = dataset.rows(name), whole.kind(name)
-        if not len(rows):
+        if name not in dataset.groups:
             raise InputError(f"set '{name}': none of its groups is left; {remedy}")
-        for label, word in ((1, "unsafe"), (0, "safe")) if kind == TWO_CLASSES else ():
-            number = len(set(clusters[rows][labels[rows] == label]))
+        for label, word in ((1, "unsafe"), (0, "safe")) if whole.kind(name) == TWO_CLASSES else ():
+            number = dataset.groups_of(label, name)
             if number < FOLDS:
                 near = next((f" ({note})" for note in dataset.notes if note.startswith(f"{name}{JOINED}")), "")
                 raise InputError(

@@ -7,10 +7,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS
+from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS, UNSAFE_ONLY
 from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
 from utils.data import loading, sources
 from utils.data.reading import read_columns
@@ -68,9 +69,7 @@ def _set(
     )
 
 
-def _read(
-    name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], notes: Sequence[str] = (), twins: bool = False
-) -> LabelledSet:
+def _read(name: str, rows_of: Callable[[int, list[dict]], Iterator[Row]], twins: bool = False) -> LabelledSet:
     """The set made of all files of a card. rows_of: (number of a file, its rows) to prompts."""
     rows: list[Row] = []
     files, found = [], []
@@ -79,7 +78,7 @@ def _read(
         content = _content(found[-1].path)
         rows += rows_of(number, content)
         files.append(DataFile(Path(card.file).name, found[-1].sha256, len(content)))
-    return _set(name, rows, found[0], files, notes, twins)
+    return _set(name, rows, found[0], files, twins=twins)
 
 
 def _content(path: Path) -> list[dict]:
@@ -225,16 +224,6 @@ def harmbench() -> LabelledSet:
     return _read("harmbench", rows_of)
 
 
-def _unsafe(name: str, prompt: str, kind: str | None = None) -> Callable[[], LabelledSet]:
-    """A reader of a set of one file whose prompts are all unsafe and in no groups."""
-
-    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
-        for i, row in enumerate(content, 1):
-            yield Row(row.get("id") or str(i), row[prompt], 1, type=row[kind] if kind else "")
-
-    return lambda: _read(name, rows_of)
-
-
 def jailbreakbench_attacks() -> LabelledSet:
     """Attack prompts for JailbreakBench's behaviours; those for one behaviour are a group, the attack is the type."""
     stems = [Path(card.file).stem for card in SET_CARDS["jailbreakbench_attacks"].files]
@@ -248,17 +237,6 @@ def jailbreakbench_attacks() -> LabelledSet:
                 yield Row(f"{stem}-{row['index']}", row["prompt"], 1, str(row["index"]), attack, "")
 
     return replace(_read("jailbreakbench_attacks", rows_of), templated=True)
-
-
-def ailuminate() -> LabelledSet:
-    """AILuminate's demo prompts; their types are the hazard and the persona that words them."""
-
-    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
-        for row in content:
-            kinds = SEVERAL.join((row["hazard"], row["persona"]))
-            yield Row(row["release_prompt_id"], row["prompt_text"], 1, None, kinds, row["hazard"])
-
-    return _read("ailuminate", rows_of)
 
 
 def multijail() -> LabelledSet:
@@ -283,54 +261,22 @@ def llmzoo() -> LabelledSet:
     return _read("llmzoo", rows_of)
 
 
-def phtest() -> LabelledSet:
-    """PHTest's requests that sound harmful and are labelled harmless."""
-
-    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
-        for row in content:
-            if row["Harmfulness"] == "harmless":
-                yield Row(row["ID"], row["Request"], 0)
-
-    return _read("phtest", rows_of)
-
-
-def alpaca_eval() -> LabelledSet:
-    """AlpacaEval's instructions, taken as safe; the type is the collection that one comes from."""
+def of_columns(name: str) -> LabelledSet:
+    """A set whose card says in which columns of its file its prompts are. Prompts without an id have their number."""
+    card = SET_CARDS[name]
+    columns, label = card.columns, int(card.kind == UNSAFE_ONLY)
 
     def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
         for i, row in enumerate(content, 1):
-            yield Row(str(i), row["instruction"], 0, type=row["dataset"])
+            if all(row[column] == value for column, value in card.only.items()):
+                item, kinds = row.get(columns.get("id"), str(i)), [row[column] for column in columns.get("type", ())]
+                group, hazard = row.get(columns.get("group")), row.get(columns.get("hazard"))
+                yield Row(item, row[columns["prompt"]], label, group, SEVERAL.join(kinds), hazard)
 
-    return _read("alpaca_eval", rows_of)
-
-
-def arena_hard() -> LabelledSet:
-    """Arena-Hard's prompts, taken as safe; those of one cluster are a group."""
-
-    def rows_of(number: int, content: list[dict]) -> Iterator[Row]:
-        for row in content:
-            yield Row(row["uid"], row["prompt"], 0, row["cluster"])
-
-    return _read("arena_hard", rows_of)
+    return _read(name, rows_of)
 
 
-PUBLISHED: dict[str, Callable[[], LabelledSet]] = {
-    "do_not_answer": do_not_answer,
-    "xstest": xstest,
-    "openai_moderation": openai_moderation,
-    "jailbreakbench": jailbreakbench,
-    "coconot": coconot,
-    "hatecheck": hatecheck,
-    "physical_safety": physical_safety,
-    "harmbench": harmbench,
-    "strongreject": _unsafe("strongreject", "forbidden_prompt", "category"),
-    "advbench": _unsafe("advbench", "goal"),
-    "jailbreakbench_attacks": jailbreakbench_attacks,
-    "simple_safety_tests": _unsafe("simple_safety_tests", "prompts_final", "harm_area"),
-    "ailuminate": ailuminate,
-    "multijail": multijail,
-    "llmzoo": llmzoo,
-    "phtest": phtest,
-    "alpaca_eval": alpaca_eval,
-    "arena_hard": arena_hard,
-}
+READERS = (do_not_answer, xstest, openai_moderation, jailbreakbench, coconot, hatecheck, physical_safety, harmbench,
+           jailbreakbench_attacks, multijail, llmzoo)  # fmt: skip
+PUBLISHED: dict[str, Callable[[], LabelledSet]] = {name: partial(of_columns, name) for name in SET_CARDS}
+PUBLISHED |= {reader.__name__: reader for reader in READERS}

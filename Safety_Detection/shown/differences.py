@@ -26,7 +26,7 @@ from Safety_Detection.shown.reading import (
     trains_of,
 )
 from utils.metrics import detection as dm
-from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, holm
+from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, grouped_resamples, holm
 from utils.schema import Difference, InputError, Metric, Result
 
 # The resamples of which a standard error is known to 2 %.
@@ -66,7 +66,7 @@ def areas(
     rows = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names)}
     labels, clusters = np.array(first.items["label"]), np.array(first.items["group"])
     counts = {
-        name: np.concatenate([*cluster_resamples(clusters[its], labels[its], resamples, (seed, position))])
+        name: cluster_resamples(clusters[its], labels[its], resamples, (seed, position))
         for position, (name, its) in enumerate(rows.items())
     }
     found: list[dict[str, tuple[float, np.ndarray]]] = [{} for _ in scored]
@@ -81,7 +81,7 @@ def areas(
             values = np.concatenate([np.array(result.items[column.format(kind)])[rows[name]] for name, column in parts])
             ranking = dm.Ranking(labels[its], values)
             if rate is None:
-                of[group] = float(dm.auroc(ranking.curve())), dm.resampled_auroc(labels[its], values, members, [drawn])
+                of[group] = float(dm.auroc(ranking.curve())), dm.resampled_auroc(labels[its], values, members, drawn)
             else:
                 both = ranking.curve(), ranking.curve(drawn[:, members])
                 value, resampled = (dm.true_positive_rate_at(curve, rate) for curve in both)
@@ -138,8 +138,7 @@ def shares(
         chosen = {"flagged_unsafe": unsafe, "flagged_safe": ~unsafe, "f1": np.ones(len(its), dtype=bool)}[metric]
         if not chosen.any() or (metric == "f1" and unsafe.all() | (~unsafe).all()):
             continue
-        counts = np.concatenate([*cluster_resamples(clusters[its], labels[its], resamples, (seed, position))])
-        weights = counts[:, np.unique(clusters[its], return_inverse=True)[1]].astype(np.float64)
+        weights = grouped_resamples(clusters[its], labels[its], resamples, (seed, position)).astype(np.float64)
         weights = np.vstack([np.ones(len(its)), weights])
         for (result, kind), of in zip(scored, found, strict=True):
             for train in trains_of(result):

@@ -79,30 +79,28 @@ def matrix(dataset):
 
 @pytest.fixture(scope="module")
 def pairings(dataset):
-    found = list(evaluation.pairings(dataset, evaluation.EncoderVectors(matrix(dataset)), KINDS))
-    crossings = {(one.unsafe, one.safe, one.kind): one for one in found if isinstance(one, evaluation.Crossing)}
-    return {(one.train, one.test, one.kind): one for one in found if isinstance(one, evaluation.Pairing)}, crossings
+    found = evaluation.pairings(dataset, evaluation.EncoderVectors(matrix(dataset)), KINDS)
+    return {(one.train, one.test, one.kind): one for one in found if one.against is None}
 
 
-def document(done, encoder="all-minilm-l6-v2"):
-    return json.loads((done / f"{encoder}.json").read_text())
+@pytest.fixture(scope="module")
+def metrics_of(done):
+    return json.loads((done / "all-minilm-l6-v2.json").read_text())["metrics"]
 
 
-def items(done, encoder="all-minilm-l6-v2"):
-    with (done / f"{encoder}.items.csv").open() as stream:
-        return list(csv.DictReader(stream))
+@pytest.fixture(scope="module")
+def value(metrics_of):
+    """A value of the result by its metric, detector and group."""
+    rows = {(m["metric"], m["detector"], m["group"]): m for m in metrics_of}
+    return lambda metric, kind, group, what="value": rows[metric, kind, group][what]
 
 
-def value(done, metric, kind, group, what="value"):
-    rows = {(m["metric"], m["detector"], m["group"]): m for m in document(done)["metrics"]}
-    return rows[metric, kind, group][what]
-
-
-def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_family(done):
-    groups = {m["group"] for m in document(done)["metrics"] if " | " in m["group"] and m.get("train") == "others"}
+def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_family(done, metrics_of, value):
+    groups = {m["group"] for m in metrics_of if " | " in m["group"] and m.get("train") == "others"}
     expected = {("bad1", "good1"), ("bad1", "good2"), ("bad2", "good1"), ("bad2", "good2"), ("bad3", "good2")}
     assert groups == {f"others -> {unsafe} | {safe}" for unsafe, safe in expected}, "bad3 and good1 are of one family"
-    rows = items(done)
+    with (done / "all-minilm-l6-v2.items.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
     areas, rates = [], []
     for unsafe, safe in expected:
         scores = [float(row[f"knn_vote/others | {other}"])
@@ -110,65 +108,65 @@ def test_every_unsafe_only_set_is_tested_against_every_safe_only_set_of_another_
         labels = [1] * SETS[unsafe][2] + [0] * SETS[safe][2]
         areas.append(roc_auc_score(labels, scores))
         group = f"others -> {unsafe} | {safe}"
-        assert value(done, "auroc", "knn_vote", group) == pytest.approx(areas[-1])
+        assert value("auroc", "knn_vote", group) == pytest.approx(areas[-1])
         # At 1 % of 30 prompts no safe one may be flagged.
         best_safe = max(score for score, label in zip(scores, labels, strict=True) if not label)
         rates.append(np.mean([score > best_safe for score, label in zip(scores, labels, strict=True) if label]))
-        assert value(done, "tpr_at_1_fpr", "knn_vote", group) == pytest.approx(rates[-1])
-        low, high = (value(done, "auroc", "knn_vote", group, end) for end in ("low", "high"))
+        assert value("tpr_at_1_fpr", "knn_vote", group) == pytest.approx(rates[-1])
+        low, high = (value("auroc", "knn_vote", group, end) for end in ("low", "high"))
         assert low < areas[-1] < high
-    assert value(done, "auroc", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(areas))
-    assert value(done, "tpr_at_1_fpr", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(rates))
+    assert value("auroc", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(areas))
+    assert value("tpr_at_1_fpr", "knn_vote", "ordinary traffic") == pytest.approx(np.mean(rates))
     by_one_set = []
     for train, (unsafe, safe) in itertools.product("ab", sorted(expected)):
         scores = [[float(row[f"knn_vote/{train}"]) for row in rows if row["set"] == its] for its in (unsafe, safe)]
         by_one_set.append(roc_auc_score([1] * len(scores[0]) + [0] * len(scores[1]), scores[0] + scores[1]))
-    assert value(done, "auroc", "knn_vote", "ordinary traffic, one set") == pytest.approx(np.mean(by_one_set))
+    assert value("auroc", "knn_vote", "ordinary traffic, one set") == pytest.approx(np.mean(by_one_set))
     # bad1, bad2, bad3, good1 and good2 are in it.
-    assert value(done, "auroc", "knn_vote", "ordinary traffic", "n") == 30 + 24 + 20 + 30 + 26
+    assert value("auroc", "knn_vote", "ordinary traffic", "n") == 30 + 24 + 20 + 30 + 26
 
 
-def test_which_detectors_are_tested_on_which_sets(pairings, done):
-    trains = {test: {train for train, its, kind in pairings[0] if its == test} for test in SETS}
+def test_which_detectors_are_tested_on_which_sets(pairings, metrics_of):
+    trains = {test: {train for train, its, kind in pairings if its == test} for test in SETS}
     assert trains == {test: {"a", "b", "others"} for test in SETS}
-    tests = {(m["train"], m["test"]) for m in document(done)["metrics"] if m["metric"] == "auprc"}
+    tests = {(m["train"], m["test"]) for m in metrics_of if m["metric"] == "auprc"}
     assert tests == set(itertools.product(["a", "b", "others"], "ab")), "an area needs both classes"
 
 
-def test_flagged_shares_are_those_of_the_flags(done, pairings, dataset):
-    for (train, test, kind), one in pairings[0].items():
+def test_flagged_shares_are_those_of_the_flags(value, pairings, dataset):
+    for (train, test, kind), one in pairings.items():
         label = SETS[test][1]
         name = f"{'fpr' if label == 0 else 'tpr'}_at_threshold"
         if label is None:
             continue
-        assert value(done, name, kind, f"{train} -> {test}") == pytest.approx(one.flags.mean())
+        assert value(name, kind, f"{train} -> {test}") == pytest.approx(one.flags.mean())
         types = [dataset.types[row] for row in one.rows]
         for part in ("x", "y", "p", "q") if label else "z":
             # A prompt with several types counts for each.
             its = [flag for flag, kinds in zip(one.flags, types, strict=True) if part in kinds.split(" + ")]
-            assert value(done, name, kind, f"{train} -> {test}: {part}") == pytest.approx(np.mean(its))
-            assert value(done, name, kind, f"{train} -> {test}: {part}", "n") == len(its)
+            assert value(name, kind, f"{train} -> {test}: {part}") == pytest.approx(np.mean(its))
+            assert value(name, kind, f"{train} -> {test}: {part}", "n") == len(its)
 
 
-def test_verdicts_on_twins_by_hand(done, pairings, dataset):
+def test_verdicts_on_twins_by_hand(metrics_of, value, pairings, dataset):
     # The prompts of a group are one safe and one unsafe: 20 pairs of a.
     for train in ("a", "b", "others"):
-        one = pairings[0][train, "a", "logistic_regression"]
+        one = pairings[train, "a", "logistic_regression"]
         flag = dict(zip(one.rows.tolist(), one.flags.tolist(), strict=True))
         pairs = [(flag[2 * i + 1], flag[2 * i]) for i in range(20)]
         assert [dataset.labels[2 * i : 2 * i + 2] for i in range(20)] == [(0, 1)] * 20
         for name, verdict in (("separated", (True, False)), ("both_flagged", (True, True)),
                               ("both_passed", (False, False)), ("inverted", (False, True))):  # fmt: skip
             group = f"{train} -> a"
-            assert value(done, name, "logistic_regression", group) == pytest.approx(pairs.count(verdict) / 20)
-            assert value(done, name, "logistic_regression", group, "n") == 20
-    assert not [m for m in document(done)["metrics"] if m["metric"] == "separated" and m["test"] not in "ab"]
+            assert value(name, "logistic_regression", group) == pytest.approx(pairs.count(verdict) / 20)
+            assert value(name, "logistic_regression", group, "n") == 20
+    assert not [m for m in metrics_of if m["metric"] == "separated" and m["test"] not in "ab"]
 
 
 def test_the_mean_over_sets_varies_with_the_resamples_they_share(dataset, pairings):
     measures = Measures(dataset, 1000, 42)
-    for one in pairings[0].values():
-        measures.pairing(one)
+    for one in pairings.values():
+        measures.add(one)
     (mean,) = (m for m in measures.means() if (m.name, m.group) == ("auroc/knn_vote", "others"))
     found = {m.group: m for m in measures.rows if m.name == "auroc/knn_vote"}
     both = [found["others -> a"], found["others -> b"]]
@@ -213,10 +211,7 @@ def test_areas_in_resamples_are_those_of_weighted_curves():
     scores = np.round(labels + generator.normal(0, 1, 200), 1)  # with ties
     clusters = np.unique(clusters, return_inverse=True)[1]
     counts = generator.integers(0, 4, (40, clusters.max() + 1)).astype(np.uint16)
-    found = dm.resampled_auroc(labels, scores, clusters, [counts[:25], counts[25:]])
+    found = dm.resampled_auroc(labels, scores, clusters, counts)
     expected = [roc_auc_score(labels, scores, sample_weight=row[clusters]) for row in counts]
     assert found == pytest.approx(expected, abs=1e-5)
-    ranking = dm.Ranking(labels, scores)
-    for name in (dm.auroc, dm.auprc, dm.false_positive_rate_at, dm.true_positive_rate_at):
-        each = name(ranking.curve(counts[:, clusters]))
-        assert each == pytest.approx(name(ranking.curve(counts[:, clusters].astype(float))), abs=1e-5)
+    assert dm.auroc(dm.Ranking(labels, scores).curve(counts[:, clusters])) == pytest.approx(expected, abs=1e-5)

@@ -207,7 +207,7 @@ def test_others_by_the_slow_way():
     for one in evaluation.pairings(
         dataset, evaluation.EncoderVectors(matrix), ["logistic_regression", "nearest_unsafe"]
     ):
-        sets = (one.unsafe, one.safe) if isinstance(one, evaluation.Crossing) else (one.train, one.test)
+        sets = (one.test, one.against) if one.against else (one.train, one.test)
         found[*sets, one.kind] = one
     of = sides.Sides(dataset)
     families = np.array([dataset.family_of[name] for name in dataset.groups])
@@ -246,20 +246,6 @@ def test_others_by_the_slow_way():
     assert crossing.scores == pytest.approx((unit[rows] @ unit[train[labels[train] == 1]].T).max(axis=1), abs=1e-6)
 
 
-def test_held_out_scores_are_those_of_detectors_that_had_not_seen_the_prompt():
-    rows = [("a", "a", i % 2, i, f"text {i}") for i in range(60)]
-    of = sides.Sides(dataset_of(rows))
-    unit, _, _ = world()
-    trial = evaluation.Trial(of, evaluation.EncoderVectors(unit), ["nearest_unsafe"])
-    trial.add("all", np.arange(60), np.arange(0))
-    trial.run()
-    fold_of = of.folds_of(np.arange(60), 3)
-    held_out = trial.tested("all", "nearest_unsafe").held_out
-    for i in range(60):
-        others = [float(unit[i] @ unit[j]) for j in range(60) if fold_of[j] != fold_of[i] and j % 2]
-        assert held_out[i] == pytest.approx(max(others), abs=1e-6)
-
-
 @pytest.mark.parametrize("by", ["family", "group"])
 def test_what_is_held_out_is_scored_by_the_highest_of_its_parts(by):
     """Whole prompts are trained on. Prompt 3 has no further parts, the others two or three."""
@@ -292,12 +278,8 @@ def two_sets(shortcut, n=120, d=16):
         axis = s if shortcut else 0
         mine = slice(s * n, (s + 1) * n)
         vectors[mine, axis] += 5 * (labels[mine] - 0.5)
-    dataset = LabelledDataset(
-        name="world", ids=tuple(map(str, range(2 * n))), groups=("a",) * n + ("b",) * n, group_order=("a", "b"),
-        texts={"prompt": tuple(f"text {i}" for i in range(2 * n))}, files=(), labels=tuple(labels.tolist()),
-        clusters=tuple((np.arange(2 * n) // 2).tolist()), types=("",) * (2 * n),
-    )  # fmt: skip
-    return dataset, vectors
+    rows = [("ab"[i // n], "ab"[i // n], label, i // 2, f"text {i}") for i, label in enumerate(labels.tolist())]
+    return dataset_of(rows), vectors
 
 
 @pytest.mark.parametrize("shortcut", [True, False])
@@ -369,10 +351,7 @@ def test_a_threshold_by_words_knows_none_of_the_held_out_prompts():
         " ".join([f"own{i}{j}" for j in range(3)] + [f"word{w}" for w in generator.integers(0, 12, 4)])
         for i in range(160)
     ]
-    dataset = LabelledDataset(
-        name="x", ids=tuple(map(str, range(160))), groups=("a",) * 80 + ("b",) * 80, group_order=("a", "b"),
-        texts={"prompt": tuple(texts)}, files=(), labels=(1, 0) * 80, clusters=tuple(range(160)), types=("",) * 160,
-    )  # fmt: skip
+    dataset = dataset_of([("ab"[i // 80], "ab"[i // 80], 1 - i % 2, i, text) for i, text in enumerate(texts)])
     found = evaluation.pairings(dataset, evaluation.word_vectors_of(texts), ["nearest_unsafe"])
     pairing = next(one for one in found if (one.train, one.test) == ("a", "b"))
     labels, inner = np.array(dataset.labels), sides.Sides(dataset).folds_of(np.arange(80), 3)

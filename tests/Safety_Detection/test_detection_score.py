@@ -38,7 +38,6 @@ def fitted(tmp_path_factory, reading):
     (folder / "labelled.csv").write_text("prompt,label,set\n" + "\n".join(rows) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load", lambda spec: World())
-        patch.setattr(fit, "PUBLISHED", {})
         arguments = ["--data", str(folder / "labelled.csv"), "--out", str(folder / "detector"), "--no-cache", "--quiet"]
         assert fit.main([*arguments, "--read", reading]) == 0
     return folder / "detector"

@@ -1,7 +1,6 @@
 """Safety-Detection from the command line to the result file, its tables and its finding."""
 
 import csv
-import itertools
 import json
 import re
 from dataclasses import fields, replace
@@ -15,11 +14,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from Safety_Detection.evaluate import TASK
 from Safety_Detection.protocol.measure import resamplings
 from Safety_Detection.sets import labelled_sets
-from Safety_Detection.sets.cards import SET_CARDS
-from Safety_Detection.sets.naming import VERDICTS
 from Safety_Detection.shown import differences as differences_module
 from Safety_Detection.shown import reading
-from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import areas, detector_differences, encoder_differences
 from Safety_Detection.shown.finding import distrust, finding
 from utils.encoders import loading
@@ -27,7 +23,7 @@ from utils.evaluation.run import evaluate
 from utils.metrics.uncertainty import grouped_resamples
 from utils.results import result_file
 from utils.schema import EncoderInfo, Metric
-from utils.tables import p_text, signed, text_table
+from utils.tables import p_text, signed
 
 KINDS = ["nearest_unsafe", "knn_vote", "centroid_difference", "logistic_regression", "prompt_length"]
 
@@ -93,14 +89,6 @@ def test_no_prompt_is_written(done):
     assert not [text for text in dataset.texts["prompt"] if text in written]
 
 
-def test_shuffled_labels_come_out_at_one_half(done):
-    folder, _ = done
-    for m in document(folder)["metrics"]:
-        if m["detector"] == "shuffled_labels":
-            # The interval is one of 95 %; three times its half must hold one half.
-            assert abs(m["value"] - 0.5) <= 3 * (m["high"] - m["low"]) / 2, m["group"]
-
-
 def test_it_prints_the_matrix_within_80_columns(done):
     folder, said = done
     doc = document(folder)
@@ -136,7 +124,7 @@ def test_p_and_interval_of_every_difference_agree_and_are_those_of_resampled_gro
     for position, test in enumerate(("edits", "twins")):
         its = [i for i, name in enumerate(one.items["set"]) if name == test]
         labels, groups = ([one.items[column][i] for i in its] for column in ("label", "group"))
-        counts = np.concatenate([*grouped_resamples(groups, labels, 1000, (42, position))])
+        counts = grouped_resamples(groups, labels, 1000, (42, position))
         scores = {kind: [one.items[f"{kind}/edits"][i] for i in its] for kind in KINDS[:4]}
         drawn = {kind: resampled_areas(labels, of, counts) for kind, of in scores.items()}
         for d in between[4:]:
@@ -186,61 +174,6 @@ def test_a_file_without_fields_for_the_parts_of_a_metric_is_read_by_its_strings(
     with pytest.raises(ValueError, match="names its detector"):
         old["metrics"][0]["metric"] = "auroc"
         result_file.result_of(old)
-
-
-def everything(kind="logistic_regression"):
-    """Made-up metrics of all published sets, as an evaluation of all of them has."""
-    of = {word: [c.name for c in SET_CARDS.values() if c.kind == word] for word in ("two", "unsafe", "safe")}
-    where = {"detector": kind}
-    rows = []
-    for test, train in itertools.product([*of["two"], *of["unsafe"], *of["safe"]], [*of["two"], "others"]):
-        names = ["fpr_at_threshold"] * (test not in of["unsafe"]) + ["tpr_at_threshold"] * (test not in of["safe"])
-        names += ["auroc", *transfer_tables.DETAILS, *VERDICTS] if test in of["two"] else []
-        pair = {**where, "train": train, "test": test}
-        rows += [Metric(n, f"{train} -> {test}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair) for n in names]
-        group, pair["type"] = (
-            f"{train} -> {test}: a type with quite a long name indeed",
-            "a type with quite a long name indeed",
-        )
-        rows.append(Metric(names[0], group, 0.5, 1575, "lower", 0.4, 0.6, **pair))
-    for unsafe, safe in itertools.product(of["unsafe"], of["safe"]):
-        pair = {**where, "train": "others", "test": unsafe, "against": safe}
-        rows += [Metric(n, f"others -> {unsafe} | {safe}", 0.5, 5, "higher", 0.4, 0.6, 0.5, **pair)
-                 for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
-    rows += [Metric("auroc", g, 0.5, 5, "higher", 0.4, 0.6, **where) for g in ("within", "across", "others")]
-    rows += [Metric(n, "ordinary traffic", 0.5, 5, "higher", 0.4, 0.6, **where, against="alpaca_eval")
-             for n in ("auroc", "tpr_at_1_fpr")]  # fmt: skip
-    rows.append(Metric("auroc", "safe", 0.9, 5, "lower", detector="set_identity"))
-    return made_up(rows)
-
-
-def test_tables_of_all_published_sets_fit_80_columns():
-    """Of two encoders, of which one has a long label. The differences need the items."""
-    one = everything()
-    other = replace(one, encoder=replace(one.encoder, name="y", label="Qwen3-Embedding-8B (no prompt)"))
-    results, kind = [one, other], "logistic_regression"
-    made = [transfer_tables.detectors_table(results), transfer_tables.identity_table(results)]
-    made += [*transfer_tables.crossing_tables(results, kind), *transfer_tables.flagged_tables(results, kind)]
-    for name in ("matrix", "details", "verdicts", "types"):
-        made.append(getattr(transfer_tables, f"{name}_table")(results, kind))
-    assert all(table.rows for table in made)
-    texts = [text_table(table) for table in made]
-    assert {max(map(len, text.splitlines())) <= 80 for text in texts} == {True}
-    # Every number is there: of 2 encoders a matrix, and of each the flagged shares of a set by every other set.
-    two = [card.name for card in SET_CARDS.values() if card.kind == "two"]
-    assert len(made[6].rows) == len(two) * (len(two) + 1)
-
-
-def test_what_is_to_be_known_of_the_data_is_said_once(tmp_path, capsys):
-    path = tmp_path / "mine.csv"
-    path.write_text("prompt,label\n" + "\n".join(f"thing{i // 2},{i % 3 // 2}" for i in range(60)) + "\n")
-    # Things in pairs, labels 0, 0, 1: of three pairs one is labelled 0 and 0, one 1 and 0, one 0 and 1.
-    flags = ["tfidf", "--data", str(path), "--detectors", "centroid_difference"]
-    assert run(tmp_path, *flags) == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert said.count("mine: near-duplicates join its 60 groups to 30") == 1
-    assert said.count("mine: texts labelled unsafe and safe: 20 (ids 3 and 4, 6 and 5, 9 and 10, ...)") == 1
-    assert run(tmp_path, *flags, "--quiet") == 0 and capsys.readouterr().err == ""
 
 
 def test_a_second_run_reuses_the_result(tmp_path, capsys):
@@ -371,7 +304,7 @@ def test_many_differences_can_still_be_told_apart():
 def test_sets_are_resampled_each_in_its_own_way():
     dataset, _ = labelled_sets.load("sample")
     of_sets = resamplings(dataset, 1000, 42)
-    drawn = [of_sets[test].parts[0] for test in dataset.group_order]
+    drawn = [of_sets[test].weights for test in dataset.group_order]
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()
     # Two sets that are the same: their mean varies less than either, by the square root of 2, if they are drawn apart.
     generator = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from Safety_Detection.detectors.kinds import KINDS, balanced, candidates, strong
 from Safety_Detection.guardrail import saved, scoring
 from Safety_Detection.guardrail.versions import home
 from Safety_Detection.protocol import sides
-from Safety_Detection.sets import labelled_files, labelled_sets
+from Safety_Detection.sets import labelled_sets
 from utils import hub
 from utils.encoders import loading, registry
 from utils.metrics import embedding as metrics
@@ -28,15 +28,6 @@ FILES = ["bank.json", "bank.safetensors", "card.html", "card.md", "detector.json
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
     monkeypatch.setattr(loading, "load", lambda spec: World())
-    monkeypatch.setattr(labelled_sets, "PUBLISHED", {})
-    monkeypatch.setattr(fit, "PUBLISHED", {})
-
-
-def published_as(monkeypatch, path):
-    """Makes the prompts of a file the one published set."""
-    (found,) = labelled_files.sets_of_file(path, "published", "as given")
-    for module in (labelled_sets, fit):
-        monkeypatch.setattr(module, "PUBLISHED", {"published": lambda: found})
 
 
 def refitted(kind, dataset, vectors):
@@ -136,26 +127,6 @@ def test_what_it_did_elsewhere_is_what_one_fitted_without_that_set_does(tmp_path
     flags = again.detector.scores(rows) >= again.threshold
     assert card["elsewhere"][0]["false_positive_rate"] == pytest.approx(flags[safe].mean())
     assert card["elsewhere"][0]["true_positive_rate"] == pytest.approx(flags[~safe].mean())
-
-
-def test_what_it_did_elsewhere_is_of_prompts_it_had_not_seen(tmp_path, labelled, monkeypatch, capsys):
-    """A file of one's own that holds a published set's prompts is fitted without them for that set's figures."""
-    lines = labelled.read_text().splitlines()[1:]
-
-    def file(name, sets):
-        path = tmp_path / name
-        path.write_text("\n".join(["prompt,label", *(line[:-2] for line in lines if line[-1] in sets)]) + "\n")
-        return path
-
-    published_as(monkeypatch, file("published.csv", "x"))
-    found = {}
-    for name, sets in (("both.csv", "xy"), ("y.csv", "y"), ("x.csv", "x")):
-        folder = tmp_path / name.removesuffix(".csv")
-        data = str(file(name, sets))
-        assert fit.main(["--data", data, "--out", str(folder), "--detector", "nearest_unsafe"]) == 0
-        found[name] = json.loads((home(folder) / "detector.json").read_text())["elsewhere"]
-    assert found["both.csv"] == found["y.csv"] != [] and found["x.csv"] == []
-    assert "not tried on published: too little is left to fit on without its family" in capsys.readouterr().err
 
 
 def test_what_an_api_was_paid_for_is_not_paid_for_again(tmp_path, labelled, monkeypatch):
@@ -293,14 +264,14 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
     assert "is a folder; name a file" in refused(capsys, *arguments)
     os.mkfifo(tmp_path / "pipe")
     said = refused(capsys, *arguments[:-1], tmp_path / "pipe")
-    assert "is a pipe or a device; name a file, or leave it out for standard output" in said
+    assert "is a pipe or a device; name a file" in said
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "same.txt").symlink_to("in.txt")
     arguments = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", tmp_path / "same.txt"]
     for name in ("current", "versions/1/words.json"):
         into = ["--detector", folder, "--input", tmp_path / "in.txt", "--output", folder / name]
         assert "is in the folder of the detector; name another file" in refused(capsys, *into)
-    assert "is the input, which it would replace; name another file" in refused(capsys, *arguments)
+    assert "is an input, which it would replace; name another file" in refused(capsys, *arguments)
     assert (tmp_path / "in.txt").read_text() == "good\n"
 
 

@@ -58,7 +58,7 @@ def asked(tmp_path):
 @pytest.fixture(autouse=True)
 def world(monkeypatch):
     monkeypatch.setattr(loading, "load", lambda spec: World())
-    for module in (labelled_sets, fit, evade):
+    for module in (labelled_sets, evade):
         monkeypatch.setattr(module, "PUBLISHED", {})
 
 
@@ -264,9 +264,9 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
     for arguments, message in (
         ([*base, "--limit", "0"], "--limit 0: give a whole number of at least 1"),
         ([*base, "--label", "2"], "--label 2: give 0"),
-        ([*base, "--out", tmp_path / "pipe"], "is a folder, a pipe or a device; name a file"),
-        ([*base, "--out", folder / "versions" / "1" / "card.md"], "is in the detector's folder; name another file"),
-        ([*base, "--out", asked], "is a file of --data, which it would replace; name another file"),
+        ([*base, "--out", tmp_path / "pipe"], "is a pipe or a device; name a file"),
+        ([*base, "--out", folder / "versions" / "1" / "card.md"], "is in the folder of the detector; name another"),
+        ([*base, "--out", asked], "is an input, which it would replace; name another file"),
         ([*base, "--out", tmp_path / "text" / "out.csv"], "can't be written"),
         (["--detector", tmp_path / "none"], "current can't be read (No such file"),
         (["--detector", folder, "--data", "none.csv"], "no such file, nor a set, family or class of that name"),

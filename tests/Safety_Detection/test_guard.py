@@ -5,9 +5,9 @@ import json
 import re
 from dataclasses import replace
 
+import made_up_detector
 import numpy as np
 import pytest
-from doubles import StandIn
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -30,17 +30,14 @@ from utils.schema import InputError
 RATES = [0.001, 0.005, 0.01, 0.05, 0.1]
 
 
-class World(StandIn):
-    """Unsafe prompts say bad; the other dimensions are noise of the text's own. It counts what it embeds."""
+class World(made_up_detector.World):
+    """It keeps what it embeds."""
 
-    dimension = 6
     asked: list = []  # noqa: RUF012
 
     def encode(self, texts):
         self.asked.extend(texts)
-        rows = np.stack([np.random.default_rng(sum(t.encode()) % 2**31).normal(0, 0.4, 6) for t in texts])
-        rows[:, 0] += [2 if "bad" in text else -2 for text in texts]
-        return rows.astype(np.float32)
+        return super().encode(texts)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +46,6 @@ def world(monkeypatch):
     monkeypatch.setattr(splitting, "ALONE", 1)  # sentences of a few letters are read by themselves
     monkeypatch.setattr(splitting, "JOINED", 1)
     monkeypatch.setattr(loading, "load", lambda spec: World())
-    for module in (labelled_sets, fit):
-        monkeypatch.setattr(module, "PUBLISHED", {})
 
 
 @pytest.fixture
@@ -77,7 +72,7 @@ def unit(texts):
 def test_the_nearest_of_a_bank_by_the_slow_way():
     generator = np.random.default_rng(0)
     rows = metrics.unit_rows(np.sign(generator.normal(size=(40, 4)))).astype(np.float32)  # with ties
-    bank = Bank(rows, tuple(map(str, range(40))), (), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
+    bank = Bank(rows, tuple(map(str, range(40))), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
     asked = metrics.unit_rows(generator.normal(size=(7, 4))).astype(np.float32)
     for number in (1, 5, 40):
         indices, values = bank.nearest(asked, number)
@@ -594,18 +589,8 @@ def test_a_false_alarm_that_was_fitted_on_can_be_allowed(tmp_path, labelled, cap
 def test_what_updates_add_is_one_family_and_a_grown_file_gives_its_new_rows(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     for name in ("one", "two"):
-        assert (
-            fit.main(
-                [
-                    "--detector",
-                    str(folder),
-                    "--add",
-                    str(incidents(tmp_path, f"{name}.csv", (f"good trick {name} of many,1",))),
-                    "--quiet",
-                ]
-            )
-            == 0
-        )
+        path = incidents(tmp_path, f"{name}.csv", (f"good trick {name} of many,1",))
+        assert fit.main(["--detector", str(folder), "--add", str(path), "--quiet"]) == 0
     assert read_card(folder)["trained_on"]["families"] == ["x", "y", "z", "added"]
     # Rows have no ids, and the new one is the first.
     grown = incidents(tmp_path, "two.csv", ("good trick three of many,1", "good trick two of many,1"))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 
@@ -127,20 +128,29 @@ def test_every_number_is_scikit_learns(done, dataset, given):
     assert found["p95_milliseconds", "guard", "as given"]["value"] == pytest.approx(np.percentile(slow, 95))
 
 
-def test_the_resamples_are_those_of_the_detectors(done, file, tmp_path):
-    """With the scores of a detector of others, a guard has its intervals."""
-    with (done / "made" / "safety_detection" / "tfidf.items.csv").open() as stream:
+def test_a_guard_that_is_a_detector_has_its_numbers_and_differs_from_it_by_nothing(done, file, tmp_path, capsys):
+    folder = tmp_path / "made" / "safety_detection"
+    folder.mkdir(parents=True)
+    for path in (done / "made" / "safety_detection").glob("tfidf.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    with (folder / "tfidf.items.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    path = tmp_path / "same.csv"
-    path.write_text("id,score\n" + "".join(f"{r['id']},{r['logistic_regression/others']}\n" for r in rows))
-    assert guard(file, path, tmp_path) == 0
-    theirs, mine = metrics(done, "tfidf"), metrics(tmp_path)
-    for name in "abc":
-        for metric in ("auroc", "auprc", "fpr_at_95_tpr", "tpr_at_1_fpr"):
-            one = mine[metric, "guard", f"as given -> {name}"]
-            other = theirs[metric, "logistic_regression", f"others -> {name}"]
-            assert [one[key] for key in ("value", "low", "high")] == [other[key] for key in ("value", "low", "high")]
+    scores = tmp_path / "same.csv"
+    scores.write_text("id,score\n" + "".join(f"{r['id']},{r['logistic_regression/others']}\n" for r in rows))
+    assert guard(file, scores, tmp_path, name="same") == 0
+    theirs, mine = metrics(done, "tfidf"), metrics(tmp_path, "same")
+    for name, metric in itertools.product("abc", ("auroc", "auprc", "fpr_at_95_tpr", "tpr_at_1_fpr")):
+        one = mine[metric, "guard", f"as given -> {name}"]
+        other = theirs[metric, "logistic_regression", f"others -> {name}"]
+        assert [one[key] for key in ("value", "low", "high")] == [other[key] for key in ("value", "low", "high")]
     assert not [name for name, *_ in mine if "threshold" in name or "f1" in name], "nothing says what is flagged"
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split()[:2] == ["a", "same"])
+    assert lines[at].split()[2:6] == lines[at + 1].split()[1:5], "the detector is beside it, by the same four metrics"
+    assert compare_main.main(["tfidf", "same", "--out", str(tmp_path), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    mine = [row for row in rows if row["encoder"] == "same" and row["group"][-2:] in ("rs", " a", " b", " c")]
+    assert len(mine) == 4 and {(row["difference"], row["p_holm"]) for row in mine} == {("0.0", "1.0")}
 
 
 def test_prompts_are_matched_without_regard_to_case_and_space(done, dataset, file, given, tmp_path):
@@ -215,26 +225,8 @@ def test_what_is_not_scored_is_counted_and_left_out_of_both_sides(done, dataset,
     assert "prompts that all have scored" in said.err
 
 
-def test_a_guard_that_is_the_detector_differs_from_it_by_nothing(done, file, tmp_path, capsys):
-    folder = tmp_path / "made" / "safety_detection"
-    folder.mkdir(parents=True)
-    for path in (done / "made" / "safety_detection").glob("tfidf.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    with (folder / "tfidf.items.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    scores = tmp_path / "same.csv"
-    scores.write_text("id,score\n" + "".join(f"{r['id']},{r['logistic_regression/others']}\n" for r in rows))
-    assert guard(file, scores, tmp_path, name="same") == 0
-    lines = capsys.readouterr().out.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.split()[:2] == ["a", "same"])
-    assert lines[at].split()[2:6] == lines[at + 1].split()[1:5], "the detector is beside it, by the same four metrics"
-    assert compare_main.main(["tfidf", "same", "--out", str(tmp_path), "--format", "csv"]) == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    mine = [row for row in rows if row["encoder"] == "same" and row["group"][-2:] in ("rs", " a", " b", " c")]
-    assert len(mine) == 4 and {(row["difference"], row["p_holm"]) for row in mine} == {("0.0", "1.0")}
-
-
-def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsys):
+def test_encoders_are_compared_and_reported_as_before_beside_a_guard(done, capsys, monkeypatch):
+    monkeypatch.setattr("Safety_Detection.shown.section.drawn", lambda *_: [])
     assert compare_main.main(["--out", str(done), "--format", "csv"]) == 0
     groups = {row["group"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert groups == {"others -> a", "others -> b", "others -> c", "others", "others -> bad | good", "ordinary traffic"}

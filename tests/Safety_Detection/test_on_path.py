@@ -10,15 +10,16 @@ from checkpoints import sentence_bert
 
 from Safety_Detection import fit
 from Safety_Detection.guardrail.saved import load_detector
-from Safety_Detection.sets import labelled_sets
 from utils.config import ROOT
 
 ON_PATH = ROOT / "integrations" / "on_path"
 TEXTS = ["a bad thing", "something good", "bad or good"]
-THEIRS = "import utils\nfrom utils.files import mine\nimport Safety_Detection\n"
-OURS = "from safe_embed import load_detector\n"
 # A child process unpickles a verdict, so it has to find its class.
 USE = """
+import utils
+from utils.files import mine
+import Safety_Detection
+from safe_embed import load_detector
 import json, multiprocessing, pickle, sys
 from dataclasses import asdict, replace
 
@@ -58,17 +59,13 @@ def run(project, source, *arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize(("imports", "model"), [(THEIRS + OURS, "tfidf"), (OURS + THEIRS, "checkpoint")])
-def test_a_detector_is_loaded_beside_packages_of_the_same_names(tmp_path, monkeypatch, project, imports, model):
-    for module in (labelled_sets, fit):
-        monkeypatch.setattr(module, "PUBLISHED", {})
+def test_a_detector_is_loaded_beside_packages_of_the_same_names(tmp_path, project):
     rows = [f"{'bad' if i % 2 else 'good'} or thing {i} {s}{i},{i % 2},{s},{s}{i}" for s in "xy" for i in range(40)]
     (tmp_path / "labelled.csv").write_text("\n".join(["prompt,label,set,group", *rows]) + "\n")
-    name = model if model == "tfidf" else str(sentence_bert(tmp_path / "checkpoint"))
-    folder = str(tmp_path / "detector")
+    name, folder = str(sentence_bert(tmp_path / "checkpoint")), str(tmp_path / "detector")
     data = str(tmp_path / "labelled.csv")
     assert fit.main(["--data", data, "--model", name, "--out", folder, "--no-cache", "--quiet"]) == 0
-    verdicts, theirs = json.loads(run(project, imports + USE, folder, *TEXTS))
+    verdicts, theirs = json.loads(run(project, USE, folder, *TEXTS))
     expected = load_detector(folder).score(TEXTS, nearest=2)
     assert [one["score"] for one in verdicts] == pytest.approx([one.score for one in expected], abs=1e-6)
     assert [[near["id"] for near in one["nearest"]] for one in verdicts] == [

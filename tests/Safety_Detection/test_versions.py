@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -14,17 +13,6 @@ from Safety_Detection import fit
 from Safety_Detection.guardrail import saved, versions
 from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
-from utils.config import ROOT
-
-FIT = "from Safety_Detection import fit; sys.exit(fit.main(sys.argv[2:]))"
-# The process is killed instead of writing its nth file through to the disk.
-KILLED = """
-import os, signal, sys
-def fsync(descriptor, whole=os.fsync, left=iter(range(int(sys.argv[1]) - 1, -1, -1))):
-    next(left) or os.kill(os.getpid(), signal.SIGKILL)
-    whole(descriptor)
-os.fsync = fsync
-"""
 
 
 @pytest.fixture
@@ -57,10 +45,37 @@ def back(folder, capsys, status=0):
     return capsys.readouterr().err
 
 
-def started(code, *arguments):
-    command = [sys.executable, "-c", f"import sys\n{code}", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+def started(arguments, killed_at=0, close=()):
+    """A process that fits, a copy of this one, which has imported everything, and its standard error.
+
+    killed_at: it is killed instead of writing its nth file through to the disk. close: files that it does not keep
+    open, as a lock on them is held by every process that does.
+    """
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(writer)
+        return process, os.fdopen(reader)
+    status, whole, left = 1, os.fsync, iter(range(killed_at - 1, -1, -1))
+
+    def fsync(descriptor):
+        if next(left, 1) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(descriptor)
+
+    try:
+        for stream in close:
+            os.close(stream.fileno())
+        signal.alarm(60)
+        os.dup2(writer, 2)
+        sys.stderr, os.fsync = os.fdopen(2, "w", buffering=1), fsync
+        status = fit.main(arguments)
+    finally:
+        os._exit(status)
+
+
+def ended(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def card(folder, number=None):
@@ -106,10 +121,10 @@ def test_going_back_follows_what_a_version_followed_and_loses_none(folder, capsy
 def test_updates_at_once_wait_for_each_other_and_none_is_lost(folder):
     with (folder / "versions" / versions.NUMBERS).open("a+b") as stream:
         assert lock_descriptor(stream.fileno(), blocking=False)
-        updates = [started(FIT, "-", *incident(folder, name)) for name in "ab"]
-        for update in updates:
-            assert "waiting for another run, which writes in" in update.stderr.readline()
-    assert [(update.communicate(timeout=60), update.returncode)[1] for update in updates] == [0, 0]
+        updates = [started(incident(folder, name), close=[stream]) for name in "ab"]
+        for _, said in updates:
+            assert "waiting for another run, which writes in" in said.readline()
+    assert [ended(process) for process, _ in updates] == [0, 0]
     assert sorted(added(folder)) == ["a:1", "b:1"] and (home(folder).name, card(folder)["parent"]) == ("3", 2)
 
 
@@ -117,8 +132,7 @@ def test_updates_at_once_wait_for_each_other_and_none_is_lost(folder):
 @pytest.mark.parametrize("nth", [4, 8])
 def test_a_kill_leaves_the_version_before(folder, capsys, nth):
     before = tree(home(folder)), card(folder)
-    with started(KILLED + FIT, str(nth), *incident(folder, "a")) as update:
-        assert update.wait(60) == -signal.SIGKILL
+    assert ended(started(incident(folder, "a"), killed_at=nth)[0]) == -signal.SIGKILL
     assert home(folder).name == "1" and (tree(home(folder)), card(folder)) == before
     assert load_detector(folder).threshold == card(folder)["threshold"]
     left = [path.name for path in (folder / "versions").glob("*2*")]

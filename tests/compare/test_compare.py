@@ -261,7 +261,7 @@ def drawn_areas(out):
         for position, test in enumerate("ab"):
             mine = [row for row in rows if row["set"] == test]
             labels, groups = ([int(row[column]) for row in mine] for column in ("label", "group"))
-            counts = np.concatenate([*cluster_resamples(groups, labels, 1000, (42, position))])
+            counts = cluster_resamples(groups, labels, 1000, (42, position))
             counts = counts[:, np.unique(groups, return_inverse=True)[1]]
             for train in "ab":
                 scores = [float(row[f"knn_vote/{train}"]) for row in mine]

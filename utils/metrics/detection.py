@@ -4,7 +4,6 @@ Scores of one value are one step of a curve, so that ties count one half in the 
 metric is that of every resample at once.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,13 +89,11 @@ def auroc(of: Curve) -> np.ndarray:
     return np.trapezoid(of.true_positive_rates, of.false_positive_rates, axis=-1)
 
 
-def resampled_auroc(
-    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, counts: Iterable[np.ndarray]
-) -> np.ndarray:
+def resampled_auroc(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The areas in resamples of whole clusters: (resamples,), each in [0, 1].
 
-    labels, scores: n, as for `curve`. clusters: n, numbered from 0. counts: parts of (resamples, clusters), how often
-    each cluster occurs. The same as `auroc` of the weighted curves, but its time does not depend on n: an area is a sum
+    labels, scores: n, as for `curve`. clusters: n, numbered from 0. counts: (resamples, clusters), how often each
+    cluster occurs. The same as `auroc` of the weighted curves, but its time does not depend on n: an area is a sum
     over pairs of clusters, whose share of pairs that are in order is counted once.
     """
     labels, scores, clusters = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(clusters)
@@ -113,12 +110,9 @@ def resampled_auroc(
         pairs = (mine > safe).sum(axis=0, dtype=np.float32) + 0.5 * (mine == safe).sum(axis=0, dtype=np.float32)
         ordered[i] = np.add.reduceat(pairs, second_starts)
     sizes = [np.bincount(clusters[labels == label], minlength=clusters.max() + 1) for label in (1, 0)]
-    found = []
-    for part in counts:
-        totals = [part @ size for size in sizes]
-        sums = np.einsum("rc,rc->r", part[:, first].astype(np.float32) @ ordered, part[:, second].astype(np.float32))
-        found.append(sums.astype(np.float64) / (totals[0] * totals[1].astype(np.float64)))
-    return np.concatenate(found) if found else np.empty(0)
+    totals = [counts @ size for size in sizes]
+    sums = np.einsum("rc,rc->r", counts[:, first].astype(np.float32) @ ordered, counts[:, second].astype(np.float32))
+    return sums.astype(np.float64) / (totals[0] * totals[1].astype(np.float64))
 
 
 def auprc(of: Curve) -> np.ndarray:

@@ -6,7 +6,7 @@ that is an item's own deviation; where neighbours or the average similarity are 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -207,14 +207,13 @@ def grouped_resamples(
     labels: Sequence[int] | np.ndarray,
     resamples: int,
     seed: int | Sequence[int] = 42,
-) -> Iterator[np.ndarray]:
-    """How often each of n items occurs in each resample of whole clusters: parts of (resamples, n), uint16.
+) -> np.ndarray:
+    """How often each of n items occurs in each resample of whole clusters: uint16 (resamples, n).
 
     The arguments are those of `cluster_resamples`.
     """
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    for counts in cluster_resamples(clusters, labels, resamples, seed):
-        yield counts[:, members]
+    return cluster_resamples(clusters, labels, resamples, seed)[:, members]
 
 
 def cluster_resamples(
@@ -222,8 +221,8 @@ def cluster_resamples(
     labels: Sequence[int] | np.ndarray,
     resamples: int,
     seed: int | Sequence[int] = 42,
-) -> Iterator[np.ndarray]:
-    """How often each cluster, in ascending order, occurs in each resample: parts of (resamples, clusters), uint16.
+) -> np.ndarray:
+    """How often each cluster, in ascending order, occurs in each resample: uint16 (resamples, clusters).
 
     clusters: n; items of a cluster are drawn together. labels: n, from 0; clusters are resampled among those with items
     of the same labels, so that no resample lacks a class. seed: different for each of several sets, as sets of the same
@@ -236,14 +235,15 @@ def cluster_resamples(
     strata = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(members))
+    counts = np.empty((resamples, len(has)), dtype=np.uint16)
     for start in range(0, resamples, rows):
         part = min(rows, resamples - start)
-        counts = np.zeros((part, len(has)), dtype=np.uint16)
         for stratum in strata:
             drawn = generator.integers(0, len(stratum), (part, len(stratum)))
             drawn += np.arange(part)[:, None] * len(stratum)
-            counts[:, stratum] = np.bincount(drawn.ravel(), minlength=part * len(stratum)).reshape(part, -1)
-        yield counts
+            found = np.bincount(drawn.ravel(), minlength=part * len(stratum)).reshape(part, -1)
+            counts[start : start + part, stratum] = found
+    return counts
 
 
 def grouped_interval(
