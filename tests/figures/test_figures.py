@@ -1,27 +1,19 @@
-"""The figures show the numbers of the result files, and are whole pictures."""
+"""The figures show the numbers of the result files."""
 
 import csv
 import re
-import shutil
-import warnings
 
 import matplotlib
 import numpy as np
 import pytest
-from figure_checks import cut_off, overlapping, seen_whole
-from figure_results import STEMS, long_named, read
+from figure_results import read
 
 from Safety_Challenging import figures as challenging_figures
 from Safety_Contrast import figures as contrast_figures
 from Safety_Taxonomy import figures as taxonomy_figures
 from Safety_Taxonomy.map import TaxonomyMap
-from utils.figures import __main__ as figures_main
-from utils.figures import style
 from utils.figures import tasks as task_figures
-from utils.figures.style import FORMS, HEAT, drawing, encoder_styles, on, panels, rendered
-from utils.tasks import TASKS
-
-pytestmark = pytest.mark.usefixtures("laid_out")
+from utils.figures.style import FORMS, HEAT, drawing, encoder_styles, on, rendered
 
 
 def value(document, metric, group, key="value"):
@@ -146,26 +138,6 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
     assert texts[0] == texts[1] and f"{results[0].value('categorical_purity', 'average'):.3f}" in texts[0]
 
 
-def test_all_are_written_in_every_form(sample_results, capsys, monkeypatch):
-    folder = sample_results / "sample" / "figures"
-    heatmap = folder / "safety_taxonomy_heatmap.svg"
-    arguments = ["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results), "--no-titles"]
-    with monkeypatch.context() as vector:
-        vector.setattr(style, "FORMS", ("svg",))
-        assert figures_main.main(arguments) == 0
-    said = capsys.readouterr().err
-    assert "without a map: all-minilm-l6-v2" in said, "its vectors are in another store"
-    assert "without safety_detection: all-minilm-l6-v2: no result in" in said
-    assert b"Safety-Taxonomy" not in heatmap.read_bytes() and b"MiniLM-L6" in heatmap.read_bytes()
-    assert figures_main.main(["--out", str(sample_results)]) == 0
-    assert {path.name for path in folder.iterdir()} == {f"{stem}.{form}" for stem in STEMS for form in FORMS}
-    for path in folder.glob("*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
-    for path in folder.glob("*.svg"):
-        assert b"<text" in path.read_bytes(), "text stays text"
-    assert b"Safety-Taxonomy: categorical purity" in heatmap.read_bytes()
-
-
 def test_the_same_figure_has_the_same_bytes(sample_results):
     _, results, _ = read(sample_results, "safety_contrast")
     drawn = []
@@ -174,62 +146,3 @@ def test_the_same_figure_has_the_same_bytes(sample_results):
             figure = contrast_figures.boundary_by_overlap(results, "a title")
             drawn.append([rendered(figure, form) for form in FORMS])
     assert drawn[0] == drawn[1]
-
-
-def test_a_task_that_an_encoder_lacks_is_drawn_of_the_others(sample_results, tmp_path, capsys, monkeypatch):
-    shutil.copytree(sample_results / "sample", tmp_path / "sample", ignore=shutil.ignore_patterns("figures"))
-    (tmp_path / "sample" / "safety_contrast" / "tfidf.json").unlink()
-    monkeypatch.setattr(style, "FORMS", ("svg",))
-    flags = ["--data", "sample", "--out", str(tmp_path)]
-    assert figures_main.main(["all-minilm-l6-v2", "tfidf", *flags]) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "of the other encoders" in line]
-    assert len(lines) == 1 and lines[0].startswith(
-        "Safety-Contrast is drawn of the other encoders: tfidf: no result in"
-    )
-    averages = (tmp_path / "sample" / "figures").glob("*_average.svg")
-    drawn = {path.stem.removesuffix("_average"): path.read_text() for path in averages}
-    assert len(drawn) == 3 and [task for task, svg in drawn.items() if "TF-IDF" not in svg] == ["safety_contrast"]
-    assert all("MiniLM-L6" in svg for svg in drawn.values())
-    assert figures_main.main(["all-minilm-l6-v2", "tfifd", *flags]) == 2
-    assert capsys.readouterr().err.startswith("error: tfifd: no result in ")
-
-
-def test_no_results_is_one_line(tmp_path, capsys):
-    assert figures_main.main(["--out", str(tmp_path)]) == 2
-    assert "no results to draw; run a task first" in capsys.readouterr().err
-
-
-# What the tasks share is drawn of the taxonomy: of 33 groups its heatmap is turned, and its maps list them in two
-# columns. Each other task has a figure of its own.
-@pytest.mark.parametrize(
-    ("task", "encoders", "groups"),
-    [
-        ("safety_taxonomy", 1, 1), ("safety_taxonomy", 5, 33), ("safety_challenging", 12, 1), ("safety_contrast", 12, 1)
-    ],
-)  # fmt: skip
-def test_nothing_is_cut_off(sample_results, task, encoders, groups):
-    results, maps = long_named(sample_results, task, encoders, groups)
-    with warnings.catch_warnings(), drawing():
-        warnings.simplefilter("error")
-        for stem, figure in task_figures.figures_of(results, maps).items():
-            shown = "".join("".join(text.get_text() for text in seen_whole(figure)).split())
-            assert figure.get_suptitle().replace("\n", "").count("data") > 30, "a title is whole"
-            heads = maps[: taxonomy_figures.MAPS_DRAWN] if stem.endswith("tsne") else results
-            assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
-            if stem.endswith(("heatmap", "tsne")):
-                assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
-            bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
-            metric = TASKS[task].metric
-            better = results[0].metric(TASKS[task].headline, "average").better
-            assert bars == ([f"{metric}, {better} (darker) is better"] if stem.endswith("heatmap") else [])
-
-
-def test_a_cut_label_is_found():
-    """What the tests above look with sees what they look for."""
-    with drawing():
-        figure, [axes] = panels(1, 1)
-        figure.set_size_inches(2, 2)
-        axes.set_title("a title that is longer than two inches")
-        axes.set_yticks([0.5, 0.51], ["one", "two"])
-        assert cut_off(figure) == ["a title that is longer than two inches"]
-        assert ("one", "two") in overlapping(figure)
