@@ -8,9 +8,6 @@ import pytest
 from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import Compared
 from utils import tables
-from utils.compare.paired import Cell as ComparedCell
-from utils.compare.paired import Comparison
-from utils.compare.rendered import rendered
 from utils.data.catalogue import group_title
 from utils.results.tables import Measured, measured_tables
 from utils.schema import Difference, Metric
@@ -63,20 +60,6 @@ def test_an_interval_that_is_not_symmetric_is_shown_by_its_ends(value, low, high
 def test_a_difference_with_its_interval():
     assert tables.with_reach(Difference(-0.02, -0.05, 0.01, 0.2)) == "-0.020 ±0.030"
     assert tables.with_reach(Difference(-0.02)) == "-0.020" and tables.with_reach(None) == "-"
-
-
-@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
-def test_a_comparison_of_equals_prints_no_signed_zero(form):
-    metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
-    cells = [
-        ComparedCell("average", "one", metric),
-        ComparedCell("average", "two", metric, Difference(-0.0004, -0.001, 0.0002, 1.0), 0.004, 1.0),
-    ]
-    labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
-    comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
-    text = rendered(comparison, form).replace("$", "")
-    assert "-0.00" not in text and "+0.00" not in text
-    assert "0.000 to 0.000" in text and [line for line in text.splitlines() if "Two" in line and " 0.00 " in line]
 
 
 def test_equal_detectors_print_no_signed_zero():

@@ -14,13 +14,11 @@ from oracles import resampled_areas, student
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils.compare import __main__ as compare_main
-from utils.evaluation import run as evaluation_run
 from utils.metrics.uncertainty import cluster_resamples
 from utils.schema import DataFile, EncoderInfo, Metric
 from utils.tables import p_text
+from utils.tasks import TASKS
 
 
 def table(capsys, *arguments):
@@ -119,49 +117,36 @@ def test_an_encoder_that_is_better_has_the_better_rank_when_higher_is_better(tmp
     assert ranks == {"strong": "1", "weak": "2"}
 
 
+BASELINE = {"value": 0, "source": "own"}
+SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42, "baseline": BASELINE}
+OTHER_ITEMS = {"id": [*"abcdefghijklmnopqrstuv"], "type": GROUPS, "normalized_similarity": [0.5] * 22}
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("task", "change", "message"),
     [
-        (
-            {"dataset_files": (DataFile("y.csv", "1" * 64, 22),)},
-            "different data (x.csv 000000000000 and y.csv 111111111111)",
-        ),
-        (
-            {
-                "settings": {
-                    "top_k": None,
-                    "threshold": 0.4,
-                    "bootstrap": 0,
-                    "seed": 1,
-                    "baseline": {"value": 0, "source": "own"},
-                }
-            },
-            "different threshold",
-        ),
-        (
-            {
-                "settings": {
-                    "top_k": None,
-                    "threshold": 0.5,
-                    "bootstrap": 0,
-                    "seed": 1,
-                    "baseline": {"value": 0, "source": "paper"},
-                }
-            },
-            "different kind of baseline (own and beavertails)",
-        ),
-        (
-            {"items": {"id": [f"j{k}" for k in range(22)], "type": GROUPS, "normalized_similarity": [0.5] * 22}},
-            "different items",
-        ),
+        ("challenging", {"dataset_files": (DataFile("y.csv", "1" * 64, 22),)},
+         "different data (x.csv 000000000000 and y.csv 111111111111)"),
+        ("challenging", {"items": OTHER_ITEMS}, "different items"),
+        ("challenging", {"settings": {"baseline": {"value": 0, "source": "paper"}}},
+         "different kind of baseline (own and beavertails)"),
+        ("challenging", {"settings": {"threshold": 0.4}}, "different threshold (0.5 and 0.4)"),
+        ("taxonomy", {"settings": {"top_k": 5}}, "different k (None and 5)"),
+        # What does not enter a task's numbers.
+        ("challenging", {"settings": {"top_k": 5, "seed": 7}}, None),
+        ("contrast", {"settings": {"top_k": 5, "seed": 7}}, None),
+        ("taxonomy", {"settings": {"threshold": 0.4, "seed": 7}}, None),
     ],
-)
-def test_what_is_not_alike_is_not_compared(tmp_path, capsys, change, message):
-    written(tmp_path, "one", np.linspace(0, 1, 22))
-    written(tmp_path, "two", np.linspace(0, 0.9, 22), **change)
-    assert compare_main.main(["--out", str(tmp_path)]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith("error: one and two on safety_challenging: ") and message in line
+)  # fmt: skip
+def test_what_is_not_alike_in_what_enters_a_task_is_not_compared(tmp_path, capsys, task, change, message):
+    task = TASKS[f"safety_{task}"]
+    settings = SETTINGS | ({} if task.uses_baseline else {"baseline": None})
+    for name, more in (("one", {}), ("two", change)):
+        more = more | {"settings": settings | more.get("settings", {})}
+        written(tmp_path, name, np.linspace(0, 1, 22), task.name, task.headline, **more)
+    assert compare_main.main(["--out", str(tmp_path)]) == (0 if message is None else 2)
+    said = capsys.readouterr().err
+    assert said == "" if message is None else said.startswith(f"error: one and two on {task.name}: {message}; run both")
 
 
 def test_bad_input_is_one_line(three, capsys):
@@ -178,11 +163,9 @@ def test_bad_input_is_one_line(three, capsys):
         assert message in line and line.count("\n") == 1, line
 
 
-def test_real_results_in_every_format(tmp_path, capsys):
-    for task in (CHALLENGING, TAXONOMY):
-        arguments = ["--data", "sample", "--model", "all-minilm-l6-v2,tfidf", "--out", str(tmp_path), "--quiet"]
-        assert evaluation_run.evaluate(task, arguments) == 0
-    capsys.readouterr()
+def test_real_results_in_every_format(sample_results, tmp_path, capsys):
+    for task in ("safety_challenging", "safety_taxonomy"):
+        shutil.copytree(sample_results / "sample" / task, tmp_path / "sample" / task)
     printed = {}
     for form in compare_main.FORMATS:
         assert compare_main.main(["tfidf", "all-minilm-l6-v2", "--out", str(tmp_path), "--format", form]) == 0

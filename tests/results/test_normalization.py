@@ -72,16 +72,3 @@ def test_every_number_and_interval_is_that_of_a_run(results):
         for name, column in other.items.items():
             got, wanted = (np.array(c) if name in SCORES else c for c in (again.items[name], column))
             assert got == (pytest.approx(wanted, abs=1e-12, nan_ok=True) if name in SCORES else wanted), name
-
-
-def test_by_hand(results):
-    """norm(x) = (x - b) / (1 - b): between two b it is affine, so the means are too."""
-    own = results("own")
-    b = own.settings["baseline"]["value"]
-    again = renormalized(replace(own, average_similarities={"other": -0.5}), "other")
-    for m in own.metrics:
-        if m.metric in ("normalized_similarity", "mean_similarity"):
-            cosine = m.value * (1 - b) + b
-            assert again.value(m.metric, m.group) == pytest.approx((cosine + 0.5) / 1.5, abs=1e-12)
-        if m.metric == "triplet_accuracy":
-            assert again.value(m.metric, m.group) == m.value

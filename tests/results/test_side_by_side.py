@@ -16,7 +16,6 @@ from utils.compare import __main__ as compare_main
 from utils.encoders import registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
-from utils.report import __main__ as report_main
 from utils.results import result_file
 from utils.results.find import kept_as
 from utils.schema import EncoderOptions
@@ -42,27 +41,7 @@ def averages_of(capsys, *arguments):
     return {row["encoder"]: float(row["value"]) for row in rows if row["group"] == "overall"}, said.err
 
 
-# --- What enters a task ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("task", "metric", "change", "message"),
-    [
-        ("safety_challenging", "normalized_similarity", {"top_k": 5, "seed": 7}, None),
-        ("safety_challenging", "normalized_similarity", {"threshold": 0.4}, "different threshold (0.5 and 0.4)"),
-        ("safety_contrast", "boundary_similarity", {"top_k": 5, "seed": 7}, None),
-        ("safety_taxonomy", "categorical_purity", {"threshold": 0.4, "seed": 7}, None),
-        ("safety_taxonomy", "categorical_purity", {"top_k": 5}, "different k (None and 5)"),
-    ],
-)
-def test_a_task_is_compared_by_what_enters_it(task, metric, change, message, tmp_path, capsys):
-    baseline = None if task == "safety_taxonomy" else {"value": 0, "source": "own"}
-    for name, settings in (("one", {}), ("two", change)):
-        settings = {**SETTINGS, "baseline": baseline, **settings}
-        written(tmp_path, name, np.linspace(0, 1, 22), task, metric, settings=settings)
-    assert compare_main.main(["--out", str(tmp_path)]) == (0 if message is None else 2)
-    said = capsys.readouterr().err
-    assert said == "" if message is None else f"error: one and two on {task}: {message}; run both again" in said
+# --- One kind of average similarity ----------------------------------------------------------------------------------
 
 
 def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
@@ -87,9 +66,6 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     values, said = averages_of(capsys, "--out", tmp_path)
     assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
     assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
-
-
-# --- One kind of average similarity ----------------------------------------------------------------------------------
 
 
 # --- Files of two runs -----------------------------------------------------------------------------------------------
@@ -117,8 +93,6 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         assert command.main(["--out", str(tmp_path)]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1
-    assert report_main.main(["--out", str(tmp_path)]) == 0
-    assert message in capsys.readouterr().err
     # Where only the influences are of a different run, their file is named; and results of before are told to be so.
     assert run() == 0
     path = folder / "tfidf.influence.safetensors"
