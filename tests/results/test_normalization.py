@@ -8,9 +8,7 @@ import pytest
 from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Challenging.scores import PAIR_METRICS
 from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Contrast.scores import EDIT_METRICS
 from utils.encoders import loading
 from utils.evaluation import run as evaluation_run
 from utils.results.normalization import renormalized
@@ -27,7 +25,7 @@ EDITS = [
      **{f"prompt_#{j}": f"{' '.join(WORDS.split()[: 7 - j])} edit {i}" for j in range(1, 6)}}
     for i in range(30)
 ]  # fmt: skip
-SCORES = {*PAIR_METRICS, *EDIT_METRICS}
+SCORES = {"normalized_similarity", "boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"}
 
 
 @pytest.fixture(params=[CHALLENGING, CONTRAST], ids=lambda task: task.name)
