@@ -17,7 +17,8 @@ from utils.encoders import registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
 from utils.results import result_file
-from utils.results.find import kept_as
+from utils.results.find import kept_as, told_apart
+from utils.results.result_file import read_result
 from utils.schema import EncoderOptions
 
 CONVERTED = "those of {} were computed by a different one and are converted here, from the stored cosines\n"
@@ -141,6 +142,18 @@ def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path):
         assert now.items() >= before.items()
         before = now
     assert set(before) == {f"all-minilm-l6-v2{more}.json" for more in ("", "+0.3", "+own")}
+
+
+def test_encoders_of_one_label_are_told_apart_by_their_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    paths = [written(tmp_path / out, "one", np.linspace(0, 1, 22)) for out in "AB"]
+    paths.insert(1, shutil.copy(paths[0], paths[0].with_name("one@1f.json")))
+
+    def labels(*files):
+        return [one.encoder.label for one in told_apart([read_result(path) for path in files], files)]
+
+    assert labels(*paths[:2]) == ["ONE", "ONE (one@1f)"]
+    assert labels(*paths) == ["ONE (A)", "ONE (A, one@1f)", "ONE (B)"]
 
 
 @pytest.mark.parametrize("flags", [["--out", "A,B"], ["--out", "A", "--out", "B"]])
