@@ -19,7 +19,7 @@ from utils.figures import __main__ as figures_main
 from utils.results import result_file
 from utils.results.find import kept_as, told_apart
 from utils.results.result_file import read_result
-from utils.schema import EncoderOptions
+from utils.schema import EncoderInfo, EncoderOptions
 
 CONVERTED = "those of {} were computed by a different one and are converted here, from the stored cosines\n"
 SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42}
@@ -53,19 +53,22 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     # Own is there for both: (0.55 - 0.1) / 0.9 = 0.5 and (0.55 - 0.25) / 0.75 = 0.4.
     assert values == pytest.approx({"one": 0.5, "two": 0.4}, abs=1e-12)
     assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
+    # A control is fitted on the prompts, so it has no other than its own, and is compared with all.
+    control = EncoderInfo("floor", "FLOOR", "", "1", 3, "float32", None, "", "scikit-learn", "floor")
+    by_source(tmp_path, "floor", cosines, "own", {"own": 0.1}, encoder=control)
     by_source(tmp_path, "three", cosines, "beavertails", {"own": 0.25, "beavertails": 0.0})
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1, "beavertails": 0.5})
     values, said = averages_of(capsys, "--out", tmp_path)
     # Two have BeaverTails' or the paper's, which is a mean over BeaverTails too; one can be brought to it:
     # (0.55 - 0.5) / 0.5 = 0.1, (0.55 - 0.4) / 0.6 = 0.25, and 0.55 as it is.
-    assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55}, abs=1e-12)
+    assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55, "floor": 0.5}, abs=1e-12)
     assert said == (
         f"All scores are by the average similarity over BeaverTails (paper or beavertails); {CONVERTED.format('ONE')}"
     )
     # Two of three have own now, and the third can be brought to it, though all have BeaverTails' too.
     by_source(tmp_path, "three", cosines, "own", {"own": 0.0, "beavertails": 0.3})
     values, said = averages_of(capsys, "--out", tmp_path)
-    assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
+    assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55, "floor": 0.5}, abs=1e-12)
     assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
 
 

@@ -86,15 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16 (variable DTYPE)")
     flags.add_argument("--out", metavar="FOLDER", help="folder of the result files (variable OUT)")
     flags.add_argument("--no-cache", action="store_true", help="neither read nor write the embedding store")
-    flags.add_argument("--format", metavar="FORMAT", default="text", help="text, markdown, csv or latex")
+    flags.add_argument("--format", metavar="FORMAT", choices=FORMATS, default="text", help=", ".join(FORMATS))
     flags.add_argument("--no-figures", action="store_true", help="draw no heatmap of the paper's rows and ours")
 
     def work() -> int:
         arguments = flags.parse_intermixed_args(argv)
         names = chosen_encoders(arguments.encoders)
         device, dtype = device_and_dtype(arguments)
-        if arguments.format not in FORMATS:
-            raise InputError(f"--format {arguments.format}: give one of {', '.join(FORMATS)}")
         if arguments.command == "plan":
             return _plan(names, device, dtype)
         out, ran = config.results_directory(arguments.out), None
