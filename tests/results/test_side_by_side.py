@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from doubles import GROUPS, written
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import hub
 from utils.compare import __main__ as compare_main
@@ -134,17 +133,6 @@ def test_what_a_result_is_kept_as(asked, options, baseline, name, monkeypatch):
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     spec = registry.resolve(asked, EncoderOptions(**options))
     assert kept_as(spec, baseline) == name.replace("FINGERPR", spec.fingerprint[:8])
-
-
-def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path):
-    folder, before = tmp_path / "sample" / CHALLENGING.name, {}
-    for flags in ([], ["--baseline", "0.3"], ["--baseline", "own"]):
-        flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), *flags]
-        assert evaluation_run.evaluate(CHALLENGING, flags) == 0
-        now = {path.name: path.read_bytes() for path in folder.glob("all-minilm*.json")}
-        assert now.items() >= before.items()
-        before = now
-    assert set(before) == {f"all-minilm-l6-v2{more}.json" for more in ("", "+0.3", "+own")}
 
 
 def test_encoders_of_one_label_are_told_apart_by_their_files(tmp_path, monkeypatch):
