@@ -18,7 +18,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Scores, Task, later
+from utils.tasks import Format, Scores, Task, constant, later
 
 FORMAT = Format(
     card=CONTRAST,
@@ -131,13 +131,6 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     ]
 
 
-def figures() -> Sequence[Figure]:
-    """Its figures."""
-    from Safety_Contrast.figures import FIGURES
-
-    return FIGURES
-
-
 TASK = Task(
     package="Safety_Contrast",
     question="How near to an unsafe prompt can a small safe edit stay?",
@@ -169,7 +162,7 @@ TASK = Task(
         "safe edits that are originals of its category; guarded purity others leaves its own edits out. Higher is "
         "better; an encoder that knows nothing can't win it.",
     },
-    figures=figures,
+    figures=constant("Safety_Contrast.figures", "FIGURES"),
     run_figure="overlap",
     findings=later("Safety_Contrast.report", "findings"),
     item_scores=("mean_word_overlap",),

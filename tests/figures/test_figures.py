@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,12 @@ from Safety_Contrast import figures as contrast_figures
 from Safety_Taxonomy import figures as taxonomy_figures
 from Safety_Taxonomy.map import TaxonomyMap
 from utils.figures import tasks as task_figures
-from utils.figures.style import FORMS, HEAT, drawing, encoder_styles, on, rendered
+from utils.figures.style import FORMS, HEAT, SCREEN, drawing, encoder_styles, on, rendered
+from utils.tasks import Drawing
+
+
+def shown(results, **more):
+    return Drawing(results, "of a test", SCREEN, **more)
 
 
 def value(document, metric, group, key="value"):
@@ -22,7 +28,7 @@ def value(document, metric, group, key="value"):
 
 def test_a_heatmap_shows_every_groups_value(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = task_figures.heatmap(results, "categorical_purity", "a title").axes[0]
+    axes = task_figures.heatmap(shown(results)).axes[0]
     groups = [label.get_text() for label in axes.get_xticklabels()]
     assert len(set(groups)) == 13 and groups[-1] == "average"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["MiniLM-L6", "TF-IDF"]
@@ -37,7 +43,7 @@ def test_a_heatmap_shows_every_groups_value(sample_results):
 )
 def test_averages_stand_best_first_with_their_intervals(sample_results, task, metric, best):
     _, results, documents = read(sample_results, task)
-    axes = task_figures.averages(results, metric, "a title").axes[0]
+    axes = task_figures.averages(shown(results)).axes[0]
     values = [value(document, metric, "average") for document in documents]
     points = [container.lines[0].get_xdata()[0] for container in axes.containers]
     assert sorted(points) == pytest.approx(sorted(values)) and points[0] == best(values)
@@ -53,9 +59,9 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
     labels = [result.encoder.label for result in taxonomy]
     last = taxonomy[1].encoder.label
     drawn = [
-        taxonomy_figures.purity_against_k(taxonomy, "", labels=labels).axes[0].lines[1],
-        contrast_figures.boundary_by_overlap(contrast[1:], "", labels=labels).axes[0].containers[0].lines[0],
-        task_figures.averages(contrast[1:], "boundary_similarity", "", labels=labels).axes[0].containers[0].lines[0],
+        taxonomy_figures.purity_against_k(shown(taxonomy, labels=labels)).axes[0].lines[1],
+        contrast_figures.boundary_by_overlap(shown(contrast[1:], labels=labels)).axes[0].containers[0].lines[0],
+        task_figures.averages(shown(contrast[1:], labels=labels)).axes[0].containers[0].lines[0],
     ]
     wanted = encoder_styles(labels)[last]
     for line in drawn:
@@ -67,7 +73,7 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
 
 def test_purity_against_k_and_chance(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = taxonomy_figures.purity_against_k(results, "a title").axes[0]
+    axes = taxonomy_figures.purity_against_k(shown(results)).axes[0]
     for line, document in zip(axes.lines, documents, strict=False):
         expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
         assert line.get_ydata() == pytest.approx(expected)
@@ -81,7 +87,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
     for path in paths:
         with path.with_name(f"{path.stem}.items.csv").open() as stream:
             items.append([float(row["normalized_similarity"]) for row in csv.DictReader(stream)])
-    axes = challenging_figures.accuracy_curve(results, items, "a title").axes[0]
+    axes = challenging_figures.accuracy_curve(shown(results)).axes[0]
     for line, values, document in zip(axes.lines, items, documents, strict=True):
         thresholds = line.get_xdata()
         for at in (0, 37, 100, 200):
@@ -91,7 +97,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
 
 def test_boundary_by_overlap_shows_the_bins(sample_results):
     _, results, documents = read(sample_results, "safety_contrast")
-    axes = contrast_figures.boundary_by_overlap(results, "a title").axes[0]
+    axes = contrast_figures.boundary_by_overlap(shown(results)).axes[0]
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
@@ -101,7 +107,9 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     categories = ["a", "b", "a", "c", "b"]
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
-    figure = taxonomy_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
+    _, [first, _], _ = read(sample_results, "safety_taxonomy")
+    groups = tuple(replace(first.metrics[0], group=name) for name in "abc")
+    figure = taxonomy_figures.tsne_maps(shown([replace(first, metrics=groups)], maps=[one, one, one]))
     assert [panel.get_title() for panel in figure.axes] == ["X\ntrustworthiness 0.90"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
@@ -131,7 +139,7 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
     drawn = {}
     for dark in (False, True):
         with drawing(dark):
-            figure = task_figures.averages(results, "categorical_purity", "a title")
+            figure = task_figures.averages(shown(results))
             drawn[dark] = rendered(figure, "svg").decode()
     assert "#1b1d22" in drawn[True] and "#1b1d22" not in drawn[False]
     texts = [re.findall(r">([^<]*)</text>", svg) for svg in drawn.values()]
@@ -143,6 +151,6 @@ def test_the_same_figure_has_the_same_bytes(sample_results):
     drawn = []
     for _ in range(2):
         with drawing():
-            figure = contrast_figures.boundary_by_overlap(results, "a title")
+            figure = contrast_figures.boundary_by_overlap(shown(results))
             drawn.append([rendered(figure, form) for form in FORMS])
     assert drawn[0] == drawn[1]

@@ -19,10 +19,11 @@ from Safety_Detection.shown.figures import one_class_heatmap, roc_curves, transf
 from Safety_Detection.shown.finding import finding
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
-from utils.figures.style import FORMS, drawing
+from utils.figures.style import FORMS, SCREEN, drawing
 from utils.report import __main__ as report_main
 from utils.results.result_file import read_items, read_result
 from utils.tables import p_text, with_interval, with_reach
+from utils.tasks import Drawing
 
 DIFFERENCES = "Differences of AUROC between detectors on TF-IDF: centroid difference minus each other one"
 
@@ -152,7 +153,11 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
         made.append(replace(result, **changed))
     with warnings.catch_warnings(), drawing():
         warnings.simplefilter("error")
-        for figure in (transfer_heatmap(made), one_class_heatmap(made), roc_curves(made[0])):
+        for figure in (
+            transfer_heatmap(Drawing(made, "", SCREEN)),
+            one_class_heatmap(Drawing(made, "", SCREEN)),
+            roc_curves(Drawing([made[0]], "", SCREEN)),
+        ):
             assert cut_off(figure) == [] and overlapping(figure) == []
             [legend] = figure.legends or [None]
             assert legend is None or not any(
@@ -163,7 +168,7 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
 def test_the_curves_drawn_have_the_areas_of_the_results(out):
     result, rows = read(out)
     with drawing():
-        figure = roc_curves(reading.read(out / "sample" / "safety_detection" / "tfidf.json"))
+        figure = roc_curves(Drawing([reading.read(out / "sample" / "safety_detection" / "tfidf.json")], "", SCREEN))
         for panel, test in zip(figure.axes, ("edits", "twins"), strict=True):
             mine = [row for row in rows if row["set"] == test]
             labels = [int(row["label"]) for row in mine]
@@ -171,7 +176,7 @@ def test_the_curves_drawn_have_the_areas_of_the_results(out):
                 area = np.trapezoid(line.get_ydata(), line.get_xdata())
                 scores = [float(row[f"centroid_difference/{train}"]) for row in mine] if train else labels
                 assert area == pytest.approx(roc_auc_score(labels, scores) if train else 0.5)
-        heat = transfer_heatmap([result])
+        heat = transfer_heatmap(Drawing([result], "", SCREEN))
         shown = [text.get_text() for text in heat.axes[0].texts]
         sides = [{"train": train, "test": test} for train in ("edits", "twins") for test in ("edits", "twins")]
         areas = [result.value("auroc", detector="centroid_difference", **side) for side in sides]

@@ -260,11 +260,12 @@ def test_a_run_draws_the_papers_rows_with_ours_under_them_once(tmp_path, capsys,
         names = [f"{task}_reproduction.png" for task in OF_TASK]
         assert capsys.readouterr().err.splitlines()[-2:] == [f"figure: {folder / name}" for name in names]
     assert sorted(path.name for path in folder.iterdir()) == names and len(drawn) == 2
-    for (rows, metric, _), (_, headline, key) in zip(drawn, OF_TASK.values(), strict=True):
+    for [drawing], (task, (_, metric, key)) in zip(drawn, OF_TASK.items(), strict=True):
+        rows = drawing.results
         labels = [registry.known_encoders()[name]["label"] for name in FIGURES]
         expected = [f"{label}, paper" for label in labels]
         expected.insert(labels.index("ST5-Base") + 1, "ST5-Base, ours")
-        assert metric == headline and [row.encoder.label for row in rows] == expected
+        assert rows[0].task == task and [row.encoder.label for row in rows] == expected
         papers = {row.encoder.label: row for row in rows}
         for group, figure in FIGURES["st5-xl"][key].items():
             assert papers["ST5-XL, paper"].value(metric, group) == figure

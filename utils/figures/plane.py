@@ -21,7 +21,7 @@ from utils.figures.style import (
 )
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
-from utils.tasks import TASKS, safety_task, topics_task
+from utils.tasks import TASKS, Drawing, safety_task, topics_task
 
 NAME = "purity_and_triplet_accuracy"
 # What the controls show, by their names.
@@ -81,12 +81,11 @@ def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
 def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
     """The plane by its name, made inside `drawing`; empty if no encoder has both averages.
 
-    results: as for points_of. labels: as for plane.
+    results: as for points_of. labels: as in a Drawing.
     """
-    points = points_of(results)
-    if not points:
+    if not points_of(results):
         return {}
-    return {NAME: plane(points, f"{titles()} ({data_of(results)})", style=style, labels=labels)}
+    return {NAME: plane(Drawing(results, data_of(results), style, labels=labels))}
 
 
 def titles() -> str:
@@ -116,15 +115,13 @@ def description_of(results: Sequence[Result]) -> str:
 
 
 @in_widths(COLUMN, TEXT)
-def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()) -> Any:
-    """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner.
-
-    points: at least one. labels: of all encoders that figures show, so that each has its look in all of them.
-    """
+def plane(drawing: Drawing) -> Any:
+    """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner."""
+    points, style = points_of(drawing.results), drawing.style
     figure, [axes] = panels(1, 1)
     axes.spines[["top", "right"]].set_visible(False)
     screen = style.width is None
-    looks = encoder_styles(labels or [point.encoder.label for point in points], style)
+    looks = encoder_styles(drawing.labels or [point.encoder.label for point in points], style)
     bare = {"linestyle": "", "clip_on": False}
     marks = []
     for point in points:
@@ -149,4 +146,4 @@ def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Se
     names = [*("\n".join(filter(None, parts)) for parts in shown), "ideal", "chance"]
     columns = {"ncols": -(-sum(text.count("\n") + 1 for text in names) // LEGEND_ROWS)} if screen else {}
     legend(figure, [*marks, chance], names, "outside right upper", style, **columns)
-    return fitted(figure, title, 4, 4, style, 1.9)
+    return fitted(figure, f"{titles()} ({drawing.data})", 4, 4, style, 1.9)
