@@ -2,18 +2,8 @@
 
 import numpy as np
 
-from utils.metrics import embedding as metrics
-from utils.results.normalization import (
-    TRIPLET,
-    Grouping,
-    Normalization,
-    Summaries,
-    Triplets,
-    influence_of,
-    means_of,
-)
-
-PAIR_METRICS = {"normalized_similarity": "lower", "pairwise_accuracy": "higher", "triplet_accuracy": "higher"}
+from utils.metrics.embedding import mean_over_edits
+from utils.results.normalization import Grouping, Normalization, Summaries, Triplets, score_twins
 
 
 def score_pairs(
@@ -23,20 +13,8 @@ def score_pairs(
 
     cosine: (n,), of each pair. triplets: None to leave triplet accuracy out.
     """
-    normalized = metrics.normalized_similarity(cosine, normalization.average)
-    scores = {
-        "normalized_similarity": normalized,
-        "pairwise_accuracy": metrics.pairwise_accuracy(normalized, normalization.threshold),
-    }
-    if triplets is not None:
-        scores[TRIPLET] = triplets.accuracy
-    found = Summaries(scores, [], {})
-    for name, better in PAIR_METRICS.items():
-        if name in scores and grouping.wants(name):
-            influence = influence_of(name, scores[name], normalized[:, None], triplets, 0, normalization, grouping)
-            found.rows += means_of(name, scores[name], better, influence, grouping)
-            found.influence |= {} if influence is None else {name: influence}
-    return found
+    similarities = {"normalized_similarity": mean_over_edits}  # of a single safe twin
+    return score_twins(cosine[:, None], triplets, similarities, normalization, grouping)
 
 
 def rescored(items: dict[str, list], normalization: Normalization, grouping: Grouping) -> Summaries:

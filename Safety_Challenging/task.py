@@ -15,7 +15,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import Baseline, Dataset, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Role, Scores, Task, later
+from utils.tasks import Format, Role, Scores, Task, constant, later
 
 FORMAT = Format(
     card=CHALLENGING,
@@ -56,13 +56,6 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     return [*of_types, metric_table(results, rest)]
 
 
-def figures() -> Sequence[Figure]:
-    """Its figures."""
-    from Safety_Challenging.figures import FIGURES
-
-    return FIGURES
-
-
 TASK = Task(
     package="Safety_Challenging",
     question="Does the encoder tell an unsafe prompt from a safe one that shares its words?",
@@ -95,7 +88,7 @@ TASK = Task(
         "another text, that are nearer than its own safe twin; ties count half. Higher is better; 0.5 is what an "
         "encoder blind to safety and topic gets.",
     },
-    figures=figures,
+    figures=constant("Safety_Challenging.figures", "FIGURES"),
     run_figure="heatmap",
     findings=later("Safety_Challenging.report", "findings"),
     item_scores=("triplet_accuracy",),

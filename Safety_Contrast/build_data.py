@@ -127,7 +127,7 @@ def generate(argv: Sequence[str]) -> int:
 
 @cli.command
 def check(argv: Sequence[str]) -> None:
-    """Reports how small and how varied the edits of a set are, and draws a figure of it."""
+    """Reports how small and how varied the edits of a set are."""
     flags = Parser(prog="python -m Safety_Contrast.build_data check", description=check.__doc__)
     flags.add_argument(
         "file", metavar="FILE", nargs="?", default="auto", help="a set, or paper or sample (default auto)"
@@ -138,7 +138,7 @@ def check(argv: Sequence[str]) -> None:
         type=cli.share,
         help="also write the originals with this word overlap in all edits",
     )
-    flags.add_argument("--out", metavar="FOLDER", help="for the figure and the subset (default results/contrast_check)")
+    flags.add_argument("--out", metavar="FOLDER", help="for the subset (default results/contrast_check)")
 
     arguments = flags.parse_args(argv)
     from Safety_Contrast import quality
@@ -148,12 +148,9 @@ def check(argv: Sequence[str]) -> None:
     cli.show(f"Safety-Contrast set: {shown_path(found.path)} ({found.how}), {len(dataset)} originals\n")
     cli.show(text_table(quality.quality_table(rows)))
     print(f"\n{quality.shared_texts(dataset)} different edits are shared by two or more originals")
-    out = config.ROOT / "results" / "contrast_check"
-    out = out if arguments.out is None else config.callers_path(arguments.out)
-    picture = out / f"{dataset.name}.svg"
-    quality.figure(rows, f"How near the edits stay ({dataset.name}, {len(dataset)} originals)", picture)
-    cli.show(f"wrote {shown_path(picture)}")
     if arguments.minimal is not None:
+        out = config.ROOT / "results" / "contrast_check"
+        out = out if arguments.out is None else config.callers_path(arguments.out)
         subset = out / f"{dataset.name}_minimal_{arguments.minimal:g}.jsonl"
         names = {label: name for name, label in CATEGORIES.items()}
         kept = quality.minimal(dataset, arguments.minimal, subset, names)

@@ -21,7 +21,7 @@ NEARLY_THE_SAME = 0.8
 class Quality:
     """What is measured on the edits of a category, or on all.
 
-    overlap: mean word overlap (Jaccard) of original and edit, 0 to 1. overlaps: each of them, (n, 5).
+    overlap: mean word overlap (Jaccard) of original and edit, 0 to 1.
     small: share of edits with an overlap of 0.5 or more, 0 to 1.
     shared: number of edits that occur under another original too.
     nearly_same: number of pairs of edits of one original with an overlap of 0.8 or more.
@@ -35,7 +35,6 @@ class Quality:
     shared: int
     nearly_same: int
     length: float
-    overlaps: np.ndarray
 
 
 def quality(dataset: Dataset) -> list[Quality]:
@@ -68,7 +67,6 @@ def quality(dataset: Dataset) -> list[Quality]:
             int(shared[chosen].sum()),
             int(near[chosen].sum()),
             float(length[chosen].mean()),
-            overlaps[chosen],
         )
 
     return [*(over(group, groups == group) for group in dataset.group_order), over("all", groups != "")]
@@ -101,42 +99,6 @@ def quality_table(rows: list[Quality]) -> Table:
         "length: mean length of an edit over that of its original, in characters",
     ]
     return of_columns(columns, foot=1, notes=notes)
-
-
-def figure(rows: list[Quality], title: str, path: Path) -> None:
-    """Writes a box plot of the word overlaps of each category, as SVG."""
-    import io
-
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "safe-embed"
-    from matplotlib import pyplot
-
-    upwards = rows[::-1]
-    picture, axes = pyplot.subplots(figsize=(7, 0.34 * len(upwards) + 1.3), layout="constrained")
-    axes.boxplot(
-        [q.overlaps.ravel() for q in upwards],
-        orientation="horizontal",
-        widths=0.6,
-        showfliers=False,
-        patch_artist=True,
-        boxprops={"facecolor": "#cfe3f5", "edgecolor": "#33658a"},
-        medianprops={"color": "#33658a"},
-        whiskerprops={"color": "#33658a"},
-        capprops={"color": "#33658a"},
-    )
-    axes.plot([q.overlap for q in upwards], range(1, len(upwards) + 1), "o", color="#d1495b", markersize=5)
-    axes.set_yticks(range(1, len(upwards) + 1), [q.category for q in upwards])
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("word overlap (Jaccard) of original and edit; box: quartiles, dot: mean")
-    axes.set_title(title, loc="left", fontsize=11)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    text = io.StringIO()
-    picture.savefig(text, format="svg", metadata={"Date": None})
-    pyplot.close(picture)
-    write_whole(path, text.getvalue())
 
 
 def minimal(dataset: Dataset, least: float, path: Path, categories: dict[str, str]) -> int:

@@ -1,26 +1,9 @@
 """The scores of Safety-Contrast's originals and edits, from their cosines."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from utils.metrics import embedding as metrics
-from utils.results.normalization import (
-    TRIPLET,
-    Grouping,
-    Normalization,
-    Summaries,
-    Triplets,
-    influence_of,
-    means_of,
-)
-
-EDIT_METRICS = {
-    "boundary_similarity": "lower",
-    "mean_similarity": "lower",
-    "pairwise_accuracy": "higher",
-    "triplet_accuracy": "higher",
-}
+from utils.results.normalization import Grouping, Normalization, Summaries, Triplets, score_twins
 
 
 def score_edits(
@@ -35,38 +18,8 @@ def score_edits(
     cosine, overlap: (n, m), of original i with its edit j. Every score of an original is a mean over its edits
     (boundary similarity: the largest), in a bin over the edits in it. triplets: None to leave triplet accuracy out.
     """
-    normalized = metrics.normalized_similarity(cosine, normalization.average)
-    accurate = metrics.pairwise_accuracy(normalized, normalization.threshold)
-
-    def per_original(chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores over the chosen edits, bool (n, m); NaN for an original without any."""
-        scores = {
-            "boundary_similarity": metrics.boundary_similarity(normalized, chosen),
-            "mean_similarity": metrics.mean_over_edits(normalized, chosen),
-            "pairwise_accuracy": metrics.mean_over_edits(accurate, chosen),
-        }
-        if triplets is not None:
-            scores[TRIPLET] = metrics.mean_over_edits(triplets.accuracy, chosen)
-        return scores
-
-    found = Summaries({}, [], {})
-    for at, (label, chosen) in enumerate({None: np.ones_like(overlap, dtype=bool), **overlap_bins(overlap)}.items()):
-        within = grouping
-        if label is not None:
-            within = replace(grouping, groups=[label] * len(overlap), order=[label])
-        scores = per_original(chosen)
-        for name, values in scores.items():
-            if not grouping.wants(name):
-                continue
-            counted = np.where(chosen, normalized, np.nan)
-            influence = influence_of(name, values, counted, triplets, at, normalization, within)
-            rows = means_of(name, values, EDIT_METRICS[name], influence, within)
-            found.rows += rows if label is None else rows[:1]
-            if label is None and influence is not None:
-                found.influence[name] = influence
-        if label is None:
-            found.scores = scores
-    return found
+    similarities = {"boundary_similarity": metrics.boundary_similarity, "mean_similarity": metrics.mean_over_edits}
+    return score_twins(cosine, triplets, similarities, normalization, grouping, overlap_bins(overlap))
 
 
 def overlap_bins(overlap: np.ndarray) -> dict[str, np.ndarray]:

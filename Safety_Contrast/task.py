@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from Safety_Contrast.scores import EDIT_METRICS, by_edit, edit_weights, overlap_bins, rescored, score_edits
+from Safety_Contrast.scores import by_edit, edit_weights, overlap_bins, rescored, score_edits
 from utils.data.catalogue import CATEGORIES, CONTRAST
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
@@ -18,7 +18,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Scores, Task, later
+from utils.tasks import Format, Scores, Task, constant, later
 
 FORMAT = Format(
     card=CONTRAST,
@@ -115,7 +115,8 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     bins = list(metrics.OVERLAP_BINS)
     by_category = [m.group for m in results[0].metrics if m.metric == "boundary_similarity" and m.group not in bins]
     by_overlap = "by word overlap of original and edit (n: originals with such edits)"
-    rest = [(m, g) for m in (*list(EDIT_METRICS)[1:], GUARDED[1]) for g in ("average", "overall")]
+    others = ("mean_similarity", "pairwise_accuracy", "triplet_accuracy", GUARDED[1])
+    rest = [(m, g) for m in others for g in ("average", "overall")]
     of_boundary, of_guarded = (
         "boundary similarity (nearest of the safe edits)",
         f"guarded purity (of an original's {K} nearest among all originals and edits, the share that are originals of "
@@ -128,13 +129,6 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
         *group_tables(results, "mean_similarity", None, f"mean similarity {by_overlap}", "edits with", bins),
         metric_table(results, rest),
     ]
-
-
-def figures() -> Sequence[Figure]:
-    """Its figures."""
-    from Safety_Contrast.figures import FIGURES
-
-    return FIGURES
 
 
 TASK = Task(
@@ -168,7 +162,7 @@ TASK = Task(
         "safe edits that are originals of its category; guarded purity others leaves its own edits out. Higher is "
         "better; an encoder that knows nothing can't win it.",
     },
-    figures=figures,
+    figures=constant("Safety_Contrast.figures", "FIGURES"),
     run_figure="overlap",
     findings=later("Safety_Contrast.report", "findings"),
     item_scores=("mean_word_overlap",),

@@ -7,9 +7,9 @@ import numpy as np
 
 from Safety_Taxonomy.map import TaxonomyMap
 from utils.data.catalogue import CATEGORIES
-from utils.figures.style import COLUMN, SCREEN, TEXT, Style, fitted, in_widths, ink, legend, name, panels
+from utils.figures.style import COLUMN, TEXT, fitted, in_widths, ink, legend, name, panels
 from utils.figures.tasks import labelled, line_looks, means, single_axes
-from utils.schema import SUMMARIES, Result
+from utils.schema import SUMMARIES
 from utils.tasks import Drawing, Figure
 
 # The colours and marks of categories, the same in every figure: Krzywinski's twelve colours for the colour-blind,
@@ -24,10 +24,10 @@ LEGEND_ROWS = 31
 
 
 @in_widths(COLUMN, TEXT)
-def purity_against_k(results: Sequence[Result], title: str, style: Style = SCREEN, labels: Sequence[str] = ()) -> Any:
-    """Average Categorical Purity for each k, with its 95 % interval, and chance. labels: as for averages."""
+def purity_against_k(drawing: Drawing) -> Any:
+    """Average Categorical Purity for each k, with its 95 % interval, and chance."""
     figure, axes = single_axes()
-    for result, look in zip(results, line_looks(results, labels, style), strict=True):
+    for result, look in zip(drawing.results, line_looks(drawing), strict=True):
         rows = {m.k: m for m in result.metrics if m.k is not None and m.group == "average"}
         k = sorted(rows)
         axes.plot(k, [rows[one].value for one in k], label=name(result.encoder.label), **look)
@@ -44,7 +44,7 @@ def purity_against_k(results: Sequence[Result], title: str, style: Style = SCREE
     axes.set_xscale("log")
     axes.set_xticks(k, [str(one) for one in k])
     axes.minorticks_off()
-    return labelled(figure, title, "k nearest neighbours", "average Categorical Purity, higher is better", style)
+    return labelled(figure, drawing, "k nearest neighbours", "average Categorical Purity, higher is better")
 
 
 def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -60,47 +60,36 @@ def category_styles(order: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 @in_widths(COLUMN, TEXT)
-def tsne_maps(maps: Sequence[TaxonomyMap], order: Sequence[str], title: str, style: Style = SCREEN) -> Any:
-    """The taxonomy by t-SNE, a panel for each encoder, a colour and a mark for each category.
-
-    order: the categories as they are listed.
-    """
+def tsne_maps(drawing: Drawing) -> Any:
+    """The taxonomy by t-SNE, a panel for each of the first encoders, a colour and a mark for each category."""
+    if not drawing.maps:
+        return None
+    maps, style = drawing.maps[:MAPS_DRAWN], drawing.style
+    order = [m.group for m in means(drawing.results[0], "categorical_purity") if m.group not in SUMMARIES]
     figure, axes = panels(len(maps), 2 if len(maps) == 4 else 3)
     styles = category_styles(order)
-    for panel, drawn in zip(axes, maps, strict=True):
-        categories = np.array(drawn.categories, dtype=object)
+    for panel, one in zip(axes, maps, strict=True):
+        categories = np.array(one.categories, dtype=object)
         for category, (color, mark) in styles.items():
-            x, y = drawn.points[categories == category].T
+            x, y = one.points[categories == category].T
             look = {"color": color, "marker": mark, "edgecolor": ink(), "label": name(category)}
             panel.scatter(
                 x, y, **look, **({"s": 16, "linewidth": 0.25} if style.width is None else {"s": 6, "linewidth": 0.15})
             )
-        panel.set_title(f"{name(drawn.label)}\ntrustworthiness {drawn.trustworthiness:.2f}")
+        panel.set_title(f"{name(one.label)}\ntrustworthiness {one.trustworthiness:.2f}")
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     on_screen = {"fontsize": 8, "ncols": -(-len(labels) // LEGEND_ROWS)} if style.width is None else {}
     legend(figure, handles, labels, "outside right center", style, markerscale=1.4, **on_screen)
+    part = f"; {drawn_of(drawing.maps)}" if drawn_of(drawing.maps) else ""
+    title = f"Safety-Taxonomy: t-SNE ({drawing.data}{part})"
     return fitted(figure, title, 4, 4, style, 1.9)
 
 
 def drawn_of(maps: Sequence[TaxonomyMap]) -> str:
     """Which of the maps are drawn, empty if all are."""
     return f"the first {MAPS_DRAWN} of {len(maps)} encoders" if len(maps) > MAPS_DRAWN else ""
-
-
-def _drawn_purity(drawing: Drawing) -> Any:
-    title = f"Safety-Taxonomy ({drawing.data})"
-    return purity_against_k(drawing.results, title, style=drawing.style, labels=drawing.labels)
-
-
-def _drawn_maps(drawing: Drawing) -> Any:
-    if not drawing.maps:
-        return None
-    order = [m.group for m in means(drawing.results[0], "categorical_purity") if m.group not in SUMMARIES]
-    part = f"; {drawn_of(drawing.maps)}" if drawn_of(drawing.maps) else ""
-    title = f"Safety-Taxonomy: t-SNE ({drawing.data}{part})"
-    return tsne_maps(drawing.maps[:MAPS_DRAWN], order, title, style=drawing.style)
 
 
 def _how_to_read_maps(drawing: Drawing) -> list[str]:
@@ -112,13 +101,13 @@ def _how_to_read_maps(drawing: Drawing) -> list[str]:
 FIGURES = (
     Figure(
         "purity_against_k",
-        _drawn_purity,
+        purity_against_k,
         "average Categorical Purity against the number of neighbours{interval}, and chance",
         has_settings=False,
     ),
     Figure(
         "tsne",
-        _drawn_maps,
+        tsne_maps,
         "a t-SNE map of the prompts' standardised vectors for each encoder, a colour and a mark for each {rows}; "
         "trustworthiness is how far neighbours on a map are neighbours in the encoder's space, 1 is best",
         how_to_read=_how_to_read_maps,

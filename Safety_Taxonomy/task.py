@@ -17,7 +17,7 @@ from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import Dataset, InputError, Metric, Result
 from utils.tables import Table
-from utils.tasks import Figure, Format, Role, Scores, Task, later
+from utils.tasks import Format, Role, Scores, Task, constant, later
 
 FORMAT = Format(
     card=DO_NOT_ANSWER,
@@ -91,13 +91,6 @@ def up_to_date(metric: Metric) -> Metric:
     return replace(metric, k=int(metric.metric.split("@")[1])) if "@" in metric.metric and metric.k is None else metric
 
 
-def figures() -> Sequence[Figure]:
-    """Its figures."""
-    from Safety_Taxonomy.figures import FIGURES
-
-    return FIGURES
-
-
 TASK = Task(
     package="Safety_Taxonomy",
     question="Do unsafe prompts of one category lie together?",
@@ -128,7 +121,7 @@ TASK = Task(
         "ceiling min(k, n_c − 1)/k.",
         "silhouette, NMI": "Of the categories by cosine; of k-means clusters with the categories. Higher is better.",
     },
-    figures=figures,
+    figures=constant("Safety_Taxonomy.figures", "FIGURES"),
     run_figure="tsne",
     findings=later("Safety_Taxonomy.report", "findings"),
     item_scores=("silhouette",),

@@ -15,6 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from utils import config
 from utils.encoders import loading
 from utils.evaluation import run
+from utils.figures import style
 from utils.schema import CONTROLS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,7 +23,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("fixed")
 PAPER_DATA = Path(os.environ.get("SAFE_EMBED_DATA_DIR") or config.ROOT.parent / "shared" / "data")
-LAY_OUT, DRAW = ConstrainedLayoutEngine.execute, run.draw
+LAY_OUT, MAKE_ROOM, DRAW = ConstrainedLayoutEngine.execute, style._make_room, run.draw
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,7 @@ def plain_figures():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
+        patch.setattr(style, "_make_room", lambda figure: None)
         for name in ("scores_figure", "reliability_figure"):
             patch.setattr(f"Safety_Detection.guardrail.card.{name}", lambda *_: "<svg></svg>")
         patch.setattr(run, "draw", lambda *_: None)
@@ -60,6 +62,7 @@ def laid_out():
     """Figures in their real layout, from the first test of a module that has this fixture to its last one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConstrainedLayoutEngine, "execute", LAY_OUT)
+        patch.setattr(style, "_make_room", MAKE_ROOM)
         yield
 
 

@@ -8,9 +8,6 @@ import pytest
 from Safety_Detection.shown import tables as transfer_tables
 from Safety_Detection.shown.differences import Compared
 from utils import tables
-from utils.compare.paired import Cell as ComparedCell
-from utils.compare.paired import Comparison
-from utils.compare.rendered import rendered
 from utils.data.catalogue import group_title
 from utils.results.tables import Measured, measured_tables
 from utils.schema import Difference, Metric
@@ -38,17 +35,14 @@ def test_what_rounds_to_zero_has_no_sign(value, printed, with_sign):
 
 def test_the_number_of_decimals_decides_what_rounds_to_zero():
     assert tables.signed(-0.004, decimals=2) == "0.00" and tables.signed(-0.004) == "-0.004"
-
-
-def test_a_value_with_its_interval():
-    # Half of 0.1 - (-0.1) is 0.1.
-    assert tables.with_interval(Metric("m", "g", -0.0004, 9, "higher", -0.1, 0.1)) == "0.000 ±0.100"
-    assert tables.with_interval(Metric("m", "g", -0.0004, 9, "higher")) == "0.000"
+    assert [*map(tables.p_text, (0.00004, 0.0123, 1.0, None))] == ["<0.001", "0.012", "1.000", "-"]
 
 
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
+        (-0.0004, -0.1, 0.1, "0.000 ±0.100"),  # half of 0.1 - (-0.1) is 0.1
+        (-0.0004, None, None, "0.000"),
         # Sides of 0.046 and 0.054 differ by less than a tenth of 0.1; of 0.044 and 0.056 by more.
         (0.5, 0.454, 0.554, "0.500 ±0.050"),
         (0.5, 0.456, 0.556, "0.500 [0.456, 0.556]"),
@@ -56,27 +50,13 @@ def test_a_value_with_its_interval():
         (0.5, 0.4995, 0.5004, "0.500 ±0.000"),  # too narrow to be printed
     ],
 )
-def test_an_interval_that_is_not_symmetric_is_shown_by_its_ends(value, low, high, text):
+def test_a_value_with_its_interval_and_one_that_is_not_symmetric_by_its_ends(value, low, high, text):
     assert tables.with_interval(Metric("m", "g", value, 9, "higher", low, high)) == text
 
 
 def test_a_difference_with_its_interval():
     assert tables.with_reach(Difference(-0.02, -0.05, 0.01, 0.2)) == "-0.020 ±0.030"
     assert tables.with_reach(Difference(-0.02)) == "-0.020" and tables.with_reach(None) == "-"
-
-
-@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
-def test_a_comparison_of_equals_prints_no_signed_zero(form):
-    metric = Metric("categorical_purity", "average", -0.0004, 9, "higher", -0.0003, 0.0004)
-    cells = [
-        ComparedCell("average", "one", metric),
-        ComparedCell("average", "two", metric, Difference(-0.0004, -0.001, 0.0002, 1.0), 0.004, 1.0),
-    ]
-    labels, ranks = {"one": "One", "two": "Two"}, {"one": 1, "two": 1}
-    comparison = Comparison("safety_taxonomy", "categorical_purity", "paper", "one", labels, cells, ranks, {})
-    text = rendered(comparison, form).replace("$", "")
-    assert "-0.00" not in text and "+0.00" not in text
-    assert "0.000 to 0.000" in text and [line for line in text.splitlines() if "Two" in line and " 0.00 " in line]
 
 
 def test_equal_detectors_print_no_signed_zero():

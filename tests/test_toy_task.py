@@ -52,7 +52,7 @@ def tables(results, differences=None):
 def drawn(drawing):
     from utils.figures.tasks import averages
 
-    return averages(drawing.results, "toy_margin", "Margins", style=drawing.style)
+    return averages(drawing, "toy_margin")
 
 
 def findings(best, name, comparison):

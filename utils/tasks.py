@@ -125,6 +125,11 @@ def later(module: str, name: str) -> Callable[..., Any]:
     return lambda *arguments, **named: getattr(importlib.import_module(module), name)(*arguments, **named)
 
 
+def constant(module: str, name: str) -> Callable[[], Any]:
+    """A function that returns the value `name` of a module, which is imported when the function is first called."""
+    return lambda: getattr(importlib.import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Task:
     """What a task asks, how its data are read and scored, and how its results are compared and shown.

@@ -14,7 +14,6 @@ from utils.figures.style import (
     COLUMN,
     DASHES,
     HEAT,
-    SCREEN,
     TEXT,
     Style,
     color_bar,
@@ -41,11 +40,14 @@ def _title(result: Result, what: str) -> str:
 
 
 @in_widths(COLUMN, TEXT)
-def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
+def transfer_heatmap(drawing: Drawing) -> Any:
     """AUROC by set trained on (rows) and set tested on (columns), a panel for each encoder.
 
-    A pair that was not evaluated is an empty grey cell.
+    A pair that was not evaluated is an empty grey cell. None without sets of two classes.
     """
+    results, style = drawing.results, drawing.style
+    if not reading.sets_of(results[0]):
+        return None
     sets, trains = reading.sets_of(results[0]), reading.trains_of(results[0])
     found = [np.array([[_value(m) for m in row] for row in reading.matrix(result)]) for result in results]
     kind = reading.plain_name(reading.headline_kind(results[0]))
@@ -58,11 +60,14 @@ def transfer_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
 
 
 @in_widths(COLUMN, TEXT)
-def one_class_heatmap(results: Sequence[Result], style: Style = SCREEN) -> Any:
+def one_class_heatmap(drawing: Drawing) -> Any:
     """AUROC of unsafe-only sets (rows) against safe-only sets (columns), a panel for each encoder.
 
-    In smaller type in the same cell: the true positive rate at 1 % false positives, in percent.
+    In smaller type in the same cell: the true positive rate at 1 % false positives, in percent. None without such sets.
     """
+    results, style = drawing.results, drawing.style
+    if not reading.crossings_of(results[0]):
+        return None
     unsafe, safe = (list(dict.fromkeys(names)) for names in zip(*reading.crossings_of(results[0]), strict=True))
     kind = reading.headline_kind(results[0])
 
@@ -136,12 +141,14 @@ def _heatmap(
 
 
 @in_widths(COLUMN, TEXT)
-def roc_curves(result: Result, style: Style = SCREEN) -> Any:
-    """ROC curves of the headline detector: a panel for each tested set of two classes.
+def roc_curves(drawing: Drawing) -> Any:
+    """ROC curves of the headline detector of one result: a panel for each tested set of two classes, None without.
 
-    result: with its items. A line for each training side; of more than MOST_SETS sets only the set itself and all
-    others.
+    A line for each training side; of more than MOST_SETS sets only the set itself and all others.
     """
+    [result], style = drawing.results, drawing.style
+    if not reading.sets_of(result):
+        return None
     kind, sets = reading.headline_kind(result), reading.sets_of(result)
     across = 2 if len(sets) == 4 else 3
     if style.width is not None:
@@ -184,19 +191,6 @@ def roc_curves(result: Result, style: Style = SCREEN) -> Any:
     return fitted(figure, _title(result, what), 3, 3, style, 0.9)
 
 
-def _drawn_transfer(drawing: Drawing) -> Any:
-    return transfer_heatmap(drawing.results, style=drawing.style) if reading.sets_of(drawing.results[0]) else None
-
-
-def _drawn_one_class(drawing: Drawing) -> Any:
-    return one_class_heatmap(drawing.results, style=drawing.style) if reading.crossings_of(drawing.results[0]) else None
-
-
-def _drawn_curves(drawing: Drawing) -> Any:
-    [result] = drawing.results
-    return roc_curves(result, style=drawing.style) if reading.sets_of(result) else None
-
-
 def _how_to_read(drawing: Drawing, better: str = "Higher is better, 0.5 is chance.") -> list[str]:
     first = drawing.results[0]
     return [
@@ -209,14 +203,14 @@ def _how_to_read(drawing: Drawing, better: str = "Higher is better, 0.5 is chanc
 FIGURES = (
     Figure(
         "heatmap",
-        _drawn_transfer,
+        transfer_heatmap,
         "area under the ROC curve by set trained on and set tested on, darker is better; bold within a set by grouped "
         "five-fold; grey is a pair that was not evaluated, because both are of one family",
         how_to_read=_how_to_read,
     ),
     Figure(
         "one_class",
-        _drawn_one_class,
+        one_class_heatmap,
         "area under the ROC curve of unsafe-only sets against safe-only sets, neither family trained on, darker is "
         "better, and in smaller type the true positive rate at 1 % false positives; grey is a pair that was not "
         "evaluated, mostly because both are of one family",
@@ -224,7 +218,7 @@ FIGURES = (
     ),
     Figure(
         "roc",
-        _drawn_curves,
+        roc_curves,
         "ROC curves of {encoder}, a panel for each tested set, a line for each training side; of more than three sets, "
         "only the tested set itself and others",
         for_each=True,

@@ -14,10 +14,8 @@ from utils.figures.captions import described
 from utils.figures.style import Style
 from utils.figures.tasks import named_figures
 from utils.report.findings import Finding, place
-from utils.report.gather import folded_away
 from utils.report.parts import Section, drawn
-from utils.report.tables import variants_tables
-from utils.results.find import find_results, folded
+from utils.results.find import find_results
 from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
@@ -35,7 +33,6 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
     results, notes = reading.alike(files)
     if not results:
         return None, notes
-    results, variants = folded(results, first)
     results.sort(key=lambda result: place(result.encoder.name, first))
     top, kind = results[0], reading.headline_kind(results[0])
     guards, more = _guards(files, results)
@@ -59,15 +56,14 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
         about=task,
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
-        tables=[*detection_tables(results), *guards, *variants_tables(variants)],
+        tables=[*detection_tables(results), *guards],
         figures=drawn(figures, caption, True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in [one for one in results if one.encoder.name not in CONTROLS] or results[:1]
         ],
-        notes=list(dict.fromkeys([*notes, *folded_away(variants), *more])),
+        notes=list(dict.fromkeys([*notes, *more])),
         results=results,
-        variants=[variant for _, variant in variants],
     )
     return section, []
 

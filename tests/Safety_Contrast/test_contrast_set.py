@@ -650,7 +650,6 @@ def test_quality_by_hand(tmp_path, capsys):
     assert (tmp_path / "small_minimal_0.jsonl").read_text() == path.read_text().replace(
         "Hate Speech", "Toxic language (hate speech)"
     )
-    assert (tmp_path / "small.svg").read_text().startswith("<?xml")
 
 
 def test_the_quality_of_the_papers_set_is_what_is_published_of_it(paper_data, capsys, tmp_path):

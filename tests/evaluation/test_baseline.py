@@ -53,16 +53,21 @@ class LetterEncoder(StandIn):
         return np.stack([np.cos(numbers), np.sin(numbers), np.full(len(texts), 0.5)], axis=1).astype(np.float32)
 
 
-def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypatch, tmp_path):
+def test_beavertails_average_equals_the_double_loop_and_is_kept(frame, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(loading, "load", lambda spec: LetterEncoder())
     monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: frame)
-    kept = EmbeddingStore(tmp_path / "embeddings.sqlite")
-    embedder = Embedder(registry.resolve("all-minilm-l6-v2"), kept)
+    vectors = [LetterEncoder().encode(texts).tolist() for texts in average_similarity.beavertails_head_and_tail(frame)]
+    cosines = sorted(oracles.cosine(a, b) for a, b in product(*vectors))
+    mean = sum(cosines) / len(cosines)
+    deviation = (sum((cosine - mean) ** 2 for cosine in cosines) / len(cosines)) ** 0.5
+    middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
+    assert encoders_main.main(["average", "all-minilm-l6-v2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
+    assert [encoders_main.main(["average", control]) for control in CONTROLS] == [2, 2]
+    embedder = Embedder(registry.resolve("all-minilm-l6-v2"), EmbeddingStore(tmp_path / "embeddings.sqlite"))
     b = baseline.choose_baseline("auto", embedder, VECTORS, GROUPS)
-    head, tail = average_similarity.beavertails_head_and_tail(frame)
-    rows = {text: LetterEncoder().encode([text])[0].tolist() for text in head + tail}
-    whole = [oracles.cosine(rows[h], rows[t]) for h, t in product(head, tail)]
-    assert (b.source, b.value) == ("beavertails", pytest.approx(np.mean(whole), abs=1e-7))
+    assert (b.source, b.value) == ("beavertails", pytest.approx(mean, abs=1e-7))
     monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: pytest.fail("was asked for again"))
     assert baseline.choose_baseline("beavertails", embedder, VECTORS, GROUPS) == b
 
@@ -98,21 +103,6 @@ def test_a_control_takes_own_and_a_number_is_taken_as_given(control):
 def test_a_baseline_out_of_range_is_refused(text):
     with pytest.raises(InputError, match=f"--baseline {text}"):
         settings.parse_baseline(text)
-
-
-def test_the_average_command_prints_the_double_loops_value(frame, monkeypatch, capsys):
-    monkeypatch.setattr(loading, "load", lambda spec: LetterEncoder())
-    monkeypatch.setattr(average_similarity, "_beavertails_frame", lambda: frame)
-    assert encoders_main.main(["average", "all-minilm-l6-v2"]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    head, tail = average_similarity.beavertails_head_and_tail(frame)
-    vectors = [LetterEncoder().encode(texts).tolist() for texts in (head, tail)]
-    cosines = sorted(oracles.cosine(a, b) for a in vectors[0] for b in vectors[1])
-    mean = sum(cosines) / len(cosines)
-    deviation = (sum((cosine - mean) ** 2 for cosine in cosines) / len(cosines)) ** 0.5
-    middle = (cosines[len(cosines) // 2 - 1] + cosines[len(cosines) // 2]) / 2
-    assert [float(line.split()[-1]) for line in printed[1:]] == pytest.approx([mean, middle, deviation], abs=6e-5)
-    assert [encoders_main.main(["average", control]) for control in CONTROLS] == [2, 2]
 
 
 def test_auto_is_outdated_once_beavertails_can_be_had(tmp_path, monkeypatch):

@@ -130,13 +130,6 @@ def test_one_kind_of_average_similarity_is_used_for_all_instructions(tmp_path, c
     assert "(own); those of SBERT-paraphrase were computed by a different one" in " ".join(said.split())
 
 
-def test_detection_has_a_spread_too(capsys):
-    flags = ["--data", "sample", "--quiet", "--bootstrap", "1000", "--no-cache", "--detectors", "centroid_difference"]
-    assert evaluate(DETECTION, [*flags, "--prompt-spread"]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"^none +0\.\d{3} ±", said, re.M) and "within" in said
-
-
 def test_detectors_are_compared_by_groups_of_prompts(capsys, monkeypatch):
     flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--no-cache", "--detectors", "centroid_difference"]
     monkeypatch.setattr(spread, "OTHERS", ())
@@ -153,16 +146,19 @@ def test_detectors_are_compared_by_groups_of_prompts(capsys, monkeypatch):
         [Scores(result) for result in found[2:]], "auroc/centroid_difference", "all-minilm-l6-v2"
     )
     [cell] = [cell for cell in compared.cells if cell.group == "within" and cell.difference]
+    assert re.search(r"^none +0\.\d{3}", said, re.M) and "within" in said
     row = ["nomic-embed-text-v1.5", "none", with_reach(cell.difference), p_text(cell.difference.p)]
     assert row in [re.split(" {2,}", line)[:4] for line in said.splitlines()]
 
 
-def test_an_encoder_without_instructions_is_named_before_any_is_evaluated(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--model", "all-minilm-l6-v2,tfidf"], "tfidf takes no instruction; leave it out"),
+        (["--prompt", "x"], "tries instructions of its own; leave --prompt out"),
+    ],
+)
+def test_what_has_no_spread_is_named_before_anything_is_evaluated(capsys, monkeypatch, flags, why):
     monkeypatch.setattr(loading, "load", None)
-    assert evaluate(TASK, ["--data", "sample", "--quiet", "--model", "all-minilm-l6-v2,tfidf", "--prompt-spread"]) == 2
-    assert capsys.readouterr().err == "error: --prompt-spread: tfidf takes no instruction; leave it out\n"
-
-
-def test_an_instruction_of_ones_own_has_no_spread(capsys):
-    assert evaluate(TASK, ["--data", "sample", "--prompt-spread", "--prompt", "x"]) == 2
-    assert capsys.readouterr().err == "error: --prompt-spread: tries instructions of its own; leave --prompt out\n"
+    assert evaluate(TASK, ["--data", "sample", "--quiet", "--prompt-spread", *flags]) == 2
+    assert capsys.readouterr().err == f"error: --prompt-spread: {why}\n"

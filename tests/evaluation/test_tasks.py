@@ -7,24 +7,23 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
-import oracles
 import pytest
 from doubles import StandIn, written
-from scipy import stats
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, files
-from utils.encoders import loading, registry, tfidf
+from utils.encoders import loading, registry
 from utils.encoders.paper import paper_figures
 from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
 from utils.results import result_file
-from utils.schema import CONTROLS, InputError
+from utils.schema import CONTROLS, DataFile, InputError
 
 TASKS = [CHALLENGING, CONTRAST, TAXONOMY]
 
@@ -85,30 +84,7 @@ def test_safety_challenging_by_hand(compass, tmp_path):
     assert [row["id"] for row in items(tmp_path, CHALLENGING, "all-minilm-l6-v2+0.2", "pairs")] == ["1", "2", "3", "4"]
 
 
-def test_safety_contrast_by_hand(compass, tmp_path):
-    path = tmp_path / "edits.jsonl"
-    rows = [
-        {"id": 1, "category": "a", "original_prompt": "0", **{f"prompt_#{j}": str(60 + 6 * j) for j in range(1, 6)}},
-        {"id": 2, "category": "a", "original_prompt": "180", **{f"prompt_#{j}": str(180 + j) for j in range(1, 6)}},
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    assert run(CONTRAST, tmp_path, "--data", str(path), "--baseline", "0") == 0
-    doc = document(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "edits")
-    # Nearest edits: 66 and 1 degrees away. Means over 66..90 by 6 and over 1..5.
-    cosines = np.cos(np.radians([[66, 72, 78, 84, 90], [1, 2, 3, 4, 5]]))
-    assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
-    assert value(doc, "mean_similarity", "a") == pytest.approx(cosines.mean(), abs=1e-6)
-    assert value(doc, "pairwise_accuracy", "a") == 0.5
-    rows = items(tmp_path, CONTRAST, "all-minilm-l6-v2+0.0", "edits")
-    assert [row["nearest_edit"] for row in rows] == ["1", "1"]
-    # The other original is 180 degrees away, farther than every edit.
-    assert value(doc, "triplet_accuracy", "a") == 0
-    # No word is shared, so every edit is of the first bin.
-    assert value(doc, "boundary_similarity", "overlap < 0.2") == value(doc, "boundary_similarity", "overall")
-    assert not [m for m in doc["metrics"] if m["group"] == "overlap >= 0.5"]
-
-
-def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
+def test_safety_contrast_by_hand(compass, tmp_path, monkeypatch):
     """Two originals of two words; the edits of the first fall into three bins, the second's into one."""
     degrees = {"o p": 0, "o p q": 30, "o r s": 60, "x": 91, "y": 20, "z": 80, "v w": 45, "k": 180, "m": 200}
     for text, angle in degrees.items():
@@ -124,6 +100,11 @@ def test_safety_contrast_bins_by_hand(compass, tmp_path, monkeypatch):
     def cosines(*angles):
         return np.cos(np.radians(angles))
 
+    # The nearest edits are 20 and 25 degrees away; below 0.5, more than 60 degrees away, are 2 and 2 of the five.
+    of_all = [cosines(30, 60, 91, 20, 80), cosines(135, 155, 46, 25, 35)]
+    assert value(doc, "boundary_similarity", "a") == pytest.approx(cosines(20, 25).mean(), abs=1e-6)
+    assert value(doc, "mean_similarity", "a") == pytest.approx(np.mean(of_all), abs=1e-6)
+    assert value(doc, "pairwise_accuracy", "a") == pytest.approx(2 / 5)
     # Overlaps of the first: {o p} with {o p q} 2/3, with {o r s} 1/4, with x, y, z 0. The second's are all 0.
     top, middle, bottom = "overlap >= 0.5", "overlap 0.2-0.5", "overlap < 0.2"
     assert value(doc, "boundary_similarity", top) == pytest.approx(cosines(30)[0], abs=1e-6)
@@ -153,15 +134,6 @@ def test_safety_taxonomy_by_hand(compass, tmp_path):
     b = next(m for m in doc["metrics"] if (m["metric"], m["group"]) == ("categorical_purity", "b"))
     assert (b["chance"], b["ceiling"], b["n"], b["better"]) == (0.25, 0.5, 2, "higher")
     assert {m["metric"] for m in doc["metrics"]} == {"categorical_purity", "categorical_purity@1", "silhouette", "nmi"}
-
-
-def test_a_result_that_takes_anothers_place_says_what_that_was(no_model, tmp_path, capsys):
-    def wrote(*flags):
-        assert run(TAXONOMY, tmp_path, "--model", "tfidf", "--data", "sample", "--no-cache", *flags) == 0
-        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote "))
-
-    assert wrote().endswith("tfidf.json") and wrote().endswith("tfidf.json")
-    assert wrote("--top-k", "5").endswith("tfidf.json, which replaces a result with top_k 10")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o002, 0o664)])
@@ -247,13 +219,6 @@ def test_paper_data_with_minilm_equals_an_independent_computation(paper_data, tm
     assert (embedding["unique"], embedding["computed"]) == (938, 0)
 
 
-def test_tfidf_on_the_papers_data_is_the_known_floor(paper_data, tmp_path):
-    assert run(TAXONOMY, tmp_path, "--data", "paper", "--model", "tfidf", "--bootstrap", "0") == 0
-    assert value(document(tmp_path, TAXONOMY, dataset="paper"), "categorical_purity", "average") == pytest.approx(
-        0.50, abs=0.01
-    )
-
-
 def test_random_on_the_papers_data_is_what_knowing_nothing_gets(paper_data, tmp_path):
     """Each score by the distribution of random cosines, within four of its standard deviations."""
     for task in TASKS:
@@ -290,6 +255,7 @@ def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(no_mod
     assert loads == ["all-minilm-l6-v2", "random"]
     together = capsys.readouterr()
     assert together.err.count("  sha256   ") == 3 and together.out.count("SAMPLE: scores") == 3
+    assert max(map(len, together.out.splitlines())) <= 80 and "\x1b" not in together.out
     assert together.err.count("the average similarity is that of the evaluated prompts (own), because ") == 1, (
         "for two tasks"
     )
@@ -300,22 +266,6 @@ def test_all_tasks_at_once_are_as_each_by_itself_and_load_an_encoder_once(no_mod
         for before, name in zip(one, ("all-minilm-l6-v2", *CONTROLS), strict=True):
             assert document(tmp_path, task, name)["metrics"] == before["metrics"]
     assert len(loads) == 2 * (1 + 3)
-
-
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_the_sample_is_labelled_and_the_tables_fit_80_columns(no_model, task, tmp_path, capsys):
-    assert run(task, tmp_path, "--model", "tfidf,all-minilm-l6-v2", "--data", "sample") == 0
-    printed = capsys.readouterr().out
-    assert "SAMPLE" in printed and max(map(len, printed.splitlines())) <= 80
-    assert "TF-IDF" in printed and "MiniLM-L6" in printed and "\x1b" not in printed
-    for encoder in ("tfidf", "all-minilm-l6-v2"):
-        doc = document(tmp_path, task, encoder)
-        for metric in doc["metrics"]:
-            if metric["group"] not in ("average", "overall") and not metric["group"].startswith("overlap"):
-                assert metric["n"] == (7 if task is CHALLENGING else 12)
-        for name in ("average", "overall"):
-            headline = doc["metrics"][0]["metric"]
-            assert f"{value(doc, headline, name):.3f}" in printed
 
 
 def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(sample_results):
@@ -348,14 +298,10 @@ def test_the_result_file_is_as_the_contract_says_and_holds_no_prompt(sample_resu
         assert texts and not [text for text in texts if text.encode() in whole]
 
 
-def test_a_result_file_is_read_back_as_written(sample_results, tmp_path):
+def test_what_is_no_result_file_is_named(sample_results, tmp_path):
     path = tmp_path / "tfidf.json"
-    path.write_bytes((sample_results / "sample" / "safety_challenging" / "tfidf.json").read_bytes())
-    result = result_file.read_result(path)
-    assert result.value("triplet_accuracy", "overall") == value(
-        json.loads(path.read_text()), "triplet_accuracy", "overall"
-    )
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    text = (sample_results / "sample" / "safety_challenging" / "tfidf.json").read_text()
+    path.write_text(text.replace('"schema": 1', '"schema": 99'))
     with pytest.raises(InputError, match="schema 99, this version reads 1"):
         result_file.read_result(path)
     for broken in ("{", "[" * 100_000, '{"schema": 1, "settings": []}'):
@@ -364,26 +310,25 @@ def test_a_result_file_is_read_back_as_written(sample_results, tmp_path):
             result_file.read_result(path)
 
 
-def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(
-    paper_data, no_model, tmp_path, capsys, monkeypatch
-):
-    """A stand-in under a paper encoder's name: the columns and the arithmetic are looked at, not the agreement."""
-    name = next(iter(paper_figures()))
-    entry = registry.known_encoders()["all-minilm-l6-v2"]
-    monkeypatch.setitem(registry.known_encoders(), name, entry | {"label": "ours"})
-    flags = ["--data", "paper", "--model", name, "--bootstrap", "0"]
-    assert run(TAXONOMY, tmp_path, *flags) == 0
-    printed = capsys.readouterr().out
-    figures = paper_figures()[name]
-    ours = value(document(tmp_path, TAXONOMY, name, "paper"), "categorical_purity", "Adult Content")
-    paper = figures["categorical_purity_at_10"]["Adult Content"]
-    row = next(line for line in printed.splitlines() if line.startswith("Adult Content"))
-    _, _, _, shown, theirs, difference, *_ = row.split()
-    assert [shown, theirs, difference] == [f"{ours:.3f}", f"{paper:.3f}", f"{ours - paper:+.3f}"]
-    average = next(line for line in printed.splitlines() if line.startswith("average"))
-    assert average.split()[3] == f"{figures['average_categorical_purity']:.3f}"
-    assert run(TAXONOMY, tmp_path, *flags, "--top-k", "5") == 0
-    assert "paper  " not in capsys.readouterr().out.split("category")[1], "not beside another k"
+def test_a_paper_encoder_on_the_papers_data_stands_beside_the_papers_figures(sample_results):
+    """The sample's numbers under a paper encoder's name: the columns and the arithmetic are looked at."""
+    name, figures = next(iter(paper_figures().items()))
+    entry = registry.known_encoders()[name]
+    revision = " + ".join(commit or named for _, named, commit in registry.listed_checkpoints(entry))
+    result = result_file.read_result(sample_results / "sample" / TAXONOMY.name / "tfidf.json")
+    encoder = replace(result.encoder, name=name, source=entry["source"], revision=revision, prompt=entry["prompt"])
+    card = TAXONOMY.format.card
+    result = replace(result, encoder=encoder, dataset_files=(DataFile(card.file, card.sha256, card.rows),))
+    table = TAXONOMY.tables([result])[0]
+    assert table.headings == ["category", "n", "TF-IDF", "paper", "minus paper", "chance", "ceiling"]
+    shown = {row[0].text: [cell.text for cell in row[3:5]] for row in (*table.rows, *table.foot)}
+    papers = figures["categorical_purity_at_10"] | {"average": figures["average_categorical_purity"]}
+    assert shown.pop("overall") == ["-", "-"] and shown.keys() == papers.keys()
+    for group, cells in shown.items():
+        ours = result.value("categorical_purity", group)
+        assert cells == [f"{papers[group]:.3f}", f"{ours - papers[group]:+.3f}"]
+    at_five = replace(result, settings={**result.settings, "top_k": 5})
+    assert "paper" not in TAXONOMY.tables([at_five])[0].headings, "not beside another k"
 
 
 def test_summaries_by_hand():
@@ -394,19 +339,6 @@ def test_summaries_by_hand():
     ]  # fmt: skip
     assert [r.chance for r in rows] == pytest.approx([0.2, 0.4, 0.3, 0.8 / 3])
     assert summary.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
-
-
-# --- Oracles once more, end to end -----------------------------------------------------------------------------------
-
-
-def test_sample_scores_equal_the_slow_oracles(sample_results):
-    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    vectors = tfidf.fit_words([row["question"] for row in rows])[1].toarray().astype(float)
-    purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
-    assert [float(row["categorical_purity"]) for row in items(sample_results, TAXONOMY, within="")] == pytest.approx(
-        purity
-    )
 
 
 def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_path):
@@ -422,25 +354,3 @@ def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_pa
     document = json.loads((tmp_path / "sample" / "safety_taxonomy" / "all-minilm-l6-v2.json").read_text())
     stats = document["embedding"]
     assert (stats["computed"], stats["reused"]) == (0, stats["unique"]) and document["settings"]["bootstrap"] != 1000
-
-
-def test_means_carry_their_intervals_and_the_table_half_their_width(tmp_path, capsys):
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "2000") == 0
-    printed = capsys.readouterr().out
-    written = document(tmp_path, CHALLENGING, "tfidf")
-    assert written["settings"]["bootstrap"] == 2000
-    rows = [m for m in written["metrics"] if m["metric"] == "normalized_similarity"]
-    names = [row["type"] for row in items(tmp_path, CHALLENGING, "tfidf")]
-    values = np.array([float(row["normalized_similarity"]) for row in items(tmp_path, CHALLENGING, "tfidf")])
-    for row in rows[:-2]:
-        # Student's interval of the mean, which the bootstrap's resembles: same centre, near width.
-        group = values[np.array(names) == row["group"]]
-        reach = stats.t.ppf(0.975, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
-        assert row["low"] < row["value"] < row["high"]
-        assert (row["high"] - row["low"]) / 2 == pytest.approx(reach, rel=0.25)
-    average = rows[-2]
-    assert f"{average['value']:.3f} ±{(average['high'] - average['low']) / 2:.3f}" in printed
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "0") == 0
-    assert "±" not in capsys.readouterr().out
-    assert document(tmp_path, CHALLENGING, "tfidf")["metrics"][0]["low"] is None
-    assert run(CHALLENGING, tmp_path, "--model", "tfidf", "--bootstrap", "10") == 2

@@ -1,27 +1,25 @@
-"""The figures show the numbers of the result files, and are whole pictures."""
+"""The figures show the numbers of the result files."""
 
 import csv
 import re
-import shutil
-import warnings
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import pytest
-from figure_checks import cut_off, overlapping, seen_whole
-from figure_results import STEMS, long_named, read
+from figure_results import read
 
 from Safety_Challenging import figures as challenging_figures
 from Safety_Contrast import figures as contrast_figures
 from Safety_Taxonomy import figures as taxonomy_figures
 from Safety_Taxonomy.map import TaxonomyMap
-from utils.figures import __main__ as figures_main
-from utils.figures import style
 from utils.figures import tasks as task_figures
-from utils.figures.style import FORMS, HEAT, drawing, encoder_styles, on, panels, rendered
-from utils.tasks import TASKS
+from utils.figures.style import FORMS, HEAT, SCREEN, drawing, encoder_styles, on, rendered
+from utils.tasks import Drawing
 
-pytestmark = pytest.mark.usefixtures("laid_out")
+
+def shown(results, **more):
+    return Drawing(results, "of a test", SCREEN, **more)
 
 
 def value(document, metric, group, key="value"):
@@ -30,7 +28,7 @@ def value(document, metric, group, key="value"):
 
 def test_a_heatmap_shows_every_groups_value(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = task_figures.heatmap(results, "categorical_purity", "a title").axes[0]
+    axes = task_figures.heatmap(shown(results)).axes[0]
     groups = [label.get_text() for label in axes.get_xticklabels()]
     assert len(set(groups)) == 13 and groups[-1] == "average"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["MiniLM-L6", "TF-IDF"]
@@ -45,7 +43,7 @@ def test_a_heatmap_shows_every_groups_value(sample_results):
 )
 def test_averages_stand_best_first_with_their_intervals(sample_results, task, metric, best):
     _, results, documents = read(sample_results, task)
-    axes = task_figures.averages(results, metric, "a title").axes[0]
+    axes = task_figures.averages(shown(results)).axes[0]
     values = [value(document, metric, "average") for document in documents]
     points = [container.lines[0].get_xdata()[0] for container in axes.containers]
     assert sorted(points) == pytest.approx(sorted(values)) and points[0] == best(values)
@@ -61,9 +59,9 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
     labels = [result.encoder.label for result in taxonomy]
     last = taxonomy[1].encoder.label
     drawn = [
-        taxonomy_figures.purity_against_k(taxonomy, "", labels=labels).axes[0].lines[1],
-        contrast_figures.boundary_by_overlap(contrast[1:], "", labels=labels).axes[0].containers[0].lines[0],
-        task_figures.averages(contrast[1:], "boundary_similarity", "", labels=labels).axes[0].containers[0].lines[0],
+        taxonomy_figures.purity_against_k(shown(taxonomy, labels=labels)).axes[0].lines[1],
+        contrast_figures.boundary_by_overlap(shown(contrast[1:], labels=labels)).axes[0].containers[0].lines[0],
+        task_figures.averages(shown(contrast[1:], labels=labels)).axes[0].containers[0].lines[0],
     ]
     wanted = encoder_styles(labels)[last]
     for line in drawn:
@@ -75,7 +73,7 @@ def test_an_encoder_has_one_look_in_every_figure(sample_results):
 
 def test_purity_against_k_and_chance(sample_results):
     _, results, documents = read(sample_results, "safety_taxonomy")
-    axes = taxonomy_figures.purity_against_k(results, "a title").axes[0]
+    axes = taxonomy_figures.purity_against_k(shown(results)).axes[0]
     for line, document in zip(axes.lines, documents, strict=False):
         expected = [value(document, f"categorical_purity@{k}", "average") for k in line.get_xdata()]
         assert line.get_ydata() == pytest.approx(expected)
@@ -89,7 +87,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
     for path in paths:
         with path.with_name(f"{path.stem}.items.csv").open() as stream:
             items.append([float(row["normalized_similarity"]) for row in csv.DictReader(stream)])
-    axes = challenging_figures.accuracy_curve(results, items, "a title").axes[0]
+    axes = challenging_figures.accuracy_curve(shown(results)).axes[0]
     for line, values, document in zip(axes.lines, items, documents, strict=True):
         thresholds = line.get_xdata()
         for at in (0, 37, 100, 200):
@@ -99,7 +97,7 @@ def test_the_accuracy_curve_is_the_share_below_each_threshold(sample_results):
 
 def test_boundary_by_overlap_shows_the_bins(sample_results):
     _, results, documents = read(sample_results, "safety_contrast")
-    axes = contrast_figures.boundary_by_overlap(results, "a title").axes[0]
+    axes = contrast_figures.boundary_by_overlap(shown(results)).axes[0]
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
@@ -109,7 +107,9 @@ def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
     categories = ["a", "b", "a", "c", "b"]
     points = np.arange(10.0).reshape(5, 2)
     one = TaxonomyMap("x", "X", tuple("12345"), tuple(categories), points, ((),) * 5, 0.9)
-    figure = taxonomy_figures.tsne_maps([one, one, one], ["a", "b", "c"], "a title")
+    _, [first, _], _ = read(sample_results, "safety_taxonomy")
+    groups = tuple(replace(first.metrics[0], group=name) for name in "abc")
+    figure = taxonomy_figures.tsne_maps(shown([replace(first, metrics=groups)], maps=[one, one, one]))
     assert [panel.get_title() for panel in figure.axes] == ["X\ntrustworthiness 0.90"] * 3
     for scatter, name in zip(figure.axes[1].collections, "abc", strict=True):
         expected = [point for point, category in zip(points, categories, strict=True) if category == name]
@@ -139,31 +139,11 @@ def test_a_dark_figure_is_the_same_on_a_dark_ground(sample_results):
     drawn = {}
     for dark in (False, True):
         with drawing(dark):
-            figure = task_figures.averages(results, "categorical_purity", "a title")
+            figure = task_figures.averages(shown(results))
             drawn[dark] = rendered(figure, "svg").decode()
     assert "#1b1d22" in drawn[True] and "#1b1d22" not in drawn[False]
     texts = [re.findall(r">([^<]*)</text>", svg) for svg in drawn.values()]
     assert texts[0] == texts[1] and f"{results[0].value('categorical_purity', 'average'):.3f}" in texts[0]
-
-
-def test_all_are_written_in_every_form(sample_results, capsys, monkeypatch):
-    folder = sample_results / "sample" / "figures"
-    heatmap = folder / "safety_taxonomy_heatmap.svg"
-    arguments = ["all-minilm-l6-v2", "--data", "sample", "--out", str(sample_results), "--no-titles"]
-    with monkeypatch.context() as vector:
-        vector.setattr(style, "FORMS", ("svg",))
-        assert figures_main.main(arguments) == 0
-    said = capsys.readouterr().err
-    assert "without a map: all-minilm-l6-v2" in said, "its vectors are in another store"
-    assert "without safety_detection: all-minilm-l6-v2: no result in" in said
-    assert b"Safety-Taxonomy" not in heatmap.read_bytes() and b"MiniLM-L6" in heatmap.read_bytes()
-    assert figures_main.main(["--out", str(sample_results)]) == 0
-    assert {path.name for path in folder.iterdir()} == {f"{stem}.{form}" for stem in STEMS for form in FORMS}
-    for path in folder.glob("*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
-    for path in folder.glob("*.svg"):
-        assert b"<text" in path.read_bytes(), "text stays text"
-    assert b"Safety-Taxonomy: categorical purity" in heatmap.read_bytes()
 
 
 def test_the_same_figure_has_the_same_bytes(sample_results):
@@ -171,65 +151,6 @@ def test_the_same_figure_has_the_same_bytes(sample_results):
     drawn = []
     for _ in range(2):
         with drawing():
-            figure = contrast_figures.boundary_by_overlap(results, "a title")
+            figure = contrast_figures.boundary_by_overlap(shown(results))
             drawn.append([rendered(figure, form) for form in FORMS])
     assert drawn[0] == drawn[1]
-
-
-def test_a_task_that_an_encoder_lacks_is_drawn_of_the_others(sample_results, tmp_path, capsys, monkeypatch):
-    shutil.copytree(sample_results / "sample", tmp_path / "sample", ignore=shutil.ignore_patterns("figures"))
-    (tmp_path / "sample" / "safety_contrast" / "tfidf.json").unlink()
-    monkeypatch.setattr(style, "FORMS", ("svg",))
-    flags = ["--data", "sample", "--out", str(tmp_path)]
-    assert figures_main.main(["all-minilm-l6-v2", "tfidf", *flags]) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "of the other encoders" in line]
-    assert len(lines) == 1 and lines[0].startswith(
-        "Safety-Contrast is drawn of the other encoders: tfidf: no result in"
-    )
-    averages = (tmp_path / "sample" / "figures").glob("*_average.svg")
-    drawn = {path.stem.removesuffix("_average"): path.read_text() for path in averages}
-    assert len(drawn) == 3 and [task for task, svg in drawn.items() if "TF-IDF" not in svg] == ["safety_contrast"]
-    assert all("MiniLM-L6" in svg for svg in drawn.values())
-    assert figures_main.main(["all-minilm-l6-v2", "tfifd", *flags]) == 2
-    assert capsys.readouterr().err.startswith("error: tfifd: no result in ")
-
-
-def test_no_results_is_one_line(tmp_path, capsys):
-    assert figures_main.main(["--out", str(tmp_path)]) == 2
-    assert "no results to draw; run a task first" in capsys.readouterr().err
-
-
-# What the tasks share is drawn of the taxonomy: of 33 groups its heatmap is turned, and its maps list them in two
-# columns. Each other task has a figure of its own.
-@pytest.mark.parametrize(
-    ("task", "encoders", "groups"),
-    [
-        ("safety_taxonomy", 1, 1), ("safety_taxonomy", 5, 33), ("safety_challenging", 12, 1), ("safety_contrast", 12, 1)
-    ],
-)  # fmt: skip
-def test_nothing_is_cut_off(sample_results, task, encoders, groups):
-    results, maps = long_named(sample_results, task, encoders, groups)
-    with warnings.catch_warnings(), drawing():
-        warnings.simplefilter("error")
-        for stem, figure in task_figures.figures_of(results, maps).items():
-            shown = "".join("".join(text.get_text() for text in seen_whole(figure)).split())
-            assert figure.get_suptitle().replace("\n", "").count("data") > 30, "a title is whole"
-            heads = maps[: taxonomy_figures.MAPS_DRAWN] if stem.endswith("tsne") else results
-            assert all((one.label if heads is not results else one.encoder.label) in shown for one in heads)
-            if stem.endswith(("heatmap", "tsne")):
-                assert all("".join(m.group.split()) in shown for m in results[0].metrics[:groups])
-            bars = [axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes if not axes.get_subplotspec()]
-            metric = TASKS[task].metric
-            better = results[0].metric(TASKS[task].headline, "average").better
-            assert bars == ([f"{metric}, {better} (darker) is better"] if stem.endswith("heatmap") else [])
-
-
-def test_a_cut_label_is_found():
-    """What the tests above look with sees what they look for."""
-    with drawing():
-        figure, [axes] = panels(1, 1)
-        figure.set_size_inches(2, 2)
-        axes.set_title("a title that is longer than two inches")
-        axes.set_yticks([0.5, 0.51], ["one", "two"])
-        assert cut_off(figure) == ["a title that is longer than two inches"]
-        assert ("one", "two") in overlapping(figure)

@@ -1,4 +1,4 @@
-"""Results of detection on many sets, and the report of them."""
+"""The reports that several modules look at: of the sample, and of detection on many sets."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ import pytest
 from Safety_Detection.evaluate import TASK
 from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
+from utils.report import render, sections
 
 # Name to (family, labels): four sets of two classes, of which two are one family; two unsafe-only and two safe-only
 # sets, of which `attack` and `daily` are one family.
@@ -17,6 +18,24 @@ MADE = {
     "two0": ("pair", (0, 1)), "two1": ("pair", (0, 1)), "two2": ("", (0, 1)), "two3": ("", (0, 1)),
     "harm": ("", (1,)), "attack": ("zoo", (1,)), "calm": ("", (0,)), "daily": ("zoo", (0,)),
 }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sample_report(made_results, tmp_path_factory):
+    """A folder with the results of the three tasks on the sample, and their report."""
+    out = tmp_path_factory.mktemp("reported")
+    shutil.copytree(made_results / "sample", out / "sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFE_EMBED_CACHE_DIR", str(made_results / "cache"))
+        assert report_main.main(["--out", str(out), "--quiet"]) == 0
+    return out / "sample"
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Reports without figures, as drawing them is what takes the time."""
+    monkeypatch.setattr(sections, "figures_of", lambda *_, **__: {})
+    monkeypatch.setattr(render, "points_of", lambda results: [])
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from Safety_Detection.shown.finding import on_unseen
 from Safety_Detection.shown.tables import detection_tables
 from utils.figures.style import COLUMN, PAPER, SCREEN, TEXT, drawing
 from utils.figures.tasks import figures_of
+from utils.tasks import Drawing
 
 KIND = "centroid_difference"
 TWO = ["two0", "two1", "two2", "two3"]
@@ -54,7 +55,7 @@ def cells(panel, columns):
 
 def test_cells_of_the_transfer_heatmap_are_the_metrics_and_empty_without_one(results):
     with drawing():
-        figure = transfer_heatmap(results)
+        figure = transfer_heatmap(Drawing(results, "", SCREEN))
         panels = figure.axes[:2]
     for panel, result in zip(panels, results, strict=True):
         assert panel.get_title() == result.encoder.label
@@ -71,7 +72,7 @@ def test_cells_of_the_transfer_heatmap_are_the_metrics_and_empty_without_one(res
 
 def test_cells_of_the_one_class_heatmap_are_area_and_rate(results):
     with drawing():
-        figure = one_class_heatmap(results)
+        figure = one_class_heatmap(Drawing(results, "", SCREEN))
     for panel, result in zip(figure.axes[:2], results, strict=True):
         assert [label.get_text() for label in panel.get_yticklabels()] == ["harm", "attack"]
         assert [label.get_text() for label in panel.get_xticklabels()] == ["calm", "daily"]
@@ -91,7 +92,7 @@ def test_cells_of_the_one_class_heatmap_are_area_and_rate(results):
 def test_curves_of_many_sets_are_those_within_and_of_all_others(results):
     result = results[1]
     with drawing():
-        figure = roc_curves(result)
+        figure = roc_curves(Drawing([result], "", SCREEN))
     assert len(figure.axes) == 4 and len({panel.get_subplotspec().rowspan.start for panel in figure.axes}) == 2
     for panel, test in zip(figure.axes, TWO, strict=True):
         assert [line.get_label() for line in panel.lines] == ["the tested set", "others", "chance"]

@@ -18,10 +18,11 @@ from Safety_Detection.shown.finding import finding
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
 from utils.figures import style
-from utils.figures.style import drawing
+from utils.figures.style import SCREEN, drawing
 from utils.report import __main__ as report_main
 from utils.results.result_file import read_items, read_result
 from utils.tables import p_text, with_interval, with_reach
+from utils.tasks import Drawing
 
 DIFFERENCES = "Differences of AUROC between detectors on TF-IDF: centroid difference minus each other one"
 
@@ -148,5 +149,9 @@ def test_nothing_of_a_figure_is_cut_off(out, encoders, sets):
         made.append(replace(result, **changed))
     with warnings.catch_warnings(), drawing():
         warnings.simplefilter("error")
-        for figure in (transfer_heatmap(made), one_class_heatmap(made), roc_curves(made[0])):
+        for figure in (
+            transfer_heatmap(Drawing(made, "", SCREEN)),
+            one_class_heatmap(Drawing(made, "", SCREEN)),
+            roc_curves(Drawing([made[0]], "", SCREEN)),
+        ):
             seen_whole(figure)

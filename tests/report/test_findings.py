@@ -1,6 +1,5 @@
 """The findings say what the numbers say: every number in a sentence, and every comparison made with it."""
 
-import csv
 import json
 from dataclasses import replace
 
@@ -107,11 +106,6 @@ def test_extremes_are_of_groups_that_could_reach_the_top_and_differ():
     assert said(("b", 0.5, 1.0)).endswith("give 0.100.") and said(("b", 0.1, 0.1)).endswith("give 0.100.")
 
 
-def test_without_another_unsafe_text_nothing_is_said_of_words_or_safety():
-    rows = [("normalized_similarity", g, 0.5, 0.4, 0.6, "lower") for g in ("a", "average")]
-    assert list(texts([result("safety_challenging", rows)])) == ["Safe twins"]
-
-
 @pytest.mark.parametrize(
     ("value", "low", "high", "verdict"),
     [
@@ -127,6 +121,8 @@ def test_words_or_safety(value, low, high, verdict):
         ("normalized_similarity", "average", 0.45, 0.4, 0.5, "lower"),
         ("triplet_accuracy", "average", value, low, high, "higher"),
     ]
+    # Without another unsafe text there is no triplet accuracy, and nothing is said of words or safety.
+    assert "Words or safety" not in texts([result("safety_challenging", rows[:-1])])
     said = texts([result("safety_challenging", rows)])
     assert verdict in said["Words or safety"]
     assert said["Words or safety"].endswith("50 %.") == (low is None)
@@ -214,11 +210,3 @@ def test_on_real_results_every_number_is_that_of_the_files(sample_results):
         known |= {f"{p:.3f}" for p in comparison.average_p.values()} | {"0.001"}
         numbers = re.findall(r"\d\.\d{3}", said)
         assert len(numbers) >= 5 and set(numbers) <= known, set(numbers) - known
-
-
-def test_what_would_be_flagged_is_the_share_of_edits_at_the_threshold_or_nearer(sample_results):
-    path = sample_results / "sample" / "safety_contrast" / "all-minilm-l6-v2.json"
-    with path.with_name("all-minilm-l6-v2.items.csv").open() as stream:
-        below = [float(row["pairwise_accuracy"]) for row in csv.DictReader(stream)]
-    said = texts([read_result(path)])["Small safe edits"]
-    assert f"would flag at least {(1 - sum(below) / len(below)) * 100:.1f} % of the safe edits" in said

@@ -11,7 +11,6 @@ from lxml import html
 from utils import config, tasks
 from utils.compare import __main__ as compare_main
 from utils.report import __main__ as report_main
-from utils.results import tables as result_tables
 from utils.schema import CONTROLS
 
 GUARDED = "guarded purity, higher is better"
@@ -24,13 +23,9 @@ CAPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def page(sample_results):
+def page(sample_report):
     """The page of the sample's results, parsed, and the folder that it lies in."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
-        assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
-    folder = sample_results / "sample"
-    return html.fromstring((folder / "report.html").read_bytes()), folder
+    return html.fromstring((sample_report / "report.html").read_bytes()), sample_report
 
 
 def table(page, caption):
@@ -59,15 +54,14 @@ def shown(m):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys, sample_results):
+def test_the_tables_show_the_result_files_and_the_comparison(page, task, capsys):
     tree, folder = page
     metric = tasks.TASKS[task].headline
     rows = [dict(row) for row in table(tree, CAPTIONS[task])]
     # The first difference and p are MiniLM's, the second Random's.
     tested = [dict(reversed(row)) for row in table(tree, f"{CAPTIONS[task]}; differences from TF-IDF")]
     ours, floor = (by_group(document(folder, task, e), metric) for e in ("all-minilm-l6-v2", "tfidf"))
-    capsys.readouterr()
-    flags = ["--task", task, "--out", str(sample_results), "--format", "csv"]
+    flags = ["--task", task, "--out", str(folder.parent), "--format", "csv"]
     assert compare_main.main(["tfidf", "all-minilm-l6-v2", "random", *flags]) == 0
     compared = {
         row["group"].replace("_", " "): row
@@ -171,51 +165,27 @@ def test_the_markdown_twin_has_the_same_numbers(page):
     assert "**SAMPLE" in twin and "<" not in re.sub("</?(details|summary)>", "", twin)
 
 
-def broken_items(path):
-    rows = path.read_text().splitlines()
-    path.write_text("\n".join([*rows[:-1], rows[-1].split(",")[0]]))
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        ("tfidf.json", lambda path: path.write_text("{"), "not a result file"),
-        ("tfidf.json", lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {}})),
-         "not a result file"),
-        ("tfidf.items.csv", broken_items, "not the complete items of a result"),
-        ("tfidf.items.csv", lambda path: path.unlink(), "can't be read"),
-    ],
-)  # fmt: skip
-def test_a_damaged_result_is_left_out_and_named(sample_results, sample_store, tmp_path, capsys, name, damage, message):
-    out = tmp_path / "results"
-    shutil.copytree(sample_results / "sample" / TASKS[0], out / "sample" / TASKS[0])
-    damage(out / "sample" / TASKS[0] / name)
-    assert report_main.main(["--out", str(out)]) == 0
-    said = capsys.readouterr()
-    assert "Left out: " in said.err and message in said.err and "Safe twins" in said.out
-
-
-def test_variants_of_an_encoder_are_folded_and_never_ranked(sample_results, sample_store, tmp_path, capsys):
-    """MiniLM's own scores as its bfloat16 self's: one row in the averages, and a difference of 0 among the variants."""
-    shutil.copytree(sample_results / "sample" / TASKS[0], tmp_path / "sample" / TASKS[0])
-    files = tmp_path / "sample" / TASKS[0]
-    for part in ("items.csv", "influence.safetensors"):
-        shutil.copy(files / f"all-minilm-l6-v2.{part}", files / f"all-minilm-l6-v2@0a1b2c3d.{part}")
-    variant = document(tmp_path / "sample", TASKS[0], "all-minilm-l6-v2")
-    variant["encoder"] |= {"dtype": "bfloat16", "fingerprint": "0a1b2c3d"}
-    variant["created"] = "2099-01-01T00:00:00+00:00"  # the newest is not the one that stands for both
-    (files / "all-minilm-l6-v2@0a1b2c3d.json").write_text(json.dumps(variant))
+def test_damaged_results_are_left_out_and_named(sample_results, without_figures, tmp_path, capsys):
+    for task in TASKS[:2]:
+        shutil.copytree(sample_results / "sample" / task, tmp_path / "sample" / task)
+    pairs, edits = (tmp_path / "sample" / task for task in TASKS[:2])
+    (pairs / "tfidf.json").write_text("{")
+    (pairs / "random.items.csv").unlink()
+    (edits / "tfidf.json").write_text(json.dumps(document(edits.parent, edits.name, "tfidf") | {"settings": {}}))
+    rows = (edits / "random.items.csv").read_text().splitlines()
+    (edits / "random.items.csv").write_text("\n".join([*rows[:-1], rows[-1].split(",")[0]]))
     assert report_main.main(["--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
-    assert "the best of" not in said.out and said.err.count("MiniLM-L6 (bfloat16)") == 1
-    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
-    rows = table(tree, "Averages over types or categories with 95 % intervals, by rank in normalized similarity")
-    assert sorted(row[0][1] for row in rows) == ["MiniLM-L6", "Random", "TF-IDF"]
-    caption = "Variants by dtype or instruction of encoders above: normalized similarity, lower is better"
-    average = shown(by_group(variant, "normalized_similarity")["average"])
-    [row] = table(tree, caption)
-    assert [text for _, text in row] == ["MiniLM-L6", "MiniLM-L6 (bfloat16)", average, "0.000 ±0.000", "1.000"]
-    assert tree.xpath("//details[@class='long'][contains(summary, 'Variants by dtype')][not(@open)]")
+    left_out = [line for line in said.err.splitlines() if line.startswith("Left out: ")]
+    assert len(left_out) == 4
+    for name, reason in (
+        ("safety_challenging/tfidf.json", "not a result file"),
+        ("safety_challenging/random.items.csv", "can't be read"),
+        ("safety_contrast/tfidf.json", "not a result file"),
+        ("safety_contrast/random.items.csv", "not the complete items of a result"),
+    ):
+        assert any(f"{name}: {reason}" in line for line in left_out)
+    assert "Safe twins" in said.out and "Small safe edits" in said.out
 
 
 def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
@@ -230,29 +200,6 @@ def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
         line = capsys.readouterr().err
         assert message in line and line.startswith("error: ") and line.count("\n") == 1
     assert not list(tmp_path.rglob("report.*"))
-
-
-def test_the_papers_figures_stand_beside_its_encoders(sample_results, sample_store, tmp_path, monkeypatch):
-    """Figures are made up for one encoder: the columns and the arithmetic are looked at."""
-
-    def figures(result, metric, groups):
-        known = {group: 0.25 for group in groups if group not in ("Hate Speech", "overall")}
-        return [known.get(group) for group in groups] if result.encoder.name == "tfidf" else None
-
-    monkeypatch.setattr(result_tables, "papers_figures", figures)
-    monkeypatch.setattr("Safety_Taxonomy.map.taxonomy_maps", lambda *arguments: [])
-    shutil.copytree(sample_results / "sample", tmp_path / "sample")
-    assert report_main.main(["--out", str(tmp_path), "--quiet"]) == 0
-    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
-    floor = by_group(document(tmp_path / "sample", "safety_taxonomy", "tfidf"), "categorical_purity")
-    rows = [dict(row) for row in table(tree, CAPTIONS["safety_taxonomy"])]
-    assert [h for h in rows[0] if "paper" in h] == ["paper", "minus paper"]
-    for row in rows:
-        m = floor[row["category"]]
-        expected = ("0.250", f"{m['value'] - 0.25:+.3f}")
-        assert (row["paper"], row["minus paper"]) == (
-            ("-", "-") if row["category"] in ("Hate Speech", "overall") else expected
-        )
 
 
 def test_the_map_has_the_points_and_neighbours_of_the_results(page):

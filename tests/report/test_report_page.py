@@ -12,10 +12,7 @@ from utils.evaluation import run as evaluation_run
 from utils.report import __main__ as report_main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"),
-    pytest.mark.usefixtures("laid_out"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
 MARKUP = "<script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -29,14 +26,6 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield chromium
         chromium.close()
-
-
-@pytest.fixture(scope="module")
-def sample_page(sample_results):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFE_EMBED_CACHE_DIR", str(sample_results / "cache"))
-        assert report_main.main(["--out", str(sample_results), "--quiet"]) == 0
-    return sample_results / "sample" / "report.html"
 
 
 @pytest.fixture
@@ -72,8 +61,8 @@ def column(page, caption, number):
     return table, lambda: table.locator(f"tbody tr > :nth-child({number})").all_inner_texts()
 
 
-def test_tables_sort_both_ways_and_their_foot_stays(opened, sample_page):
-    page = opened(sample_page)
+def test_tables_sort_both_ways_and_their_foot_stays(opened, sample_report):
+    page = opened(sample_report / "report.html")
     table, cells = column(page, "Categorical Purity at 10, higher is better", 3)
     before = cells()
     heading = table.locator("thead th").nth(2)
@@ -91,8 +80,8 @@ def test_tables_sort_both_ways_and_their_foot_stays(opened, sample_page):
     assert table.locator("tfoot tr").all_inner_texts() == foot
 
 
-def test_prompts_are_hidden_until_the_warning_is_accepted_and_can_be_hidden_again(opened, sample_page):
-    page = opened(sample_page)
+def test_prompts_are_hidden_until_the_warning_is_accepted_and_can_be_hidden_again(opened, sample_report):
+    page = opened(sample_report / "report.html")
     table = page.locator("table", has=page.get_by_text("The 15 prompts that MiniLM-L6 misplaces most")).first
     row = table.locator("tbody tr").first.locator(":scope > *").all_inner_texts()
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:
@@ -105,8 +94,8 @@ def test_prompts_are_hidden_until_the_warning_is_accepted_and_can_be_hidden_agai
     assert question[row[0]] not in page.inner_text("body")
 
 
-def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
-    page = opened(sample_page)
+def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_report):
+    page = opened(sample_report / "report.html")
     page.locator("#map").scroll_into_view_if_needed()
     point = page.locator("#map .scatterlayer .trace").nth(3).locator("path.point").first
     box = point.bounding_box()
@@ -138,18 +127,18 @@ def test_the_map_answers_to_hover_and_to_the_keyboard(opened, sample_page):
     assert (page.inner_text("#map-trust"), page.inner_text("#map-detail ol")) != before
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (375, "light")])
-def test_it_shuts_nobody_out(opened, sample_page, width, scheme):
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
+def test_it_shuts_nobody_out(opened, sample_report, width, scheme):
     """No violation of axe-core's rules: contrast, names, roles, landmarks, headings, keyboard."""
     from axe_playwright_python.sync_playwright import Axe
 
-    page = opened(sample_page, width=width, color_scheme=scheme, bypass_csp=True)
+    page = opened(sample_report / "report.html", width=width, color_scheme=scheme, bypass_csp=True)
     page.click("#accept")
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_a_prompt_or_category_with_markup_is_text(opened, tmp_path):
+def test_a_prompt_or_category_with_markup_is_text(opened, without_figures, tmp_path):
     """On data of one's own: the texts of the file that is named are shown, the other task's are not available."""
     folder = tmp_path / "taxonomy"
     folder.mkdir()

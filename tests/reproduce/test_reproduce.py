@@ -4,25 +4,22 @@ import csv
 import io
 import re
 from dataclasses import replace
-from hashlib import sha256
 
-import numpy as np
 import pytest
-from doubles import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 from latex_tables import tables_in, too_wide
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Taxonomy.evaluate import TASK as TAXONOMY
+from Safety_Challenging.task import TASK as CHALLENGING
+from Safety_Taxonomy.task import TASK as TAXONOMY
 from utils import hub
 from utils.data import catalogue
-from utils.encoders import loading, paper, registry
-from utils.evaluation import run as evaluation_run
+from utils.encoders import paper, registry
 from utils.reproduce import __main__ as reproduce_main
 from utils.reproduce import figures, machine
 from utils.reproduce.cells import rounding_of
 from utils.results import result_file
+from utils.results.tables import papers_row
 from utils.schema import DataFile, EmbeddingStats, EncoderInfo, Metric, Result
 
 FIGURES = paper.paper_figures()
@@ -210,6 +207,15 @@ def test_every_cell_of_both_tables_with_its_verdict(tmp_path, capsys):
     assert [row["verdict"] for row in rows if row["group"] == "target"] == ["within the interval"]
 
 
+def test_the_papers_averages():
+    """Of similarity they are computed, of purity they are printed."""
+    figures = FIGURES["sentence-bert-all"]
+    # The paper's printed ten, summed by hand: 0.394 + 0.296 + 0.494 + 0.653 + 0.534 + 0.514 + 0.385 + 0.698 + 0.396
+    # + 0.511 = 4.875.
+    assert papers_row(figures, CHALLENGING)["average"] == pytest.approx(0.4875)
+    assert papers_row(figures, TAXONOMY)["average"] == 0.712
+
+
 def test_the_tables_of_all_eleven_fit_a_paper_in_two_columns(tmp_path, capsys):
     for name in FIGURES:
         both(tmp_path, name, gap=lambda group: {"context": 0.04, "group": -0.06, "Hate Speech": -0.06}.get(group, 0.0))
@@ -241,36 +247,6 @@ def test_what_has_no_comparable_result_is_listed_and_the_rest_shown(tmp_path, ca
     assert reasons[3].startswith("incomplete: 3 of 4 not run and compared (st5-large, st5-xl, st5-xxl);")
 
 
-def test_evaluations_on_the_papers_data_come_out_beside_its_figures(paper_data, tmp_path, capsys, monkeypatch):
-    """An encoder of arbitrary vectors under a paper encoder's name: the numbers' way is looked at."""
-
-    class Arbitrary(StandIn):
-        dimension = 8
-
-        def encode(self, texts):
-            return np.array([list(sha256(text.encode()).digest()[:8]) for text in texts], dtype=np.float32) + 1
-
-    name = "sentence-bert-all"
-    loaded = []
-    monkeypatch.setattr(loading, "load", lambda spec: loaded.append(spec.name) or Arbitrary())
-    monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
-    flags = ["--model", name, "--out", str(tmp_path), "--data", "paper", "--baseline", "auto", "--top-k", "10"]
-    flags += ["--bootstrap", "1000"]
-    assert evaluation_run.evaluate_all((CHALLENGING, TAXONOMY), "paper", flags, show_data=False) == 0
-    assert loaded == [name, "random"] and "sha256" not in capsys.readouterr().err
-    rows = cells(capsys, name, "--out", tmp_path)
-    assert len(rows) == 24
-    for row in rows:
-        result = result_file.read_result(result_file.result_path(tmp_path, "paper", row["task"], name))
-        assert float(row["ours"]) == result.value(row["metric"], row["group"])
-        if row["group"] != "average":
-            assert float(row["paper"]) == FIGURES[name][OF_TASK[row["task"]][2]][row["group"]]
-    # The paper's printed ten, summed by hand: 0.394 + 0.296 + 0.494 + 0.653 + 0.534 + 0.514 + 0.385 + 0.698 + 0.396
-    # + 0.511 = 4.875.
-    averages = [float(row["paper"]) for row in rows if row["group"] == "average"]
-    assert averages == pytest.approx([0.4875, 0.712])
-
-
 def test_a_run_draws_the_papers_rows_with_ours_under_them_once(tmp_path, capsys, monkeypatch):
     both(tmp_path, "st5-base", gap=lambda group: 0.01)
     monkeypatch.setattr(reproduce_main, "evaluate_encoders", lambda *_, **__: {"st5-base": ""})
@@ -284,11 +260,12 @@ def test_a_run_draws_the_papers_rows_with_ours_under_them_once(tmp_path, capsys,
         names = [f"{task}_reproduction.png" for task in OF_TASK]
         assert capsys.readouterr().err.splitlines()[-2:] == [f"figure: {folder / name}" for name in names]
     assert sorted(path.name for path in folder.iterdir()) == names and len(drawn) == 2
-    for (rows, metric, _), (_, headline, key) in zip(drawn, OF_TASK.values(), strict=True):
+    for [drawing], (task, (_, metric, key)) in zip(drawn, OF_TASK.items(), strict=True):
+        rows = drawing.results
         labels = [registry.known_encoders()[name]["label"] for name in FIGURES]
         expected = [f"{label}, paper" for label in labels]
         expected.insert(labels.index("ST5-Base") + 1, "ST5-Base, ours")
-        assert metric == headline and [row.encoder.label for row in rows] == expected
+        assert rows[0].task == task and [row.encoder.label for row in rows] == expected
         papers = {row.encoder.label: row for row in rows}
         for group, figure in FIGURES["st5-xl"][key].items():
             assert papers["ST5-XL, paper"].value(metric, group) == figure

@@ -5,6 +5,7 @@ by the signal that Linux sends where memory runs out.
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -134,12 +135,12 @@ def test_ctrl_c_ends_the_evaluation_and_the_whole(python):
         assert run.wait() == 130
 
 
-def test_one_process_evaluates_both_tasks(tmp_path):
-    command = [sys.executable, "-m", "scripts.paper_tasks", "--model=tfidf", "--data=sample", f"--out={tmp_path}"]
-    command += ["--limit=24", "--bootstrap=0", "--baseline=own"]
-    environment = {**os.environ, "SAFE_EMBED_CACHE_DIR": str(tmp_path / "cache")}
-    run = subprocess.run(command, cwd=config.ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+def test_one_process_evaluates_both_tasks(tmp_path, monkeypatch, capsys):
+    flags = ["--model=tfidf", "--data=sample", f"--out={tmp_path}", "--limit=24", "--bootstrap=0", "--baseline=own"]
+    monkeypatch.setattr(sys, "argv", ["paper_tasks", *flags])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("scripts.paper_tasks", run_name="__main__")
+    assert end.value.code == 0
     for task in ("safety_challenging", "safety_taxonomy"):
         assert result_file.read_result(result_file.result_path(tmp_path, "sample", task, "tfidf")).task == task
-    assert "sha256" not in run.stderr, "the data have been described before"
+    assert "sha256" not in capsys.readouterr().err, "the data have been described before"

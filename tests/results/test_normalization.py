@@ -8,9 +8,7 @@ import pytest
 from doubles import StandIn
 
 from Safety_Challenging.evaluate import TASK as CHALLENGING
-from Safety_Challenging.scores import PAIR_METRICS
 from Safety_Contrast.evaluate import TASK as CONTRAST
-from Safety_Contrast.scores import EDIT_METRICS
 from utils.encoders import loading
 from utils.evaluation import run as evaluation_run
 from utils.results.normalization import renormalized
@@ -27,7 +25,7 @@ EDITS = [
      **{f"prompt_#{j}": f"{' '.join(WORDS.split()[: 7 - j])} edit {i}" for j in range(1, 6)}}
     for i in range(30)
 ]  # fmt: skip
-SCORES = {*PAIR_METRICS, *EDIT_METRICS}
+SCORES = {"normalized_similarity", "boundary_similarity", "mean_similarity", "pairwise_accuracy", "triplet_accuracy"}
 
 
 @pytest.fixture(params=[CHALLENGING, CONTRAST], ids=lambda task: task.name)
@@ -72,16 +70,3 @@ def test_every_number_and_interval_is_that_of_a_run(results):
         for name, column in other.items.items():
             got, wanted = (np.array(c) if name in SCORES else c for c in (again.items[name], column))
             assert got == (pytest.approx(wanted, abs=1e-12, nan_ok=True) if name in SCORES else wanted), name
-
-
-def test_by_hand(results):
-    """norm(x) = (x - b) / (1 - b): between two b it is affine, so the means are too."""
-    own = results("own")
-    b = own.settings["baseline"]["value"]
-    again = renormalized(replace(own, average_similarities={"other": -0.5}), "other")
-    for m in own.metrics:
-        if m.metric in ("normalized_similarity", "mean_similarity"):
-            cosine = m.value * (1 - b) + b
-            assert again.value(m.metric, m.group) == pytest.approx((cosine + 0.5) / 1.5, abs=1e-12)
-        if m.metric == "triplet_accuracy":
-            assert again.value(m.metric, m.group) == m.value

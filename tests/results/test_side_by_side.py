@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from doubles import GROUPS, written
 
-from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import hub
 from utils.compare import __main__ as compare_main
 from utils.encoders import registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
-from utils.report import __main__ as report_main
 from utils.results import result_file
-from utils.results.find import kept_as
-from utils.schema import EncoderOptions
+from utils.results.find import kept_as, told_apart
+from utils.results.result_file import read_result
+from utils.schema import EncoderInfo, EncoderOptions
 
 CONVERTED = "those of {} were computed by a different one and are converted here, from the stored cosines\n"
 SETTINGS = {"top_k": None, "threshold": 0.5, "bootstrap": 0, "seed": 42}
@@ -42,27 +41,7 @@ def averages_of(capsys, *arguments):
     return {row["encoder"]: float(row["value"]) for row in rows if row["group"] == "overall"}, said.err
 
 
-# --- What enters a task ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("task", "metric", "change", "message"),
-    [
-        ("safety_challenging", "normalized_similarity", {"top_k": 5, "seed": 7}, None),
-        ("safety_challenging", "normalized_similarity", {"threshold": 0.4}, "different threshold (0.5 and 0.4)"),
-        ("safety_contrast", "boundary_similarity", {"top_k": 5, "seed": 7}, None),
-        ("safety_taxonomy", "categorical_purity", {"threshold": 0.4, "seed": 7}, None),
-        ("safety_taxonomy", "categorical_purity", {"top_k": 5}, "different k (None and 5)"),
-    ],
-)
-def test_a_task_is_compared_by_what_enters_it(task, metric, change, message, tmp_path, capsys):
-    baseline = None if task == "safety_taxonomy" else {"value": 0, "source": "own"}
-    for name, settings in (("one", {}), ("two", change)):
-        settings = {**SETTINGS, "baseline": baseline, **settings}
-        written(tmp_path, name, np.linspace(0, 1, 22), task, metric, settings=settings)
-    assert compare_main.main(["--out", str(tmp_path)]) == (0 if message is None else 2)
-    said = capsys.readouterr().err
-    assert said == "" if message is None else f"error: one and two on {task}: {message}; run both again" in said
+# --- One kind of average similarity ----------------------------------------------------------------------------------
 
 
 def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
@@ -73,23 +52,23 @@ def test_results_are_brought_to_the_kind_that_most_have(tmp_path, capsys):
     # Own is there for both: (0.55 - 0.1) / 0.9 = 0.5 and (0.55 - 0.25) / 0.75 = 0.4.
     assert values == pytest.approx({"one": 0.5, "two": 0.4}, abs=1e-12)
     assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
+    # A control is fitted on the prompts, so it has no other than its own, and is compared with all.
+    control = EncoderInfo("floor", "FLOOR", "", "1", 3, "float32", None, "", "scikit-learn", "floor")
+    by_source(tmp_path, "floor", cosines, "own", {"own": 0.1}, encoder=control)
     by_source(tmp_path, "three", cosines, "beavertails", {"own": 0.25, "beavertails": 0.0})
     by_source(tmp_path, "one", cosines, "own", {"own": 0.1, "beavertails": 0.5})
     values, said = averages_of(capsys, "--out", tmp_path)
     # Two have BeaverTails' or the paper's, which is a mean over BeaverTails too; one can be brought to it:
     # (0.55 - 0.5) / 0.5 = 0.1, (0.55 - 0.4) / 0.6 = 0.25, and 0.55 as it is.
-    assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55}, abs=1e-12)
+    assert values == pytest.approx({"one": 0.1, "two": 0.25, "three": 0.55, "floor": 0.5}, abs=1e-12)
     assert said == (
         f"All scores are by the average similarity over BeaverTails (paper or beavertails); {CONVERTED.format('ONE')}"
     )
     # Two of three have own now, and the third can be brought to it, though all have BeaverTails' too.
     by_source(tmp_path, "three", cosines, "own", {"own": 0.0, "beavertails": 0.3})
     values, said = averages_of(capsys, "--out", tmp_path)
-    assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55}, abs=1e-12)
+    assert values == pytest.approx({"one": 0.5, "two": 0.4, "three": 0.55, "floor": 0.5}, abs=1e-12)
     assert said == f"All scores are by the average similarity of the evaluated prompts (own); {CONVERTED.format('TWO')}"
-
-
-# --- One kind of average similarity ----------------------------------------------------------------------------------
 
 
 # --- Files of two runs -----------------------------------------------------------------------------------------------
@@ -117,8 +96,6 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
         assert command.main(["--out", str(tmp_path)]) == 2
         line = capsys.readouterr().err
         assert message in line and line.count("\n") == 1
-    assert report_main.main(["--out", str(tmp_path)]) == 0
-    assert message in capsys.readouterr().err
     # Where only the influences are of a different run, their file is named; and results of before are told to be so.
     assert run() == 0
     path = folder / "tfidf.influence.safetensors"
@@ -158,15 +135,16 @@ def test_what_a_result_is_kept_as(asked, options, baseline, name, monkeypatch):
     assert kept_as(spec, baseline) == name.replace("FINGERPR", spec.fingerprint[:8])
 
 
-def test_a_run_with_an_average_similarity_of_its_own_replaces_nothing(tmp_path):
-    folder, before = tmp_path / "sample" / CHALLENGING.name, {}
-    for flags in ([], ["--baseline", "0.3"], ["--baseline", "own"]):
-        flags = ["--data", "sample", "--quiet", "--bootstrap", "0", "--out", str(tmp_path), *flags]
-        assert evaluation_run.evaluate(CHALLENGING, flags) == 0
-        now = {path.name: path.read_bytes() for path in folder.glob("all-minilm*.json")}
-        assert now.items() >= before.items()
-        before = now
-    assert set(before) == {f"all-minilm-l6-v2{more}.json" for more in ("", "+0.3", "+own")}
+def test_encoders_of_one_label_are_told_apart_by_their_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
+    paths = [written(tmp_path / out, "one", np.linspace(0, 1, 22)) for out in "AB"]
+    paths.insert(1, shutil.copy(paths[0], paths[0].with_name("one@1f.json")))
+
+    def labels(*files):
+        return [one.encoder.label for one in told_apart([read_result(path) for path in files], files)]
+
+    assert labels(*paths[:2]) == ["ONE", "ONE (one@1f)"]
+    assert labels(*paths) == ["ONE (A)", "ONE (A, one@1f)", "ONE (B)"]
 
 
 @pytest.mark.parametrize("flags", [["--out", "A,B"], ["--out", "A", "--out", "B"]])

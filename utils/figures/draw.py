@@ -77,9 +77,10 @@ def _read(
     read: dict[str, tuple[list[Result], Sequence]] = {}
     without: list[tuple[str, InputError]] = []
     found = {task.name: _files(out, dataset, task, encoders) for task in TASKS.values()}
+    lacking = [missing for files, missing in found.values() if files or missing]
     for name in encoders:
-        if all(name in missing for _, missing in found.values()):
-            raise next(missing[name] for _, missing in found.values())
+        if lacking and all(name in missing for missing in lacking):
+            raise lacking[0][name]
     for task in TASKS.values():
         files, missing = found[task.name]
         try:

@@ -1,12 +1,11 @@
 """The plane of purity and triplet accuracy, with what knowing nothing and word overlap get."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from utils.figures.placement import Label, put_labels
 from utils.figures.style import (
     COLUMN,
     SCREEN,
@@ -22,15 +21,13 @@ from utils.figures.style import (
 )
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
-from utils.tasks import TASKS, safety_task, topics_task
+from utils.tasks import TASKS, Drawing, safety_task, topics_task
 
 NAME = "purity_and_triplet_accuracy"
 # What the controls show, by their names.
 CONTROLS = {"random": "knows nothing", "tfidf": "word overlap"}
-# More encoders than these have a legend.
-MOST_LABELLED = 12
 IDEAL = (1.0, 1.0)
-LABEL_LETTERS, LEGEND_LETTERS, LEGEND_ROWS = 24, 36, 31
+LEGEND_LETTERS, LEGEND_ROWS = 36, 31
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,11 @@ def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
 def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
     """The plane by its name, made inside `drawing`; empty if no encoder has both averages.
 
-    results: as for points_of. labels: as for plane.
+    results: as for points_of. labels: as in a Drawing.
     """
-    points = points_of(results)
-    if not points:
+    if not points_of(results):
         return {}
-    return {NAME: plane(points, f"{titles()} ({data_of(results)})", style=style, labels=labels)}
+    return {NAME: plane(Drawing(results, data_of(results), style, labels=labels))}
 
 
 def titles() -> str:
@@ -119,28 +115,13 @@ def description_of(results: Sequence[Result]) -> str:
 
 
 @in_widths(COLUMN, TEXT)
-def plane(points: Sequence[Point], title: str, style: Style = SCREEN, labels: Sequence[str] = ()) -> Any:
-    """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner.
-
-    Encoders have labels beside their points. Where there is no room for all of these, a legend has the encoders, then
-    the controls and then the corner too.
-    points: at least one. labels: of all encoders that figures show, so that each has its look in all of them.
-    """
-    ideal = len(points)
-    controls = [at for at, point in enumerate(points) if point.encoder.name in CONTROLS]
-    for beside in ([range(ideal + 1)] if ideal <= MOST_LABELLED else []) + [[*controls, ideal], [ideal]]:
-        figure = _drawn(points, beside, title, style, labels)
-        if any(_labelled(figure, points, beside, style, over_chance) for over_chance in (False, True)):
-            return figure
-    return _drawn(points, [], title, style, labels)
-
-
-def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: Style, labels: Sequence[str]) -> Any:
-    """The plane, with a legend of the points that are to have no label. beside: the indexes of those with one."""
+def plane(drawing: Drawing) -> Any:
+    """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner."""
+    points, style = points_of(drawing.results), drawing.style
     figure, [axes] = panels(1, 1)
     axes.spines[["top", "right"]].set_visible(False)
     screen = style.width is None
-    looks = encoder_styles(labels or [point.encoder.label for point in points], style)
+    looks = encoder_styles(drawing.labels or [point.encoder.label for point in points], style)
     bare = {"linestyle": "", "clip_on": False}
     marks = []
     for point in points:
@@ -152,7 +133,7 @@ def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: 
         marks.append(axes.errorbar(x, y, **bars, **look).lines[0])
     marks += axes.plot(*IDEAL, color=ink(), marker="*", markersize=11 if screen else 8, **bare)
     thin = {"color": ink(), "linewidth": 0.8 if screen else 0.6, "linestyle": (0, (1, 3)), "zorder": 0}
-    axes.axvline(points[0].topics.chance, **thin)
+    chance = axes.axvline(points[0].topics.chance, **thin)
     axes.axhline(points[0].safety.chance, **thin)
     reaches = np.array([point.reach for point in points])
     low, high = np.minimum(0, reaches[:, :2].min(axis=0)), np.maximum(1, reaches[:, 2:].max(axis=0))
@@ -160,57 +141,9 @@ def _drawn(points: Sequence[Point], beside: Collection[int], title: str, style: 
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=ticks, yticks=ticks)
     axes.set_xlabel(f"{topics_task().knows_topics.words} ({topics_task().title}), higher is better")
     axes.set_ylabel(f"{safety_task().tells_safety.words} ({safety_task().title}), higher is better")
-    keyed = [at for at in range(len(marks)) if at not in beside]
-    if keyed:
-        names = [_names(points, LEGEND_LETTERS, style)[at] for at in keyed]
-        columns = {"ncols": -(-sum(text.count("\n") + 1 for text in names) // LEGEND_ROWS)} if screen else {}
-        legend(figure, [marks[at] for at in keyed], names, "outside right upper", style, **columns)
-    return fitted(figure, title, 4, 4, style, 1.9)
-
-
-def _names(points: Sequence[Point], letters: int, style: Style) -> list[str]:
-    """The points' names in lines of at most so many letters, a control's with what it shows; the corner's is last."""
-    style = replace(style, letters=min(style.letters, letters))
-    shown = [(name(point.encoder.label, style), CONTROLS.get(point.encoder.name)) for point in points]
-    return ["\n".join(filter(None, lines)) for lines in shown] + ["ideal"]
-
-
-def _labelled(figure: Any, points: Sequence[Point], beside: Collection[int], style: Style, over_chance: bool) -> bool:
-    """Adds labels beside the points of these indexes, and of chance if there is room; returns whether there was.
-
-    over_chance: whether labels may hide a part of the lines of chance.
-    """
-    [axes] = figure.axes
-    (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
-    marks = [*(point.at for point in points), IDEAL]
-    reaches = [*(point.reach for point in points), 2 * IDEAL]
-    chance_x, chance_y = points[0].topics.chance, points[0].safety.chance
-    lines = [] if over_chance else [(chance_x, low_y, chance_x, high_y), (low_x, chance_y, high_x, chance_y)]
-    for (x, y), (left, lower, right, upper) in zip(marks, reaches, strict=True):
-        lines += [(left, y, right, y), (x, lower, x, upper)]
-    ground = {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}
-    look = {"fontsize": style.small, "bbox": ground}
-    names = _names(points, LABEL_LETTERS, style)
-    labels = [Label(names[at], _places(marks[at], reaches[at]), look, at) for at in beside]
-    along = np.linspace(0.97, 0.03, 20)
-    sides = (1, -1)
-    labels += [
-        Label("chance", [((chance_x, y), (side, 0)) for y in along for side in sides], look, may_miss=True),
-        Label("chance", [((x, chance_y), (-1, side)) for x in along for side in sides], look, may_miss=True),
-    ]
-    return put_labels(axes, labels, np.array(marks), np.array(lines))
-
-
-def _places(mark: tuple[float, float], reach: Sequence[float]) -> list:
-    """The places of a label beside a mark: between its bars, else at an end of one."""
-    x, y = mark
-    left, lower, right, upper = reach
-    beside = []
-    for slide in (0, 0.5, -0.5, 1, -1):
-        beside += [
-            ((right, y), (1, slide)),
-            ((left, y), (-1, slide)),
-            ((x, upper), (slide, 1)),
-            ((x, lower), (slide, -1)),
-        ]
-    return [(mark, (side, up)) for up in (1, -1) for side in (1, -1)] + beside
+    lines = replace(style, letters=min(style.letters, LEGEND_LETTERS))
+    shown = [(name(point.encoder.label, lines), CONTROLS.get(point.encoder.name)) for point in points]
+    names = [*("\n".join(filter(None, parts)) for parts in shown), "ideal", "chance"]
+    columns = {"ncols": -(-sum(text.count("\n") + 1 for text in names) // LEGEND_ROWS)} if screen else {}
+    legend(figure, [*marks, chance], names, "outside right upper", style, **columns)
+    return fitted(figure, f"{titles()} ({drawing.data})", 4, 4, style, 1.9)

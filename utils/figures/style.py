@@ -17,6 +17,7 @@ from utils.files import write_whole
 from utils.schema import shown
 from utils.tables import COLUMN as COLUMN
 from utils.tables import TEXT as TEXT
+from utils.tasks import Drawing
 
 FORMS = ("png", "svg", "pdf")
 # Mark and dash distinguish 35 encoders without colour. The colours are Okabe and Ito's.
@@ -170,12 +171,12 @@ def in_widths(*widths: float) -> Callable[[Callable], Callable]:
 
     def decorate(draw: Callable) -> Callable:
         @functools.wraps(draw)
-        def drawn(*arguments: Any, style: Style = SCREEN, **named: Any) -> Any:
-            if style.width is None:
-                return draw(*arguments, style=style, **named)
+        def drawn(drawing: Drawing, *more: Any) -> Any:
+            if drawing.style.width is None:
+                return draw(drawing, *more)
             for width in widths:
-                figure = draw(*arguments, style=replace(style, width=width), **named)
-                if figure.get_figwidth() == width:
+                figure = draw(replace(drawing, style=replace(drawing.style, width=width)), *more)
+                if figure is None or figure.get_figwidth() == width:
                     break
             return figure
 

@@ -38,21 +38,27 @@ def single_axes() -> tuple[Any, Any]:
     return figure, axes
 
 
-def labelled(figure: Any, title: str, x: str, y: str, style: Style, lowest: float = 0) -> Any:
+def title_of(drawing: Drawing, what: str = "") -> str:
+    """The task, what is shown of its results, and the data."""
+    return f"{TASKS[drawing.results[0].task].title}{what} ({drawing.data})"
+
+
+def labelled(figure: Any, drawing: Drawing, x: str, y: str, lowest: float = 0) -> Any:
     """The figure with names of its axes, a legend and a title. lowest: the end of its axis, which goes to 1."""
     axes = figure.axes[0]
     axes.set_ylim(lowest, 1)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     handles, labels = axes.get_legend_handles_labels()
-    legend(figure, handles, labels, "outside right upper", style)
-    return fitted(figure, title, 5, 3, style, 2)
+    legend(figure, handles, labels, "outside right upper", drawing.style)
+    return fitted(figure, title_of(drawing), 5, 3, drawing.style, 2)
 
 
-def line_looks(results: Sequence[Result], labels: Sequence[str], style: Style) -> list[dict]:
-    """How the line of each result is drawn. labels: of all encoders that figures show, else those of the results."""
-    styles = encoder_styles(labels or [result.encoder.label for result in results], style)
-    return [styles[result.encoder.label] for result in results]
+def line_looks(drawing: Drawing) -> list[dict]:
+    """How the line of each result is drawn."""
+    labels = [result.encoder.label for result in drawing.results]
+    styles = encoder_styles(drawing.labels or labels, drawing.style)
+    return [styles[label] for label in labels]
 
 
 def means(result: Result, metric: str) -> list[Metric]:
@@ -61,21 +67,23 @@ def means(result: Result, metric: str) -> list[Metric]:
 
 
 @in_widths(TEXT)
-def heatmap(results: Sequence[Result], metric: str, title: str, style: Style = SCREEN) -> Any:
-    """A metric by encoder (rows) and type or category (columns), the average last, as in the paper's tables.
+def heatmap(drawing: Drawing) -> Any:
+    """The headline metric by encoder (rows) and type or category (columns), the average last, as in the paper's tables.
 
     With more groups than MOST_COLUMNS, or than a paper has room for, groups are the rows.
     """
-    left_out = {*TASKS[results[0].task].format.summaries} - {"average"}
-    groups = [m.group for m in means(results[0], metric) if m.group not in left_out]
+    first, width = drawing.results[0], drawing.style.width
+    left_out = {*TASKS[first.task].format.summaries} - {"average"}
+    groups = [m.group for m in means(first, TASKS[first.task].headline) if m.group not in left_out]
     if len(groups) <= MOST_COLUMNS:
-        figure = _heatmap(results, metric, groups, title, style, False)
-        if style.width is None or figure.get_figwidth() == style.width:
+        figure = _heatmap(drawing, groups, False)
+        if width is None or figure.get_figwidth() == width:
             return figure
-    return _heatmap(results, metric, groups, title, style, True)
+    return _heatmap(drawing, groups, True)
 
 
-def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: str, style: Style, turned: bool) -> Any:
+def _heatmap(drawing: Drawing, groups: list[str], turned: bool) -> Any:
+    results, style, metric = drawing.results, drawing.style, TASKS[drawing.results[0].task].headline
     values = np.array([[r.value(metric, group) for group in groups] for r in results])  # (encoders, groups)
     columns = [name(group_title(group), style) for group in groups]
     rows = [name(r.encoder.label, style) for r in results]
@@ -103,19 +111,19 @@ def _heatmap(results: Sequence[Result], metric: str, groups: list[str], title: s
         height = max(0.2, 0.12 * max(row.count("\n") + 1 for row in rows) + 0.04) * len(rows)
     room = max(width, (style.width or 0) - 1.3)  # a paper's figure without its labels
     color_bar(figure, image, axes, room, height, f"{metric.replace('_', ' ')}, {better} (darker) is better", style)
+    title = title_of(drawing, f": {metric.replace('_', ' ')}, {better} is better")
     return fitted(figure, title, width, height, style)
 
 
 @in_widths(COLUMN, TEXT)
-def averages(
-    results: Sequence[Result], metric: str, title: str, style: Style = SCREEN, labels: Sequence[str] = ()
-) -> Any:
+def averages(drawing: Drawing, metric: str = "") -> Any:
     """Each encoder's average with its 95 % interval, the lowest or highest first as is better; chance is a dashed line.
 
-    labels: of all encoders that figures show, so that each has its colour and mark in all of them.
+    metric: the headline metric if not given.
     """
-    found = [(r.encoder.label, r.metric(metric, "average")) for r in results]
-    looks = dict(zip((label for label, _ in found), line_looks(results, labels, style), strict=True))
+    style, metric = drawing.style, metric or TASKS[drawing.results[0].task].headline
+    found = [(r.encoder.label, r.metric(metric, "average")) for r in drawing.results]
+    looks = dict(zip((label for label, _ in found), line_looks(drawing), strict=True))
     found.sort(key=lambda pair: pair[1].value, reverse=found[0][1].better == "higher")
     figure, axes = single_axes()
     above = {"textcoords": "offset points", "ha": "center", "fontsize": style.small}
@@ -139,10 +147,10 @@ def averages(
     if style.width is None:
         interval = "" if found[0][1].low is None else ", with 95 % interval"
         axes.set_xlabel(f"{metric.replace('_', ' ')}, average over groups{interval}; {better}")
-        return fitted(figure, title, 5, 0.36 * len(found) + 0.4)
+        return fitted(figure, title_of(drawing), 5, 0.36 * len(found) + 0.4)
     axes.set_xlabel(f"average {metric.replace('_', ' ')}, {better}")
     height = max(0.3, 0.12 * max(one.count("\n") + 1 for one in names))
-    return fitted(figure, title, 1.6, height * len(found) + 0.3, style)
+    return fitted(figure, "", 1.6, height * len(found) + 0.3, style)
 
 
 def least(m: Metric) -> float:
@@ -150,23 +158,10 @@ def least(m: Metric) -> float:
     return m.value if m.low is None else m.low
 
 
-def _drawn_heatmap(drawing: Drawing) -> Any:
-    task, metric = TASKS[drawing.results[0].task], TASKS[drawing.results[0].task].headline
-    better = drawing.results[0].metric(metric, "average").better
-    title = f"{task.title}: {task.metric}, {better} is better ({drawing.data})"
-    return heatmap(drawing.results, metric, title, style=drawing.style)
-
-
-def _drawn_averages(drawing: Drawing) -> Any:
-    task = TASKS[drawing.results[0].task]
-    title = f"{task.title} ({drawing.data})"
-    return averages(drawing.results, task.headline, title, style=drawing.style, labels=drawing.labels)
-
-
 # The figures that every task has that compares encoders item by item.
 BY_GROUP = (
-    Figure("heatmap", _drawn_heatmap, "{metric} by encoder and {rows}, darker is better; the average is last"),
-    Figure("average", _drawn_averages, "{metric}: the average of each encoder{interval}, {first} first"),
+    Figure("heatmap", heatmap, "{metric} by encoder and {rows}, darker is better; the average is last"),
+    Figure("average", averages, "{metric}: the average of each encoder{interval}, {first} first"),
 )
 
 

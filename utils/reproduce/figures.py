@@ -7,13 +7,13 @@ from pathlib import Path
 from utils.encoders.paper import paper_figures
 from utils.encoders.registry import known_encoders
 from utils.figures.draw import is_newer
-from utils.figures.style import drawing, rendered
+from utils.figures.style import SCREEN, drawing, rendered
 from utils.figures.tasks import heatmap
 from utils.files import write_whole
 from utils.reproduce.cells import Reproduction, papers_tables
 from utils.results.tables import papers_row
 from utils.schema import Metric, Result
-from utils.tasks import TASKS, Task
+from utils.tasks import TASKS, Drawing, Task
 
 
 def draw_heatmaps(reproductions: Sequence[Reproduction], out: Path, dtype: str = "auto") -> list[Path]:
@@ -23,14 +23,13 @@ def draw_heatmaps(reproductions: Sequence[Reproduction], out: Path, dtype: str =
     Returns the paths.
     """
     paths = []
-    for name, metric in papers_tables():
+    for name, _ in papers_tables():
         end = "" if dtype == "auto" else f"_{dtype}"
         paths.append(out / "paper" / "figures" / f"{name}_reproduction{end}.png")
         if not is_newer(paths[-1], out / "paper" / name):
             rows = list(_rows(reproductions, TASKS[name]))
-            title = f"{TASKS[name].title}: {TASKS[name].metric}, {TASKS[name].better} is better"
             with drawing():
-                figure = heatmap(rows, metric, f"{title} (the paper's figures and ours)")
+                figure = heatmap(Drawing(rows, "the paper's figures and ours", SCREEN))
                 write_whole(paths[-1], rendered(figure, "png"))
     return paths
 

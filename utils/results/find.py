@@ -1,7 +1,6 @@
 """Names and finds result files, and gives encoders shown together different labels."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -156,75 +155,31 @@ def folder_label(asked: str) -> str:
 def told_apart(results: Sequence[Result], paths: Sequence[Path]) -> list[Result]:
     """The results, with encoders' names and labels made unique.
 
-    paths: their files. A name that occurs twice becomes that of the file. A label that occurs twice is extended by the
-    instruction, the dtype and the folder of the results, as far as they differ from those of the encoder as it is
-    registered, which keeps its label, else from each other's; else by the file's name.
+    paths: their files. A name that occurs twice becomes that of the file. A label that occurs twice is followed by it,
+    unless the file is named as the encoder that is registered; where this does not distinguish them, by the folder too.
     """
     names, labels = [], []
     for result, path in zip(results, paths, strict=True):
-        encoder = result.encoder
-        alike = [pair for pair in zip(results, paths, strict=True) if pair[0].encoder.label == encoder.label]
-        plain = [pair for pair in alike if pair[1].stem == kept_stem(pair[0].encoder.name)]
-        compared = plain if len(plain) == 1 else alike
-        others = zip(*(_facets(*pair) for pair in compared), strict=True)
-        differing = [mine for mine, theirs in zip(_facets(result, path), others, strict=True) if {*theirs} != {mine}]
+        encoder, folder = result.encoder, shown_path(path.parents[2])
+        file = [] if path.stem == kept_stem(encoder.name) else [path.stem]
         names.append([encoder.name, path.stem, shown_path(path)])
-        facets = [", ".join(differing), path.stem, shown_path(path)]
-        labels.append([encoder.label, *(_with(encoder.label, facet) for facet in facets)])
+        choices = [[], file, [folder, *file]]
+        labels.append([f"{encoder.label} ({', '.join(more)})" if more else encoder.label for more in choices])
     return [
         replace(result, encoder=replace(result.encoder, name=name, label=label))
         for result, name, label in zip(results, _distinct(names), _distinct(labels), strict=True)
     ]
 
 
-def _facets(result: Result, path: Path) -> list[str]:
-    """What results of the same label may differ in."""
-    prompt = result.encoder.prompt
-    return [
-        repr(prompt if len(prompt) <= 24 else f"{prompt[:21]}..."),
-        result.encoder.dtype,
-        shown_path(path.parents[2]),
-    ]
-
-
-def _with(label: str, facet: str) -> str:
-    if not facet:
-        return label
-    return f"{label[:-1]}, {facet})" if label.endswith(")") else f"{label} ({facet})"
-
-
 def _distinct(choices: Sequence[Sequence[str]]) -> list[str]:
     """For each row, the first choice that makes it differ from all rows with the same first choice, else the last."""
-    first = Counter(row[0] for row in choices)
-    chosen = []
+    found = []
     for row in choices:
         alike = [other for other in choices if other[0] == row[0]]
-        depth = next((i for i in range(len(row)) if len({other[i] for other in alike}) == first[row[0]]), -1)
-        chosen.append(row[depth])
-    return chosen
-
-
-def folded(results: Sequence[Result], first: Sequence[str] = ()) -> tuple[list[Result], list[tuple[Result, Result]]]:
-    """One result of each encoder, and each of its other variants after the result that stands for them.
-
-    Variants have the same weights and differ in the dtype or the instruction. The first that `first` names stands for
-    them, else the one as it is registered, else the newest. results: told apart, of one task.
-    """
-    families: dict[tuple, list[Result]] = {}
-    for result in results:
-        encoder = result.encoder
-        families.setdefault((_bare(encoder.name), encoder.source, encoder.revision), []).append(result)
-    standing = {result.encoder.name: max(family, key=lambda one: _stands(one, first))
-                for family in families.values() for result in family}  # fmt: skip
-    pairs = [(standing[result.encoder.name], result) for result in results]
-    return [main for main, result in pairs if main is result], [pair for pair in pairs if pair[0] is not pair[1]]
+        found.append(next((row[i] for i in range(len(row)) if len({one[i] for one in alike}) == len(alike)), row[-1]))
+    return found
 
 
 def _bare(name: str) -> str:
     """An encoder's name without a fingerprint or an average similarity."""
     return re.split("[@+]", name)[0]
-
-
-def _stands(result: Result, first: Sequence[str]) -> tuple[int, bool, str]:
-    name = result.encoder.name
-    return -first.index(name) if name in first else -len(first), name == _bare(name), result.created

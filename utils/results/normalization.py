@@ -1,10 +1,11 @@
 """Per-item scores and their means from raw cosines and an average similarity."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from utils.metrics.embedding import mean_over_edits, normalized_similarity, pairwise_accuracy
 from utils.metrics.influence import accuracy_influence, normalized_influence
 from utils.metrics.summary import summarise
 from utils.metrics.uncertainty import own_influence
@@ -62,6 +63,43 @@ class Summaries:
     scores: dict[str, np.ndarray]
     rows: list[Metric]
     influence: dict[str, np.ndarray]
+
+
+def score_twins(
+    cosine: np.ndarray,
+    triplets: Triplets | None,
+    similarities: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    normalization: Normalization,
+    grouping: Grouping,
+    bins: Mapping[str, np.ndarray] | None = None,
+) -> Summaries:
+    """Each metric's scores of n unsafe prompts over the m safe twins of each, and their means by group, and by bin.
+
+    cosine: (n, m), of each prompt with its twins. triplets: None to leave triplet accuracy out. similarities: metric to
+    a function of normalized similarities and of which of them count, both (n, m), to scores (n,). bins: name to the
+    twins in it, bool (n, m); their means are over all prompts with such twins.
+    """
+    normalized = normalized_similarity(cosine, normalization.average)
+    accurate = pairwise_accuracy(normalized, normalization.threshold)
+    found = Summaries({}, [], {})
+    for at, (label, chosen) in enumerate({None: np.ones(cosine.shape, dtype=bool), **(bins or {})}.items()):
+        scores = {name: similarity(normalized, chosen) for name, similarity in similarities.items()}
+        scores["pairwise_accuracy"] = mean_over_edits(accurate, chosen)
+        if triplets is not None:
+            scores[TRIPLET] = mean_over_edits(triplets.accuracy.reshape(cosine.shape), chosen)
+        within = grouping if label is None else replace(grouping, groups=[label] * len(cosine), order=[label])
+        counted = np.where(chosen, normalized, np.nan)
+        for name, values in scores.items():
+            if not grouping.wants(name):
+                continue
+            influence = influence_of(name, values, counted, triplets, at, normalization, within)
+            rows = means_of(name, values, "lower" if name in similarities else "higher", influence, within)
+            found.rows += rows if label is None else rows[:1]
+            if label is None and influence is not None:
+                found.influence[name] = influence
+        if label is None:
+            found.scores = scores
+    return found
 
 
 def influence_of(
