@@ -16,8 +16,7 @@ from utils.encoders import registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
 from utils.results import result_file
-from utils.results.find import kept_as, told_apart
-from utils.results.result_file import read_result
+from utils.results.find import kept_as
 from utils.schema import EncoderInfo, EncoderOptions
 
 CONVERTED = "those of {} were computed by a different one and are converted here, from the stored cosines\n"
@@ -133,18 +132,6 @@ def test_what_a_result_is_kept_as(asked, options, baseline, name, monkeypatch):
     monkeypatch.setattr(hub, "commit", lambda repository, revision, expected="": revision)
     spec = registry.resolve(asked, EncoderOptions(**options))
     assert kept_as(spec, baseline) == name.replace("FINGERPR", spec.fingerprint[:8])
-
-
-def test_encoders_of_one_label_are_told_apart_by_their_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAFE_EMBED_CALLED_FROM_DIR", str(tmp_path))
-    paths = [written(tmp_path / out, "one", np.linspace(0, 1, 22)) for out in "AB"]
-    paths.insert(1, shutil.copy(paths[0], paths[0].with_name("one@1f.json")))
-
-    def labels(*files):
-        return [one.encoder.label for one in told_apart([read_result(path) for path in files], files)]
-
-    assert labels(*paths[:2]) == ["ONE", "ONE (one@1f)"]
-    assert labels(*paths) == ["ONE (A)", "ONE (A, one@1f)", "ONE (B)"]
 
 
 @pytest.mark.parametrize("flags", [["--out", "A,B"], ["--out", "A", "--out", "B"]])

@@ -1,6 +1,7 @@
 """Names and finds result files, and gives encoders shown together different labels."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -155,29 +156,52 @@ def folder_label(asked: str) -> str:
 def told_apart(results: Sequence[Result], paths: Sequence[Path]) -> list[Result]:
     """The results, with encoders' names and labels made unique.
 
-    paths: their files. A name that occurs twice becomes that of the file. A label that occurs twice is followed by it,
-    unless the file is named as the encoder that is registered; where this does not distinguish them, by the folder too.
+    paths: their files. A name that occurs twice becomes that of the file. A label that occurs twice is extended by the
+    instruction, the dtype and the folder of the results, as far as they differ from those of the encoder as it is
+    registered, which keeps its label, else from each other's; else by the file's name.
     """
     names, labels = [], []
     for result, path in zip(results, paths, strict=True):
-        encoder, folder = result.encoder, shown_path(path.parents[2])
-        file = [] if path.stem == kept_stem(encoder.name) else [path.stem]
+        encoder = result.encoder
+        alike = [pair for pair in zip(results, paths, strict=True) if pair[0].encoder.label == encoder.label]
+        plain = [pair for pair in alike if pair[1].stem == kept_stem(pair[0].encoder.name)]
+        compared = plain if len(plain) == 1 else alike
+        others = zip(*(_facets(*pair) for pair in compared), strict=True)
+        differing = [mine for mine, theirs in zip(_facets(result, path), others, strict=True) if {*theirs} != {mine}]
         names.append([encoder.name, path.stem, shown_path(path)])
-        choices = [[], file, [folder, *file]]
-        labels.append([f"{encoder.label} ({', '.join(more)})" if more else encoder.label for more in choices])
+        facets = [", ".join(differing), path.stem, shown_path(path)]
+        labels.append([encoder.label, *(_with(encoder.label, facet) for facet in facets)])
     return [
         replace(result, encoder=replace(result.encoder, name=name, label=label))
         for result, name, label in zip(results, _distinct(names), _distinct(labels), strict=True)
     ]
 
 
+def _facets(result: Result, path: Path) -> list[str]:
+    """What results of the same label may differ in."""
+    prompt = result.encoder.prompt
+    return [
+        repr(prompt if len(prompt) <= 24 else f"{prompt[:21]}..."),
+        result.encoder.dtype,
+        shown_path(path.parents[2]),
+    ]
+
+
+def _with(label: str, facet: str) -> str:
+    if not facet:
+        return label
+    return f"{label[:-1]}, {facet})" if label.endswith(")") else f"{label} ({facet})"
+
+
 def _distinct(choices: Sequence[Sequence[str]]) -> list[str]:
     """For each row, the first choice that makes it differ from all rows with the same first choice, else the last."""
-    found = []
+    first = Counter(row[0] for row in choices)
+    chosen = []
     for row in choices:
         alike = [other for other in choices if other[0] == row[0]]
-        found.append(next((row[i] for i in range(len(row)) if len({one[i] for one in alike}) == len(alike)), row[-1]))
-    return found
+        depth = next((i for i in range(len(row)) if len({other[i] for other in alike}) == first[row[0]]), -1)
+        chosen.append(row[depth])
+    return chosen
 
 
 def _bare(name: str) -> str:
