@@ -14,8 +14,10 @@ from utils.figures.captions import described
 from utils.figures.style import Style
 from utils.figures.tasks import named_figures
 from utils.report.findings import Finding, place
+from utils.report.gather import folded_away
 from utils.report.parts import Section, drawn
-from utils.results.find import find_results
+from utils.report.tables import variants_tables
+from utils.results.find import find_results, folded
 from utils.results.paired import Scores
 from utils.results.result_file import read_result
 from utils.schema import CONTROLS, InputError, Result
@@ -33,6 +35,7 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
     results, notes = reading.alike(files)
     if not results:
         return None, notes
+    results, variants = folded(results, first)
     results.sort(key=lambda result: place(result.encoder.name, first))
     top, kind = results[0], reading.headline_kind(results[0])
     guards, more = _guards(files, results)
@@ -56,14 +59,15 @@ def detection_section(task: Task, out: Path, name: str, first: Sequence[str]) ->
         about=task,
         lead=f"{_numbers(top)}; AUROC, higher is better, 0.5 is chance.{resampled}",
         points=[Finding(f"{plain} on {r.encoder.label}", on_unseen(r, kind)) for r in unseen],
-        tables=[*detection_tables(results), *guards],
+        tables=[*detection_tables(results), *guards, *variants_tables(variants)],
         figures=drawn(figures, caption, True),
         findings=[
             Finding(f"Detection elsewhere, {result.encoder.label}", finding(result))
             for result in [one for one in results if one.encoder.name not in CONTROLS] or results[:1]
         ],
-        notes=list(dict.fromkeys([*notes, *more])),
+        notes=list(dict.fromkeys([*notes, *folded_away(variants), *more])),
         results=results,
+        variants=[variant for _, variant in variants],
     )
     return section, []
 

@@ -188,6 +188,29 @@ def test_damaged_results_are_left_out_and_named(sample_results, without_figures,
     assert "Safe twins" in said.out and "Small safe edits" in said.out
 
 
+def test_variants_of_an_encoder_are_folded_and_never_ranked(sample_results, without_figures, tmp_path, capsys):
+    """MiniLM's own scores as its bfloat16 self's: one row in the averages, and a difference of 0 among the variants."""
+    shutil.copytree(sample_results / "sample" / TASKS[0], tmp_path / "sample" / TASKS[0])
+    files = tmp_path / "sample" / TASKS[0]
+    for part in ("items.csv", "influence.safetensors"):
+        shutil.copy(files / f"all-minilm-l6-v2.{part}", files / f"all-minilm-l6-v2@0a1b2c3d.{part}")
+    variant = document(tmp_path / "sample", TASKS[0], "all-minilm-l6-v2")
+    variant["encoder"] |= {"dtype": "bfloat16", "fingerprint": "0a1b2c3d"}
+    variant["created"] = "2099-01-01T00:00:00+00:00"  # the newest is not the one that stands for both
+    (files / "all-minilm-l6-v2@0a1b2c3d.json").write_text(json.dumps(variant))
+    assert report_main.main(["--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "the best of" not in said.out and said.err.count("MiniLM-L6 (bfloat16)") == 1
+    tree = html.fromstring((tmp_path / "sample" / "report.html").read_bytes())
+    rows = table(tree, "Averages over types or categories with 95 % intervals, by rank in normalized similarity")
+    assert sorted(row[0][1] for row in rows) == ["MiniLM-L6", "Random", "TF-IDF"]
+    caption = "Variants by dtype or instruction of encoders above: normalized similarity, lower is better"
+    average = shown(by_group(variant, "normalized_similarity")["average"])
+    [row] = table(tree, caption)
+    assert [text for _, text in row] == ["MiniLM-L6", "MiniLM-L6 (bfloat16)", average, "0.000 ±0.000", "1.000"]
+    assert tree.xpath("//details[@class='long'][contains(summary, 'Variants by dtype')][not(@open)]")
+
+
 def test_what_can_not_be_reported_is_one_line(sample_results, tmp_path, capsys):
     for arguments, message in (
         (["--out", str(tmp_path)], "no results to report; run a task first"),

@@ -8,7 +8,7 @@ from utils.compare.paired import Comparison, compare, scores_of
 from utils.data.loading import load_evaluated
 from utils.files import shown_path
 from utils.report.findings import FLOOR, place
-from utils.results.find import datasets, find_results, told_apart
+from utils.results.find import datasets, find_results, folded, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.ranked import without_rank
 from utils.results.result_file import read_with_items, rows_of
@@ -20,12 +20,15 @@ from utils.tasks import FIRST_SCRIPT, TASKS, Task, tasks_by_items
 class Evidence:
     """A task's comparable results, with everything that a section of the report needs.
 
-    beside: comparisons by the other metrics that encoders are compared by. unranked: encoders that have no rank, with
-    the reason. dataset: None if the prompts are not available. notes: the reasons, and which results are left out.
+    results: one of each encoder. variants: results that differ from one of those in dtype or instruction only, each
+    after that one. beside: comparisons by the other metrics that encoders are compared by. unranked: encoders that have
+    no rank, with the reason. dataset: None if the prompts are not available. notes: the reasons, and which results are
+    left out.
     """
 
     about: Task
     results: list[Result]
+    variants: list[tuple[Result, Result]]
     items: list[list[dict]]
     comparison: Comparison | None
     beside: list[Comparison]
@@ -72,8 +75,10 @@ def gather(
         alike, again = of_one_kind(alike)
         if again:
             notes.append(f"{again[0].upper()}{again[1:]}.")
+        alike, variants = folded(alike, first)
+        notes += folded_away(variants)
         alike.sort(key=lambda one: place(_name(one), first))
-        gathered.append(_evidence(about, alike, notes, reference, data, out))
+        gathered.append(_evidence(about, alike, variants, notes, reference, data, out))
     if not gathered:
         raise nothing(out / name, without)
     gathered[0].notes.extend(without)
@@ -84,6 +89,12 @@ def beside_headline(results: Sequence[Result]) -> list[str]:
     """The other metrics that encoders are compared by, of those that all results have."""
     wanted = TASKS[results[0].task].beside_headline
     return [metric for metric in wanted if all(result.metric(metric, "average") for result in results)]
+
+
+def folded_away(variants: Sequence[tuple[Result, Result]]) -> list[str]:
+    """A sentence on the variants of encoders that have no row of their own; none without any."""
+    labels = ", ".join(variant.encoder.label for _, variant in variants)
+    return [f"In a table of variants at the end of each section, and not ranked: {labels}."] if variants else []
 
 
 def nothing(folder: Path, why: Sequence[str]) -> InputError:
@@ -102,6 +113,7 @@ def _name(result: Result) -> str:
 def _evidence(
     about: Task,
     results: list[Result],
+    variants: list[tuple[Result, Result]],
     notes: list[str],
     reference: str | None,
     data: str | None,
@@ -131,7 +143,7 @@ def _evidence(
             maps = about.maps(results, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
-    return Evidence(about, results, items, comparison, beside, unranked, dataset, maps, notes)
+    return Evidence(about, results, variants, items, comparison, beside, unranked, dataset, maps, notes)
 
 
 def newest_dataset(out: Path) -> str:

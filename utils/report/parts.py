@@ -20,6 +20,7 @@ class Section:
     lead: a sentence on the numbers. points: findings that come before the tables. tables: the first is above the
     figures. note: how to read the first table, and what a reader should know about the data.
     figures: as returned by `drawn`. notes: what is left out, and why. results: those that the section shows.
+    variants: results that only a table of variants shows.
     comparison: of these results, None if they are not compared item by item.
     views: for each encoder, the items that it gets most wrong. prompts: the texts that the cells refer to.
     map: of the taxonomy, for the page's script.
@@ -32,6 +33,7 @@ class Section:
     findings: list[Finding]
     notes: list[str]
     results: list[Result]
+    variants: list[Result] = field(default_factory=list)
     note: str = ""
     points: list[Finding] = field(default_factory=list)
     comparison: Comparison | None = None

@@ -27,7 +27,7 @@ def provenance_of(sections: Sequence[Section]) -> dict:
             files.append({"task": section.about.title, **vars(file), **known})
     encoders = []
     for section in sections:
-        for result in section.results:
+        for result in (*section.results, *section.variants):
             b = result.settings["baseline"]
             encoders.append(
                 {

@@ -9,7 +9,7 @@ from utils.report.findings import findings_of
 from utils.report.gather import Evidence, gather, nothing
 from utils.report.items import item_views
 from utils.report.parts import Section, drawn
-from utils.report.tables import has_intervals, task_tables
+from utils.report.tables import has_intervals, task_tables, variants_tables
 from utils.tables import INTERVAL
 from utils.tasks import TASKS, tasks_by_items
 
@@ -54,11 +54,12 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     return Section(
         about=about,
         lead=f"{first.dataset_items} items; {about.metric}, {better} is better.",
-        tables=task_tables(evidence),
+        tables=[*task_tables(evidence), *variants_tables(evidence.variants)],
         figures=drawn(lambda style: figures_of(evidence.results, style=style, labels=labels), caption),
         findings=findings_of(evidence.results, comparison, evidence.unranked),
         notes=evidence.notes,
         results=evidence.results,
+        variants=[variant for _, variant in evidence.variants],
         note=note,
         comparison=comparison,
         views=item_views(evidence, prompts),

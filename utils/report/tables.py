@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from utils.compare.paired import comparing
+from utils.metrics.uncertainty import holm
 from utils.report.gather import Evidence
 from utils.report.parts import Section
 from utils.schema import Result
-from utils.tables import Table, of_rows
-from utils.tasks import Task
+from utils.tables import Table, of_rows, p_cell
+from utils.tasks import TASKS, Task
 
 # Under a table of differences.
 TESTED = (
@@ -72,3 +74,23 @@ def task_tables(evidence: Evidence) -> list[Table]:
     }
     tables = evidence.about.tables(evidence.results, differences)
     return [replace(table, notes=[*table.notes, TESTED]) if table.on_demand else table for table in tables]
+
+
+def variants_tables(variants: Sequence[tuple[Result, Result]]) -> list[Table]:
+    """A table of the variants of encoders of one task, each after the encoder's result; none without any."""
+    if not variants:
+        return []
+    about = TASKS[variants[0][0].task]
+    means = [comparing(about).main(main) for main, _ in variants]
+    differences = [about.differences(list(pair), mean)[0] for pair, mean in zip(variants, means, strict=True)]
+    corrected = holm([difference.p for difference in differences])
+    rows = [
+        [main.encoder.label, variant.encoder.label, variant.metric(mean.metric, mean.group, detector=mean.detector),
+         difference, p_cell(p)]
+        for (main, variant), mean, difference, p in zip(variants, means, differences, corrected, strict=True)
+    ]  # fmt: skip
+    metric = means[0].name.replace("_", " ").replace("/", " of ")
+    caption = f"Variants by dtype or instruction of encoders above: {metric}, {means[0].better} is better"
+    headings = ["encoder", "variant", f"variant's {means[0].group}", "variant minus encoder", "p"]
+    note = "p: of the same distribution as the difference's interval, corrected by Holm's method over the table."
+    return [of_rows(caption, headings, rows, keys=2, notes=[note], on_demand=True)]

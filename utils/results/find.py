@@ -204,6 +204,27 @@ def _distinct(choices: Sequence[Sequence[str]]) -> list[str]:
     return chosen
 
 
+def folded(results: Sequence[Result], first: Sequence[str] = ()) -> tuple[list[Result], list[tuple[Result, Result]]]:
+    """One result of each encoder, and each of its other variants after the result that stands for them.
+
+    Variants have the same weights and differ in the dtype or the instruction. The first that `first` names stands for
+    them, else the one as it is registered, else the newest. results: told apart, of one task.
+    """
+    families: dict[tuple, list[Result]] = {}
+    for result in results:
+        encoder = result.encoder
+        families.setdefault((_bare(encoder.name), encoder.source, encoder.revision), []).append(result)
+    standing = {result.encoder.name: max(family, key=lambda one: _stands(one, first))
+                for family in families.values() for result in family}  # fmt: skip
+    pairs = [(standing[result.encoder.name], result) for result in results]
+    return [main for main, result in pairs if main is result], [pair for pair in pairs if pair[0] is not pair[1]]
+
+
 def _bare(name: str) -> str:
     """An encoder's name without a fingerprint or an average similarity."""
     return re.split("[@+]", name)[0]
+
+
+def _stands(result: Result, first: Sequence[str]) -> tuple[int, bool, str]:
+    name = result.encoder.name
+    return -first.index(name) if name in first else -len(first), name == _bare(name), result.created
