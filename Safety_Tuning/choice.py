@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from Safety_Detection.sets.cards import SET_CARDS
+from Safety_Tuning.candidate import BASE, Candidate, rotated
 from Safety_Tuning.columns import neighbors_kept
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.triples import drawn_evenly, nearest
@@ -30,17 +31,6 @@ TOLERANCE = 0.01
 OF_EACH = 100
 # The false alarms up to which the area under the ROC curve counts: a guard's are few.
 MOST_ALARMS = 0.05
-
-
-@dataclass(frozen=True, order=True)
-class Candidate:
-    """How far to go. share: of the way from the base to what was trained. exponent: of the scaled rotation."""
-
-    share: float
-    exponent: float
-
-
-BASE = Candidate(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -141,28 +131,6 @@ def measure(
         vectors = method.vectors(trained, share, held.rows)
         for exponent in EXPONENTS:
             yield Candidate(share, exponent), held.measured(rotated(vectors, exponent), before)
-
-
-def rotated(vectors: np.ndarray, exponent: float) -> np.ndarray:
-    """Vectors after the scaled rotation that is fitted on them, of length 1 again."""
-    if not exponent:
-        return vectors
-    turned = vectors @ scaled_rotation(vectors, exponent).T
-    return turned / np.linalg.norm(turned, axis=1, keepdims=True)
-
-
-def scaled_rotation(vectors: np.ndarray, exponent: float) -> np.ndarray:
-    """The matrix (d, d) that turns vectors to their principal components, and divides each by its spread.
-
-    vectors: (n, d). exponent: of the standard deviation that is divided by, relative to the largest; with 0 it turns
-    and no cosine changes. The components are of deviations from the mean, which is not taken off: centred vectors
-    detect worse. Components without any spread are scaled like the last that has some.
-    """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    variances, components = np.linalg.eigh(centred.T @ centred / len(centred))
-    variances, components = variances[::-1], components[:, ::-1]
-    spread = np.sqrt(np.maximum(variances, variances[0] * 1e-6) / variances[0])
-    return (components / spread**exponent).T.astype(np.float32)
 
 
 def chosen(measured: Sequence[dict[Candidate, Measured]]) -> Candidate:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
-from Safety_Tuning.choice import Candidate, scaled_rotation
+from Safety_Tuning.candidate import Candidate, scaled_rotation
 from Safety_Tuning.methods import Method, Training
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.tuned_folder import add_layer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Tokens of a prompt that are read while tuning; what is tuned reads as many as its base.
 MOST_TOKENS = 64
-HOW = Training(weights=(1, 2, 5), learning_rate=4e-4, steps=40, triples=48, ordinary=48, warm_up=10, clip=1.0)
+LAYERS = Training(weights=(1, 2, 5), learning_rate=4e-4, steps=40, triples=48, ordinary=48, warm_up=10, clip=1.0)
 # The top one of so many parts of the layers is tuned.
 OF_ALL = 3
 # Padded tokens of a batch without gradients.
@@ -38,7 +38,7 @@ class Layers(Method):
         base: np.ndarray,
         model: "SentenceTransformer",
         name: str,
-        how: Training = HOW,
+        how: Training | None = None,
     ) -> None:
         """Raises InputError, which names the model, if it has no layers that can be tuned."""
         self._modules = list(model)
@@ -49,7 +49,7 @@ class Layers(Method):
                 f"{name}: has no layers that can be tuned, as BERT, RoBERTa and MPNet have; use --method linear"
             )
         layers = max(1, len(stack) // OF_ALL)
-        super().__init__(side, base, how, stack[-layers:])
+        super().__init__(side, base, how or LAYERS, stack[-layers:])
         self._tokenizer, self._most = model.tokenizer, min(MOST_TOKENS, model.max_seq_length or MOST_TOKENS)
         self._lower = stack[:-layers]
         self._embeddings, self._device = self.transformer.embeddings, next(model.parameters()).device

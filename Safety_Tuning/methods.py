@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from Safety_Tuning.choice import Candidate, scaled_rotation
+from Safety_Tuning.candidate import Candidate, scaled_rotation
 from Safety_Tuning.losses import total_loss
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.triples import Triples
@@ -109,10 +109,10 @@ class Method(ABC):
 class Linear(Method):
     """One linear layer, from the identity, on vectors that do not change, so that no text is embedded again."""
 
-    def __init__(self, side: TrainingSide, base: np.ndarray, how: Training = LINEAR) -> None:
+    def __init__(self, side: TrainingSide, base: np.ndarray, how: Training | None = None) -> None:
         layer = torch.nn.Linear(base.shape[1], base.shape[1], bias=False).requires_grad_(False)
         torch.nn.init.eye_(layer.weight)
-        super().__init__(side, base, how, layer)
+        super().__init__(side, base, how or LINEAR, layer)
 
     def through(self, modules: Module, rows: np.ndarray) -> Tensor:
         return torch.nn.functional.normalize(modules(torch.from_numpy(self.base[rows])), dim=1)

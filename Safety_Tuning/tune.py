@@ -18,7 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from Safety_Tuning import choice, evaluate, training_side, tuned_folder
-from Safety_Tuning.choice import BASE, Candidate, Measured
+from Safety_Tuning.candidate import BASE, Candidate
+from Safety_Tuning.choice import Measured
 from Safety_Tuning.evaluation import datasets_of, evaluated_prompts, unit_vectors
 from Safety_Tuning.model_card import model_card
 from Safety_Tuning.training_side import TrainingSide

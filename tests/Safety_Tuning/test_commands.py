@@ -1,10 +1,10 @@
 """Tuning from the command line: what is written, that it is loaded anywhere, resumed, and refused."""
 
 import csv
-import functools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from embedding_server import KEY, EmbeddingServer, vector
 from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
-from Safety_Tuning import build_data, evaluate, layers, linear, tune
+from Safety_Tuning import build_data, evaluate, layers, methods, tune
 from utils import config
 from utils.embed.embedder import Embedder
 from utils.encoders import loading, registry
@@ -52,8 +52,8 @@ def sets(tmp_path):
 def small(tmp_path, monkeypatch):
     """Results of this test alone, and a tuning of few steps with few candidates."""
     monkeypatch.setenv("OUT", str(tmp_path / "results"))
-    monkeypatch.setattr(linear, "Training", functools.partial(linear.Training, steps=20, triples=16, ordinary=8))
-    monkeypatch.setattr(layers, "Training", functools.partial(layers.Training, steps=8, triples=12, ordinary=6))
+    monkeypatch.setattr(methods, "LINEAR", replace(methods.LINEAR, steps=20, triples=16, ordinary=8))
+    monkeypatch.setattr(layers, "LAYERS", replace(layers.LAYERS, steps=8, triples=12, ordinary=6))
     monkeypatch.setattr(tune.choice, "SHARES", (0.6,))
 
 

@@ -10,7 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.labelled_set import LabelledSet
-from Safety_Tuning import choice, losses, training_side
+from Safety_Tuning import losses, training_side
+from Safety_Tuning.candidate import Candidate, scaled_rotation
 from Safety_Tuning.layers import Layers
 from Safety_Tuning.methods import Linear, Training
 from Safety_Tuning.training_side import common_hazard
@@ -134,9 +135,9 @@ def test_losses_equal_slow_loops():
 def test_the_scaled_rotation_turns_and_divides_by_a_power_of_the_spread():
     vectors = np.random.default_rng(4).standard_normal((4000, 3)) @ np.diag([4, 2, 1])
     some = vectors[:50]
-    turned = some @ choice.scaled_rotation(vectors, 0).T
+    turned = some @ scaled_rotation(vectors, 0).T
     assert turned @ turned.T == pytest.approx(some @ some.T, abs=1e-4), "without an exponent no cosine changes"
-    spread = (vectors @ choice.scaled_rotation(vectors, 0.5).T).std(axis=0)
+    spread = (vectors @ scaled_rotation(vectors, 0.5).T).std(axis=0)
     # The largest is left as it is; one of half the spread becomes (1/2)^(1 - 0.5) of it.
     assert spread / spread[0] == pytest.approx([1, 0.5**0.5, 0.25**0.5], rel=0.05)
 
@@ -172,7 +173,7 @@ def test_a_cut_model_gives_the_models_own_vectors(checkpoint, tmp_path):
     half = method.vectors(trained, 0.5, rows)
     assert np.abs(half - base).max() > 0.01, "it has changed"
     assert method.vectors(method.mean([trained, method.own]), 1, rows) == pytest.approx(half, abs=1e-5), "half-way"
-    tuned = method.put(model, trained, choice.Candidate(0.5, 0.0), half)
+    tuned = method.put(model, trained, Candidate(0.5, 0.0), half)
     assert tuned.encode(side.prompts, normalize_embeddings=True)[rows] == pytest.approx(half, abs=0.02)
 
 

@@ -15,6 +15,7 @@ from utils.compare import __main__ as compare_main
 from utils.encoders import registry
 from utils.evaluation import run as evaluation_run
 from utils.figures import __main__ as figures_main
+from utils.files import write_whole
 from utils.results import result_file
 from utils.results.find import kept_as
 from utils.schema import EncoderInfo, EncoderOptions
@@ -80,8 +81,10 @@ def test_a_crash_between_the_two_files_is_told(sample_results, sample_store, tmp
 
     assert run() == 0
 
-    def killed(path, text):
-        raise KeyboardInterrupt
+    def killed(path, content):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write_whole(path, content)
 
     folder = tmp_path / "sample" / TAXONOMY.name
     for suffix in ("json", "items.csv", "influence.safetensors"):
