@@ -1,5 +1,6 @@
 """The look of every figure: ground, type, panels of a given size, and room for every label."""
 
+import bisect
 import contextlib
 import functools
 import io
@@ -290,17 +291,16 @@ def _fit_to_width(figure: Any, width: float, least: float, height: float, shape:
 def _wrap(text: Any, whole: str, inches: float) -> None:
     """Breaks a drawn text into lines that are not longer than so many inches, first before what is better."""
 
-    def too_long() -> bool:
+    def too_long(letters: int) -> bool:
+        text.set_text("\n".join(broken(line, letters) for line in whole.split("\n")))
         return max(text.get_window_extent().size) / text.get_figure().dpi > inches
 
-    text.set_text(whole)
-    if too_long():
+    if too_long(max(8, len(whole))):
         whole = re.sub(r"([,;]) (?=\w+ (\(\w+\) )?is better)", r"\1\n", whole)
-        text.set_text(whole)
-    letters = max(map(len, whole.split("\n")))
-    while letters > 8 and too_long():
-        letters -= 1
-        text.set_text("\n".join(broken(line, letters) for line in whole.split("\n")))
+    letters = max(8, *map(len, whole.split("\n")))
+    if too_long(letters):
+        # The most letters that are not too long, but not fewer than 8.
+        too_long(7 + max(1, bisect.bisect_left(range(8, letters), True, key=too_long)))
 
 
 def legend(
