@@ -288,7 +288,7 @@ def sentences(saved: SavedDetector) -> list[str]:
             f"{number(similar['safe_95'])} and 1 % within {number(similar['safe_99'])}: a cosine means something else "
             "for each encoder."
         )
-    found += missed(about)
+    found += [f"{line[0].upper()}{line[1:]}." for line in missed(about)]
     if any(p["ordinary"] for p in card["points"]):
         found.append(
             "Ordinary traffic is safe by assumption. What is unseen was scored by detectors without its family, at "
