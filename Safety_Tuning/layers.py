@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
-from Safety_Tuning.candidate import Candidate, scaled_rotation
+from Safety_Tuning.candidate import Candidate
 from Safety_Tuning.methods import Method, Training
 from Safety_Tuning.training_side import TrainingSide
 from Safety_Tuning.tuned_folder import add_layer
@@ -66,11 +66,12 @@ class Layers(Method):
         vectors = torch.cat([self._batch(modules, rows[part]) for part in parts])
         return vectors[torch.from_numpy(np.argsort(np.concatenate(parts)))]
 
-    def put(self, model: Any, modules: Module, chosen: Candidate, vectors: np.ndarray) -> Any:
+    def put(self, model: Any, modules: Module, chosen: Candidate) -> Any:
+        rotation = self.rotation(modules, chosen) if chosen.exponent else None
         mixed = self.between(modules, chosen.share)
         for own, tuned in zip(self.own.parameters(), mixed.parameters(), strict=True):
             own.data.copy_(tuned)
-        return add_layer(model, scaled_rotation(vectors, chosen.exponent)) if chosen.exponent else model
+        return model if rotation is None else add_layer(model, rotation)
 
     def _keep(self, rows: np.ndarray) -> None:
         """Computes the hidden states below the top layers of those prompts whose are not there."""

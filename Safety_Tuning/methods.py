@@ -58,11 +58,8 @@ class Method(ABC):
         """Vectors (r, d), of length 1, of the prompts of these rows, with these modules in the place of the base's."""
 
     @abstractmethod
-    def put(self, model: Any, modules: Module, chosen: Candidate, vectors: np.ndarray) -> Any:
-        """A sentence-transformers model, tuned; of None, which is an API, the matrix of its layer.
-
-        vectors: of all prompts, at the chosen share.
-        """
+    def put(self, model: Any, modules: Module, chosen: Candidate) -> Any:
+        """A sentence-transformers model, tuned; of None, which is an API, the matrix of its layer."""
 
     def trained(
         self, rows: np.ndarray, seed: int, progress: Callable[[dict[str, float]], object] = lambda losses: None
@@ -105,6 +102,10 @@ class Method(ABC):
         with torch.no_grad():
             return self.through(self.between(modules, share), rows).cpu().numpy()
 
+    def rotation(self, modules: Module, chosen: Candidate) -> np.ndarray:
+        """The scaled rotation of the vectors of all prompts at the chosen share: float32 (d, d)."""
+        return scaled_rotation(self.vectors(modules, chosen.share, np.arange(len(self.side))), chosen.exponent)
+
 
 class Linear(Method):
     """One linear layer, from the identity, on vectors that do not change, so that no text is embedded again."""
@@ -117,8 +118,8 @@ class Linear(Method):
     def through(self, modules: Module, rows: np.ndarray) -> Tensor:
         return torch.nn.functional.normalize(modules(torch.from_numpy(self.base[rows])), dim=1)
 
-    def put(self, model: Any, modules: Module, chosen: Candidate, vectors: np.ndarray) -> Any:
+    def put(self, model: Any, modules: Module, chosen: Candidate) -> Any:
         matrix = self.between(modules, chosen.share).weight.numpy()
         if chosen.exponent:
-            matrix = scaled_rotation(vectors, chosen.exponent) @ matrix
+            matrix = self.rotation(modules, chosen) @ matrix
         return matrix if model is None else add_layer(model, matrix)

@@ -164,8 +164,7 @@ class Tuning:
         seeds = range(self.seed * choice.MODELS, (self.seed + 1) * choice.MODELS)
         with self._bar(len(seeds) * method.how.steps, "tuning on all families") as progress:
             trained = method.mean([method.trained(everything, seed, progress) for seed in seeds])
-        vectors = method.vectors(trained, chosen.share, everything)
-        tuned = method.put(model, trained, chosen, vectors)
+        tuned = method.put(model, trained, chosen)
         about = self._about(settings, chosen, measured)
         run = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -153,6 +153,8 @@ def test_a_linear_layer_learns_and_starts_from_the_base():
     assert method.vectors(trained, 0, rows) == pytest.approx(base, abs=1e-6)
     assert method.vectors(trained, 1, rows) == pytest.approx(unit(base @ trained.weight.numpy().T), abs=1e-6)
     assert torch.equal(method.trained(rows, 1).weight, trained.weight), "a seed decides all"
+    turned = scaled_rotation(method.vectors(trained, 0.5, rows), 0.1) @ (np.eye(6) + trained.weight.numpy()) / 2
+    assert method.put(None, trained, Candidate(0.5, 0.1)) == pytest.approx(turned, abs=1e-6), "half-way, then turned"
 
 
 @pytest.mark.parametrize("checkpoint", [sentence_bert, sentence_mpnet])
@@ -173,7 +175,7 @@ def test_a_cut_model_gives_the_models_own_vectors(checkpoint, tmp_path):
     half = method.vectors(trained, 0.5, rows)
     assert np.abs(half - base).max() > 0.01, "it has changed"
     assert method.vectors(method.mean([trained, method.own]), 1, rows) == pytest.approx(half, abs=1e-5), "half-way"
-    tuned = method.put(model, trained, Candidate(0.5, 0.0), half)
+    tuned = method.put(model, trained, Candidate(0.5, 0.0))
     assert tuned.encode(side.prompts, normalize_embeddings=True)[rows] == pytest.approx(half, abs=0.02)
 
 
