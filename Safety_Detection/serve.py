@@ -121,8 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         wait, version = arguments.max_wait_ms / 1000, functools.partial(versions.current, folder)
         batcher = Batcher(load, arguments.max_batch, wait, room, version=version)
         server = server_of(batcher, limits, token, (lambda *_, **__: None) if arguments.quiet else log, hosts)
-        host, port = bound.getsockname()[:2]
-        print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
+        listen(bound)
         try:
             server.run(sockets=[bound])
         finally:
@@ -157,17 +156,28 @@ def token_for(host: str, without: bool) -> str:
 
 
 def bound_to(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address, whose clients wait until they are accepted. Raises InputError without it."""
+    """A socket bound to an address, which does not listen yet. Raises InputError if it can't be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-        bound.listen(2048)  # two processes may be bound to an address until one listens
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no such address"
         raise InputError(f"--host {host} --port {port}: can't be listened on ({why}); give another") from None
     return bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Lets clients connect, and says where."""
+    host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(2048)
+    except OSError as error:  # two processes may be bound to an address until one listens
+        raise InputError(
+            f"--host {host} --port {port}: can't be listened on ({error.strerror}); give another"
+        ) from None
+    print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/v1", file=sys.stderr, flush=True)
 
 
 def server_of(
@@ -177,23 +187,26 @@ def server_of(
     import uvicorn
 
     from Safety_Detection.server.application import application
-    from Safety_Detection.server.connections import Connection, Crowd
+    from Safety_Detection.server.connections import Connection, Crowd, Server, that_fit
 
     # What is logged of an exception may hold a text. asyncio's first line says only what it could not do.
     for name, handler in (("uvicorn", logging.NullHandler()), ("asyncio", _FirstLine(note))):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-    crowd = Crowd(limits.connections, limits.heading)
-    return uvicorn.Server(
+    most, at_a_time = that_fit(limits.connections)
+    if most < limits.connections:
+        print(f"only {most} connections fit; raise the limit of open files (ulimit -n)", file=sys.stderr, flush=True)
+    return Server(
         uvicorn.Config(
             application(batcher, limits, token, note, hosts),
             log_config=None,
             access_log=False,
             server_header=False,
             loop="asyncio",
-            http=cast(type[Connection], functools.partial(Connection, crowd=crowd)),
+            http=cast(type[Connection], functools.partial(Connection, crowd=Crowd(most, limits.heading))),
             ws="none",
             lifespan="off",
+            backlog=at_a_time,
             timeout_keep_alive=limits.keep_alive,
             timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
         )

@@ -1,13 +1,21 @@
 """The connections of a server, which no client can keep for itself by making the server wait."""
 
 import asyncio
+import contextlib
+import resource
+import socket
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds that the rest of a body has when the server ends.
 ENDING = 2.0
+# Connections that may wait to be accepted, that are accepted at a time at most, and files left for other things.
+QUEUE, AT_A_TIME, SPARE = 2048, 128, 16
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,41 @@ class Connection(H11Protocol):
             self._crowd.waited_for.setdefault(self)
 
 
+class Server(uvicorn.Server):
+    """A server for which connections wait that it has not accepted yet.
+
+    uvicorn and asyncio have one number for how many may wait and how many are accepted at a time. Clients whose
+    connection may not wait try again after a second or more.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(QUEUE)
+
+
 def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     """None, in place of a timer that is cancelled."""
     if timer is not None:
         timer.cancel()
     return None
+
+
+def that_fit(most: int) -> tuple[int, int]:
+    """How many connections may be open, at most `most`, and how many should be accepted at a time.
+
+    Where fewer files may be open, asyncio would fail to accept the others, and write a traceback of each try. A
+    connection that is given up stays open while others are accepted, up to four times. The limit of open files is
+    raised as far as the system allows.
+    """
+    opened = len(list(Path("/dev/fd").iterdir())) + SPARE
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed, highest = (sys.maxsize if one == resource.RLIM_INFINITY else one for one in limits)
+    wanted = min(opened + most + 4 * AT_A_TIME, highest)
+    if allowed < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limits[1]))
+            allowed = wanted
+    free = allowed - opened
+    at_a_time = min(max(free // 16, 1), AT_A_TIME)
+    return min(max(free - 4 * at_a_time, 1), most), at_a_time

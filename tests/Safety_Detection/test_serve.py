@@ -425,6 +425,7 @@ def test_without_the_extra_it_is_named(capsys, monkeypatch):
 def running(server):
     """The port on loopback of a server in a thread."""
     with serve.bound_to("127.0.0.1", 0) as bound:
+        bound.listen(64)
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
@@ -856,6 +857,21 @@ def test_when_there_are_too_many_connections_the_one_ends_that_was_longest_waite
             assert is_ended(further), "the others are being answered"
         server.gate.set()
         assert all(map(is_answered, asking))
+
+
+@needs_extra
+@pytest.mark.parametrize("allowed", [128, 512])
+def test_as_many_connections_fit_as_files_may_be_open(allowed):
+    code = (
+        "import os, resource; from Safety_Detection.server.connections import that_fit;"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (64, {allowed}));"
+        "print(*that_fit(2048), *that_fit(3), len(os.listdir('/dev/fd')))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True)
+    most, at_a_time, few, _, opened = map(int, said.stdout.split())
+    # Connections that are given up stay open while four more lots are accepted.
+    assert allowed / 2 < most + 4 * at_a_time + opened <= allowed, "the limit is raised as far as the system allows"
+    assert few == 3
 
 
 @needs_extra
