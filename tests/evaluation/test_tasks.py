@@ -11,6 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
+import oracles
 import pytest
 from doubles import StandIn, written
 
@@ -18,7 +19,7 @@ from Safety_Challenging.evaluate import TASK as CHALLENGING
 from Safety_Contrast.evaluate import TASK as CONTRAST
 from Safety_Taxonomy.evaluate import TASK as TAXONOMY
 from utils import config, files
-from utils.encoders import loading, registry
+from utils.encoders import loading, registry, tfidf
 from utils.encoders.paper import paper_figures
 from utils.evaluation.run import evaluate, evaluate_all
 from utils.metrics import summary
@@ -339,6 +340,15 @@ def test_summaries_by_hand():
     ]  # fmt: skip
     assert [r.chance for r in rows] == pytest.approx([0.2, 0.4, 0.3, 0.8 / 3])
     assert summary.summarise("m", [np.nan], ["a"], ("a",), "higher") == []
+
+
+def test_purity_of_the_sample_is_the_slow_oracles(sample_results):
+    with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    vectors = tfidf.fit_words([row["question"] for row in rows])[1].toarray().astype(float)
+    purity = oracles.purity(vectors.tolist(), [row["types_of_harm"] for row in rows], 10)
+    found = [float(row["categorical_purity"]) for row in items(sample_results, TAXONOMY, within="")]
+    assert found == pytest.approx(purity)
 
 
 def test_a_run_whose_embeddings_are_stored_imports_no_torch(sample_store, tmp_path):
