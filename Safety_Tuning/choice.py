@@ -10,7 +10,7 @@ from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Tuning.candidate import BASE, Candidate, rotated
 from Safety_Tuning.columns import neighbors_kept
 from Safety_Tuning.training_side import TrainingSide
-from Safety_Tuning.triples import drawn_evenly, nearest
+from Safety_Tuning.triples import drawn_evenly
 from utils.metrics import embedding as metrics
 from utils.metrics.neighbors import nearest_neighbors
 
@@ -67,7 +67,7 @@ class HeldOut:
         self._unsafe = drawn_evenly(side, np.flatnonzero(held & unsafe), OF_EACH, seed)
         self._ordinary = ordinary
         safe = np.setdiff1d(np.flatnonzero(~unsafe), self.train)
-        self._alike = safe[[nearest(row, 1)[0] for row in base[self._unsafe] @ base[safe].T]]
+        self._alike = safe[(base[self._unsafe] @ base[safe].T).argmax(axis=1)]
         self._hazards = np.array(side.hazards, dtype=object)[self._unsafe]
         self._prompts = [side.prompts[row] for row in self._unsafe]
         self.rows = np.unique(np.concatenate([self._bank, self._unsafe, self._ordinary, self._alike]))

@@ -5,7 +5,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ def common_hazard(set_name: str, words: str) -> str:
     return next((name for word, name in table.items() if word in given), "")
 
 
+@cache
 def _hazards() -> dict[str, dict[str, str]]:
     return tomllib.loads(HAZARDS_FILE.read_text(encoding="utf-8"))
 

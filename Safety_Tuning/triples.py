@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Tuning.training_side import TrainingSide
+from utils.metrics.neighbors import largest_columns
 
 # How many of the nearest safe prompts are negatives, and how many of the nearest unsafe prompts of other sets are
 # positives of a prompt without a hazard.
@@ -45,25 +46,28 @@ class Triples:
         number = {name: place for place, name in enumerate(names)}
         self.hazards = np.array([number.get(hazard, -1) for hazard in side.hazards])
         unsafe, safe = rows[side.labels[rows] == 1], rows[side.labels[rows] == 0]
-        sets = np.array(side.sets, dtype=object)
+        _, sets = np.unique(side.sets, return_inverse=True)
         negatives, positives, anchors = [], [], []
         for start in range(0, len(unsafe), _BLOCK_ROWS):
             block = unsafe[start : start + _BLOCK_ROWS]
-            to_safe, to_unsafe = base[block] @ base[safe].T, base[block] @ base[unsafe].T
-            for anchor, safe_cosines, cosines in zip(block, to_safe, to_unsafe, strict=True):
-                elsewhere = unsafe[sets[unsafe] != sets[anchor]]
+            near_safe = safe[largest_columns(base[block] @ base[safe].T, min(NEGATIVES, len(safe)))]
+            to_unsafe = base[block] @ base[unsafe].T
+            for anchor, negative, cosines in zip(block, near_safe, to_unsafe, strict=True):
+                elsewhere = sets[unsafe] != sets[anchor]
                 if self.hazards[anchor] >= 0:
-                    candidates = elsewhere[self.hazards[elsewhere] == self.hazards[anchor]]
+                    candidates = unsafe[elsewhere & (self.hazards[unsafe] == self.hazards[anchor])]
+                elif elsewhere.any():
+                    most = min(POSITIVES, np.count_nonzero(elsewhere))
+                    candidates = unsafe[elsewhere][largest_columns(cosines[None, elsewhere], most)[0]]
                 else:
-                    of_elsewhere = cosines[sets[unsafe] != sets[anchor]]
-                    candidates = elsewhere[nearest(of_elsewhere, POSITIVES)]
+                    continue
                 if len(candidates):
                     anchors.append(anchor)
                     positives.append(candidates)
-                    negatives.append(safe[nearest(safe_cosines, NEGATIVES)])
+                    negatives.append(negative)
         self.anchors, self.positives, self.negatives = np.array(anchors, dtype=int), positives, negatives
         # Sets are drawn in proportion to the square root of their size, as detectors weigh them.
-        _, of, sizes = np.unique(sets[self.anchors].astype(str), return_inverse=True, return_counts=True)
+        _, of, sizes = np.unique(sets[self.anchors], return_inverse=True, return_counts=True)
         weights = 1 / np.sqrt(sizes[of])
         self.shares = weights / weights.sum()
         self.ordinary = np.union1d(rows[side.ordinary[rows]], np.concatenate([*negatives, np.array([], dtype=int)]))
@@ -77,11 +81,6 @@ class Triples:
             negatives=np.array([drawn.choice(self.negatives[place]) for place in places]),
             ordinary=drawn.choice(self.ordinary, min(ordinary, len(self.ordinary)), replace=False),
         )
-
-
-def nearest(similarities: Sequence[float] | np.ndarray, number: int) -> np.ndarray:
-    """The places of the largest similarities, the largest first; ties go to the lower place."""
-    return np.argsort(-np.asarray(similarities), kind="stable")[:number]
 
 
 def drawn_evenly(side: TrainingSide, rows: np.ndarray, most: int, seed: int) -> np.ndarray:
