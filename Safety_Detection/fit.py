@@ -8,7 +8,7 @@ from pathlib import Path
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, KINDS
 from Safety_Detection.guardrail import card, saved, update, versions
-from Safety_Detection.guardrail.bank import digests_of, hashed_words
+from Safety_Detection.guardrail.bank import digests_of, hashed_words, most_signs
 from Safety_Detection.guardrail.fitting import ORDINARY, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
 from Safety_Detection.guardrail.saved_detector import ALL, SavedDetector, check_probe, probe_of
 from Safety_Detection.guardrail.splitting import READINGS, SENTENCES, WHOLE, parts_of
@@ -231,7 +231,7 @@ def made_of(
     done = fitted(dataset, vectors, choices, embedder.note, read)
     said_of = {**about(done, dataset), "card": card.measured(done, choices.seed)}
     probe, threshold = probe_of(embedder, words), done.tested.threshold
-    bank = bank_of(done, hashed_words(prompts), digests_of(texts))
+    bank = bank_of(done, hashed_words(prompts), digests_of(texts), most_signs(texts))
     made = SavedDetector(
         model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
     )

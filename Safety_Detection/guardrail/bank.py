@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from utils.data.text import normalized
 from utils.metrics.neighbors import largest_columns
 
 _WORD = re.compile(r"\w+")
+# Letters that a text is taken to have beyond its own when its signs are counted: "Why?" is no code.
+_LETTERS = 40
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Bank:
     fitted the detector, '' for prompts that it left.
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach. known_words: the
     share of words of prompts trained on that 99 % of held-out prompts have; 0 if an earlier version fitted.
+    signs: the share of signs that 99 % of the prompts have at most (`share_of_signs`); 1 if an earlier version fitted.
     parts: (m, d), of the prompts' parts if they are read in parts, by which they are scored when they are held out.
     part_of: int (m,), ascending, the prompt of each.
     """
@@ -45,20 +49,21 @@ class Bank:
     parts: Matrix | None = None
     part_of: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     known_words: float = 0.0
+    signs: float = 1.0
 
     def unfamiliar(self, rows: Matrix, texts: Sequence[str] | None = None) -> np.ndarray:
         """Whether each of m texts is unlike all prompts trained on: bool (m,).
 
         That is farther from all of them than 99 % of held-out prompts are, or with fewer words that any of them has
-        than 99 % of held-out prompts have: an encoder that does not know a language may place its words anywhere.
+        than 99 % of held-out prompts have, or with more signs than 99 % of them have, as code has: an encoder that does
+        not know a language may place its words anywhere.
         rows: (m, d), their vectors. texts: m, as they are embedded; None where only the vectors are known.
         """
         found = self.nearest(rows, 1)[1][:, 0] < self.familiar
         if texts is not None:
-            found |= (
-                np.array([share_of(words.split(), self._vocabulary) for words in hashed_words(texts)])
-                < self.known_words
-            )
+            known = [share_of(words.split(), self._vocabulary) for words in hashed_words(texts)]
+            found |= np.array(known) < self.known_words
+            found |= np.array([share_of_signs(text) for text in texts]) > self.signs
         return found
 
     @functools.cached_property
@@ -122,6 +127,20 @@ def digests_of(texts: Sequence[str]) -> tuple[str, ...]:
 def share_of(words: Sequence[str], vocabulary: Container[str]) -> float:
     """The share of words that are in a vocabulary."""
     return sum(word in vocabulary for word in words) / len(words)
+
+
+def share_of_signs(text: str) -> float:
+    """The share of punctuation and symbols among the characters of a text that are no white space: in [0, 1).
+
+    Each text is taken to have _LETTERS letters more, so that a short one with a question mark has few.
+    """
+    kinds = [unicodedata.category(character)[0] for character in text if not character.isspace()]
+    return sum(kind in "PS" for kind in kinds) / (len(kinds) + _LETTERS)
+
+
+def most_signs(texts: Sequence[str]) -> float:
+    """The share of signs that 99 % of texts have at most."""
+    return float(np.quantile([share_of_signs(text) for text in texts], 0.99))
 
 
 def known_words(words: Sequence[str], parts: np.ndarray) -> float:

@@ -176,8 +176,8 @@ def by_family(trial: evaluation.Trial) -> bool:
     return isinstance(trial.sides[ALL].inner[0], frozenset)
 
 
-def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
-    """What the detector was fitted on, without the texts. words, digests: of its prompts, as `Bank` has them."""
+def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str], signs: float) -> Bank:
+    """What the detector was fitted on, without the texts. words, digests, signs: of its prompts, as `Bank` has them."""
     dataset, part_of = fit.trial.of.dataset, fit.trial.parts.of
     rows, part_rows = fit.trial.vectors(fit.rows, len(dataset) + np.arange(len(part_of)))
     return Bank(
@@ -191,6 +191,7 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str]) -> Bank:
         twins=dataset.twins,
         familiar=familiarity(rows, fit.parts),
         known_words=known_words(words, fit.parts),
+        signs=signs,
         digests=tuple(digests),
         parts=part_rows if len(part_of) else None,
         part_of=part_of,

@@ -49,7 +49,7 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
     bank = saved.bank
-    lists = ("ids", "sets", "words", "digests", "family_of", "twins", "familiar", "known_words")
+    lists = ("ids", "sets", "words", "digests", "family_of", "twins", "familiar", "known_words", "signs")
     content[BANK] = _json({name: getattr(bank, name) for name in lists})
     more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
     if bank.parts is not None:
@@ -188,6 +188,7 @@ def load(
             family_of=lists["family_of"],
             familiar=lists["familiar"],
             known_words=lists.get("known_words", 0.0),
+            signs=lists.get("signs", 1.0),
             digests=tuple(lists.get("digests", ())),
             parts=shaped.get("parts"),
             part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),

@@ -206,7 +206,9 @@ def refitted(
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold
-    fitted_on = bank_of(done, both.texts["prompt"], [digest_of[item] for item in both.ids])
+    # The texts of the bank are not kept, and a few new ones would hardly move what 99 % of them have.
+    digests, signs = [digest_of[item] for item in both.ids], before.bank.signs
+    fitted_on = bank_of(done, both.texts["prompt"], digests, signs)
     after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
     safe = np.array([i for i, item in enumerate(both.ids) if item in set(given.ids) and not label_of[item]], np.int64)
     both_say = (verdicts(detector, vectors, parts, safe) for detector in (before, after))
