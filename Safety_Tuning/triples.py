@@ -1,6 +1,5 @@
 """Triples to tune on: an unsafe prompt, an unsafe one of the same hazard from another set, and a safe one near it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +56,7 @@ class Triples:
                 if self.hazards[anchor] >= 0:
                     candidates = unsafe[elsewhere & (self.hazards[unsafe] == self.hazards[anchor])]
                 elif elsewhere.any():
-                    most = min(POSITIVES, np.count_nonzero(elsewhere))
+                    most = min(POSITIVES, int(elsewhere.sum()))
                     candidates = unsafe[elsewhere][largest_columns(cosines[None, elsewhere], most)[0]]
                 else:
                     continue

@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_curve
 
-from benchmarks import intervals
+from benchmarks import guardrail, intervals
 from utils.config import ROOT
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
@@ -74,3 +77,19 @@ def test_each_score_of_a_made_up_world_has_its_row(capsys):
     rows = capsys.readouterr().out.splitlines()
     scores = {row[:33].strip() for row in rows if row.startswith(("pairs,", "edits,", "categorical", "silhouette"))}
     assert len(scores) == 14 and {"edits, guarded purity", "categorical purity@20", "silhouette"} <= scores
+
+
+@pytest.mark.parametrize("number", [805, 100, 99])
+def test_what_a_guard_catches_is_scikit_learns_rate_at_one_per_cent(number):
+    drawn = np.random.default_rng(number)
+    ordinary, unsafe = (
+        [str(score) for score in np.round(drawn.normal(mean, 1, n), 2)] for mean, n in ((0, number), (2, 60))
+    )
+    guard = SimpleNamespace(score=lambda texts: [SimpleNamespace(score=float(text)) for text in texts])
+    found, alarms = guardrail.flagged(
+        guard, unsafe, ordinary, {"plain": str, "hidden": lambda text: f"-{abs(float(text))}"}
+    )
+    labels = np.repeat([0, 1], [number, 60])
+    alarm, caught, _ = roc_curve(labels, np.array([*ordinary, *unsafe], dtype=float), drop_intermediate=False)
+    assert found["plain"] == pytest.approx(caught[alarm <= 0.01].max()) and found["hidden"] == alarms["hidden"] == 0
+    assert alarms["plain"] <= 0.01 * number / 60

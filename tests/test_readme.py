@@ -21,9 +21,13 @@ PAGES = [config.ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
 PAGES += sorted(path for folder in ("docs", "Safety_*", "benchmarks") for path in config.ROOT.glob(f"{folder}/*.md"))
 
 
-def rows(heading):
-    """The cells of the README's table whose first line begins with `heading`, its heading aside."""
-    lines = README[README.index(heading) :].split("\n\n")[0].splitlines()
+def page(name):
+    return (config.ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def rows(heading, text=README):
+    """The cells of a page's table whose first line begins with `heading`, its heading aside."""
+    lines = text[text.index(heading) :].split("\n\n")[0].splitlines()
     return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -55,6 +59,24 @@ def test_what_it_concludes_from_is_in_the_reference_results(row, task, metric):
     means = [result.metric(metric, "average") for result in results]
     assert cells[0] == f"{row}, {means[0].better} is better"
     assert [cells[1], cells[2], cells[4]] == [with_interval(mean) for mean in means]
+
+
+def test_its_table_of_tuned_encoders_is_that_of_their_page():
+    heading = "| | better | MiniLM-L6 | tuned"
+    found = {name: columns for name, _, *columns in rows(heading, page("tuned-encoders"))}
+    for name, _, *cells in rows(heading):
+        minilm, tuned, change, sbert, other, its_change = found[name]
+        shown = (tuned, other) if name == "ten neighbours kept" else (change, its_change)
+        expected = [minilm.partition(" ")[0], shown[0], sbert.partition(" ")[0], shown[1]]
+        assert [cell.replace("*", "") for cell in cells] == [cell.replace("*", "") for cell in expected], name
+
+
+def test_its_table_of_guards_is_that_of_their_page():
+    found = [columns for _, *columns in rows("| | MiniLM-L6, whole", page("guardrail"))]
+    for place, (_, whole, worst, sentences, but_one, one, _) in enumerate(rows("| | read whole")):
+        by_whole, by_sentences = ([columns[2 * place + reading] for columns in found] for reading in (0, 1))
+        assert [whole, worst] == [by_whole[0], min(by_whole[1:])]
+        assert [sentences, but_one, one] == [by_sentences[0], min(by_sentences[1:-1]), by_sentences[-1]]
 
 
 def test_the_papers_table_is_of_its_figures():
