@@ -30,7 +30,8 @@ class Bank:
     digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
     fitted the detector, '' for prompts that it left.
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach. known_words: the
-    share of words of prompts trained on that 99 % of held-out prompts have; 0 if an earlier version fitted.
+    share of words of prompts trained on that 99 % of held-out prompts have, of those that have half (`known_words`); 0
+    if an earlier version fitted.
     signs: the share of signs that 99 % of the prompts have at most (`share_of_signs`); 1 if an earlier version fitted.
     parts: (m, d), of the prompts' parts if they are read in parts, by which they are scored when they are held out.
     part_of: int (m,), ascending, the prompt of each.
@@ -55,8 +56,8 @@ class Bank:
         """Whether each of m texts is unlike all prompts trained on: bool (m,).
 
         That is farther from all of them than 99 % of held-out prompts are, or with fewer words that any of them has
-        than 99 % of held-out prompts have, or with more signs than 99 % of them have, as code has: an encoder that does
-        not know a language may place its words anywhere.
+        than `known_words`, or with more signs than 99 % of the prompts have, as code has: an encoder that does not know
+        a language may place its words anywhere.
         rows: (m, d), their vectors. texts: m, as they are embedded; None where only the vectors are known.
         """
         found = self.nearest(rows, 1)[1][:, 0] < self.familiar
@@ -146,17 +147,21 @@ def most_signs(texts: Sequence[str]) -> float:
 def known_words(words: Sequence[str], parts: np.ndarray) -> float:
     """The share of words that prompts outside its own part have, which 99 % of prompts reach.
 
-    words: n, as `hashed_words` gives them. parts: n, those held out together.
+    Prompts with less than half are left out: they are in a language that no other part has, and would make every text
+    familiar. If only such are left, it is 0. words: n, as `hashed_words` gives them. parts: n, those held out together.
     """
     parts_with: dict[str, set[int]] = {}
     for text, part in zip(words, parts.tolist(), strict=True):
         for word in text.split():
             parts_with.setdefault(word, set()).add(part)
-    shares = [
-        np.mean([bool(parts_with[word] - {part}) for word in text.split()])
-        for text, part in zip(words, parts.tolist(), strict=True)
-    ]
-    return float(np.quantile(shares, 0.01))
+    shares = np.array(
+        [
+            np.mean([bool(parts_with[word] - {part}) for word in text.split()])
+            for text, part in zip(words, parts.tolist(), strict=True)
+        ]
+    )
+    readable = shares[shares >= 0.5]
+    return float(np.quantile(readable, 0.01)) if len(readable) else 0.0
 
 
 def familiarity(rows: Matrix, parts: np.ndarray) -> float:

@@ -174,6 +174,10 @@ def test_a_detector_embeds_texts_as_it_was_fitted_to(tmp_path, labelled, normali
 def test_a_text_is_unfamiliar_by_its_words_too(tmp_path, labelled, capsys):
     # `a` and `d` are in one part only: half the words of two texts are known, and all of the third.
     assert known_words(("a b", "b c", "c d"), np.array([0, 1, 2])) == 0.5
+    # A family in a language of its own, 3 % of all, does not make every text familiar.
+    foreign = ("e f", "f g", "g h")
+    assert known_words((*("a b", "b c", "c d") * 33, *foreign), np.array([0, 1, 2] * 33 + [3] * 3)) == 0.5
+    assert known_words(foreign, np.zeros(3)) == 0.0, "nothing was held out, so nothing is unfamiliar"
     folder = fitted(tmp_path, labelled)
     bank = saved.load(folder, bank=True).bank
     rows = bank.rows[[0, 0, 0, 0]]  # as near as can be
