@@ -245,7 +245,11 @@ def traffic_of(arguments: argparse.Namespace, dataset: LabelledDataset, data: st
         return Traffic()
     sets = dataset.ordinary if name == ORDINARY else [name] if name in dataset.group_order else None
     if sets is None:
-        sets = labelled_sets.sets_named(name, label_of(arguments), arguments.column)
+        try:
+            sets = labelled_sets.sets_named(name, label_of(arguments), arguments.column)
+        except InputError:
+            there = ", ".join((ALL, ORDINARY, *dataset.group_order))
+            raise InputError(f"--of {name}: --data {data} has no such set; give one of {there}") from None
     traffic = Traffic(dataset_stem(Path(name)) if config.callers_path(name).is_file() else name, tuple(sets))
     if not set(sets) & set(dataset.group_order):
         lacks = f"--data {data} has no ordinary traffic" if name == ORDINARY else f"--data {data} does not name it"

@@ -286,7 +286,7 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
             ["--of", "ordinary"],
             "--of ordinary: --data sample has no ordinary traffic; add it, as --data sample,mine.csv",
         ),
-        (["--of", "nothing.csv"], "no such file, nor a set, family or class of that"),
+        (["--of", "mine"], "--of mine: --data sample has no such set; give one of all, ordinary, edits, twins"),
     ],
 )
 def test_a_fit_that_cannot_be_is_one_line(tmp_path, capsys, flags, message):
