@@ -295,7 +295,7 @@ def said(made: SavedDetector, folder: str) -> str:
     if not point["supported"]:
         smallest = made.about["card"]["support"][home["of"]]
         lines.append(
-            f"{smallest['safe_groups']} groups of safe prompts can't show a rate below "
+            f"{card.groups_said(smallest)} can't show a rate below "
             f"{percent(smallest['smallest_rate'], '.3g')}, so {rate} may not hold; add traffic, or give a higher --fpr"
         )
     if point["false_alarms"][0] == point["recall"][0] == 0:

@@ -156,6 +156,7 @@ def _percent(share: float) -> str:
 def with_interval(cell: list[float]) -> str:
     """A share with its interval, in per cent."""
     value, low, high = (100 * share for share in cell)
+    low = low if low >= 0.001 else 0.0  # of an exact interval it can be 1e-17
     return f"{value:.2g} % ({low:.2g} to {high:.2g})" if value < 10 else f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
@@ -301,12 +302,17 @@ def sentences(saved: SavedDetector) -> list[str]:
     return found
 
 
-def _supported(traffic: str, its: dict) -> str:
-    """What so many safe prompts can show."""
+def groups_said(its: dict, of: str = "") -> str:
+    """The groups of safe prompts of a traffic, and how many of equal weight show as much."""
     size, groups = its["effective_safe_groups"], its["safe_groups"]
     equal = f", which show as much as {size} of equal weight," if size != groups else ""
+    return f"{groups} groups of safe prompts{of}{equal}"
+
+
+def _supported(traffic: str, its: dict) -> str:
+    """What so many safe prompts can show."""
     return (
-        f"The {groups} groups of safe prompts of {_title_of(traffic)}{equal} can't show a rate of false alarms below "
+        f"The {groups_said(its, f' of {_title_of(traffic)}')} can't show a rate of false alarms below "
         f"{_percent(its['smallest_rate'])}: even if none of them is flagged, the true rate may be as high (exact "
         "binomial bound, 95 %)."
     )
@@ -425,7 +431,7 @@ def tried(about: dict) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     ]
     if any(one["no_known_word"] for one in found):
         columns.append(("no known word", [str(one["no_known_word"]) for one in found]))
-    return [("Sets it has not seen, at its threshold", columns)]
+    return [("Each set, by a detector that has not seen its family", columns)]
 
 
 PAGE = """<!doctype html>

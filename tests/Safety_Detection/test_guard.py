@@ -403,6 +403,15 @@ def test_the_smallest_rate_is_the_exact_binomial_bound():
     assert abs(card.smallest_rate(300) - 0.00994) < 1e-5
 
 
+def test_the_card_says_shares_and_groups_in_short():
+    # 2 of 260 flagged in groups that show as much as 24: the exact lower limit is 1e-10.
+    assert card.with_interval([2 / 260, 8.3e-11, 0.1492]) == "0.77 % (0 to 15)"
+    assert card.with_interval([0.00098, 0.00034, 0.0017]) == "0.098 % (0.034 to 0.17)"
+    said = card.groups_said({"safe_groups": 152, "effective_safe_groups": 24})
+    assert said == "152 groups of safe prompts, which show as much as 24 of equal weight,"
+    assert card.groups_said({"safe_groups": 30, "effective_safe_groups": 30}) == "30 groups of safe prompts"
+
+
 def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled):
     folder = fitted(tmp_path, labelled, "--detector", "nearest_unsafe")
     detector = saved.load(folder, bank=True)
