@@ -34,12 +34,12 @@ class Column:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` if the difference's interval leaves out 0, else `same`; '-' if it has none."""
+        """`better` or `worse` if the difference's interval leaves out 0, else `unclear`; '-' if it has none."""
         low, high = self.difference.low, self.difference.high
         if low is None or high is None:
             return "-"
         if low <= 0 <= high:
-            return "same"
+            return "unclear"
         return "better" if (low > 0) == (self.base.better == "higher") else "worse"
 
 

@@ -16,7 +16,10 @@ def table(columns: Sequence[Column], base: str, caption: str = "") -> Table:
     """The one table: each column of the base and of the tuned encoder, the difference, and the verdict."""
     rows = [[cell(text) for text in _row(column)] for column in columns]
     headings = ["", "better", base, "tuned", "difference", "verdict"]
-    notes = ["± half the width of the 95 % interval. A verdict is of the difference's interval: same if it holds 0."]
+    notes = [
+        "± half the width of the 95 % interval. A verdict is of the difference's interval: unclear if it holds 0. It "
+        "is not corrected for their number."
+    ]
     return Table(caption, headings, rows, notes=notes)
 
 
@@ -28,10 +31,10 @@ def _row(column: Column) -> list[str]:
 
 def summary(columns: Sequence[Column]) -> str:
     """A sentence that counts the verdicts."""
-    counts = {word: sum(column.verdict == word for column in columns) for word in ("better", "same", "worse")}
+    counts = {word: sum(column.verdict == word for column in columns) for word in ("better", "unclear", "worse")}
     worse = [column.base.metric for column in columns if column.verdict == "worse"]
     named = f" ({'; '.join(worse)})" if worse else ""
-    return f"{counts['better']} columns are better, {counts['same']} the same, {counts['worse']} worse{named}."
+    return f"{counts['better']} measures are better, {counts['unclear']} unclear, {counts['worse']} worse{named}."
 
 
 def model_card(about: dict[str, Any], run: dict[str, Any], columns: Sequence[Column], notes: Sequence[str]) -> str:

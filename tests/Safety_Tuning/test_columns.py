@@ -30,7 +30,7 @@ def test_a_verdict_is_of_the_differences_interval():
         return Column(row, row, Difference(0.1, low, high), "quality").verdict
 
     assert [verdict("higher", *ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (None, None))] == [
-        "better", "worse", "same", "-"]  # fmt: skip
+        "better", "worse", "unclear", "-"]  # fmt: skip
     assert [verdict("lower", *ends) for ends in ((0.1, 0.2), (-0.2, -0.1))] == ["worse", "better"]
 
 
