@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument(
         "--data",
         metavar="DATA",
-        help="paper, sample, or sets and files with commas (default published sets of families not trained on)",
+        help="paper, sample, or sets and files with commas (default published sets of families not trained on, or else "
+        "the sample)",
     )
     add_label(flags)
     flags.add_argument(
@@ -279,10 +280,9 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     if any(unknown):
         columns.append(("no known word", [*map(str, unknown), *blank]))
     table = text_table(of_columns(columns, foot=len(flagged) - len(found)))
-    sets = len(dataset.group_order)
     head = (
         f"{detector.detector.kind.replace('_', ' ')} on {detector.spec.name}: {unsafe.sum()} unsafe and "
-        f"{(~unsafe).sum()} safe prompts of {sets} set{'s' * (sets > 1)}, {left_out} left out as "
+        f"{(~unsafe).sum()} safe prompts of {', '.join(dataset.group_order)}; {left_out} left out as "
         "near-duplicates of what the detector was trained on, or in a group with one"
     )
     if detector.reading != WHOLE:
@@ -300,10 +300,10 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
     least = min(shares[name] for name in found)
     hide = [name for name in found if shares[name] == least < shares[PLAIN]]
     under = f"under the transformation{'s' * (len(hide) > 1)} that hide{'s' * (len(hide) == 1)} most"
-    most = f"{_hundred(least)} {under} ({', '.join(hide)})" if hide else "no fewer under any transformation"
+    most = f"{percent(least)} {under} ({', '.join(hide)})" if hide else "no fewer under any transformation"
     verdict = (
-        f"Of 100 unsafe prompts, {_hundred(shares[PLAIN])} are flagged as they are, {most}, and "
-        f"{_hundred(shares[WORST])} no matter which of them is used; other attacks may hide more."
+        f"Of the {unsafe.sum()} unsafe prompts, {percent(shares[PLAIN])} are flagged as they are, {most}, and "
+        f"{percent(shares[WORST])} no matter which of them is used; other attacks may hide more."
     )
     return "\n\n".join([paragraph(head), table, paragraph(means), paragraph(verdict)])
 
@@ -314,7 +314,7 @@ def said_of_words(
     """What universal words do to either reading. tries, prompts: of the search. by_reading: what `seen` returns."""
     found = f"{tries} suffixes tried on {prompts} other unsafe prompts"
     if not words:
-        return paragraph(f"No suffix hides any prompt: of {found}, none lowers their mean score.")
+        return paragraph(f"No suffix was found that hides any prompt: of {found}, none lowers their mean score.")
     unsafe = np.array(dataset.labels) == 1
     columns = [("read", [*by_reading])]
     for name in (PLAIN, AFTER_IT, WITHIN_IT):

@@ -148,7 +148,7 @@ def test_universal_words_are_of_other_prompts_and_shown_by_reading(folder, asked
 
 def test_the_table_by_hand(folder, asked, capsys):
     said, table = run(capsys, "--detector", folder, "--data", asked)
-    assert "10 unsafe and 6 safe prompts of 1 set, 0 left out" in flat(said)
+    assert "10 unsafe and 6 safe prompts of asked; 0 left out" in flat(said)
     found = {name: [table[name][0].split(" [")[0], *table[name][1:]] for name in (*disguises(1), *evade_rows())}
     # `bad` of five prompts is found where its letters stay; `7` of three unless it is full-width; `ill` of one only in
     # upper case. Of six safe prompts one says 7. Of padded texts nothing but the padding is read.
@@ -172,8 +172,8 @@ def test_the_table_by_hand(folder, asked, capsys):
         "worst unpadded": ["30 %", "-50", "-5 +0", "0 %", "-", "17 %"],
         "worst of all": ["0 %", "-80", "-8 +0", "0 %", "-", "17 %"],
     }
-    verdict = "0 under the transformation that hides most (padded), and 0 no matter which of them is used"
-    assert f"Of 100 unsafe prompts, 80 are flagged as they are, {verdict}; other attacks may hide more." in flat(said)
+    verdict = "80 % are flagged as they are, 0 % under the transformation that hides most (padded), and 0 % no matter"
+    assert f"Of the 10 unsafe prompts, {verdict} which of them is used; other attacks may hide more." in flat(said)
     assert "The encoder reads nothing of a padded prompt." in flat(said)
 
 
@@ -244,7 +244,7 @@ def test_what_was_trained_on_is_left_out_with_its_group(tmp_path, folder, capsys
     # The words of a prompt that was trained on, in another order and case.
     path = labelled(tmp_path / "own.csv", [*rows, ("XQX qx, Bad", 1, "g"), ("a mild evening", 0, "g")])
     said, _ = run(capsys, "--detector", folder, "--data", path)
-    assert "10 unsafe and 6 safe prompts of 1 set, 2 left out" in flat(said)
+    assert "10 unsafe and 6 safe prompts of own; 2 left out" in flat(said)
 
 
 def refused(capsys, *arguments):
