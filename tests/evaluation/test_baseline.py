@@ -95,7 +95,7 @@ def test_a_control_takes_own_and_a_number_is_taken_as_given(control):
     for choice in ("paper", "beavertails"):
         with pytest.raises(InputError, match=f"--baseline {choice}"):
             baseline.choose_baseline(choice, embedder, VECTORS, GROUPS)
-    with pytest.raises(InputError, match="two types or categories"):
+    with pytest.raises(InputError, match="two types or categories; add others, or give a number, as --baseline"):
         baseline.choose_baseline("own", embedder, VECTORS, ["a"] * 3)
 
 

@@ -44,7 +44,10 @@ def choose_baseline(
             return baseline
     own = _own(embeddings, groups)
     if own is None:
-        raise InputError("--baseline own: needs prompts of two types or categories at least; give a number")
+        raise InputError(
+            "the average similarity (own) needs prompts of two types or categories; add others, or give a number, "
+            "as --baseline 0.1"
+        )
     return Baseline(own, "own")
 
 
