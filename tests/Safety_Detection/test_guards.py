@@ -200,6 +200,7 @@ def test_what_is_not_scored_is_counted_and_left_out_of_both_sides(done, dataset,
     assert "without good: none of its safe prompts has a score\n" in said.err
     assert document(tmp_path)["settings"]["unscored"] == {"a": 22, "b": 1, "c": 24, "good": 26}
     assert "not scored and left out: 73 (22 of a, 1 of b, 24 of c, 26 of good)" in said.out
+    assert "for 5 %" not in " ".join(said.out.split()), "what a guard flags is by its own threshold"
     with (tmp_path / "made" / "safety_detection" / "tfidf.items.csv").open() as stream:
         theirs = {row["id"]: float(row["logistic_regression/others"]) for row in csv.DictReader(stream)}
     areas = {}
