@@ -177,8 +177,8 @@ def missed(about: dict) -> list[str]:
     """A line on the user's unsafe prompts that the detector was fitted on and does not flag, if there are any."""
     found = about.get("missed") or {"ids": []}
     return [
-        f"of {found['unsafe']} unsafe prompts of yours that it was fitted on it still misses {len(found['ids'])}: "
-        f"{_listed(found['ids'])}"
+        f"the score still misses {len(found['ids'])} of your {found['unsafe']} unsafe prompts, although it was fitted "
+        f"on them: {_listed(found['ids'])}"
     ] * bool(found["ids"])
 
 
@@ -364,8 +364,9 @@ def changes(saved: SavedDetector) -> list[str]:
             f"  of {n} new unsafe prompts the score flagged {found['new_flagged_before']} before and "
             f"{found['new_flagged_after']} after"
         )
+    matches = (saved.about.get("match") or {}).get("threshold", 2) <= 1
     for ids, what in (
-        (found["missed_by_score"], "still missed by the score"),
+        (found["missed_by_score"], "still missed by the score" + ", flagged as incidents" * matches),
         (found.get("safe_flagged"), "safe, and flagged all the same"),
         (found.get("allowed"), "false alarms, allowed from now on"),
     ):

@@ -331,7 +331,7 @@ def test_a_threshold_by_ones_own_traffic_is_of_folds(tmp_path, labelled, kind, c
     missed = [dataset.ids[i] for i in np.flatnonzero(labels == 1)[scores < point["threshold"]]]
     assert card["missed"] == {"unsafe": 40, "ids": missed}
     for ids in filter(None, [missed]):
-        assert f"of 40 unsafe prompts of yours that it was fitted on it still misses {len(ids)}: {ids[0]}" in said
+        assert f"misses {len(ids)} of your 40 unsafe prompts, although it was fitted on them: {ids[0]}" in said
     # An update keeps it.
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--quiet"]) == 0
     assert (
@@ -506,7 +506,7 @@ def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     text = (home(folder) / "card.md").read_text()
     assert (
         "one of the 2 unsafe prompts that were added later" in text
-        and "still missed by the score: inc:1, inc:2" in text
+        and "still missed by the score, flagged as incidents: inc:1, inc:2" in text
     )
 
 
