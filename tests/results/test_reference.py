@@ -11,7 +11,7 @@ from Safety_Taxonomy.evaluate import TASK
 from utils.evaluation.run import evaluate
 from utils.files import sha256_of
 from utils.results import reference
-from utils.results.result_file import read_result
+from utils.results.result_file import read_result, read_with_items
 from utils.results.signature import signature
 from utils.schema import CONTROLS, DataFile
 
@@ -65,6 +65,15 @@ def test_an_evaluation_ends_with_its_signature_and_the_references(sample_results
     assert max(map(len, said.splitlines())) <= 80
     assert evaluate(TASK, ["tfidf", *flags, "--top-k", "5"]) == 0
     assert "beside reference results" not in capsys.readouterr().out, "k is a different one"
+
+
+def test_a_reference_result_that_is_converted_has_the_signature_of_the_number_shown():
+    folder = reference.config.ROOT / reference.FOLDER / "paper" / "safety_challenging"
+    said = reference.reference_table([read_with_items(folder / "all-minilm-l6-v2.json")], lambda results: {})
+    theirs = read_result(folder / "sentence-bert-all.json")
+    own = theirs.average_similarities["own"]
+    assert f"|b:paper={theirs.settings['baseline']['value']:.3f}|" in signature(theirs), "as it was computed"
+    assert f"challenging|b:own={own:.3f}|t:0.5|sentence-bert-all@" in said and "|b:paper=" not in said
 
 
 def test_the_reference_results_hold_numbers_and_are_of_the_published_data(paper_data):

@@ -55,4 +55,5 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     labels = {result.encoder.name: result.encoder.label for result in results}
     notes = [note, *(f"{labels[name]} is last, because {why}" for name, why in last.items())]
     table = of_columns(columns, caption=title, notes=list(filter(None, notes)))
-    return "\n".join([text_table(table), "", *map(signature, others)])
+    theirs = [result for result in results if result.encoder.name in names]
+    return "\n".join([text_table(table), "", *map(signature, theirs)])
