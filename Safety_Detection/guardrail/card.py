@@ -112,7 +112,8 @@ class _Measuring:
             _, scores, threshold = self.fit.on(name, rate, traffic)
             flagged = scores >= threshold
             value = float(flagged.mean())
-            interval = grouped_interval(value, (drawn @ flagged) / drawn.sum(axis=1), len(set(clusters)))
+            size = max(2, int(effective(clusters, np.ones(len(clusters)))))
+            interval = grouped_interval(value, (drawn @ flagged) / drawn.sum(axis=1), size)
             point["ordinary"][name] = [value, *interval]
         pairs, verdicts = verdicts_of(self.fit.trial.of.dataset, self.fit.rows, flags)
         if len(pairs):

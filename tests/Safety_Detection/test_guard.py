@@ -403,6 +403,16 @@ def test_the_smallest_rate_is_the_exact_binomial_bound():
     assert abs(card.smallest_rate(300) - 0.00994) < 1e-5
 
 
+def test_groups_of_unequal_size_show_less(tmp_path, labelled):
+    # z: 20 prompts of one group and 10 alone show as much as 30^2 / (20^2 + 10) = 2.2 of equal weight.
+    text = labelled.read_text().replace("bad day", "good day")
+    labelled.write_text(re.sub(r"(?<=,0,z,)z1?\d$", "many", text, flags=re.M))
+    found = read_card(fitted(tmp_path, labelled))["card"]
+    assert found["support"]["ordinary"]["effective_safe_groups"] == 2
+    none = [point["ordinary"]["z"] for point in found["points"] if point["ordinary"]["z"][0] == 0]
+    assert none and all(share == pytest.approx([0, 0, 1 - 0.025 ** (1 / 2)]) for share in none)
+
+
 def test_the_card_says_shares_and_groups_in_short():
     # 2 of 260 flagged in groups that show as much as 24: the exact lower limit is 1e-10.
     assert card.with_interval([2 / 260, 8.3e-11, 0.1492]) == "0.77 % (0 to 15)"
