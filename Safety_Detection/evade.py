@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         read = [config.callers_path(part.strip()) for part in (data, *data.split(","))]
         out = saved.output_path("--out", arguments.out, {"detector": folder}, read)
         check_writable(out.parent)
-    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
 
     note = cli.notes(arguments)
     if detector.outdated:

@@ -143,7 +143,7 @@ def change(arguments: argparse.Namespace) -> None:
         if arguments.back:
             note(went_back(place, arguments.detector))
             return
-        before = saved.load(folder, arguments.model, device, arguments.trust_remote_code, bank=True)
+        before = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
         if before.outdated:
             note(before.outdated)
         made = kept(*updated(arguments, before, note), place)
@@ -156,7 +156,8 @@ def went_back(place: versions.Versions, name: str) -> str:
 
     Raises InputError if it followed none, or if that one is not whole.
     """
-    number, left = saved.read(place.folder, place.current)[0].get("parent"), place.current
+    left = versions.current(place.folder)
+    number = saved.read(place.folder, left)[0].get("parent")
     if number is None:
         raise InputError(f"--back: version {left} of {name} followed none; there is nothing to go back to")
     its = saved.read(place.folder, number, saved.DIGESTS)[0]
@@ -233,7 +234,7 @@ def made_of(
     probe, threshold = probe_of(embedder, words), done.tested.threshold
     bank = bank_of(done, hashed_words(prompts), digests_of(texts), most_signs(texts))
     made = SavedDetector(
-        model, embedder.spec, words, done.detector, threshold, probe, said_of, normalize, bank, reading
+        model, embedder.spec, words, done.detector, threshold, probe, bank, said_of, normalize, reading
     )
     return made, done
 

@@ -134,8 +134,8 @@ def whole_sets(dataset: LabelledDataset, given: Given) -> tuple[Given, list[str]
     if len(without) == len(dataset.group_order):
         raise InputError(f"--scores: {notes[0].removeprefix('without ')}; score prompts of each class of a set")
     keep = ~np.isin(np.array(dataset.groups, dtype=object)[given.rows], without)
-    parts = (None if values is None else values[keep] for values in vars(given).values())
-    return Given(*parts), notes
+    flags, milliseconds = (None if one is None else one[keep] for one in (given.flags, given.milliseconds))
+    return Given(given.rows[keep], given.scores[keep], flags, milliseconds), notes
 
 
 def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing]:

@@ -94,9 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         output = saved.output_path("--output", arguments.output, {"detector": folder, "vectors": path}, [path])
     device = cli.device(arguments)
     nearest = arguments.explain
-    detector = saved.load(
-        folder, arguments.model, device, arguments.trust_remote_code, bank=nearest > 0 or arguments.unfamiliar
-    )
+    detector = saved.load(folder, arguments.model, device, arguments.trust_remote_code)
     if detector.outdated and not arguments.quiet:
         cli.note(detector.outdated)
     if nearest > detector.about["trained_on"]["prompts"]:
@@ -108,7 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     scorer = Scorer(guard, nearest, arguments.probability, arguments.unfamiliar)
     try:
         with contextlib.ExitStack() as stack:
-            source = _vectors(path, detector) if form == "vectors" else _texts(arguments, path, form, stack)
+            if path is not None and form == "vectors":
+                source = _vectors(path, detector)
+            else:
+                source = _texts(arguments, path, form, stack)
             bar = stack.enter_context(bar_of(source.total, source.unit, arguments.quiet or path is None))
             if output is None or source.file is None:
                 _in_one(scorer, source, output, bar, at_once=path is None)
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
                     "column of incidents": guard.matches or None,
                     "column of false alarms": guard.allows or None,
                 }
-                _in_parts(scorer, source, output.resolve(), made_by, bar)
+                _in_parts(scorer, source, source.file, output.resolve(), made_by, bar)
     except Unfinished as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 3
@@ -188,7 +189,7 @@ def _vectors(folder: Path, detector: saved.SavedDetector) -> Source:
 def _texts(arguments: argparse.Namespace, path: Path | None, form: str, stack: contextlib.ExitStack) -> Source:
     columns = arguments.column or "prompt", arguments.id_column
     file, total, unit = path if path is not None and path.is_file() else None, None, "B"
-    if form == "parquet":
+    if path is not None and form == "parquet":
         parquet = ParquetFile(path)
         lines, total, unit = lines_of_parquet(parquet, path.name, *columns), parquet.rows, "row"
     else:
@@ -249,14 +250,14 @@ def _in_one(scorer: Scorer, source: Source, output: Path | None, bar: "tqdm", at
         sys.exit(130)
 
 
-def _in_parts(scorer: Scorer, source: Source, output: Path, made_by: dict, bar: "tqdm") -> None:
-    """Writes the scores of a file in parts, after those that an earlier run has finished."""
+def _in_parts(scorer: Scorer, source: Source, file: Path, output: Path, made_by: dict, bar: "tqdm") -> None:
+    """Writes the scores of a source in parts, after those that an earlier run has finished. file: of the source."""
     with parts_of(output, made_by, cli.note) as parts:
         scorer.counts.update(parts.counts)
         if parts.number and not bar.disable:
             cli.note(f"{scorer.counts['lines']} lines are scored already")
         rows, begun = [], time.monotonic()
-        with unchanged(source.file, "run the same command again"):
+        with unchanged(file, "run the same command again"):
             for batch in source.batches(scorer, scorer.counts["lines"]):
                 rows += batch
                 bar.update(scorer.read - bar.n)

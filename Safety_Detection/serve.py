@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
     def load(number: int, before: Guard | None) -> Guard:
         where = folder, arguments.model, device, arguments.trust_remote_code
-        detector = saved.load(*where, bank=True, number=number)
+        detector = saved.load(*where, number=number)
         if detector.outdated:
             log(detector.outdated)
         if before is not None and threshold is not None and scale(detector) != scale(before.detector):

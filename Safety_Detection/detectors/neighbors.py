@@ -72,7 +72,7 @@ def scores(
 def scores_of_sides(
     unit: np.ndarray,
     labels: np.ndarray,
-    sides: Mapping[frozenset, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    sides: Mapping[frozenset, tuple[np.ndarray, np.ndarray | None, np.ndarray]],
     families: np.ndarray,
     k: int,
     parallel: Callable[[Callable, Sequence], list],
@@ -81,7 +81,8 @@ def scores_of_sides(
 
     unit: (m, d), rows of length 1 (or 0): those of the n prompts that can be trained on, then others that are only
     asked. labels: n. sides: for each set of families, what is trained on without them, the weight of each of those
-    prompts, and the asked rows, all in these families. families: m. parallel: maps a function over blocks of rows.
+    prompts, 1 each if None, and the asked rows, all in these families. families: m. parallel: maps a function over
+    blocks of rows.
     """
     n = len(labels)
     prompts, family_of = unit[:n], families[:n]
@@ -92,11 +93,11 @@ def scores_of_sides(
         allowed[held] = np.zeros(n, dtype=bool)
         allowed[held][train] = True
         weight[held] = np.zeros(n)
-        weight[held][train] = weights
+        weight[held][train] = 1 if weights is None else weights
     found = {held: (np.empty(len(asked)), np.empty(len(asked))) for held, (_, _, asked) in sides.items()}
     unsafe = np.flatnonzero(labels == 1)
     blocks = []
-    for family in dict.fromkeys(families):
+    for family in dict.fromkeys(family for held in sides for family in held):
         rows = np.flatnonzero(families == family)
         mine = [held for held in sides if family in held]
         blocks += [(rows[i : i + BLOCK_ROWS], family, mine) for i in range(0, len(rows), BLOCK_ROWS)]

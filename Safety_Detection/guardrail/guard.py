@@ -126,8 +126,8 @@ class Guard:
         if threads is not None:
             check_whole(threads, "threads", least=1)
         self.threshold, self.threads = detector.threshold if threshold is None else threshold, threads
-        is_same = before is not None and before.detector.spec == detector.spec
-        self._unstored: Embedder = before._unstored if is_same else Embedder(detector.spec)
+        same = before if before is not None and before.detector.spec == detector.spec else None
+        self._unstored: Embedder = Embedder(detector.spec) if same is None else same._unstored
         if not of_vectors:
             check_probe(detector, self._unstored)
         about = detector.about
@@ -135,8 +135,8 @@ class Guard:
             _Like(detector, about[ids], about[like]["threshold"]) if about.get(like) else None
             for like, ids in (("match", "added"), ("allow", "allowed"))
         )
-        if is_same:
-            self._embedder: Embedder = before._embedder
+        if same is not None:
+            self._embedder: Embedder = same._embedder
             return
         paid = detector.spec.loader == "openai"
         self._embedder = Embedder(detector.spec, EmbeddingStore(default_path())) if paid else self._unstored
@@ -293,15 +293,16 @@ class Guard:
         """
         n, none = len(starts), np.zeros(len(over), dtype=bool)
         of = np.repeat(np.arange(n), np.diff(starts, append=len(over)))
-        like, incidents = (None, []) if self._match is None else self._match.to_whole(rows)
-        is_match = none if like is None else like >= self._match.least
+        is_match, like, incidents = none, np.zeros(len(over)), [""] * len(over)
+        if self._match is not None:
+            like, incidents = self._match.to_whole(rows)
+            is_match = like >= self._match.least
         is_allowed, alarms = none, [""] * len(over)
         if self._allow is not None:
             to_whole, alarms = self._allow.to_whole(rows)
             to_parts, least = self._allow.to_parts(rows), self._allow.least
             is_allowed = (to_whole >= least) | ((to_whole[starts] >= least)[of] & (to_parts >= least))
-            if like is not None:
-                is_allowed &= ~is_match | (np.maximum(to_whole, to_parts) > like)
+            is_allowed &= ~is_match | (np.maximum(to_whole, to_parts) > like)
         flags = any_of((over | is_match) & ~is_allowed, starts)
         matched: list[str | None] = [None] * n
         allowed: list[str | None] = [None] * n

@@ -148,21 +148,16 @@ def load(
     model: str | None = None,
     device: str = "auto",
     remote_code: bool = False,
-    bank: bool = False,
     number: int | None = None,
 ) -> SavedDetector:
     """Reads a version of a detector from the folder that fit wrote.
 
-    model: the encoder's name or folder, the one it was fitted with if None. bank: whether what it was fitted on is read
-    too; it always is if texts are matched with it. number: of the version, the one that counts if None.
-    Loads no encoder.
+    model: the encoder's name or folder, the one it was fitted with if None. number: of the version, the one that counts
+    if None. Loads no encoder.
     Raises InputError if a file is missing or changed, or if the encoder is a different one.
     """
     what, number = f"--detector {folder}", versions.current(folder) if number is None else number
-    card, content = read(folder, number, (ARRAYS, WORDS))
-    bank = bank or any(card.get(like) is not None for like in ("match", "allow"))  # texts are compared with the bank
-    if bank:
-        content |= read(folder, number, (BANK_ARRAYS, BANK))[1]
+    card, content = read(folder, number, DIGESTS)
     arrays = _unpacked(content[ARRAYS], f"{what}: {ARRAYS}")
     options = {"trust_remote_code": remote_code, **card["encoder"]["options"]}
     options.pop("backend", None)  # of an earlier version, which could choose no other than torch
@@ -175,27 +170,26 @@ def load(
             f"{spec.name} at {spec.revision[:12]} is another encoder; name the right one with --model, or fit again"
         )
     words = Words(tuple(json.loads(content[WORDS])), arrays["idf"]) if WORDS in content else None
-    detector = Detector(card["detector"]["kind"], _shaped(arrays, words), card["detector"]["settings"])
-    kept = None
-    if bank:
-        more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
-        shaped = _shaped(more, words)
-        kept = Bank(
-            rows=shaped["rows"],
-            labels=more["labels"],
-            clusters=more["clusters"],
-            twins=tuple(map(tuple, lists["twins"])),
-            family_of=lists["family_of"],
-            familiar=lists["familiar"],
-            known_words=lists.get("known_words", 0.0),
-            signs=lists.get("signs", 1.0),
-            digests=tuple(lists.get("digests", ())),
-            parts=shaped.get("parts"),
-            part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
-            **{name: tuple(lists[name]) for name in ("ids", "sets", "words")},
-        )
-    parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], card)
-    how = card["normalize"], kept, card.get("read", WHOLE), card.get("normalizing", 1)
+    width = len(arrays["probe"])
+    detector = Detector(card["detector"]["kind"], _shaped(arrays, width), card["detector"]["settings"])
+    more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
+    shaped = _shaped(more, width)
+    bank = Bank(
+        rows=shaped["rows"],
+        labels=more["labels"],
+        clusters=more["clusters"],
+        twins=tuple(map(tuple, lists["twins"])),
+        family_of=lists["family_of"],
+        familiar=lists["familiar"],
+        known_words=lists.get("known_words", 0.0),
+        signs=lists.get("signs", 1.0),
+        digests=tuple(lists.get("digests", ())),
+        parts=shaped.get("parts"),
+        part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
+        **{name: tuple(lists[name]) for name in ("ids", "sets", "words")},
+    )
+    parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], bank, card)
+    how = card["normalize"], card.get("read", WHOLE), card.get("normalizing", 1)
     return SavedDetector(*parts, *how)
 
 
@@ -209,14 +203,14 @@ def _unpacked(content: bytes, what: str) -> dict[str, np.ndarray]:
         raise InputError(f"{what} can't be read; fit the detector again") from None
 
 
-def _shaped(arrays: dict[str, np.ndarray], words: Words | None) -> dict:
-    """The arrays and sparse matrices that `_flat` names."""
+def _shaped(arrays: dict[str, np.ndarray], width: int) -> dict:
+    """The arrays and sparse matrices that `_flat` names. width: the number of columns of the latter."""
     found = {name.removeprefix("detector."): array for name, array in arrays.items() if name.startswith("detector.")}
     for name in {name.split(".")[1] for name in arrays if name.startswith("sparse.")}:
         from scipy.sparse import csr_matrix
 
         data, indices, starts = (arrays[f"sparse.{name}.{part}"] for part in SPARSE)
-        found[name] = csr_matrix((data, indices, starts), shape=(len(starts) - 1, len(words.vocabulary)))
+        found[name] = csr_matrix((data, indices, starts), shape=(len(starts) - 1, width))
     return found
 
 
@@ -306,5 +300,5 @@ def load_detector(
     if not isinstance(model, str | None):
         raise InputError(f"model {shown(model)}: is no name; give that of an encoder, or its folder")
     cli.read_as(cli.devices, device, "device")
-    detector = load(Path(folder), model, device, trust_remote_code, bank=True)
+    detector = load(Path(folder), model, device, trust_remote_code)
     return Guard(detector, threshold, base_rate=base_rate, threads=threads)

@@ -30,10 +30,9 @@ class SavedDetector:
 
     model: the encoder's name as given. spec: the resolved encoder. words: of TF-IDF, else None.
     threshold: prompts with at least this score are flagged. probe: (d,), the vector of PROBE, of length 1 (or 0).
-    about: how it was trained, what its threshold was chosen for, and its figures on other sets. normalize: whether
-    texts are embedded as `plain` makes them. bank: what it was fitted on, None if it was not read. reading: how it
-    reads a text, one of splitting.READINGS. normalizing: the version of `plain` by which it was fitted, 1 if it keeps
-    none.
+    bank: what it was fitted on. about: how it was trained, what its threshold was chosen for, and its figures on other
+    sets. normalize: whether texts are embedded as `plain` makes them. reading: how it reads a text, one of
+    splitting.READINGS. normalizing: the version of `plain` by which it was fitted, 1 if it keeps none.
     """
 
     model: str
@@ -42,9 +41,9 @@ class SavedDetector:
     detector: Detector
     threshold: float
     probe: np.ndarray
+    bank: Bank
     about: dict
     normalize: bool = True
-    bank: Bank | None = None
     reading: str = splitting.WHOLE
     normalizing: int = NORMALIZING
 

@@ -213,9 +213,9 @@ class Scorer:
     def _cells(self, verdict: Verdict) -> tuple:
         like = self._like((verdict.matched or "",), (verdict.allowed or "",))
         likely = (verdict.probability,) if self.probability else ()
-        cells = verdict.score, int(verdict.flagged), int(verdict.truncated), *like, *likely
+        unlike = () if verdict.unfamiliar is None else (int(verdict.unfamiliar),)
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
-        return (*cells, *((int(verdict.unfamiliar),) if self.unfamiliar else ()), *near)
+        return verdict.score, int(verdict.flagged), int(verdict.truncated), *like, *likely, *unlike, *near
 
     def _fault(self, line: Line, what: str) -> None:
         self.counts["faults"] += 1

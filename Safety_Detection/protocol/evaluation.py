@@ -192,15 +192,13 @@ class Trial:
     def run(self, progress: Callable[[], object] = lambda: None) -> None:
         """Does all jobs that are not done."""
         todo = [name for name in self.jobs if name not in self.scores]
-        unit = self.vectors.unit if isinstance(self.vectors, EncoderVectors) else None
-        mine = [kind for kind in self.kinds if kind in NEIGHBORS]
-        together = [name for name in todo if self.jobs[name].without is not None] if unit is not None and mine else []
-        if together:
-            by = {}
-            for job in map(self.jobs.__getitem__, together):
-                by[job.without] = job.train, job.weights, self.parts.rows(job.asked)[0]
+        together = {}
+        if isinstance(self.vectors, EncoderVectors) and any(kind in NEIGHBORS for kind in self.kinds):
+            for job in map(self.jobs.__getitem__, todo):
+                if job.without is not None:
+                    together[job.without] = job.train, job.weights, self.parts.rows(job.asked)[0]
             families = self.of.families[self.parts.owners]
-            found = scores_of_sides(unit, self.of.labels, by, families, self.top_k, in_threads)
+            found = scores_of_sides(self.vectors.unit, self.of.labels, together, families, self.top_k, in_threads)
             for name, pair in found.items():
                 starts = self.parts.rows(self.jobs[name].asked)[1]
                 highest_of = [highest(scored[None], np.ones(len(scored), dtype=bool), starts) for scored in pair]

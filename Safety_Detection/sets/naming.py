@@ -8,6 +8,8 @@ ORDINARY = "ordinary traffic"
 ORDINARY_ONE = "ordinary traffic, one set"
 # What a threshold says of an unsafe prompt and its safe twin, and the direction of each share.
 VERDICTS = {"separated": "higher", "both_flagged": "lower", "both_passed": "lower", "inverted": "lower"}
+# The metrics of the shares of the safe and of the unsafe prompts that a threshold flags, by the label.
+FLAGGED = ("fpr_at_threshold", "tpr_at_threshold")
 # In the place of a detector: the area with which two sets of the same label are told apart.
 IDENTITY = "set_identity"
 # In the place of a detector and of what it was trained on: a guard whose scores were given.

@@ -46,7 +46,7 @@ def compare_detectors(
     that set; with guards, by the mean of `others`, or over ordinary traffic. The rest is as in `compare`.
     """
     refuse_unlike([one.result for one in scores])
-    kind = next(m.detector for m in scores[0].result.metrics if m.name == metric)
+    kind = metric.removeprefix(AREA_OF)
     groups = [m.group for m in scores[0].result.metrics if m.name == metric]
     ranked_by = next((place for place in RANKED_BY if place in groups), groups[0])
     areas = differences.areas([(one.result, kind) for one in scores], differences.RESAMPLES, seed)

@@ -211,7 +211,7 @@ def group_differences(results: Sequence[Result], of: Metric) -> list[Difference]
 
     results: on the same prompts, with their items.
     """
-    scored = [(result, of.detector) for result in results]
+    scored = [(result, of.detector or headline_kind(results[0])) for result in results]
     first, *others = areas(scored, RESAMPLES, results[0].settings["seed"], crossed=())
     clusters = clusters_of(results[0], of.group)
     return [difference(other[of.group], first[of.group], clusters) for other in others]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from Safety_Detection.sets.naming import (
+    FLAGGED,
     GIVEN,
     GUARD,
     ORDINARY,
@@ -132,12 +133,12 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
 
 def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n: int, base: float) -> list[Metric]:
     """The shares flagged of a set, and F1, if none of its prompts is left out."""
-    names = ("fpr_at_threshold", "tpr_at_threshold")
-    found = [result.metric(name, detector=its, train=train, test=test) for name in names]
-    if None in found or sum(m.n for m in found) != n:
+    there = (result.metric(name, detector=its, train=train, test=test) for name in FLAGGED)
+    found = [m for m in there if m is not None]
+    if len(found) < len(FLAGGED) or sum(m.n for m in found) != n:
         return []
     safe, unsafe = (m.value for m in found)
     f1 = 2 * unsafe * base / (unsafe * base + safe * (1 - base) + base)
-    values = [(name, m.value, m.better) for name, m in zip(names, found, strict=True)] + [("f1", f1, "higher")]
+    values = [(name, m.value, m.better) for name, m in zip(FLAGGED, found, strict=True)] + [("f1", f1, "higher")]
     where = fields_of(kind, OTHERS, test)
     return [Metric(name, value=value, n=n, better=better, **where) for name, value, better in values]

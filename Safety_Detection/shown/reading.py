@@ -6,7 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.detectors.kinds import CONTROLS
-from Safety_Detection.sets.naming import GIVEN, IDENTITY, ORDINARY, OTHERS, WITHIN, crossing_column, flagged_column
+from Safety_Detection.sets.naming import (
+    FLAGGED,
+    GIVEN,
+    IDENTITY,
+    ORDINARY,
+    OTHERS,
+    WITHIN,
+    crossing_column,
+    flagged_column,
+)
 from utils.files import shown_path
 from utils.results.find import told_apart
 from utils.results.likeness import refuse_unlike
@@ -24,7 +33,7 @@ def is_guard(result: Result) -> bool:
 
 def kinds_of(result: Result) -> list[str]:
     """The detectors of a result, controls last, in the order they were evaluated."""
-    found = dict.fromkeys(m.detector for m in result.metrics if m.detector not in (None, IDENTITY))
+    found = dict.fromkeys(m.detector for m in result.metrics if m.detector and m.detector != IDENTITY)
     return sorted(found, key=lambda kind: kind in CONTROLS)
 
 
@@ -36,15 +45,15 @@ def headline_kind(result: Result) -> str:
 
 def sets_of(result: Result) -> list[str]:
     """The tested sets of two classes, in order."""
-    areas = [m for m in result.metrics if m.test is not None and m.against is None and m.metric == "auroc"]
-    return list(dict.fromkeys(m.test for m in areas))
+    areas = [m for m in result.metrics if m.against is None and m.metric == "auroc"]
+    return list(dict.fromkeys(m.test for m in areas if m.test is not None))
 
 
 def one_class_of(result: Result) -> dict[str, int]:
     """The tested sets of one class, in order, with that class: 1 for unsafe, 0 for safe."""
-    two, labels = sets_of(result), {"tpr_at_threshold": 1, "fpr_at_threshold": 0}
-    names = [(m.test, m.metric) for m in result.metrics if m.test not in (None, *two)]
-    return {test: labels[name] for test, name in names if name in labels}
+    two = sets_of(result)
+    tested = [m for m in result.metrics if m.test not in two and m.metric in FLAGGED]
+    return {m.test: FLAGGED.index(m.metric) for m in tested if m.test is not None}
 
 
 def crossings_of(result: Result) -> list[tuple[str, str]]:
@@ -56,7 +65,7 @@ def crossings_of(result: Result) -> list[tuple[str, str]]:
 def ordinary_of(result: Result) -> list[str]:
     """The safe-only sets that are ordinary traffic; empty if no unsafe-only set was tested against one."""
     mean = result.metric("auroc", ORDINARY, detector=headline_kind(result))
-    return mean.against.split(" + ") if mean else []
+    return mean.against.split(" + ") if mean and mean.against else []
 
 
 def trains_of(result: Result) -> list[str]:
@@ -77,7 +86,7 @@ def read(path: Path) -> Result:
     tested: dict[str, set[str]] = {}
     flagged = set()
     for m in result.metrics:
-        if m.train is None or m.detector == CONTROLS[1]:
+        if not (m.detector and m.train and m.test) or m.detector == CONTROLS[1]:
             continue
         flagged.add(flagged_column(m.detector, m.train))
         columns = [(f"{m.detector}/{m.train}", m.test)]
@@ -111,11 +120,10 @@ def alike(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
         except InputError as error:
             notes.append(f"Left out: {error}.")
     found = told_apart(found, paths)
-    newest = max(found, key=lambda result: result.created, default=None)
     kept = []
     for result in found:
         try:
-            refuse_unlike([newest, result])
+            refuse_unlike([max(found, key=lambda one: one.created), result])
             kept.append(result)
         except InputError as error:
             notes.append(f"Left out: {error}.")

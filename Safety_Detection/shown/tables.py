@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
-from Safety_Detection.sets.naming import ACROSS, GIVEN, IDENTITY, ORDINARY, ORDINARY_ONE, OTHERS, WITHIN
+from Safety_Detection.sets.naming import ACROSS, FLAGGED, GIVEN, IDENTITY, ORDINARY, ORDINARY_ONE, OTHERS, WITHIN
 from Safety_Detection.shown.differences import MOST_SETS, RESAMPLES, Compared, detector_differences, encoder_differences
 from Safety_Detection.shown.reading import (
     crossings_of,
@@ -21,8 +21,6 @@ from utils.schema import Metric, Result, shown
 from utils.tables import MOST_BESIDE, Table, of_rows, p_cell
 
 LABELS = ("safe", "unsafe")
-# The metrics of the shares of these that a threshold flags.
-FLAGGED = ("fpr_at_threshold", "tpr_at_threshold")
 DETAILS = {
     "auprc": "AUPRC",
     "fpr_at_95_tpr": "FPR at 95 % TPR",
@@ -239,7 +237,7 @@ def beside_table(results: Sequence[Result]) -> Table:
         rows.append([test if result is results[0] else "", result.encoder.label, *found])
     # What a guard flags need not be for 5 % false alarms.
     titles = {"auroc": "AUROC", **DETAILS, "fpr_at_threshold": "FPR at its threshold", "f1": "F1"}
-    return of_rows("", ["tested on", "by", *map(titles.get, names)], rows, keys=2)
+    return of_rows("", ["tested on", "by", *(titles[name] for name in names)], rows, keys=2)
 
 
 def _table(caption: str, names: list[str], numbers: list[str], rows: list[list], notes: Sequence[str] = ()) -> Table:

@@ -326,4 +326,4 @@ def test_options_that_change_a_vector_come_back(tmp_path, labelled):
     card = json.loads(path.read_text())
     del card["read"]
     path.write_text(json.dumps(card | {"card_sha256": saved._digest({k: card[k] for k in card if k != "card_sha256"})}))
-    assert saved.load(folder, bank=True).reading == "whole"
+    assert saved.load(folder).reading == "whole"

@@ -179,7 +179,7 @@ def test_a_text_is_unfamiliar_by_its_words_too(tmp_path, labelled, capsys):
     assert known_words((*("a b", "b c", "c d") * 33, *foreign), np.array([0, 1, 2] * 33 + [3] * 3)) == 0.5
     assert known_words(foreign, np.zeros(3)) == 0.0, "nothing was held out, so nothing is unfamiliar"
     folder = fitted(tmp_path, labelled)
-    bank = saved.load(folder, bank=True).bank
+    bank = saved.load(folder).bank
     rows = bank.rows[[0, 0, 0, 0]]  # as near as can be
     texts = ["good thing 0 x0 xv0", "wie backt man gutes brot", "wie good thing 0 x0 xv0", "如何烤面包"]
     assert bank.unfamiliar(rows, texts).tolist() == [False, True, False, True]
@@ -424,7 +424,7 @@ def test_the_card_says_shares_and_groups_in_short():
 
 def test_the_card_of_nearest_matches_says_what_a_cosine_means(tmp_path, labelled):
     folder = fitted(tmp_path, labelled, "--detector", "nearest_unsafe")
-    detector = saved.load(folder, bank=True)
+    detector = saved.load(folder)
     similar = read_card(folder)["card"]["similarity"]
     cosines = detector.bank.rows @ detector.bank.rows.T
     n = len(cosines)
@@ -485,7 +485,7 @@ def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelle
     assert fit.main(["--detector", str(folder), "--add", str(incidents(tmp_path)), "--no-cache"]) == 0
     said = capsys.readouterr().out
     assert set(World.asked) == {saved.PROBE, "good trick one a1 b1 c1 d1", "good trick one a1 b1 c1 e1"}
-    after, detector = read_card(folder), saved.load(folder, bank=True)
+    after, detector = read_card(folder), saved.load(folder)
     assert after["trained_on"]["prompts"] == before["trained_on"]["prompts"] + 2 and after["version"] == 2
     assert [item for item in detector.bank.ids if item.startswith("inc:")] == ["inc:1", "inc:2"]
     its = [detector.bank.clusters[detector.bank.ids.index(item)] for item in ("inc:1", "inc:2")]
@@ -645,14 +645,14 @@ def test_the_incident_is_named_in_the_scores(tmp_path, labelled, capsys):
 def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44,z:85", "--quiet"]) == 0
-    bank = saved.load(folder, bank=True).bank
+    bank = saved.load(folder).bank
     assert not {"x:2", "y:44", "z:85"} & set(bank.ids) and len(bank.ids) == 107
     assert len(bank.parts) == 2 * 29, "of each prompt of two sentences"
     fresh = tmp_path / "fresh.csv"
     lines = labelled.read_text().splitlines()
     fresh.write_text("\n".join(["id,prompt,label,set,group", *(f"{i},{line}" for i, line in enumerate(lines[1:], 1)
                                                              if i not in (2, 44, 85))]))  # fmt: skip
-    again = saved.load(fitted(tmp_path / "again", fresh), bank=True)
+    again = saved.load(fitted(tmp_path / "again", fresh))
     changed = saved.load(folder)
     assert changed.detector.arrays["direction"] == pytest.approx(again.detector.arrays["direction"], abs=1e-5)
     assert changed.threshold == pytest.approx(again.threshold, abs=1e-5) and again.bank.ids == bank.ids

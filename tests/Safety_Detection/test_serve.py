@@ -87,7 +87,7 @@ def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None
     spec = registry.resolve(model)
     probe = rows[1] if words is None else np.zeros(2, dtype=np.float32)
     return saved.SavedDetector(
-        model, spec, words, Detector(kind, arrays), 5.0, probe, {"card_sha256": "c" * 64, **about}, bank=bank
+        model, spec, words, Detector(kind, arrays), 5.0, probe, bank, {"card_sha256": "c" * 64, **about}
     )
 
 
