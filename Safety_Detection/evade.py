@@ -15,7 +15,7 @@ from Safety_Detection.guardrail.disguises import AFTER_IT, PADDED, PLAIN, WITHIN
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.saved_detector import SavedDetector
 from Safety_Detection.guardrail.splitting import READINGS, WHOLE
-from Safety_Detection.protocol.measure import Resampling
+from Safety_Detection.protocol.resampling import Drawn, Resampling
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.groups import NearTexts
@@ -24,7 +24,7 @@ from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import cli, config
 from utils.files import check_writable, write_whole
-from utils.metrics.uncertainty import grouped_interval, grouped_resamples
+from utils.metrics.uncertainty import grouped_resamples
 from utils.schema import InputError
 from utils.tables import of_columns, paragraph, percent, signed, text_table
 
@@ -261,13 +261,13 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
         # For safe prompts the worst is to be flagged once.
         flagged[name] = np.all(those, axis=0) | (~unsafe & np.any(those, axis=0))
     weights = grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED)
-    of = Resampling(dataset, np.arange(len(labels)), weights)
+    of = Resampling(labels, np.array(dataset.clusters), weights).only(unsafe)
     before = flagged[PLAIN][0, unsafe]
     shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
     own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")
     columns = [
         ("transformation", [*flagged]),
-        (f"{own} [95 % interval]", [_with_interval(of, its[0], unsafe) for its in flagged.values()]),
+        (f"{own} [95 % interval]", [_with_interval(of.share(its[0, unsafe])) for its in flagged.values()]),
         ("change", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
         ("flips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
         (other, [percent(its[1, unsafe].mean()) for its in flagged.values()]),
@@ -329,12 +329,9 @@ def said_of_words(
     return "\n\n".join([paragraph(head), text_table(of_columns(columns))])
 
 
-def _with_interval(of: Resampling, flags: np.ndarray, unsafe: np.ndarray) -> str:
-    value, replicates = of.share(flags, unsafe)
-    if of.clusters_of[1] < 2:
-        return percent(value)
-    low, high = grouped_interval(value, replicates, of.clusters_of[1])
-    return f"{percent(value)} [{_hundred(low)}, {_hundred(high)}]"
+def _with_interval(share: Drawn) -> str:
+    low, high = share.interval()
+    return percent(share.value) + ("" if low is None or high is None else f" [{_hundred(low)}, {_hundred(high)}]")
 
 
 def _flips(before: np.ndarray, after: np.ndarray) -> str:

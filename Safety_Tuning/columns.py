@@ -7,9 +7,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from Safety_Detection.detectors.kinds import Detector, balanced, candidates
+from Safety_Detection.protocol.resampling import Drawn, Resampling
 from utils.metrics import detection as dm
 from utils.metrics.neighbors import nearest_neighbors
-from utils.metrics.uncertainty import grouped_difference, grouped_interval, grouped_resamples
+from utils.metrics.uncertainty import grouped_resamples
 from utils.schema import Difference, Metric
 
 # The detectors of the columns, and the strength of the second; both encoders get the same.
@@ -18,9 +19,7 @@ DETECTORS, STRENGTH = ("nearest_unsafe", "logistic_regression"), 10.0
 RATE = 0.01
 NEIGHBORS = 10
 # What a column is of: the paper's tasks, detectors on families never seen, or what an encoder is for otherwise.
-MEASURES = ("the paper's tasks", "detection", "quality")
-# A number, and its values in the resamples.
-Drawn = tuple[float, np.ndarray]
+OF_PAPER, DETECTION, QUALITY = MEASURES = ("the paper's tasks", "detection", "quality")
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,12 @@ class Unseen:
         self.labels, self.ordinary, self.twins = labels, ordinary, twins
         self.crossed, self.alike = labels == 1, (labels == 0) & ~ordinary
         # Ordinary traffic is resampled apart from the safe prompts that resemble unsafe ones.
-        kinds = np.where(ordinary, 2, labels)
-        self.weights = grouped_resamples(clusters, kinds, resamples, seed)
-        self._clusters = clusters
+        weights = grouped_resamples(clusters, np.where(ordinary, 2, labels), resamples, seed)
+        self._resampled = Resampling(labels, clusters, weights)
 
     def of_curve(self, scores: np.ndarray, chosen: np.ndarray, metric: str) -> Drawn:
         """A metric of a curve over the chosen prompts, and its values in the resamples."""
-        ranking, value = dm.Ranking(self.labels[chosen], scores[chosen]), dm.OF_CURVE[metric][1]
-        drawn = value(ranking.curve(self.weights[:, chosen])) if len(self.weights) else np.empty(0)
-        return float(value(ranking.curve())), np.asarray(drawn, dtype=np.float64)
+        return self._resampled.only(chosen).of_curve(scores[chosen], [metric])[metric]
 
     def flagged_alike(self, scores: np.ndarray) -> Drawn:
         """The share of safe prompts that resemble unsafe ones flagged at the threshold for RATE of ordinary traffic."""
@@ -93,12 +89,9 @@ class Unseen:
             threshold = dm.threshold_at(scores[self.ordinary], RATE, weights[self.ordinary])
             return float(dm.flagged_rate(scores >= threshold, self.alike, weights))
 
-        return of(np.ones(len(scores))), np.array([of(weights.astype(np.float64)) for weights in self.weights])
-
-    def number_of_clusters(self, chosen: np.ndarray) -> int:
-        """The number of groups among the chosen prompts, of the class that has fewer."""
-        kinds = np.where(self.ordinary, 2, self.labels)[chosen]
-        return min(len(set(self._clusters[chosen][kinds == kind])) for kind in set(kinds))
+        drawn = np.array([of(weights.astype(np.float64)) for weights in self._resampled.weights])
+        groups = min(self._resampled.only(chosen).groups for chosen in (self.alike, self.ordinary))
+        return Drawn(of(np.ones(len(scores))), drawn, groups)
 
 
 def detection_columns(banks: Sequence[Bank], vectors: Sequence[np.ndarray], unseen: Unseen) -> list[Column]:
@@ -114,34 +107,26 @@ def detection_columns(banks: Sequence[Bank], vectors: Sequence[np.ndarray], unse
         name = kind.replace("_", " ")
         for metric, words in shown.items():
             pair = [unseen.of_curve(one, against, metric) for one in scores]
-            columns.append(_column(f"{name}, {words}", "higher", pair, unseen, against))
+            columns.append(column(f"{name}, {words}", "higher", pair, int(against.sum()), DETECTION))
         if unseen.alike.any():
             pair = [unseen.flagged_alike(one) for one in scores]
-            columns.append(_column(f"{name}, over-refusal", "lower", pair, unseen, unseen.alike | unseen.ordinary))
+            n = int((unseen.alike | unseen.ordinary).sum())
+            columns.append(column(f"{name}, over-refusal", "lower", pair, n, DETECTION))
         if len(set(unseen.labels[unseen.twins])) == 2:
             pair = [unseen.of_curve(one, unseen.twins, "auroc") for one in scores]
-            columns.append(_column(f"{name}, AUROC on XSTest", "higher", pair, unseen, unseen.twins))
+            columns.append(column(f"{name}, AUROC on XSTest", "higher", pair, int(unseen.twins.sum()), DETECTION))
     return columns
 
 
-def _column(name: str, better: str, pair: Sequence[Drawn], unseen: Unseen, chosen: np.ndarray) -> Column:
-    return column(name, better, pair, unseen.number_of_clusters(chosen), int(chosen.sum()), "detection")
+def column(name: str, better: str, pair: Sequence[Drawn], n: int, measure: str) -> Column:
+    """A column from the numbers of the two encoders on the same n prompts, in the same resamples."""
+    base, tuned = pair
+    return Column(metric_of(name, better, base, n), metric_of(name, better, tuned, n), tuned.less(base), measure)
 
 
-def column(name: str, better: str, pair: Sequence[Drawn], groups: int, n: int, measure: str) -> Column:
-    """A column from the numbers of the two encoders, and their values in the same resamples of so many groups."""
-    base, tuned = (metric_of(name, better, drawn, groups, n) for drawn in pair)
-    difference = Difference(tuned.value - base.value)
-    if len(pair[0][1]) and groups > 1:
-        difference = grouped_difference(difference.value, pair[1][1] - pair[0][1], groups)
-    return Column(base, tuned, difference, measure)
-
-
-def metric_of(name: str, better: str, drawn: Drawn, groups: int, n: int) -> Metric:
-    """A number with its 95 % interval, from its values in resamples of so many groups; none without them."""
-    value, replicates = drawn
-    low, high = grouped_interval(value, replicates, groups, (-1, 1)) if len(replicates) and groups > 1 else (None, None)
-    return Metric(name, "overall", value, n, better, low, high)
+def metric_of(name: str, better: str, drawn: Drawn, n: int) -> Metric:
+    """A number with its 95 % interval, if it has resamples."""
+    return Metric(name, "overall", drawn.value, n, better, *drawn.interval((-1, 1)))
 
 
 def neighbors_kept(base: np.ndarray, tuned: np.ndarray) -> np.ndarray:
@@ -166,7 +151,7 @@ def mean_correlation(cosines: Sequence[np.ndarray], scores: Sequence[np.ndarray]
         for at in range(0, resamples, 100):
             chosen = drawn.integers(0, len(mine), (min(100, resamples - at), len(mine)))
             found[at : at + 100] += spearman(mine[chosen], theirs[chosen]) / len(cosines)
-    return total, found
+    return Drawn(total, found, sum(map(len, scores)))
 
 
 def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from Safety_Detection.protocol.resampling import Drawn
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Tuning import sts
 from Safety_Tuning.columns import (
-    MEASURES,
+    OF_PAPER,
+    QUALITY,
     Bank,
     Column,
     Unseen,
@@ -36,7 +38,7 @@ OF_TASKS = (
     ("safety_contrast", "guarded_purity", "guarded purity"),
     ("safety_taxonomy", "categorical_purity", "Categorical Purity at 10"),
 )
-QUALITY, NEIGHBORS, STS = MEASURES[2], "ten neighbours kept", "STS, Spearman's correlation"
+NEIGHBORS, STS = "ten neighbours kept", "STS, Spearman's correlation"
 # Prompts of each set and class that detectors are fitted on: what is tuned has no stored vectors, and embedding all of
 # a side takes longer than tuning.
 OF_EACH = 400
@@ -124,7 +126,7 @@ def _of_results(pair: Sequence[Result], task: str, metric: str, words: str) -> C
     rows = [next(m for m in result.metrics if (m.metric, m.group) == (metric, "average")) for result in pair]
     [difference] = TASKS[task].differences(pair, rows[0])
     base, tuned = (replace(row, metric=words) for row in rows)
-    return Column(base, tuned, difference, MEASURES[0])
+    return Column(base, tuned, difference, OF_PAPER)
 
 
 def of_detection(
@@ -163,7 +165,8 @@ def of_quality(
         texts, ids = [unseen.texts["prompt"][row] for row in rows], [unseen.ids[row] for row in rows]
         kept = neighbors_kept(*(unit_vectors(one, texts, ids) for one in embedders))
         drawn = np.random.default_rng(settings.seed).integers(0, len(kept), (resamples, len(kept)))
-        share = metric_of(NEIGHBORS, "higher", (float(kept.mean()), kept[drawn].mean(axis=1)), len(kept), len(kept))
+        mean = Drawn(float(kept.mean()), kept[drawn].mean(axis=1), len(kept))
+        share = metric_of(NEIGHBORS, "higher", mean, len(kept))
         # The base keeps all of its own neighbours, so that there is nothing to test.
         columns.append(
             Column(replace(share, value=1.0, low=None, high=None), share, Difference(share.value - 1), QUALITY)
@@ -174,7 +177,7 @@ def of_quality(
             cosines = [(_sides(one, pair.left) * _sides(one, pair.right)).sum(axis=1) for pair in pairs]
             found.append(mean_correlation(cosines, [pair.scores for pair in pairs], resamples, settings.seed))
         n = sum(len(pair.scores) for pair in pairs)
-        columns.append(column(STS, "higher", found, n, n, QUALITY))
+        columns.append(column(STS, "higher", found, n, QUALITY))
     return columns
 
 

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from Safety_Detection.guardrail.card_figures import reliability_figure, scores_f
 from Safety_Detection.guardrail.fitting import ORDINARY, Fit, Traffic
 from Safety_Detection.guardrail.saved_detector import ALL, SavedDetector
 from Safety_Detection.protocol.measure import verdicts_of
+from Safety_Detection.protocol.resampling import Drawn, Resampling
 from Safety_Detection.sets.naming import VERDICTS
 from utils.metrics.uncertainty import CONFIDENCE, exact_interval, grouped_interval, grouped_resamples
 from utils.tables import Table, html_table, markdown_table, number, of_columns, percent
@@ -55,12 +57,13 @@ class _Measuring:
         self.labels, self.clusters, self.sets = fit.labels, of.clusters, of.sets
         weights = fit.trial.jobs[fit.trial.sides[ALL].whole].weights
         self.weights = np.ones(len(fit.rows)) if weights is None else weights
-        self.counts = grouped_resamples(self.clusters, self.labels, RESAMPLES, seed).astype(np.float64)
+        counts = grouped_resamples(self.clusters, self.labels, RESAMPLES, seed)
+        self.all = Resampling(self.labels, self.clusters, counts * self.weights, self.weights)
         self.ordinary = {}
         for i, name in enumerate(name for name in of.dataset.ordinary if name in fit.unseen):
             its = of.dataset.rows(name)
             drawn = grouped_resamples(of.clusters[its], of.labels[its], RESAMPLES, (seed, i))
-            self.ordinary[name] = of.clusters[its], drawn
+            self.ordinary[name] = Resampling(of.labels[its], of.clusters[its], drawn)
 
     def counted(self, traffic: Traffic) -> tuple[np.ndarray, np.ndarray]:
         """Which prompts are the traffic's, bool (n,), and what each counts, (n,)."""
@@ -82,10 +85,7 @@ class _Measuring:
 
     def share(self, flags: np.ndarray, its: np.ndarray) -> list[float]:
         """The share of some prompts that are flagged, by weight, with its interval."""
-        drawn = self.counts[:, its] * self.weights[its]
-        value = float(np.average(flags[its], weights=self.weights[its]))
-        interval = grouped_interval(value, (drawn @ flags[its]) / drawn.sum(axis=1), len(set(self.clusters[its])))
-        return [value, *interval]
+        return _cell(self.all.only(its).share(flags[its]))
 
     def exact(self, flags: np.ndarray, its: np.ndarray) -> list[float]:
         """The share of some prompts that are flagged, each counting the same, with its exact interval."""
@@ -108,18 +108,19 @@ class _Measuring:
         }
         if traffic.sets and (its & ~safe).any():
             point["recall_of_traffic"] = self.exact(flags, its & ~safe)
-        for name, (clusters, drawn) in self.ordinary.items():
+        for name, of in self.ordinary.items():
             _, scores, threshold = self.fit.on(name, rate, traffic)
-            flagged = scores >= threshold
-            value = float(flagged.mean())
-            size = max(2, int(effective(clusters, np.ones(len(clusters)))))
-            interval = grouped_interval(value, (drawn @ flagged) / drawn.sum(axis=1), size)
-            point["ordinary"][name] = [value, *interval]
+            size = max(2, int(effective(of.clusters, np.ones(len(of.clusters)))))
+            point["ordinary"][name] = _cell(replace(of.share(scores >= threshold), groups=size))
         pairs, verdicts = verdicts_of(self.fit.trial.of.dataset, self.fit.rows, flags)
         if len(pairs):
             shares = {name: float(pairs_of.mean()) for name, pairs_of in verdicts.items()}
             point["twins"] = shares | {"pairs": len(pairs)}
         return point
+
+
+def _cell(share: Drawn) -> list[float]:
+    return [share.value, *grouped_interval(share.value, share.replicates, share.groups)]
 
 
 def measured(fit: Fit, seed: int = 42) -> dict:

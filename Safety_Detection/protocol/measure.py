@@ -1,12 +1,13 @@
 """The numbers of an evaluation, with their intervals, from what the protocol yields."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS
 from Safety_Detection.protocol.evaluation import Pairing
+from Safety_Detection.protocol.resampling import Drawn, Resampling, mean_of
 from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -23,52 +24,10 @@ from Safety_Detection.sets.naming import (
 )
 from utils.metrics import detection as dm
 from utils.metrics.detection import OF_CROSSING, OF_CURVE
-from utils.metrics.uncertainty import CONFIDENCE, grouped_interval, grouped_resamples
+from utils.metrics.uncertainty import CONFIDENCE, grouped_resamples
 from utils.schema import Metric
 
 AT_THRESHOLD = {0: ("fpr_at_threshold", "lower"), 1: ("tpr_at_threshold", "higher")}
-# A number, and its values in the resamples.
-Drawn = tuple[float, np.ndarray]
-
-
-class Resampling:
-    """The prompts of one or two sets, resampled in whole groups: the same resamples for every detector.
-
-    rows: m, indices in the dataset. weights: (resamples, m), how often each of the prompts occurs in each.
-    """
-
-    def __init__(self, dataset: LabelledDataset, rows: np.ndarray, weights: np.ndarray) -> None:
-        self.rows, self.weights = rows, weights
-        self.labels, self.clusters = np.array(dataset.labels)[rows], np.array(dataset.clusters)[rows]
-        self.clusters_of = {c: len(set(self.clusters[self.labels == c])) for c in (0, 1)}
-
-    @property
-    def rarer(self) -> int:
-        """The number of groups of the class that has fewer."""
-        return min(self.clusters_of.values())
-
-    def of_curve(self, scores: np.ndarray, names: Iterable[str] = tuple(OF_CURVE)) -> dict[str, Drawn]:
-        """The named metrics of OF_CURVE."""
-        ranking = dm.Ranking(self.labels, scores)
-        once, drawn = ranking.curve(), ranking.curve(self.weights)
-        values = {name: OF_CURVE[name][1] for name in names}
-        return {name: (float(of(once)), of(drawn).astype(np.float64)) for name, of in values.items()}
-
-    def share(self, flags: np.ndarray, chosen: np.ndarray) -> Drawn:
-        """The share of the chosen prompts that are flagged; in resamples that have any of them."""
-        weights = self.weights[:, chosen].astype(np.float64)
-        totals = weights.sum(axis=1)
-        drawn = (weights[totals > 0] @ flags[chosen]) / totals[totals > 0]
-        return float(flags[chosen].mean()), drawn
-
-    def f1(self, flags: np.ndarray) -> Drawn:
-        """The harmonic mean of precision and recall of the flags."""
-        unsafe = self.labels == 1
-
-        def of(weights: np.ndarray) -> np.ndarray:
-            return 2 * (weights @ (flags & unsafe)) / (weights @ flags + weights @ unsafe)
-
-        return float(of(np.ones(len(flags)))), of(self.weights.astype(np.float64))
 
 
 def resamplings(dataset: LabelledDataset, resamples: int, seed: int) -> dict[str, Resampling]:
@@ -78,7 +37,7 @@ def resamplings(dataset: LabelledDataset, resamples: int, seed: int) -> dict[str
     for position, name in enumerate(dataset.group_order):
         rows = dataset.rows(name)
         weights = grouped_resamples(clusters[rows], labels[rows], resamples, (seed, position))
-        found[name] = Resampling(dataset, rows, weights)
+        found[name] = Resampling(labels[rows], clusters[rows], weights)
     return found
 
 
@@ -100,12 +59,9 @@ def verdicts_of(
     return pairs, {name: np.logical_and(*sides[name]) for name in VERDICTS}
 
 
-def _metric(
-    name: str, where: dict, drawn: Drawn, n: int, better: str, clusters: int, chance: float | None = None
-) -> Metric:
-    value, replicates = drawn
-    low, high = grouped_interval(value, replicates, clusters) if len(replicates) and clusters > 1 else (None, None)
-    return Metric(name, value=value, n=n, better=better, low=low, high=high, chance=chance, **where)
+def _metric(name: str, where: dict, drawn: Drawn, n: int, better: str, chance: float | None = None) -> Metric:
+    low, high = drawn.interval()
+    return Metric(name, value=drawn.value, n=n, better=better, low=low, high=high, chance=chance, **where)
 
 
 class Measures:
@@ -137,14 +93,13 @@ class Measures:
         if one.kind == CONTROLS[1]:
             areas = np.array([float(dm.auroc(dm.curve(of.labels, scores))) for scores in one.scores.T])
             self.rows.append(_shuffled(where, areas, n))
-            self._mean("auroc", one.kind, place, (float(areas.mean()), areas), [one.test])
+            self._mean("auroc", one.kind, place, Drawn(float(areas.mean()), areas, of.groups), [one.test])
             return
         if self.dataset.kind(one.test) == TWO_CLASSES:
             found = of.of_curve(one.scores)
             chance = {"auroc": 0.5, "auprc": float(of.labels.mean()), "fpr_at_95_tpr": 0.95, "tpr_at_1_fpr": 0.01}
             self.rows += [
-                _metric(name, where, found[name], n, better, of.rarer, chance[name])
-                for name, (better, _) in OF_CURVE.items()
+                _metric(name, where, found[name], n, better, chance[name]) for name, (better, _) in OF_CURVE.items()
             ]
             self._mean("auroc", one.kind, place, found["auroc"], [one.test])
         elif place == ACROSS:
@@ -152,7 +107,7 @@ class Measures:
         if one.flags is None:
             return
         if one.kind == GUARD and self.dataset.kind(one.test) == TWO_CLASSES:
-            self.rows.append(_metric("f1", where, of.f1(one.flags), n, "higher", of.rarer))
+            self.rows.append(_metric("f1", where, of.f1(one.flags), n, "higher"))
         for label, (name, better) in AT_THRESHOLD.items():
             self._flagged(one, one.flags, label, name, better)
         if one.kind not in CONTROLS:
@@ -160,42 +115,34 @@ class Measures:
 
     def _flagged(self, one: Pairing, flags: np.ndarray, label: int, name: str, better: str) -> None:
         """The flagged share of a class, and of each type: of safe prompts, and of those of a set of one class."""
-        of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
-        chosen = of.labels == label
-        if not chosen.any():
+        of, chosen = self.of[one.test], np.flatnonzero(self.of[one.test].labels == label)
+        if not len(chosen):
             return
-        drawn = of.share(flags, chosen)
-        self.rows.append(_metric(name, where, drawn, int(chosen.sum()), better, of.clusters_of[label]))
-        if one.kind in CONTROLS or (label and self.dataset.kind(one.test) == TWO_CLASSES):
-            return
-        types = [text.split(SEVERAL) for text in self.types[one.rows]]
-        for kind in dict.fromkeys(kind for i in np.flatnonzero(chosen) for kind in types[i]):
-            if kind:
-                its = chosen & np.array([kind in mine for mine in types])
-                clusters = len(set(of.clusters[its]))
-                typed = fields_of(one.kind, one.train, one.test, type=kind)
-                drawn = of.share(flags, its)
-                self.rows.append(_metric(name, typed, drawn, int(its.sum()), better, clusters))
+        members: dict[str | None, np.ndarray] = {None: chosen}
+        if one.kind not in CONTROLS and not (label and self.dataset.kind(one.test) == TWO_CLASSES):
+            types = [text.split(SEVERAL) for text in self.types[one.rows[chosen]]]
+            for kind in dict.fromkeys(kind for mine in types for kind in mine if kind):
+                members[kind] = chosen[[kind in mine for mine in types]]
+        for kind, its in members.items():
+            where = fields_of(one.kind, one.train, one.test, type=kind)
+            self.rows.append(_metric(name, where, of.only(its).share(flags[its]), len(its), better))
 
     def _verdicts(self, one: Pairing, flags: np.ndarray) -> None:
         """What the threshold says of each unsafe prompt and its safe twin."""
-        of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
         pairs, said = verdicts_of(self.dataset, one.rows, flags)
         if not len(pairs):
             return
         # A pair is in one group, so it occurs as often as its unsafe prompt.
-        at, clusters = pairs[:, 0], len(set(of.clusters[pairs[:, 0]]))
-        weights = of.weights[:, at].astype(np.float64)
+        of, where = self.of[one.test].only(pairs[:, 0]), fields_of(one.kind, one.train, one.test)
         for name, better in VERDICTS.items():
-            value = float(said[name].mean()), (weights @ said[name]) / weights.sum(axis=1)
-            self.rows.append(_metric(name, where, value, len(pairs), better, clusters))
+            self.rows.append(_metric(name, where, of.share(said[name]), len(pairs), better))
 
     def _crossing(self, one: Pairing, against: str) -> None:
         of, sets = self._resampled(one, against), (one.test, against)
         found = of.of_curve(one.scores, OF_CROSSING)
         where = fields_of(one.kind, one.train, one.test, against)
         for name, chance in zip(OF_CROSSING, (0.5, 0.01), strict=True):
-            self.rows.append(_metric(name, where, found[name], len(one.rows), "higher", of.rarer, chance))
+            self.rows.append(_metric(name, where, found[name], len(one.rows), "higher", chance))
             if against in self.dataset.ordinary:
                 self._mean(name, one.kind, ORDINARY, found[name], sets)
         for train in self.dataset.of_kind(TWO_CLASSES) if against in self.dataset.ordinary else ():
@@ -208,8 +155,7 @@ class Measures:
     def _resampled(self, one: Pairing, against: str) -> Resampling:
         pair = one.test, against
         if pair not in self._crossed:
-            weights = np.hstack([self.of[name].weights for name in pair])
-            self._crossed = {pair: Resampling(self.dataset, one.rows, weights)}
+            self._crossed = {pair: self.of[one.test].beside(self.of[against])}
         return self._crossed[pair]
 
     def _mean(self, name: str, kind: str, place: str, drawn: Drawn, sets: Sequence[str]) -> None:
@@ -223,17 +169,16 @@ class Measures:
         rows = []
         for (name, kind, place), found in self._means.items():
             sets = list(dict.fromkeys(one for _, names in found for one in names))
-            value = float(np.mean([value for (value, _), _ in found]))
-            drawn = np.mean([replicates for (_, replicates), _ in found], axis=0)
-            n = sum(len(self.of[one].rows) for one in sets)
+            drawn = mean_of([one for one, _ in found], sum(self.of[one].groups for one in sets))
+            n = sum(len(self.of[one].labels) for one in sets)
             if kind == CONTROLS[1]:
-                rows.append(replace(_shuffled({"group": place, "detector": kind}, drawn, n), value=value))
+                shuffled = _shuffled({"group": place, "detector": kind}, drawn.replicates, n)
+                rows.append(replace(shuffled, value=drawn.value))
                 continue
-            clusters = sum(min(filter(None, self.of[one].clusters_of.values())) for one in sets)
             against = " + ".join(self.dataset.ordinary) if place in (ORDINARY, ORDINARY_ONE) else None
             where = {"group": place, "detector": kind, "against": against}
             chance = 0.01 if name == "tpr_at_1_fpr" else 0.5
-            rows.append(_metric(name, where, (value, drawn), n, "higher", clusters, chance))
+            rows.append(_metric(name, where, drawn, n, "higher", chance))
         return rows
 
 

@@ -4,9 +4,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from Safety_Detection.detectors.kinds import CONTROLS
+from Safety_Detection.protocol.resampling import Drawn
 from Safety_Detection.sets import naming
 from Safety_Detection.shown import differences, reading
 from Safety_Detection.shown.guards import on_same_prompts
@@ -53,20 +52,19 @@ def compare_detectors(
     by_name = {one.result.encoder.name: of for one, of in zip(scores, areas, strict=True)}
     if any(reading.is_guard(one.result) for one in scores):  # the metrics are of fewer prompts, and have no intervals
         scores = [Scores(_with_intervals(one.result, metric, of)) for one, of in zip(scores, areas, strict=True)]
-    clusters = {group: differences.clusters_of(scores[0].result, group) for group in groups}
 
     def test(pair: Pair) -> Tested:
         of, other = by_name[pair[0]], by_name[pair[1]]
-        return {group: (differences.difference(of[group], other[group], clusters[group]), None) for group in groups}
+        return {group: (of[group].less(other[group]), None) for group in groups}
 
-    numbers = {group: tuple(of[group][1].tobytes() for of in areas) for group in groups}
+    numbers = {group: tuple(of[group].replicates.tobytes() for of in areas) for group in groups}
     return compared(scores, metric, reference, groups, ranked_by, _equal(numbers, ranked_by), test, unranked)
 
 
-def _with_intervals(result: Result, metric: str, of: dict[str, tuple[float, np.ndarray]]) -> Result:
+def _with_intervals(result: Result, metric: str, of: dict[str, Drawn]) -> Result:
     rows = []
     for m in result.metrics:
-        low, high = differences.interval(result, m.group, *of[m.group]) if m.name == metric else (None, None)
+        low, high = of[m.group].interval() if m.name == metric else (None, None)
         rows.append(replace(m, low=low, high=high))
     return replace(result, metrics=tuple(rows))
 
@@ -161,12 +159,17 @@ class PairedByGroups(PairedByItems):
         else:
             areas = differences.areas(scored, differences.RESAMPLES, seed, crossed=(), rate=gate.rate)
             places = [place for place in (*GATED, naming.WITHIN) if place in areas[0]]
-            clusters = {place: differences.clusters_of(reference.result, place) for place in places}
-            first, *means = [{place: (*of[place], clusters[place]) for place in places} for of in areas]
+            first, *means = [{place: of[place] for place in places} for of in areas]
         groups = [place for place in GATED if place in first] or [one for one in (naming.WITHIN,) if one in first]
         if not groups:
             raise InputError(f"--gate {gate.text}: the results have none of the means {', '.join(GATED)}")
         for one, of in zip(others, means, strict=True):
             for group in groups:
-                difference = differences.difference(of[group][:2], first[group][:2], first[group][2])
-                yield Gated(one.result.encoder.name, group, of[group][0], first[group][0], difference, better)
+                yield Gated(
+                    one.result.encoder.name,
+                    group,
+                    of[group].value,
+                    first[group].value,
+                    of[group].less(first[group]),
+                    better,
+                )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Detection.detectors.kinds import CONTROLS
+from Safety_Detection.protocol.resampling import Drawn, Resampling, groups_of, mean_of
 from Safety_Detection.sets.naming import (
     ACROSS,
     ORDINARY,
@@ -26,7 +27,7 @@ from Safety_Detection.shown.reading import (
     trains_of,
 )
 from utils.metrics import detection as dm
-from utils.metrics.uncertainty import cluster_resamples, grouped_difference, grouped_interval, grouped_resamples, holm
+from utils.metrics.uncertainty import cluster_resamples, grouped_resamples, holm
 from utils.schema import Difference, InputError, Metric, Result
 
 # The resamples of which a standard error is known to 2 %.
@@ -53,8 +54,8 @@ def areas(
     seed: int = 42,
     crossed: Sequence[str] | None = None,
     rate: float | None = None,
-) -> list[dict[str, tuple[float, np.ndarray]]]:
-    """For each of `scored`: group to AUROC, and its values in resamples of whole groups of prompts.
+) -> list[dict[str, Drawn]]:
+    """For each of `scored`: group to AUROC, with its values in resamples of whole groups of prompts.
 
     scored: results on the same prompts, with their items, and the detector of each. All use the same resamples. Groups
     are all pairs of sets trained on and tested, those of unsafe-only and safe-only sets, then the means over them.
@@ -69,7 +70,7 @@ def areas(
         name: cluster_resamples(clusters[its], labels[its], resamples, (seed, position))
         for position, (name, its) in enumerate(rows.items())
     }
-    found: list[dict[str, tuple[float, np.ndarray]]] = [{} for _ in scored]
+    found: list[dict[str, Drawn]] = [{} for _ in scored]
 
     def put(group: str, names: Sequence[str], columns: Sequence[str]) -> None:
         """The areas on the prompts of the named sets, whose scores are in these columns, `{}` for the detector."""
@@ -81,20 +82,21 @@ def areas(
             values = np.concatenate([np.array(result.items[column.format(kind)])[rows[name]] for name, column in parts])
             ranking = dm.Ranking(labels[its], values)
             if rate is None:
-                of[group] = float(dm.auroc(ranking.curve())), dm.resampled_auroc(labels[its], values, members, drawn)
+                value, resampled = dm.auroc(ranking.curve()), dm.resampled_auroc(labels[its], values, members, drawn)
             else:
                 both = ranking.curve(), ranking.curve(drawn[:, members])
                 value, resampled = (dm.true_positive_rate_at(curve, rate) for curve in both)
-                of[group] = float(value), resampled.astype(np.float64)
+            of[group] = Drawn(float(value), resampled.astype(np.float64), groups_of(labels[its], clusters[its]))
 
-    places: dict[str, list[str]] = {place: [] for place in (WITHIN, ACROSS, OTHERS, ORDINARY_ONE, ORDINARY)}
+    # The groups of each mean, and the sets of each.
+    places: dict[str, dict[str, list[str]]] = {place: {} for place in (WITHIN, ACROSS, OTHERS, ORDINARY_ONE, ORDINARY)}
     tested = {(m.train, m.test) for m in first.metrics if m.test is not None}
     for test in sets_of(first):
         for train in trains_of(first):
             group = group_of(train, test)
             if first.metric("auroc", detector=scored[0][1], train=train, test=test):
                 put(group, [test], [f"{{}}/{train}"])
-                places[WITHIN if train == test else OTHERS if train == OTHERS else ACROSS].append(group)
+                places[WITHIN if train == test else OTHERS if train == OTHERS else ACROSS][group] = [test]
     for unsafe, safe in crossings_of(first):
         if crossed is None or safe in (*crossed, *ordinary):
             group = group_of(OTHERS, unsafe, safe)
@@ -102,18 +104,17 @@ def areas(
             put(group, pair, [crossing_column("{}", other) for other in reversed(pair)])
             if safe not in ordinary:
                 continue
-            places[ORDINARY].append(group)
+            places[ORDINARY][group] = pair
             for train in sets_of(first):
                 if {(train, unsafe), (train, safe)} <= tested:
                     both = group_of(train, unsafe, safe)
                     put(both, pair, [f"{{}}/{train}"] * 2)
-                    places[ORDINARY_ONE].append(both)
-    for of in found:
-        for place, groups in places.items():
-            if groups:
-                parts = [of[group] for group in groups]
-                mean = np.mean([drawn for _, drawn in parts], axis=0)
-                of[place] = float(np.mean([value for value, _ in parts])), mean
+                    places[ORDINARY_ONE][both] = pair
+    for place, groups in places.items():
+        sets = {name for names in groups.values() for name in names}
+        size = sum(groups_of(labels[rows[name]], clusters[rows[name]]) for name in sets)
+        for of in found if groups else ():
+            of[place] = mean_of([of[group] for group in groups], size)
     return found
 
 
@@ -121,39 +122,29 @@ def areas(
 OF_FLAGS = {"flagged_unsafe": "higher", "flagged_safe": "lower", "f1": "higher"}
 
 
-def shares(
-    scored: Sequence[tuple[Result, str]], metric: str, resamples: int, seed: int = 42
-) -> list[dict[str, tuple[float, np.ndarray, int]]]:
-    """For each of `scored`: place to the mean of one of OF_FLAGS over its sets, in resamples too, and the clusters.
+def shares(scored: Sequence[tuple[Result, str]], metric: str, resamples: int, seed: int = 42) -> list[dict[str, Drawn]]:
+    """For each of `scored`: place to the mean of one of OF_FLAGS over its sets, with its values in resamples.
 
     scored, seed: as of `areas`. A place is `within`, `across`, `others` or, of safe prompts, ordinary traffic.
     Raises InputError if a result does not say what its detector flags.
     """
     first, ordinary = scored[0][0], ordinary_of(scored[0][0])
     names, labels, clusters = (np.array(first.items[column]) for column in ("set", "label", "group"))
-    found: list[dict[str, list]] = [{} for _ in scored]
+    found: list[dict[str, list[Drawn]]] = [{} for _ in scored]
     for position, test in enumerate(dict.fromkeys(names.tolist())):
         its = np.flatnonzero(names == test)
         unsafe = labels[its] == 1
         chosen = {"flagged_unsafe": unsafe, "flagged_safe": ~unsafe, "f1": np.ones(len(its), dtype=bool)}[metric]
         if not chosen.any() or (metric == "f1" and unsafe.all() | (~unsafe).all()):
             continue
-        weights = grouped_resamples(clusters[its], labels[its], resamples, (seed, position)).astype(np.float64)
-        weights = np.vstack([np.ones(len(its)), weights])
+        weights = grouped_resamples(clusters[its], labels[its], resamples, (seed, position))
+        resampled = Resampling(labels[its], clusters[its], weights).only(chosen)
         for (result, kind), of in zip(scored, found, strict=True):
             for train in trains_of(result):
                 flags = np.array(result.items.get(flagged_column(kind, train), np.full(len(names), np.nan)))[its]
                 if np.isnan(flags).any():
                     continue  # not tested on this set
-                flags = flags.astype(bool)
-                if metric == "f1":
-                    values = 2 * (weights @ (flags & unsafe)) / (weights @ flags + weights @ unsafe)
-                else:
-                    values = dm.flagged_rate(flags, chosen, weights)
-                one = (
-                    values,
-                    min(len(set(clusters[its[part]])) for part in (chosen & unsafe, chosen & ~unsafe) if part.any()),
-                )
+                one = (resampled.f1 if metric == "f1" else resampled.share)(flags[chosen].astype(bool))
                 places = [OTHERS if train == OTHERS else WITHIN if train == test else ACROSS]
                 for place in [*places, *([ORDINARY] if test in ordinary and train == OTHERS else [])]:
                     of.setdefault(place, []).append(one)
@@ -163,47 +154,7 @@ def shares(
                 f"{result.encoder.name} does not say what it flags; evaluate it again, or give a guard's scores with a "
                 "column 'flagged' or a --threshold"
             )
-    return [
-        {
-            place: (float(mean[0]), mean[1:], sum(clusters for _, clusters in ones))
-            for place, ones in of.items()
-            for mean in [np.mean([values for values, _ in ones], axis=0)]
-        }
-        for of in found
-    ]
-
-
-def interval(result: Result, group: str, value: float, drawn: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % interval of a number of `areas`; (None, None) if there is one cluster only.
-
-    result: with its items. value, drawn: the number, and its values in the resamples.
-    """
-    number = clusters_of(result, group)
-    return grouped_interval(value, drawn, number) if number > 1 else (None, None)
-
-
-def difference(of: tuple[float, np.ndarray], other: tuple[float, np.ndarray], clusters: int) -> Difference:
-    """The difference of two numbers of `areas`. clusters: from `clusters_of`."""
-    return grouped_difference(of[0] - other[0], of[1] - other[1], clusters)
-
-
-def clusters_of(result: Result, group: str) -> int:
-    """How many clusters of prompts a number of `areas` is of: those of the rarer class, over all its sets.
-
-    result: with its items.
-    """
-    names = np.array(result.items["set"], dtype=object)
-    clusters, labels = np.array(result.items["group"]), np.array(result.items["label"])
-
-    def rarer(*sets: str) -> int:
-        its = np.isin(names, sets)
-        return min(filter(None, (len(set(clusters[its & (labels == label)])) for label in (0, 1))))
-
-    one = next(m for m in result.metrics if m.group == group)
-    if one.test is not None:
-        return rarer(*filter(None, (one.test, one.against)))
-    pairs = [pair for pair in crossings_of(result) if pair[1] in ordinary_of(result)]
-    return sum(map(rarer, dict.fromkeys(sum(pairs, ())) if one.against else sets_of(result)))
+    return [{place: mean_of(ones, sum(one.groups for one in ones)) for place, ones in of.items()} for of in found]
 
 
 def group_differences(results: Sequence[Result], of: Metric) -> list[Difference]:
@@ -213,8 +164,7 @@ def group_differences(results: Sequence[Result], of: Metric) -> list[Difference]
     """
     scored = [(result, of.detector or headline_kind(results[0])) for result in results]
     first, *others = areas(scored, RESAMPLES, results[0].settings["seed"], crossed=())
-    clusters = clusters_of(results[0], of.group)
-    return [difference(other[of.group], first[of.group], clusters) for other in others]
+    return [other[of.group].less(first[of.group]) for other in others]
 
 
 # With more sets than these, only the means over them are tested.
@@ -258,8 +208,7 @@ def _differences(scored: Sequence[tuple[Result, str, str]], seed: int) -> list[C
     of, *others = areas([one[:2] for one in scored], RESAMPLES, seed, crossed=())
     found = []
     for group in groups:
-        clusters = clusters_of(scored[0][0], group)
         for other, (_, _, title) in zip(others, scored[1:], strict=True):
-            found.append((group, scored[0][2], title, difference(of[group], other[group], clusters)))
+            found.append((group, scored[0][2], title, of[group].less(other[group])))
     corrected = holm([one[3].p for one in found])
     return [Compared(*one, p) for one, p in zip(found, corrected, strict=True)]

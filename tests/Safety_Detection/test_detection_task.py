@@ -314,6 +314,6 @@ def test_sets_are_resampled_each_in_its_own_way():
     items |= {f"knn_vote/{train}": scores * 2 for train in "ab"}
     rows = [Metric("auroc/knn_vote", f"{t} -> {s}", 0.5, 9, "higher") for s in "ab" for t in "ab"]
     (of,) = areas([(replace(made_up(rows), items=items), "knn_vote")], 2000)
-    spread = {group: float(drawn.std()) for group, (_, drawn) in of.items()}
+    spread = {group: float(drawn.replicates.std()) for group, drawn in of.items()}
     assert spread["within"] == pytest.approx(spread["a -> a"] / np.sqrt(2), rel=0.1)
     assert spread["a -> b"] == pytest.approx(spread["a -> a"], rel=0.1)

@@ -36,22 +36,21 @@ def test_a_verdict_is_of_the_differences_interval():
 
 def test_the_numbers_of_detection_are_those_of_slow_counts():
     of, against = unseen(), np.arange(15) < 10
-    value, _ = of.of_curve(SCORES, against, "auroc")
-    assert value == pytest.approx(roc_auc_score(LABELS[:10], SCORES[:10]))
+    assert of.of_curve(SCORES, against, "auroc").value == pytest.approx(roc_auc_score(LABELS[:10], SCORES[:10]))
     # One of four ordinary prompts would be 25 %, so at 1 % the threshold is the lowest score above 6: all from 7 up.
-    assert of.of_curve(SCORES, against, "tpr_at_1_fpr")[0] == pytest.approx(3 / 6)
+    assert of.of_curve(SCORES, against, "tpr_at_1_fpr").value == pytest.approx(3 / 6)
     # Above the highest ordinary score, 6, are 7.5, 6.5 and 9.5 of the five that are alike.
-    assert of.flagged_alike(SCORES)[0] == pytest.approx(3 / 5)
+    assert of.flagged_alike(SCORES).value == pytest.approx(3 / 5)
 
 
 def test_intervals_are_of_resampled_groups_and_of_paired_differences():
     of, drawn = unseen(1000), np.random.default_rng(0)
     noisy = SCORES + drawn.normal(0, 3, 15)
     pair = [of.of_curve(one, np.arange(15) < 10, "auroc") for one in (SCORES, SCORES + 1)]
-    same = columns.column("x", "higher", pair, 4, 10, "detection")
+    same = columns.column("x", "higher", pair, 10, "detection")
     assert (same.difference.low, same.difference.high) == (0, 0), "the same ranking differs in no resample"
     pair[1] = of.of_curve(noisy, np.arange(15) < 10, "auroc")
-    one = columns.column("x", "higher", pair, 4, 10, "detection")
+    one = columns.column("x", "higher", pair, 10, "detection")
     assert one.difference.value == pytest.approx(one.tuned.value - one.base.value)
     assert one.difference.low < one.difference.value < one.difference.high
     assert one.base.low < one.base.value < one.base.high <= 1
@@ -82,10 +81,10 @@ def test_neighbours_kept_and_correlations_equal_slow_ones():
     assert columns.neighbors_kept(base, tuned) == pytest.approx(slow)
     assert (columns.neighbors_kept(base, base) == 1).all()
     parts = [(drawn.random(50), drawn.integers(0, 5, 50).astype(float)) for _ in range(2)]
-    value, replicates = columns.mean_correlation(*zip(*parts, strict=True), 300, 1)
-    assert value == pytest.approx(np.mean([spearmanr(*part).statistic for part in parts]))
+    mean = columns.mean_correlation(*zip(*parts, strict=True), 300, 1)
+    assert mean.value == pytest.approx(np.mean([spearmanr(*part).statistic for part in parts]))
     # The standard error of a correlation of 50 pairs near 0 is 1/7, of the mean of two 0.10.
-    assert replicates.std() == pytest.approx(0.10, abs=0.03) and len(replicates) == 300
+    assert mean.replicates.std() == pytest.approx(0.10, abs=0.03) and len(mean.replicates) == 300
 
 
 def test_pairs_without_a_score_are_left_out():
