@@ -13,7 +13,7 @@ import numpy as np
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.groups import NearTexts
-from Safety_Detection.sets.labelled_set import LabelledSet
+from Safety_Detection.sets.labelled_set import LabelledSet, Row
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.schema import InputError
 from utils.tables import Table, cell, text_table
@@ -99,7 +99,7 @@ def load(data: str, evaluated: Sequence[str]) -> tuple[TrainingSide, LabelledDat
     tuned_on = [one for one in sets if one.name not in (*PAPERS, ORDINARY)]
     unseen = labelled_sets.combined(name, kept) if kept else None
     texts = [*evaluated, *(unseen.texts["prompt"] if unseen else ())]
-    return training_side(tuned_on, texts, sum(len(one.ids) for one in kept)), unseen, notes
+    return training_side(tuned_on, texts, sum(len(one.rows) for one in kept)), unseen, notes
 
 
 def training_side(sets: Sequence[LabelledSet], evaluated: Sequence[str], kept: int = 0) -> TrainingSide:
@@ -107,21 +107,27 @@ def training_side(sets: Sequence[LabelledSet], evaluated: Sequence[str], kept: i
 
     kept: how many prompts of the sets that are evaluated on were left out already.
     """
-    rows = [(one, i) for one in sets for i in range(len(one.ids))]
-    prompts = [one.prompts[i] for one, i in rows]
+    rows = [(one, row) for one in sets for row in one.rows]
+    prompts = [row.prompt for _, row in rows]
     near = NearTexts([*prompts, *evaluated]).near(np.arange(len(prompts), len(prompts) + len(evaluated)))
-    reasons = [_why_left_out(one, i, bool(close)) for (one, i), close in zip(rows, near, strict=False)]
-    there = [place for place, reason in enumerate(reasons) if not reason]
+    several = {one.name for one, row in rows if row.type == LANGUAGE and one.name in SET_CARDS}
+    foreign = [one.name in several and row.type != LANGUAGE for one, row in rows]
+    reasons = [
+        f"not in English ({one.name})" if other else "near-duplicates of evaluated prompts" if close else ""
+        for (one, _), other, close in zip(rows, foreign, near.tolist(), strict=False)
+    ]
+    there = [pair for pair, reason in zip(rows, reasons, strict=True) if not reason]
+    safe = {one.name for one in sets if not any(row.label for row in one.rows)}
     left_out = {"of the families that are evaluated on": kept} if kept else {}
     left_out |= Counter(reason for reason in reasons if reason)
     found = TrainingSide(
-        ids=tuple(f"{rows[p][0].name}:{rows[p][0].ids[rows[p][1]]}" for p in there),
-        prompts=tuple(prompts[p] for p in there),
-        labels=np.array([rows[p][0].labels[rows[p][1]] for p in there], dtype=int),
-        sets=tuple(rows[p][0].name for p in there),
-        families=tuple(rows[p][0].family or rows[p][0].name for p in there),
-        hazards=tuple(_hazard(*rows[p]) for p in there),
-        ordinary=np.array([not any(rows[p][0].labels) for p in there], dtype=bool),
+        ids=tuple(f"{one.name}:{row.id}" for one, row in there),
+        prompts=tuple(row.prompt for _, row in there),
+        labels=np.array([row.label for _, row in there], dtype=int),
+        sets=tuple(one.name for one, _ in there),
+        families=tuple(one.family or one.name for one, _ in there),
+        hazards=tuple(_hazard(*pair) for pair in there),
+        ordinary=np.array([one.name in safe for one, _ in there], dtype=bool),
         left_out=left_out,
         licence_of={one.name: one.found.licence for one in sets},
     )
@@ -129,14 +135,8 @@ def training_side(sets: Sequence[LabelledSet], evaluated: Sequence[str], kept: i
     return found
 
 
-def _why_left_out(one: LabelledSet, row: int, near: bool) -> str:
-    if set(one.types) > {LANGUAGE} and one.types[row] != LANGUAGE and one.name in SET_CARDS:
-        return f"not in English ({one.name})"
-    return "near-duplicates of evaluated prompts" if near else ""
-
-
-def _hazard(one: LabelledSet, row: int) -> str:
-    return common_hazard(one.name, one.hazards[row]) if one.labels[row] else ""
+def _hazard(one: LabelledSet, row: Row) -> str:
+    return common_hazard(one.name, row.type if row.hazard is None else row.hazard) if row.label else ""
 
 
 def _check(side: TrainingSide) -> None:

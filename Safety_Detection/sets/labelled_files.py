@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from Safety_Detection.sets.cards import SAFE_ONLY, SET_CARDS, UNSAFE_ONLY
-from Safety_Detection.sets.labelled_set import README, LabelledSet, parsed_label
+from Safety_Detection.sets.labelled_set import README, LabelledSet, Row, parsed_label
 from Safety_Detection.sets.naming import OTHERS
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils.data import sources
@@ -75,8 +75,9 @@ def sets_of_file(
     def column(title: str, missing: str) -> list[str]:
         return [composed(text.strip()) for text in columns[title]] if title in columns else [missing] * len(ids)
 
-    names = [group or None for group in column("group", "")]
-    sets, types, families = column("set", name), column("type", ""), column("family", "")
+    groups = [group or None for group in column("group", "")]
+    rows = list(map(Row, ids, prompts, labels, groups, column("type", "")))
+    sets, families = column("set", name), column("family", "")
     # Result files name the sets that a detector was trained and tested on: `<set> -> <set>: <type>`.
     taken = [
         one
@@ -93,18 +94,13 @@ def sets_of_file(
         raise InputError(f"{file}: row {sets.index('') + 1}: no text in 'set'; name a set in every row, or in none")
     result = []
     for one in dict.fromkeys(sets):
-        rows = [i for i, its in enumerate(sets) if its == one]
-        of = {families[i] for i in rows}
+        of = {family for family, its in zip(families, sets, strict=True) if its == one}
         if len(of) > 1:
             raise InputError(f"{file}: set '{one}' has {len(of)} families; give all its rows the same 'family'")
         result.append(
             LabelledSet(
                 name=one,
-                ids=[ids[i] for i in rows],
-                prompts=[prompts[i] for i in rows],
-                labels=[labels[i] for i in rows],
-                names=[names[i] for i in rows],
-                types=[types[i] for i in rows],
+                rows=tuple(row for row, its in zip(rows, sets, strict=True) if its == one),
                 files=(DataFile(file, found.sha256, len(ids)),),
                 found=found,
                 notes=tuple(notes),

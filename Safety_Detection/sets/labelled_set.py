@@ -1,6 +1,7 @@
 """A set of prompts labelled unsafe or safe, and what a label may be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from utils.data import sources
 from utils.schema import DataFile, InputError
@@ -14,36 +15,39 @@ SAFE = ("0", "0.0", "false", "no", "safe", "benign")
 SEVERAL = " + "
 
 
+class Row(NamedTuple):
+    """A prompt of a set.
+
+    id: unique in the set. label: 1 for unsafe, 0 for safe. group: its name, None for a prompt that is in none.
+    type: that the set gives a prompt, '' if it gives none, several with " + " between them.
+    hazard: what a prompt is harmful by, in the set's own words, '' if it does not say; None if that is its type.
+    """
+
+    id: str
+    prompt: str
+    label: int
+    group: str | None = None
+    type: str = ""
+    hazard: str | None = None
+
+
 @dataclass(frozen=True)
 class LabelledSet:
-    """A set of n prompts with their labels.
+    """A set of prompts with their labels.
 
-    ids: n, unique in the set. labels: n, 1 for unsafe, 0 for safe.
-    names: n, the name of each prompt's group, None for a prompt that is in no group.
-    types: n, the type that the set gives a prompt, '' if it gives none, several with " + " between them.
-    hazards: n, what a prompt is harmful by, in the set's own words, '' if it does not say; its type unless given.
     files: what was read. family: shared by sets that have sources in common.
     twins: whether the unsafe and the safe prompts of one group differ in what makes them unsafe, and in little else.
     templated: whether prompts are near-duplicates by a template around them, which is no reason to join their groups.
     """
 
     name: str
-    ids: list[str]
-    prompts: list[str]
-    labels: list[int]
-    names: list[str | None]
-    types: list[str]
+    rows: tuple[Row, ...]
     files: tuple[DataFile, ...]
     found: sources.Found
     notes: tuple[str, ...] = ()
     family: str = ""
     twins: bool = False
     templated: bool = False
-    hazards: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if not self.hazards:
-            object.__setattr__(self, "hazards", self.types)
 
 
 def parsed_label(text: str, file: str, row: int, what: str = "the label") -> int:

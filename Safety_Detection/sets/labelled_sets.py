@@ -198,16 +198,17 @@ def _given(data: str, label: int | None, column: str) -> list[LabelledSet]:
 def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) -> LabelledDataset:
     """The sets as one dataset; each id is preceded by the name of its set.
 
-    Prompts of a set share a cluster if they have the same name in `LabelledSet.names` or are near-duplicates.
+    Prompts of a set share a cluster if they are of one group or are near-duplicates.
     """
     clusters: list[int] = []
     twins: list[tuple[int, int]] = []
     all_notes = list(notes)
-    near = NearTexts([prompt for one in sets for prompt in one.prompts])
+    rows = [row for one in sets for row in one.rows]
+    near = NearTexts([row.prompt for row in rows])
     start = 0
     for one in sets:
-        n = len(one.ids)
-        named = joined(n, [], [(name,) if name is not None else None for name in one.names])
+        n = len(one.rows)
+        named = joined(n, [], [row.group for row in one.rows])
         together = joined(n, [] if one.templated else near.links(np.arange(start, start + n)), named)
         first = max(clusters, default=-1) + 1
         clusters += [first + cluster for cluster in together]
@@ -221,15 +222,15 @@ def combined(name: str, sets: Sequence[LabelledSet], notes: Sequence[str] = ()) 
     all_notes += [*shared(sets), *removed(sets, near)]
     dataset = LabelledDataset(
         name=name,
-        ids=tuple(f"{one.name}:{item}" for one in sets for item in one.ids),
-        groups=tuple(one.name for one in sets for _ in one.ids),
+        ids=tuple(f"{one.name}:{row.id}" for one in sets for row in one.rows),
+        groups=tuple(one.name for one in sets for _ in one.rows),
         group_order=tuple(one.name for one in sets),
-        texts={"prompt": tuple(prompt for one in sets for prompt in one.prompts)},
+        texts={"prompt": tuple(row.prompt for row in rows)},
         files=tuple(dict.fromkeys(file for one in sets for file in one.files)),
         notes=tuple(all_notes),
-        labels=tuple(label for one in sets for label in one.labels),
+        labels=tuple(row.label for row in rows),
         clusters=tuple(clusters),
-        types=tuple(kind for one in sets for kind in one.types),
+        types=tuple(row.type for row in rows),
         family_of={one.name: one.family or one.name for one in sets},
         licence_of={one.name: one.found.licence for one in sets},
         twins=tuple(twins),
@@ -261,9 +262,9 @@ def together(one: LabelledDataset, other: LabelledDataset) -> LabelledDataset:
 def _twins_of(one: LabelledSet) -> list[tuple[int, int]]:
     """The pairs (unsafe, safe) of each group in which one of the two is alone, as an original among its edits is."""
     members: dict[str, tuple[list[int], list[int]]] = {}
-    for i, (name, label) in enumerate(zip(one.names, one.labels, strict=True)):
-        if one.twins and name is not None:
-            members.setdefault(name, ([], []))[label].append(i)
+    for i, row in enumerate(one.rows if one.twins else ()):
+        if row.group is not None:
+            members.setdefault(row.group, ([], []))[row.label].append(i)
     return [
         (u, s) for safe, unsafe in members.values() if min(len(safe), len(unsafe)) == 1 for u in unsafe for s in safe
     ]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 from Safety_Detection.sets.cards import JAILBREAKBENCH, SET_CARDS, UNSAFE_ONLY
-from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Unavailable, parsed_label
+from Safety_Detection.sets.labelled_set import FOLDER, README, SEVERAL, LabelledSet, Row, Unavailable, parsed_label
 from utils.data import loading, sources
 from utils.data.reading import read_columns
 from utils.schema import DataFile, InputError
@@ -21,17 +21,6 @@ from utils.tasks import TASKS, DataCard, Format
 MODERATION_LABELS = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 # The languages that the two multilingual sets have in common.
 LANGUAGES = ("en", "zh", "ar", "it", "ko")
-
-
-class Row(NamedTuple):
-    """A prompt as it is read. hazard: as in LabelledSet; the type if None."""
-
-    id: str
-    prompt: str
-    label: int
-    group: str | None = None
-    type: str = ""
-    hazard: str | None = None
 
 
 def _file(card: DataCard, folder: str = FOLDER) -> sources.Found:
@@ -52,15 +41,9 @@ def _set(
     notes: Sequence[str] = (),
     twins: bool = False,
 ) -> LabelledSet:
-    rows = list(rows)
     return LabelledSet(
         name=name,
-        ids=[row.id for row in rows],
-        prompts=[row.prompt.strip() for row in rows],
-        labels=[row.label for row in rows],
-        names=[row.group for row in rows],
-        types=[row.type for row in rows],
-        hazards=[row.type if row.hazard is None else row.hazard for row in rows],
+        rows=tuple(row._replace(prompt=row.prompt.strip()) for row in rows),
         files=tuple(files),
         found=found,
         notes=tuple(notes),

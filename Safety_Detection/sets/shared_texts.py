@@ -32,7 +32,7 @@ def shared(sets: Sequence[LabelledSet]) -> list[str]:
 
 def removed(sets: Sequence[LabelledSet], near: NearTexts) -> list[str]:
     """Notes on how many prompts are not trained on as they are near-duplicates of a family that is tested."""
-    families = np.array([one.family or one.name for one in sets for _ in one.ids], dtype=object)
+    families = np.array([one.family or one.name for one in sets for _ in one.rows], dtype=object)
     notes = []
     for family in dict.fromkeys(families):
         number = int((near.near(np.flatnonzero(families == family)) & (families != family)).sum())
@@ -47,6 +47,6 @@ def removed(sets: Sequence[LabelledSet], near: NearTexts) -> list[str]:
 def _texts_of(one: LabelledSet) -> dict[str, dict[int, str]]:
     """For each normalized text of a set, its labels, and for each label the first id that has it."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
-    for prompt, label, item in zip(one.prompts, one.labels, one.ids, strict=True):
-        found[normalized(prompt)].setdefault(label, item)
+    for row in one.rows:
+        found[normalized(row.prompt)].setdefault(row.label, row.id)
     return found

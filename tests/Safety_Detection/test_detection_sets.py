@@ -15,7 +15,7 @@ from Safety_Detection.evaluate import TASK
 from Safety_Detection.sets import labelled_sets, published_sets
 from Safety_Detection.sets.cards import SET_CARDS
 from Safety_Detection.sets.groups import NearTexts, joined
-from Safety_Detection.sets.labelled_set import LabelledSet, Unavailable
+from Safety_Detection.sets.labelled_set import LabelledSet, Row, Unavailable
 from Safety_Detection.sets.published_sets import PUBLISHED
 from utils import config
 from utils.data import sources
@@ -82,7 +82,7 @@ def test_names_and_pairs_join_through_others():
 def test_jailbreakbench_is_joined_on_its_index():
     rows = {s: [{"Index": i, "Goal": f"{s} {i}", "Category": "c"} for i in range(3)] for s in ("harmful", "benign")}
     one = published_sets.jailbreakbench_of(rows)
-    assert (one.labels, one.names) == ([1, 1, 1, 0, 0, 0], ["0", "1", "2"] * 2)
+    assert [(row.label, row.group) for row in one.rows] == [(label, i) for label in (1, 0) for i in "012"]
 
 
 def test_the_sample_has_two_sets_of_matched_prompts():
@@ -100,7 +100,7 @@ def test_the_sample_has_two_sets_of_matched_prompts():
 
 def test_no_text_of_a_published_set_is_in_the_sample(paper_data):
     sets, _ = labelled_sets.available(list(SET_CARDS))
-    published = {normalized(text) for one in sets for text in one.prompts}
+    published = {normalized(row.prompt) for one in sets for row in one.rows}
     assert len(published) > 939
     assert not published & {normalized(text) for text in labelled_sets.load("sample")[0].texts["prompt"]}
 
@@ -205,11 +205,9 @@ def stand_ins(monkeypatch):
             if card.name in gone:
                 raise Unavailable(f"{card.name}: can't be downloaded")
             labels = [1] * 6 * bool(card.unsafe) + [0] * 6 * bool(card.safe)
-            n = len(labels)
-            ids = [str(i) for i in range(n)]
             found = sources.Found("paper", config.ROOT / card.name, "0" * 64, "found", card.licence)
-            prompts = [f"{card.name}{i}" for i in ids]
-            return LabelledSet(card.name, ids, prompts, labels, [None] * n, [""] * n, (), found, family=card.family)
+            rows = (Row(str(i), f"{card.name}{i}", label) for i, label in enumerate(labels))
+            return LabelledSet(card.name, tuple(rows), (), found, family=card.family)
 
         return read
 

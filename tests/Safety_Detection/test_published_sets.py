@@ -102,17 +102,17 @@ def detection_data(paper_data):
 
 
 def rows_of(one):
-    return list(zip(one.prompts, one.labels, one.names, one.types, strict=True))
+    return [row[1:5] for row in one.rows]
 
 
 @pytest.mark.parametrize("name", OF_FILES)
 def test_a_published_set_has_the_prompts_that_it_should(name, detection_data):
     one, (unsafe, safe, family) = PUBLISHED[name](), TABLE[name]
-    assert collections.Counter(one.labels) == collections.Counter({1: unsafe, 0: safe})
+    assert collections.Counter(row.label for row in one.rows) == collections.Counter({1: unsafe, 0: safe})
     assert (one.name, one.family) == (name, family or name)
-    assert len(set(one.ids)) == len(one.ids) and all(one.ids) and all(map(str.strip, one.prompts))
-    rows = zip(one.ids, one.prompts, one.labels, one.names, one.types, strict=True)
-    assert hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:16] == ROWS[name]
+    assert len({row.id for row in one.rows}) == len(one.rows)
+    assert all(row.id and row.prompt.strip() for row in one.rows)
+    assert hashlib.sha256(json.dumps([row[:5] for row in one.rows]).encode()).hexdigest()[:16] == ROWS[name]
 
 
 def test_the_readme_says_what_the_sets_share(detection_data):
@@ -341,7 +341,7 @@ def test_all_sets_of_files_are_made_up():
 def test_a_reader_on_made_up_files(name, put):
     put(name)
     one, (contents, expected) = PUBLISHED[name](), MADE_UP[name]
-    assert list(zip(one.ids, *zip(*rows_of(one), strict=True), strict=True)) == expected
+    assert [row[:5] for row in one.rows] == expected
     assert [file.sha256 for file in one.files] == [hashlib.sha256(content).hexdigest() for content in contents]
     assert one.family == SET_CARDS[name].family and one.found.licence == SET_CARDS[name].licence
 
@@ -359,7 +359,7 @@ def test_a_reader_on_made_up_files(name, put):
 )
 def test_a_hazard_is_what_the_set_says_a_prompt_is_harmful_by(name, hazards, put):
     put(name)
-    assert PUBLISHED[name]().hazards == hazards
+    assert [row.type if row.hazard is None else row.hazard for row in PUBLISHED[name]().rows] == hazards
 
 
 def test_what_is_left_out_is_counted(put):
@@ -384,9 +384,9 @@ def test_do_not_answer_on_a_made_up_file(monkeypatch, tmp_path):
     one = published_sets.do_not_answer()
     ids = [f"{i}{edit}" for i in (7, 8) for edit in ("", "#1", "#2", "#3", "#4", "#5")]
     prompts = [f"{column} {i}" for i in (7, 8) for column in fmt.text_columns]
-    assert (one.ids, one.prompts) == (ids, prompts)
+    assert [row[:2] for row in one.rows] == list(zip(ids, prompts, strict=True))
     assert rows_of(one)[:2] == [(prompts[0], 1, "7", ""), (prompts[1], 0, "7", "")]
-    assert one.labels == [1, 0, 0, 0, 0, 0] * 2
+    assert [row.label for row in one.rows] == [1, 0, 0, 0, 0, 0] * 2
 
 
 def test_a_file_with_another_digest_is_refused_by_name(put):

@@ -1,6 +1,7 @@
 """What is tuned on, and what tuning makes small: against slow loops, and by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from checkpoints import sentence_bert, sentence_mpnet
 from sentence_transformers import SentenceTransformer
 
 from Safety_Detection.sets.cards import SET_CARDS
-from Safety_Detection.sets.labelled_set import LabelledSet
+from Safety_Detection.sets.labelled_set import LabelledSet, Row
 from Safety_Tuning import losses, training_side
 from Safety_Tuning.candidate import Candidate, scaled_rotation
 from Safety_Tuning.layers import Layers
@@ -23,11 +24,9 @@ from utils.schema import InputError
 
 def labelled(name, rows, family=""):
     """A set of rows (prompt, label, hazard)."""
-    prompts, labels, hazards = map(list, zip(*rows, strict=True))
-    n = len(rows)
     found = Found(name, None, "0" * 64, "made up", "none")
-    ids = [str(i) for i in range(n)]
-    return LabelledSet(name, ids, prompts, labels, [None] * n, [""] * n, (), found, family=family, hazards=hazards)
+    its = (Row(str(i), prompt, label, hazard=hazard) for i, (prompt, label, hazard) in enumerate(rows))
+    return LabelledSet(name, tuple(its), (), found, family=family)
 
 
 def two_sets():
@@ -54,9 +53,10 @@ def test_a_sets_words_have_common_names_and_the_first_line_counts():
 
 def test_what_is_left_out_is_counted_by_reason():
     several = labelled("multijail", [("a long question on cars", 1, "Theft"), ("una domanda", 1, "Theft")], "other")
-    object.__setattr__(several, "types", ["en", "it"])
+    rows = tuple(row._replace(type=kind) for row, kind in zip(several.rows, ("en", "it"), strict=True))
+    several = replace(several, rows=rows)
     side = side_of([*two_sets(), several], ["Steal a car!", "A question on cars, long"], kept=7)
-    assert side.prompts == tuple(p for one in two_sets() for p in one.prompts if p != "steal a car")
+    assert side.prompts == tuple(row.prompt for one in two_sets() for row in one.rows if row.prompt != "steal a car")
     assert side.left_out == {
         "of the families that are evaluated on": 7,
         "near-duplicates of evaluated prompts": 2,
@@ -100,7 +100,8 @@ def test_triples_are_of_one_hazard_and_of_the_nearest():
 
 def test_a_prompt_without_hazard_is_pulled_to_the_nearest_of_another_set():
     sets = two_sets()
-    sets[0].hazards[0] = ""
+    first, *others = sets[0].rows
+    sets[0] = replace(sets[0], rows=(first._replace(hazard=""), *others))
     side = side_of(sets, [])
     base = unit(np.random.default_rng(2).standard_normal((len(side), 5)).astype(np.float32))
     found = Triples(side, base, np.arange(8)).positives[0].tolist()
