@@ -1,11 +1,10 @@
 """Measures how far a fitted detector still flags unsafe prompts that are disguised."""
 
-import csv
-import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +27,9 @@ from utils.metrics.uncertainty import grouped_resamples
 from utils.schema import InputError
 from utils.tables import of_columns, paragraph, percent, signed, text_table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LIMIT = 500
 RESAMPLES = 2000
 SEED = 42
@@ -36,23 +38,9 @@ UNBOUNDED_WORDS = 512
 # Suffixes that are tried in the search of universal words, the words of one, and the prompts that it is tried on.
 TRIES, LENGTH, OWN = 200, 5, 32
 COLUMNS = ("id", "label", "transformation", "normalized", "score", "flagged", "truncated")
-# Of a text without a known word: no score, not flagged, not truncated, not known.
-UNKNOWN = np.nan, False, False, False
+# Of a text without a known word: no score, not flagged, not truncated.
+UNKNOWN = np.nan, False, False
 WORST, WORST_READ = "worst of all", "worst unpadded"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What guards say of n transformed prompts.
-
-    scores: (guards, n). flagged, truncated, known: bool (guards, n). known: whether a text has a word that the detector
-    knows; a text that has none counts as not flagged.
-    """
-
-    scores: np.ndarray
-    flagged: np.ndarray
-    truncated: np.ndarray
-    known: np.ndarray
 
 
 @cli.command
@@ -111,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             by_reading[reading] = seen((guard,), dataset, shown, hidden)
     own.close()
     if out is not None:
-        write_whole(out, rows(detector, dataset, found))
+        numbers = dict.fromkeys(("normalized", "flagged", "truncated"), int)
+        write_whole(out, found.astype(numbers).to_csv(index=False, lineterminator="\n"))
     cli.show(said(detector, dataset, found, left_out))
     if arguments.tries:
         cli.show("\n" + said_of_words(words, arguments.tries, len(searched), dataset, by_reading))
@@ -217,69 +206,66 @@ def seen(
     dataset: LabelledDataset,
     transformations: dict[str, Callable[[str], str]],
     hidden: bool = True,
-) -> dict[str, Seen]:
-    """Transformation to what each of the guards says of the prompts. hidden: whether to show no bar.
+) -> "pd.DataFrame":
+    """What the guards say of the prompts: COLUMNS, a row for each transformation, guard and prompt, in this order.
 
+    The score of a text without a word that the detector knows is NaN. hidden: whether to show no bar.
     Raises InputError if the encoder can't take a text.
     """
+    import pandas as pd
     from tqdm import tqdm
 
-    prompts, found = dataset.texts["prompt"], {}
+    prompts, found = dataset.texts["prompt"], []
     for name, disguise in tqdm(transformations.items(), disable=hidden, leave=False):
         texts = list(map(disguise, prompts))
         if name == PADDED and guards[0].max_tokens is not None and guards[0].detector.reading == WHOLE:
             texts = texts[:1] * len(texts)  # the encoder reads the same of each, so one is embedded
-        said = [one for guard in guards for one in _said_of(guard, texts, dataset.ids)]
-        cells = [(one.score, one.flagged, one.truncated, True) if isinstance(one, Verdict) else UNKNOWN for one in said]
-        columns = zip(*cells, strict=True)
-        kinds = float, bool, bool, bool
-        arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
-        found[name] = Seen(*(array.reshape(len(guards), -1) for array in arrays))
-    return found
+        for guard in guards:
+            said = _said_of(guard, texts, dataset.ids)
+            for item, label, one in zip(dataset.ids, dataset.labels, said, strict=True):
+                cells = (one.score, one.flagged, one.truncated) if isinstance(one, Verdict) else UNKNOWN
+                found.append((item, label, name, guard.detector.normalize, *cells))
+    return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def rows(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen]) -> str:
-    """A CSV with a row for each prompt, transformation and setting. A prompt without a known word has no score."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for name, its in found.items():
-        for side, normalized in enumerate((detector.normalize, not detector.normalize)):
-            columns = its.scores[side].tolist(), its.flagged[side], its.truncated[side], its.known[side]
-            for item, label, score, flagged, cut, known in zip(dataset.ids, dataset.labels, *columns, strict=True):
-                cells = int(normalized), score if known else "", int(flagged), int(cut)
-                writer.writerow((item, label, name, *cells))
-    return target.getvalue()
+def by_transformation(found: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """A column of what one guard says: a row for each prompt, a column for each transformation."""
+    import pandas as pd
+
+    return pd.DataFrame({name: its[column].to_numpy() for name, its in found.groupby("transformation", sort=False)})
 
 
-def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, Seen], left_out: int) -> str:
-    """The table, with what it is of and what it says."""
+def said(detector: SavedDetector, dataset: LabelledDataset, found: "pd.DataFrame", left_out: int) -> str:
+    """The table, with what it is of and what it says. found: of the detector's own setting and of the other one."""
     labels = np.array(dataset.labels)
     unsafe = labels == 1
-    flagged = {name: its.flagged for name, its in found.items()}
-    for name, those in ((WORST_READ, [*flagged.values()][:-1]), (WORST, [*flagged.values()])):
-        # For safe prompts the worst is to be flagged once.
-        flagged[name] = np.all(those, axis=0) | (~unsafe & np.any(those, axis=0))
+    own, other = (found[found["normalized"] == its] for its in (detector.normalize, not detector.normalize))
+    flagged, otherwise = by_transformation(own, "flagged"), by_transformation(other, "flagged")
+    names = [*flagged]
+    for table in (flagged, otherwise):
+        for name, those in ((WORST_READ, names[:-1]), (WORST, names)):
+            # For safe prompts the worst is to be flagged once.
+            table[name] = np.where(unsafe, table[those].all(axis=1), table[those].any(axis=1))
     weights = grouped_resamples(dataset.clusters, labels, RESAMPLES, SEED)
     of = Resampling(labels, np.array(dataset.clusters), weights).only(unsafe)
-    before = flagged[PLAIN][0, unsafe]
-    shares = {name: its[0, unsafe].mean() for name, its in flagged.items()}
-    own, other = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")
+    flags = flagged[unsafe]
+    shares = flags.mean()
+    headings = ("normalized", "as it is") if detector.normalize else ("as it is", "normalized")
     columns = [
-        ("transformation", [*flagged]),
-        (f"{own} [95 % interval]", [_with_interval(of.share(its[0, unsafe])) for its in flagged.values()]),
-        ("change", [signed(100 * (share - shares[PLAIN]), 0) for share in shares.values()]),
-        ("flips", [_flips(before, its[0, unsafe]) for its in flagged.values()]),
-        (other, [percent(its[1, unsafe].mean()) for its in flagged.values()]),
+        ("transformation", [*flags]),
+        (f"{headings[0]} [95 % interval]", [_with_interval(of.share(flags[name].to_numpy())) for name in flags]),
+        ("change", [signed(100 * (share - shares[PLAIN]), 0) for share in shares]),
+        ("flips", [_flips(flags[PLAIN], flags[name]) for name in flags]),
+        (headings[1], list(map(percent, otherwise[unsafe].mean()))),
     ]
-    blank = ["-"] * (len(flagged) - len(found))
-    columns.append(("cut off", [percent(its.truncated[0, unsafe].mean()) for its in found.values()] + blank))
+    blank = ["-"] * (len(shares) - len(names))
+    columns.append(("cut off", [*map(percent, by_transformation(own, "truncated")[unsafe].mean()), *blank]))
     if not unsafe.all():
-        columns.append(("safe flagged", [percent(its[0, ~unsafe].mean()) for its in flagged.values()]))
-    unknown = [int((~its.known[0, unsafe]).sum()) for its in found.values()]
-    if any(unknown):
+        columns.append(("safe flagged", list(map(percent, flagged[~unsafe].mean()))))
+    unknown = by_transformation(own, "score")[unsafe].isna().sum()
+    if unknown.any():
         columns.append(("no known word", [*map(str, unknown), *blank]))
-    table = text_table(of_columns(columns, foot=len(flagged) - len(found)))
+    table = text_table(of_columns(columns, foot=len(blank)))
     head = (
         f"{detector.detector.kind.replace('_', ' ')} on {detector.spec.name}: {unsafe.sum()} unsafe and "
         f"{(~unsafe).sum()} safe prompts of {', '.join(dataset.group_order)}; {left_out} left out as "
@@ -293,12 +279,12 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
         f"{WORST.capitalize()}: flagged under every transformation, and safe prompts under any; {WORST_READ}: the same "
         f"without {PADDED}."
     )
-    if found[PADDED].truncated.all():
+    if found.loc[found["transformation"] == PADDED, "truncated"].all():
         means += " The encoder reads nothing of a padded prompt."
-    if any(unknown):
+    if unknown.any():
         means += " A text without a word that the detector knows counts as not flagged."
-    least = min(shares[name] for name in found)
-    hide = [name for name in found if shares[name] == least < shares[PLAIN]]
+    least = shares[names].min()
+    hide = [name for name in names if shares[name] == least < shares[PLAIN]]
     under = f"under the transformation{'s' * (len(hide) > 1)} that hide{'s' * (len(hide) == 1)} most"
     most = f"{percent(least)} {under} ({', '.join(hide)})" if hide else "no fewer under any transformation"
     verdict = (
@@ -309,18 +295,18 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: dict[str, See
 
 
 def said_of_words(
-    words: str, tries: int, prompts: int, dataset: LabelledDataset, by_reading: dict[str, dict[str, Seen]]
+    words: str, tries: int, prompts: int, dataset: LabelledDataset, by_reading: dict[str, "pd.DataFrame"]
 ) -> str:
     """What universal words do to either reading. tries, prompts: of the search. by_reading: what `seen` returns."""
     found = f"{tries} suffixes tried on {prompts} other unsafe prompts"
     if not words:
         return paragraph(f"No suffix was found that hides any prompt: of {found}, none lowers their mean score.")
     unsafe = np.array(dataset.labels) == 1
+    flagged = [by_transformation(its, "flagged") for its in by_reading.values()]
     columns = [("read", [*by_reading])]
-    for name in (PLAIN, AFTER_IT, WITHIN_IT):
-        columns.append((name, [percent(its[name].flagged[0, unsafe].mean()) for its in by_reading.values()]))
+    columns += [(name, [percent(its[name][unsafe].mean()) for its in flagged]) for name in (PLAIN, AFTER_IT, WITHIN_IT)]
     if not unsafe.all():
-        columns.append(("safe, plain", [percent(its[PLAIN].flagged[0, ~unsafe].mean()) for its in by_reading.values()]))
+        columns.append(("safe, plain", [percent(its[PLAIN][~unsafe].mean()) for its in flagged]))
     head = (
         f"The suffix is of words that hide any prompt, the best of {found}: {words}. Shares of unsafe prompts that are "
         "flagged without it, with it after the prompt, and with it inside the last sentence, by how texts are read, at "
@@ -334,7 +320,7 @@ def _with_interval(share: Drawn) -> str:
     return percent(share.value) + ("" if low is None or high is None else f" [{_hundred(low)}, {_hundred(high)}]")
 
 
-def _flips(before: np.ndarray, after: np.ndarray) -> str:
+def _flips(before: "pd.Series", after: "pd.Series") -> str:
     return f"-{(before & ~after).sum()} +{(~before & after).sum()}"
 
 
