@@ -1,11 +1,11 @@
 """Detectors of unsafe prompts: vectors and labels in, a score for each vector out, higher for unsafe."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from Safety_Detection.detectors.neighbors import BLOCK_ROWS, Matrix, largest, similarities, vote
+from Safety_Detection.detectors.neighbors import Matrix, blocks, largest, similarities, vote
 from utils.metrics import detection as dm
 from utils.schema import InputError
 
@@ -193,19 +193,15 @@ def _mean(rows: Matrix, weights: np.ndarray | None) -> np.ndarray:
     return np.asarray((weights / weights.sum()) @ rows, dtype=np.float64).ravel()
 
 
-def _blocks(rows: Matrix) -> Iterator[Matrix]:
-    return (rows[start : start + BLOCK_ROWS] for start in range(0, rows.shape[0], BLOCK_ROWS))
-
-
 def _nearest(detector: Detector, rows: Matrix) -> np.ndarray:
     unsafe = detector.arrays["unsafe"]
-    return np.concatenate([largest(similarities(block, unsafe), block, unsafe) for block in _blocks(rows)])
+    return np.concatenate([largest(similarities(block, unsafe), block, unsafe) for block in blocks(rows)])
 
 
 def _vote(detector: Detector, rows: Matrix) -> np.ndarray:
     arrays, k = detector.arrays, detector.settings["top_k"]
     seen, labels, weights = arrays["rows"], arrays["labels"], arrays.get("weights")
-    return np.concatenate([vote(similarities(block, seen), labels, k, weights) for block in _blocks(rows)])
+    return np.concatenate([vote(similarities(block, seen), labels, k, weights) for block in blocks(rows)])
 
 
 def _linear(detector: Detector, rows: Matrix) -> np.ndarray:

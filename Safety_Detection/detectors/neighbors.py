@@ -1,6 +1,6 @@
 """The scores of the two detectors by nearest prompts, of many training sides in one pass over the similarities."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,11 @@ Matrix = Any
 BLOCK_ROWS = 512
 # How many nearest prompts are sorted before those of a training side are picked from them.
 CANDIDATES = 256
+
+
+def blocks(rows: Matrix) -> Iterator[Matrix]:
+    """The rows, BLOCK_ROWS at a time; a block without any if there are none."""
+    return (rows[start : start + BLOCK_ROWS] for start in range(0, max(1, rows.shape[0]), BLOCK_ROWS))
 
 
 def similarities(rows: Matrix, others: Matrix) -> np.ndarray:
@@ -61,8 +66,7 @@ def scores(
     """The largest similarity to an unsafe prompt, and the vote of the k nearest prompts, of each asked row."""
     nearest, votes, unsafe = [], [], np.flatnonzero(labels == 1)
     seen_unsafe = seen[unsafe]
-    for start in range(0, max(1, asked.shape[0]), BLOCK_ROWS):
-        rows = asked[start : start + BLOCK_ROWS]
+    for rows in blocks(asked):
         found = similarities(rows, seen)
         nearest.append(largest(found[:, unsafe], rows, seen_unsafe))
         votes.append(vote(found, labels, k, weights))

@@ -2,19 +2,17 @@
 
 import functools
 import hashlib
-import re
 import unicodedata
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from Safety_Detection.detectors.neighbors import BLOCK_ROWS, Matrix, similarities
+from Safety_Detection.detectors.neighbors import Matrix, blocks, similarities
+from Safety_Detection.sets.groups import words_of
 from Safety_Detection.sets.labelled_sets import LabelledDataset
-from utils.data.text import normalized
 from utils.metrics.neighbors import largest_columns
 
-_WORD = re.compile(r"\w+")
 # Letters that a text is taken to have beyond its own when its signs are counted: "Why?" is no code.
 _LETTERS = 40
 
@@ -77,13 +75,11 @@ class Bank:
         number: at most n. Ties go to the first prompt.
         """
         indices, values = [], []
-        for start in range(0, rows.shape[0], BLOCK_ROWS):
-            found = similarities(rows[start : start + BLOCK_ROWS], self.rows)
+        for block in blocks(rows):
+            found = similarities(block, self.rows)
             order = largest_columns(found, number)
             indices.append(order)
             values.append(np.take_along_axis(found, order, axis=1))
-        if not indices:
-            return np.empty((0, number), dtype=int), np.empty((0, number))
         return np.concatenate(indices), np.concatenate(values).astype(np.float64)
 
     def dataset(self, name: str) -> LabelledDataset:
@@ -113,10 +109,8 @@ def hashed_words(texts: Sequence[str]) -> tuple[str, ...]:
         return hashlib.blake2b(word.encode(), digest_size=6).hexdigest()
 
     found = []
-    for text in texts:
-        plain = normalized(text)
-        words = sorted(set(_WORD.findall(plain)))
-        found.append(" ".join(map(of, words)) if words else f"={of(plain)}")
+    for words in map(words_of, texts):
+        found.append(f"={of(words)}" if isinstance(words, str) else " ".join(map(of, sorted(words))))
     return tuple(found)
 
 
@@ -175,6 +169,5 @@ def familiarity(rows: Matrix, parts: np.ndarray) -> float:
         if its.all():
             continue
         others = rows[~its]
-        for start in range(0, int(its.sum()), BLOCK_ROWS):
-            best.append(similarities(rows[its][start : start + BLOCK_ROWS], others).max(axis=1))
+        best += [similarities(block, others).max(axis=1) for block in blocks(rows[its])]
     return float(np.quantile(np.concatenate(best), 0.01)) if best else -1.0

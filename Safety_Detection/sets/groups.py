@@ -24,12 +24,8 @@ class NearTexts:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        numbers: dict[Hashable, int] = {}
-        kinds = []
-        for text in texts:
-            plain = normalized(text)
-            kinds.append(numbers.setdefault(frozenset(_WORD.findall(plain)) or plain, len(numbers)))
-        self.kinds = np.array(kinds, dtype=np.int64)
+        numbers: dict[frozenset[str] | str, int] = {}
+        self.kinds = np.array([numbers.setdefault(words_of(text), len(numbers)) for text in texts], dtype=np.int64)
         self.pairs = np.array(_near([*numbers]), dtype=np.int64).reshape(-1, 2)
 
     def links(self, rows: np.ndarray) -> list[tuple[int, int]]:
@@ -51,7 +47,13 @@ class NearTexts:
         return there[self.kinds]
 
 
-def _near(kinds: Sequence[Hashable]) -> list[tuple[int, int]]:
+def words_of(text: str) -> frozenset[str] | str:
+    """The words of a text, by which it is compared with others; the normalized text itself if it has none."""
+    plain = normalized(text)
+    return frozenset(_WORD.findall(plain)) or plain
+
+
+def _near(kinds: Sequence[frozenset[str] | str]) -> list[tuple[int, int]]:
     """The pairs of sets of words with enough overlap; a text without words has none.
 
     Candidates come from an inverted index of the rarest words of each set: two sets of n and m words with an overlap of
