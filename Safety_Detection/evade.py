@@ -147,8 +147,8 @@ def unseen(detector: SavedDetector, note: Callable[[str], object]) -> LabelledDa
 
 def trained_on(bank: Bank, texts: Sequence[str]) -> np.ndarray:
     """Whether each of n texts is a near-duplicate of a prompt of the bank: bool (n,)."""
-    n = len(bank.words)
-    return NearTexts([*bank.words, *hashed_words(texts)]).near(np.arange(n))[n:]
+    words = bank.dataset.texts["prompt"]
+    return NearTexts([*words, *hashed_words(texts)]).near(np.arange(len(words)))[len(words) :]
 
 
 def apart(dataset: LabelledDataset) -> tuple[LabelledDataset, list[str]]:

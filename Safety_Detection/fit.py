@@ -175,7 +175,7 @@ def updated(
     """A detector fitted again with what --add gives, and without what --remove names."""
     if before.words is not None:
         raise InputError(f"--detector {arguments.detector}: TF-IDF is fitted on the words of all prompts; fit it anew")
-    given = update.Given(labelled_sets.only(before.bank.dataset("none"), []))
+    given = update.Given(labelled_sets.only(before.bank.dataset, []))
     if arguments.add is not None:
         given = update.given_by(
             config.callers_path(arguments.add), label_of(arguments), arguments.column or "prompt", before

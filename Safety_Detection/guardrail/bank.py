@@ -4,7 +4,7 @@ import functools
 import hashlib
 import unicodedata
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,36 +19,28 @@ _LETTERS = 40
 
 @dataclass(frozen=True)
 class Bank:
-    """n prompts: their vectors, and what `fit --add` needs to fit again with more of them.
+    """What a detector was fitted on: vectors, and what `fit --add` needs to fit again with more prompts.
 
-    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. ids, sets, words: n texts. words: of each
-    prompt, a hash of every distinct word, from which near-duplicates are found. Words can be guessed from their hashes,
-    and texts from vectors, so a bank is no more public than the prompts.
-    labels, clusters: n. family_of: set to family. twins: pairs of indices.
-    digests: n, of the texts as they are embedded, by which the same prompt is known again; empty if an earlier version
-    fitted the detector, '' for prompts that it left.
+    dataset: n prompts; the text of each is a hash of every distinct word, so that near-duplicates are the same. Words
+    can be guessed from their hashes, and texts from vectors, so a bank is no more public than the prompts.
+    rows: (n, d) of length 1 (or 0), an array or a sparse matrix. parts: (m, d), of the prompts' parts if they are read
+    in parts, by which they are scored when they are held out. part_of: int (m,), ascending, the prompt of each.
+    digests: n, of the texts as they are embedded, by which the same prompt is known again; '' if an earlier version
+    fitted it.
     familiar: the similarity to the nearest prompt trained on that 99 % of held-out prompts reach. known_words: the
     share of words of prompts trained on that 99 % of held-out prompts have, of those that have half (`known_words`); 0
     if an earlier version fitted.
     signs: the share of signs that 99 % of the prompts have at most (`share_of_signs`); 1 if an earlier version fitted.
-    parts: (m, d), of the prompts' parts if they are read in parts, by which they are scored when they are held out.
-    part_of: int (m,), ascending, the prompt of each.
     """
 
+    dataset: LabelledDataset
     rows: Matrix
-    ids: tuple[str, ...]
-    sets: tuple[str, ...]
-    words: tuple[str, ...]
-    labels: np.ndarray
-    clusters: np.ndarray
-    family_of: dict[str, str]
-    twins: tuple[tuple[int, int], ...]
+    parts: Matrix
+    part_of: np.ndarray
+    digests: tuple[str, ...]
     familiar: float
-    digests: tuple[str, ...] = ()
-    parts: Matrix | None = None
-    part_of: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    known_words: float = 0.0
-    signs: float = 1.0
+    known_words: float
+    signs: float
 
     def unfamiliar(self, rows: Matrix, texts: Sequence[str] | None = None) -> np.ndarray:
         """Whether each of m texts is unlike all prompts trained on: bool (m,).
@@ -67,7 +59,7 @@ class Bank:
 
     @functools.cached_property
     def _vocabulary(self) -> frozenset[str]:
-        return frozenset(word for words in self.words for word in words.split())
+        return frozenset(word for words in self.dataset.texts["prompt"] for word in words.split())
 
     def nearest(self, rows: Matrix, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices and similarities (m, number) of the prompts nearest to m vectors, nearest first.
@@ -81,22 +73,6 @@ class Bank:
             indices.append(order)
             values.append(np.take_along_axis(found, order, axis=1))
         return np.concatenate(indices), np.concatenate(values).astype(np.float64)
-
-    def dataset(self, name: str) -> LabelledDataset:
-        """The prompts as a dataset, whose texts are the hashes of their words: their near-duplicates are the same."""
-        return LabelledDataset(
-            name=name,
-            ids=self.ids,
-            groups=self.sets,
-            group_order=tuple(dict.fromkeys(self.sets)),
-            texts={"prompt": self.words},
-            files=(),
-            labels=tuple(self.labels.tolist()),
-            clusters=tuple(self.clusters.tolist()),
-            types=("",) * len(self.ids),
-            family_of=self.family_of,
-            twins=self.twins,
-        )
 
 
 def hashed_words(texts: Sequence[str]) -> tuple[str, ...]:

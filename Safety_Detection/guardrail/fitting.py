@@ -1,7 +1,7 @@
 """Fits a detector on labelled sets, with its threshold, its bank, and what it does to sets it has not seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -180,21 +180,16 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str], signs: float
     """What the detector was fitted on, without the texts. words, digests, signs: of its prompts, as `Bank` has them."""
     dataset, part_of = fit.trial.of.dataset, fit.trial.parts.of
     rows, part_rows = fit.trial.vectors(fit.rows, len(dataset) + np.arange(len(part_of)))
+    family_of = {name: dataset.family_of.get(name, name) for name in dataset.group_order}
     return Bank(
+        dataset=replace(dataset, texts={"prompt": tuple(words)}, family_of=family_of),
         rows=rows,
-        ids=dataset.ids,
-        sets=dataset.groups,
-        words=tuple(words),
-        labels=fit.labels.astype(np.int8),
-        clusters=fit.trial.of.clusters,
-        family_of={name: dataset.family_of.get(name, name) for name in dataset.group_order},
-        twins=dataset.twins,
+        parts=part_rows,
+        part_of=part_of,
+        digests=tuple(digests),
         familiar=familiarity(rows, fit.parts),
         known_words=known_words(words, fit.parts),
         signs=signs,
-        digests=tuple(digests),
-        parts=part_rows if len(part_of) else None,
-        part_of=part_of,
     )
 
 

@@ -81,10 +81,9 @@ class _Like:
 
     def __init__(self, detector: SavedDetector, ids: Sequence[str], least: float) -> None:
         bank, self.least = detector.bank, least
-        its = np.flatnonzero(np.isin(bank.ids, ids))
-        self.ids, self.rows = [bank.ids[i] for i in its], bank.rows[its]
-        further = None if bank.parts is None else bank.parts[np.isin(bank.part_of, its)]
-        self.parts = self.rows if further is None else np.concatenate([self.rows, further])
+        its = np.flatnonzero(np.isin(bank.dataset.ids, ids))
+        self.ids, self.rows = [bank.dataset.ids[i] for i in its], bank.rows[its]
+        self.parts = np.concatenate([self.rows, bank.parts[np.isin(bank.part_of, its)]])
 
     def to_whole(self, rows: Matrix) -> tuple[np.ndarray, list[str]]:
         """Of each of p vectors the similarity to the nearest whole prompt, float64 (p,), and that one's id."""
@@ -153,7 +152,7 @@ class Guard:
         """
         texts = list_of_texts(texts)
         check_whole(nearest, "nearest", least=0)
-        if nearest and nearest > len(self.detector.bank.ids):
+        if nearest and nearest > len(self.detector.bank.dataset):
             raise InputError(f"nearest {nearest}: the detector was fitted on fewer prompts; give a smaller number")
         if not texts:
             return []
@@ -264,10 +263,10 @@ class Guard:
         if nearest or unfamiliar:
             unlike = bank.unfamiliar(rows[starts], texts).tolist()
         if nearest:
-            indices, values = bank.nearest(rows[best], min(nearest, len(bank.ids)))
+            indices, values = bank.nearest(rows[best], min(nearest, len(bank.dataset)))
             near = [
                 tuple(
-                    Near(bank.ids[i], int(bank.labels[i]), value)
+                    Near(bank.dataset.ids[i], bank.dataset.labels[i], value)
                     for i, value in zip(its.tolist(), similar, strict=True)
                 )
                 for its, similar in zip(indices, values.tolist(), strict=True)

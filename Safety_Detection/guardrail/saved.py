@@ -21,6 +21,7 @@ from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector
 from Safety_Detection.guardrail.splitting import WHOLE
+from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils import cli, config
 from utils.encoders import registry
 from utils.encoders.tfidf import Words
@@ -48,11 +49,22 @@ def files_of(saved: SavedDetector) -> dict[str, bytes]:
         arrays["idf"] = saved.words.idf
         content[WORDS] = _json(saved.words.vocabulary)
     content[ARRAYS] = _packed(arrays)
-    bank = saved.bank
-    lists = ("ids", "sets", "words", "digests", "family_of", "twins", "familiar", "known_words", "signs")
-    content[BANK] = _json({name: getattr(bank, name) for name in lists})
-    more = {"labels": bank.labels, "clusters": bank.clusters} | _flat("rows", bank.rows)
-    if bank.parts is not None:
+    bank, prompts = saved.bank, saved.bank.dataset
+    lists = {
+        "ids": prompts.ids,
+        "sets": prompts.groups,
+        "words": prompts.texts["prompt"],
+        "digests": bank.digests,
+        "family_of": prompts.family_of,
+        "twins": prompts.twins,
+        "familiar": bank.familiar,
+        "known_words": bank.known_words,
+        "signs": bank.signs,
+    }
+    content[BANK] = _json(lists)
+    more = {"labels": np.array(prompts.labels, dtype=np.int8), "clusters": np.array(prompts.clusters)}
+    more |= _flat("rows", bank.rows)
+    if len(bank.part_of):
         more |= {"part_of": bank.part_of} | _flat("parts", bank.parts)
     content[BANK_ARRAYS] = _packed(more)
     options = saved.spec.options
@@ -174,19 +186,28 @@ def load(
     detector = Detector(card["detector"]["kind"], _shaped(arrays, width), card["detector"]["settings"])
     more, lists = _unpacked(content[BANK_ARRAYS], f"{what}: {BANK_ARRAYS}"), json.loads(content[BANK])
     shaped = _shaped(more, width)
-    bank = Bank(
-        rows=shaped["rows"],
-        labels=more["labels"],
-        clusters=more["clusters"],
-        twins=tuple(map(tuple, lists["twins"])),
+    prompts = LabelledDataset(
+        name="fitted",
+        ids=tuple(lists["ids"]),
+        groups=tuple(lists["sets"]),
+        group_order=tuple(dict.fromkeys(lists["sets"])),
+        texts={"prompt": tuple(lists["words"])},
+        files=(),
+        labels=tuple(more["labels"].tolist()),
+        clusters=tuple(more["clusters"].tolist()),
+        types=("",) * len(lists["ids"]),
         family_of=lists["family_of"],
+        twins=tuple(map(tuple, lists["twins"])),
+    )
+    bank = Bank(
+        dataset=prompts,
+        rows=shaped["rows"],
+        parts=shaped.get("parts", shaped["rows"][:0]),
+        part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
+        digests=tuple(lists.get("digests") or [""] * len(prompts)),
         familiar=lists["familiar"],
         known_words=lists.get("known_words", 0.0),
         signs=lists.get("signs", 1.0),
-        digests=tuple(lists.get("digests", ())),
-        parts=shaped.get("parts"),
-        part_of=more.get("part_of", np.zeros(0, dtype=np.int64)),
-        **{name: tuple(lists[name]) for name in ("ids", "sets", "words")},
     )
     parts = (card["model"], spec, words, detector, card["threshold"], arrays["probe"], bank, card)
     how = card["normalize"], card.get("read", WHOLE), card.get("normalizing", 1)

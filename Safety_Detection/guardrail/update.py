@@ -11,7 +11,7 @@ import numpy as np
 from Safety_Detection.detectors.kinds import INNER_FOLDS
 from Safety_Detection.detectors.neighbors import similarities
 from Safety_Detection.guardrail import card
-from Safety_Detection.guardrail.bank import Bank, digests_of, hashed_words
+from Safety_Detection.guardrail.bank import digests_of, hashed_words
 from Safety_Detection.guardrail.fitting import ALL, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector, rows_of
@@ -63,12 +63,16 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
     different prompt.
     """
     refuse_unreadable(path, f"--add {path}", "give a file of labelled prompts")
-    sets, bank = sets_of_file(path, dataset_stem(path), "as given", label, column), before.bank
-    sets = [replace(one, family=bank.family_of.get(one.name, one.family or ADDED)) for one in sets]
+    sets, bank, old = (
+        sets_of_file(path, dataset_stem(path), "as given", label, column),
+        before.bank,
+        before.bank.dataset,
+    )
+    sets = [replace(one, family=old.family_of.get(one.name, one.family or ADDED)) for one in sets]
     new = labelled_sets.combined("added", sets)
     held: dict[object, list[int]] = {}
-    for i, digest in enumerate(bank.digests or [""] * len(bank.ids)):
-        held.setdefault(digest or (bank.ids[i], bank.words[i], int(bank.labels[i])), []).append(i)
+    for i, key in enumerate(zip(old.ids, old.texts["prompt"], old.labels, strict=True)):
+        held.setdefault(bank.digests[i] or key, []).append(i)
     prompts = new.texts["prompt"]
     keys = zip(new.ids, hashed_words(prompts), new.labels, strict=True)
     fresh: list[int] = []
@@ -78,9 +82,9 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
         if not places:
             fresh.append(i)
         for place in places:
-            if labels.setdefault(bank.ids[place], new.labels[i]) != new.labels[i]:
+            if labels.setdefault(old.ids[place], new.labels[i]) != new.labels[i]:
                 raise InputError(f"--add {path}: {shown(new.ids[i])} has both labels; leave the row of one of them out")
-    ids = set(bank.ids)
+    ids = set(old.ids)
     if "id" not in column_names(path):
         new = replace(new, ids=_numbered(new.ids, fresh, ids))
     used = [new.ids[i] for i in fresh if new.ids[i] in ids]
@@ -89,15 +93,15 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
             f"--add {path}: id {shown(used[0])} is that of a different prompt in the detector; give it another id, or "
             "remove that one first with --remove"
         )
-    its, ever = dict(zip(bank.ids, bank.labels.tolist(), strict=True)), set(before.about.get("added", ()))
-    safe = [i for i, item in enumerate(bank.ids) if labels.get(item) == 0]
-    vectors = bank.rows if bank.parts is None else np.concatenate([bank.rows, bank.parts])
-    said = verdicts(before, vectors, evaluation.Parts(len(bank.ids), bank.part_of), np.array(safe, dtype=np.int64))
+    its, ever = dict(zip(old.ids, old.labels, strict=True)), set(before.about.get("added", ()))
+    safe = [i for i, item in enumerate(old.ids) if labels.get(item) == 0]
+    vectors, parts = np.concatenate([bank.rows, bank.parts]), evaluation.Parts(len(old), bank.part_of)
+    said = verdicts(before, vectors, parts, np.array(safe, dtype=np.int64))
     return Given(
         labelled_sets.only(new, fresh),
         labels,
         incidents=tuple(item for item, label in labels.items() if label and item not in ever),
-        alarms=tuple(bank.ids[i] for i, one in zip(safe, said, strict=True) if one.flagged),
+        alarms=tuple(old.ids[i] for i, one in zip(safe, said, strict=True) if one.flagged),
         corrected=tuple(item for item, label in labels.items() if label != its[item]),
     )
 
@@ -128,16 +132,15 @@ def said_of_known(given: Given) -> list[str]:
     return lines
 
 
-def relabelled(bank: Bank, labels: dict[str, int]) -> Bank:
-    """The bank with these labels of some ids. A twin that has the other's label is none any more."""
-    found = np.array([labels.get(item, label) for item, label in zip(bank.ids, bank.labels.tolist(), strict=True)])
-    twins = tuple((unsafe, safe) for unsafe, safe in bank.twins if found[unsafe] > found[safe])
-    return replace(bank, labels=found.astype(bank.labels.dtype), twins=twins)
+def relabelled(old: LabelledDataset, labels: dict[str, int]) -> LabelledDataset:
+    """The prompts with these labels of some ids. A twin that has the other's label is none any more."""
+    found = tuple(labels.get(item, label) for item, label in zip(old.ids, old.labels, strict=True))
+    twins = tuple((unsafe, safe) for unsafe, safe in old.twins if found[unsafe] > found[safe])
+    return replace(old, labels=found, twins=twins)
 
 
-def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
+def united(old: LabelledDataset, new: LabelledDataset) -> LabelledDataset:
     """The prompts of a bank and new ones. Those of one set that are near-duplicates are one group."""
-    old = bank.dataset("fitted")
     hashed = replace(new, texts={"prompt": hashed_words(new.texts["prompt"])})
     both = labelled_sets.together(old, hashed) if len(new) else old
     both = replace(both, group_order=tuple(dict.fromkeys(both.groups)))
@@ -151,11 +154,11 @@ def united(bank: Bank, new: LabelledDataset) -> LabelledDataset:
     return labelled_sets.only(replace(both, clusters=tuple(numbers.tolist())), order.tolist())
 
 
-def refuse_unknown(bank: Bank, ids: Sequence[str]) -> None:
+def refuse_unknown(known: Sequence[str], ids: Sequence[str]) -> None:
     """Raises InputError for an id of a prompt to remove that is not there."""
     for one in ids:
-        if one not in bank.ids:
-            near = difflib.get_close_matches(one, bank.ids, n=1)
+        if one not in known:
+            near = difflib.get_close_matches(one, known, n=1)
             meant = f"; did you mean '{near[0]}'?" if near else "; ids are set:id, as score --explain names them"
             raise InputError(f"--remove {shown(one)}: the detector was fitted on no such prompt{meant}")
 
@@ -174,21 +177,20 @@ def refitted(
     one that was flagged are not: see `likeness`.
     Raises InputError if one class would be left without enough groups to hold some out.
     """
-    bank, new = relabelled(before.bank, given.labels), given.new
-    refuse_unknown(bank, without)
-    both = united(bank, new)
+    bank, old, new = before.bank, before.bank.dataset, given.new
+    refuse_unknown(old.ids, without)
+    both = united(relabelled(old, given.labels), new)
     both = labelled_sets.only(both, [i for i, item in enumerate(both.ids) if item not in set(without)])
     texts = before.texts(new.texts["prompt"])
     further, of = before.parts_of(texts)
     names = [*new.ids, *(new.ids[i] for i in of)]
     new_rows = rows_of(embedder, None, [*texts, *further], names)[0] if names else bank.rows[:0]
     whole, rest = slice(len(new)), slice(len(new), None)
-    rows, _ = _in_order(both.ids, [*bank.ids, *names[whole]], bank.rows, new_rows[whole])
-    part_names, old_parts = [bank.ids[i] for i in bank.part_of], bank.rows[:0] if bank.parts is None else bank.parts
-    part_rows, part_of = _in_order(both.ids, [*part_names, *names[rest]], old_parts, new_rows[rest])
+    rows, _ = _in_order(both.ids, [*old.ids, *names[whole]], bank.rows, new_rows[whole])
+    part_names = [*(old.ids[i] for i in bank.part_of), *names[rest]]
+    part_rows, part_of = _in_order(both.ids, part_names, bank.parts, new_rows[rest])
     vectors, parts = np.concatenate([rows, part_rows]), evaluation.Parts(len(both), part_of)
-    digests = [*(bank.digests or [""] * len(bank.ids)), *digests_of(texts)]
-    digest_of = dict(zip([*bank.ids, *new.ids], digests, strict=True))
+    digest_of = dict(zip([*old.ids, *new.ids], [*bank.digests, *digests_of(texts)], strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
         groups = both.groups_of(label)
         if groups < INNER_FOLDS:

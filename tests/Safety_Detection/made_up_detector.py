@@ -6,6 +6,8 @@ import numpy as np
 from doubles import StandIn
 
 from Safety_Detection import score
+from Safety_Detection.guardrail.bank import Bank
+from Safety_Detection.sets.labelled_sets import LabelledDataset
 
 
 def vector(text):
@@ -23,6 +25,14 @@ class World(StandIn):
         if any("unreadable" in text for text in texts):
             return np.full((len(texts), 6), np.nan, dtype=np.float32)
         return np.stack([vector(text) for text in texts]) + np.float32(self.shift) * np.arange(6, dtype=np.float32)
+
+
+def bank_of(rows, labels, familiar=0.0):
+    """A bank of prompts a:1, a:2 and so on, whose words are their ids."""
+    ids = tuple(f"a:{i}" for i in range(1, len(labels) + 1))
+    sets, clusters = ("a",) * len(ids), tuple(range(len(ids)))
+    dataset = LabelledDataset("a", ids, sets, ("a",), {"prompt": ids}, (), labels=tuple(labels), clusters=clusters)
+    return Bank(dataset, rows, rows[:0], np.zeros(0, dtype=int), ("",) * len(ids), familiar, 0.0, 1.0)
 
 
 def scored(tmp_path, folder, name, text, *flags):

@@ -16,7 +16,7 @@ from Safety_Detection import fit, score
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.kinds import candidates
 from Safety_Detection.guardrail import card, card_figures, saved, splitting
-from Safety_Detection.guardrail.bank import Bank, familiarity, known_words, share_of_signs
+from Safety_Detection.guardrail.bank import familiarity, known_words, share_of_signs
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
@@ -72,7 +72,7 @@ def unit(texts):
 def test_the_nearest_of_a_bank_by_the_slow_way():
     generator = np.random.default_rng(0)
     rows = metrics.unit_rows(np.sign(generator.normal(size=(40, 4)))).astype(np.float32)  # with ties
-    bank = Bank(rows, tuple(map(str, range(40))), (), (), np.zeros(40), np.arange(40), {}, (), 0.0)
+    bank = made_up_detector.bank_of(rows, (0,) * 40)
     asked = metrics.unit_rows(generator.normal(size=(7, 4))).astype(np.float32)
     for number in (1, 5, 40):
         indices, values = bank.nearest(asked, number)
@@ -100,8 +100,8 @@ def test_a_detector_from_python(tmp_path, labelled):
     bank, known = guard.detector.bank, set(labelled.read_text().replace(",", " ").split())
     for text, verdict in zip(texts, found, strict=True):
         cosine = bank.rows @ unit([text])[0]
-        order = sorted(range(len(bank.ids)), key=lambda j: (-cosine[j], j))[:2]
-        assert [near.id for near in verdict.nearest] == [bank.ids[j] for j in order]
+        order = sorted(range(len(bank.dataset.ids)), key=lambda j: (-cosine[j], j))[:2]
+        assert [near.id for near in verdict.nearest] == [bank.dataset.ids[j] for j in order]
         assert [near.similarity for near in verdict.nearest] == pytest.approx(cosine[order], abs=1e-5)
         unlike = cosine[order[0]] < bank.familiar or len({*text.split()} & known) < bank.known_words * len(text.split())
         assert verdict.unfamiliar == unlike and verdict.matched is None
@@ -487,8 +487,8 @@ def test_an_incident_is_added_without_embedding_the_rest_again(tmp_path, labelle
     assert set(World.asked) == {saved.PROBE, "good trick one a1 b1 c1 d1", "good trick one a1 b1 c1 e1"}
     after, detector = read_card(folder), saved.load(folder)
     assert after["trained_on"]["prompts"] == before["trained_on"]["prompts"] + 2 and after["version"] == 2
-    assert [item for item in detector.bank.ids if item.startswith("inc:")] == ["inc:1", "inc:2"]
-    its = [detector.bank.clusters[detector.bank.ids.index(item)] for item in ("inc:1", "inc:2")]
+    assert [item for item in detector.bank.dataset.ids if item.startswith("inc:")] == ["inc:1", "inc:2"]
+    its = [detector.bank.dataset.clusters[detector.bank.dataset.ids.index(item)] for item in ("inc:1", "inc:2")]
     # 6 of 8 words are common: 3/4, so they are two groups.
     assert its[0] != its[1]
     assert (
@@ -507,8 +507,8 @@ def test_an_incident_is_flagged_whatever_the_score_says(tmp_path, labelled):
     (found,) = guard.score([text])
     assert found.score < guard.threshold and found.flagged and found.matched == "inc:1"
     match, bank = read_card(folder)["match"], guard.detector.bank
-    added = np.isin(bank.ids, ["inc:1", "inc:2"])
-    nearest = (bank.rows[bank.labels == 0] @ bank.rows[added].T).max(axis=1)
+    added = np.isin(bank.dataset.ids, ["inc:1", "inc:2"])
+    nearest = (bank.rows[np.array(bank.dataset.labels) == 0] @ bank.rows[added].T).max(axis=1)
     # Of 70 safe prompts none may be flagged at 0.1 %.
     assert match["threshold"] > nearest.max() - 1e-6 and match["share"] == 0
     assert not guard.score(["good thing 4 x4 xv4"])[0].flagged
@@ -539,7 +539,7 @@ def test_a_prompt_that_the_bank_holds_can_be_made_an_incident(tmp_path, labelled
     assert "0 prompts added" in said and "of 1 new unsafe prompts the score flagged 0 before and 0 after" in said
     guard = load_detector(folder)
     (found,) = guard.score([text])
-    assert found.flagged and found.matched == "x:111" and len(guard.detector.bank.ids) == 111
+    assert found.flagged and found.matched == "x:111" and len(guard.detector.bank.dataset.ids) == 111
     said = changes_of(tmp_path, folder, capsys, f"1,{text},1", status=2)
     assert said.endswith("the detector has all of its prompts already; nothing is changed\n")
     changes_of(tmp_path, folder, capsys, f"1,{turned},1")
@@ -562,14 +562,14 @@ def test_a_label_is_corrected_and_what_is_flagged_all_the_same_is_named(tmp_path
     guard = load_detector(folder)
     (found,) = guard.score([text])
     assert not found.flagged and found.matched is None and not guard.matches
-    assert guard.detector.bank.labels[guard.detector.bank.ids.index("more:1")] == 0
+    assert guard.detector.bank.dataset.labels[guard.detector.bank.dataset.ids.index("more:1")] == 0
     # The other way round, of a twin: x:4 is unsafe, and its pair x:3 is safe.
     bank = guard.detector.bank
-    places = bank.ids.index("x:4"), bank.ids.index("x:3")
-    assert (bank.labels[places[0]], places in bank.twins) == (1, True)
+    places = bank.dataset.ids.index("x:4"), bank.dataset.ids.index("x:3")
+    assert (bank.dataset.labels[places[0]], places in bank.dataset.twins) == (1, True)
     changes_of(tmp_path, folder, capsys, "1,good thing 2 x2 xv2,1")
     bank = load_detector(folder).detector.bank
-    assert bank.labels[bank.ids.index("x:3")] == 1 and places not in bank.twins
+    assert bank.dataset.labels[bank.dataset.ids.index("x:3")] == 1 and places not in bank.dataset.twins
 
 
 def test_a_false_alarm_is_allowed_and_what_is_added_to_it_is_not(tmp_path, labelled, capsys):
@@ -582,7 +582,7 @@ def test_a_false_alarm_is_allowed_and_what_is_added_to_it_is_not(tmp_path, label
     assert card["allowed"] == ["more:1"] and guard.allows and not guard.matches
     # No more than 0.1 % of 40 unsafe prompts may be allowed: none.
     bank, vectors = guard.detector.bank, unit([day])
-    nearest = (bank.rows[bank.labels == 1] @ vectors[0]).max()
+    nearest = (bank.rows[np.array(bank.dataset.labels) == 1] @ vectors[0]).max()
     assert card["allow"]["threshold"] > nearest - 1e-6 and card["allow"]["share"] == 0
     sentence = day.split(". ")[0] + "."
     worse = max((f"{day}. a bad thing {i}" for i in range(50)), key=lambda t: guard.score([t])[0].score)
@@ -646,7 +646,7 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     folder = fitted(tmp_path, labelled)
     assert fit.main(["--detector", str(folder), "--remove", "x:2,y:44,z:85", "--quiet"]) == 0
     bank = saved.load(folder).bank
-    assert not {"x:2", "y:44", "z:85"} & set(bank.ids) and len(bank.ids) == 107
+    assert not {"x:2", "y:44", "z:85"} & set(bank.dataset.ids) and len(bank.dataset.ids) == 107
     assert len(bank.parts) == 2 * 29, "of each prompt of two sentences"
     fresh = tmp_path / "fresh.csv"
     lines = labelled.read_text().splitlines()
@@ -655,7 +655,7 @@ def test_prompts_are_removed_by_their_ids(tmp_path, labelled, capsys):
     again = saved.load(fitted(tmp_path / "again", fresh))
     changed = saved.load(folder)
     assert changed.detector.arrays["direction"] == pytest.approx(again.detector.arrays["direction"], abs=1e-5)
-    assert changed.threshold == pytest.approx(again.threshold, abs=1e-5) and again.bank.ids == bank.ids
+    assert changed.threshold == pytest.approx(again.threshold, abs=1e-5) and again.bank.dataset.ids == bank.dataset.ids
 
 
 @pytest.mark.parametrize(

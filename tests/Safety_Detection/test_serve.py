@@ -26,11 +26,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from doubles import StandIn
+from made_up_detector import bank_of
 
 from Safety_Detection import serve
 from Safety_Detection.detectors.kinds import Detector
 from Safety_Detection.guardrail import saved, versions
-from Safety_Detection.guardrail.bank import Bank
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.server import moderations
 from Safety_Detection.server.batching import Batcher
@@ -81,8 +81,7 @@ class Encoder(StandIn):
 def detector_of(model="all-minilm-l6-v2", kind="logistic_regression", words=None, arrays=None, **about):
     """Ten times the cosine with (1, 0) is the score, 5 the threshold; the bank has (1, 0), unsafe, and (0, 1)."""
     rows = np.eye(2, dtype=np.float32)
-    lists = dict.fromkeys(("ids", "sets", "words"), ("a:1", "a:2"))
-    bank = Bank(rows, **lists, labels=np.array([1, 0]), clusters=np.arange(2), family_of={}, twins=(), familiar=0.9)
+    bank = bank_of(rows, (1, 0), familiar=0.9)
     arrays = {"direction": np.array([10.0, 0.0]), "bias": np.zeros(1)} if arrays is None else arrays
     spec = registry.resolve(model)
     probe = rows[1] if words is None else np.zeros(2, dtype=np.float32)

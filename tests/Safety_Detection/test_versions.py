@@ -83,7 +83,7 @@ def card(folder, number=None):
 
 
 def added(folder):
-    return [item for item in saved.load(folder).bank.ids if item[:2] not in ("x:", "y:")]
+    return [item for item in saved.load(folder).bank.dataset.ids if item[:2] not in ("x:", "y:")]
 
 
 def tree(folder):
