@@ -104,9 +104,9 @@ def detector_of(given: str | None, scratch: str) -> Path:
 
 def by_score(scorer, texts: list[str]) -> tuple[np.ndarray, float, float]:
     """The scores of texts, texts per second, and seconds of the processor."""
-    from Safety_Detection.guardrail.scoring import Line
+    from utils.data.reading import Row
 
-    lines = [Line(i, i, prompt=text) for i, text in enumerate(texts, 1)]
+    lines = [Row(i, i, {"id": "", "prompt": text}) for i, text in enumerate(texts, 1)]
     start, before = time.perf_counter(), time.process_time()
     rows = [row for batch in scorer.score(lines) for row in batch]
     seconds, spent = time.perf_counter() - start, time.process_time() - before

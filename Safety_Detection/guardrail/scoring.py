@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from utils.data import reading
 from utils.data.parquet import ParquetFile
+from utils.data.reading import Row
 from utils.data.text import CHANGES
 from utils.metrics.embedding import unit_rows
 from utils.schema import InputError, one_line
@@ -30,30 +31,9 @@ COLUMNS = ("line", "row", "id", "score", "flagged", "truncated")
 FORMS = ("csv", "jsonl", "text")
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of the input: its prompt, its id if it has one, or why it can't be scored.
-
-    number: of the line on which it begins, None in Parquet. row: its number, without the heading and blank lines.
-    read: the bytes of the input from the end of the previous row to the end of this one; in Parquet 1, the row.
-    """
-
-    number: int | None
-    row: int
-    id: str = ""
-    prompt: str = ""
-    fault: str = ""
-    read: int = 0
-
-    @property
-    def place(self) -> str:
-        """Where it is, for a message."""
-        return reading.place(self.row, self.number)
-
-
 def lines_of(
     stream: BinaryIO, form: str, name: str, column: str = "prompt", id_column: str | None = None, at_once: bool = False
-) -> Iterator[Line]:
+) -> Iterator[Row]:
     """An iterator over the rows of a binary stream in one of FORMS.
 
     id_column: `id` if there is such a column, if None. at_once: whether each row is yielded before the next is read.
@@ -69,7 +49,7 @@ def lines_of(
     return (_line(row, column, id_column or "id") for row in rows)
 
 
-def _first_checked(rows: Iterator[reading.Row], column: str, id_column: str | None, name: str) -> Iterator[reading.Row]:
+def _first_checked(rows: Iterator[Row], column: str, id_column: str | None, name: str) -> Iterator[Row]:
     for row in rows:
         if row.cells:
             reading.text_columns(list(row.cells), column, id_column, name)
@@ -79,32 +59,32 @@ def _first_checked(rows: Iterator[reading.Row], column: str, id_column: str | No
     yield from rows
 
 
-def lines_of_parquet(file: ParquetFile, name: str, column: str, id_column: str | None) -> Iterator[Line]:
+def lines_of_parquet(file: ParquetFile, name: str, column: str, id_column: str | None) -> Iterator[Row]:
     """An iterator over the rows of a Parquet file. Raises InputError for a column that is missing or no text."""
     names = reading.text_columns(file.columns, column, id_column, name)
     kinds = {one: file.kind(one, only_text=one == column) for one in names}
     return (_line(row, column, names[-1]) for row in file.rows_from(0, kinds))
 
 
-def _line(row: reading.Row, column: str, id_column: str) -> Line:
+def _line(row: Row, column: str, id_column: str) -> Row:
+    """A row to score: its cells are its `prompt` and its `id`, '' for none. Its fault is why it can't be scored."""
     fault, mark = reading.problem(row, column), row.cells.get(id_column)
     if not fault and mark is not None:
         fault = reading.problem(row, id_column, whole_numbers=True)
     if not fault and not reading.has_text(row.cells[column]):
         fault = f"has no text in '{column}'"
-    if fault:
-        return Line(row.line, row.number, fault=fault, read=row.read)
-    return Line(row.line, row.number, "" if mark is None else str(mark), row.cells[column].strip(), read=row.read)
+    cells = {} if fault else {"id": "" if mark is None else str(mark), "prompt": row.cells[column].strip()}
+    return Row(row.number, row.line, cells, fault, row.read)
 
 
-def refuse_json_as_text(lines: Iterator[Line]) -> Iterator[Line]:
+def refuse_json_as_text(lines: Iterator[Row]) -> Iterator[Row]:
     """The same lines. Raises InputError if the first one with text is a JSON object."""
     first = []
     for line in lines:
         first.append(line)
         if not line.fault:
             break
-    if first and reading.is_json_object(first[-1].prompt):
+    if first and reading.is_json_object(first[-1].cells.get("prompt", "")):
         raise InputError(
             "--input: the first line is a JSON object; add --format jsonl, or --format text to score lines as they are"
         )
@@ -135,28 +115,28 @@ class Scorer:
         likely = ("probability",) if self.probability else ()
         return (*COLUMNS, *like, *likely, *(("unfamiliar",) if self.unfamiliar else ()), *near)
 
-    def score(self, lines: Iterable[Line], at_once: bool = False) -> Iterator[list[tuple]]:
+    def score(self, lines: Iterable[Row], at_once: bool = False) -> Iterator[list[tuple]]:
         """Batches of the columns of lines that can be scored. The others are reported on standard error.
 
         A batch has BATCH new texts, and no line of it is in a different 10,000 lines than the others.
         at_once: whether each line is a batch. Raises InputError if the encoder accepts no text any more.
         """
         batch: list[tuple] = []
-        new: dict[bytes, Line] = {}
+        new: dict[bytes, Row] = {}
         for line in lines:
             self.counts["lines"] += 1
             self.read += line.read
             if line.fault:
                 self._fault(line, line.fault)
             else:
-                text, changes = self.guard.detector.normalized(line.prompt)
+                text, changes = self.guard.detector.normalized(line.cells["prompt"])
                 for name in changes:
                     self.counts[name] += 1
                 key = hashlib.blake2b(text.encode(), digest_size=16).digest()
                 cells = self._known.get(key)
                 if cells is None:
                     new.setdefault(key, line)
-                batch.append((replace(line, prompt=""), key, cells))
+                batch.append((replace(line, cells={"id": line.cells["id"]}), key, cells))
             if at_once or len(new) == BATCH or self.counts["lines"] % PART_LINES == 0:
                 yield self._rows(batch, new)
                 batch, new = [], {}
@@ -173,19 +153,19 @@ class Scorer:
             sums = np.abs(vectors).sum(axis=1, dtype=np.float64)
             good = np.isfinite(sums) & (sums > 0)
             for i in np.flatnonzero(~good).tolist():
-                self._fault(Line(None, start + i + 1), "its vector is zero or not finite")
+                self._fault(Row(start + i + 1, None), "its vector is zero or not finite")
             rows = unit_rows(vectors[good]).astype(np.float32)
             verdicts = self.guard.verdicts(rows, truncated[good], self.nearest, unfamiliar=self.unfamiliar)
             cells = map(self._cells, cast(list[Verdict], verdicts))
             scored = zip(np.flatnonzero(good).tolist(), cells, strict=True)
             yield self._counted([(None, start + i + 1, "" if ids is None else ids[i], *its) for i, its in scored])
 
-    def _rows(self, batch: Sequence[tuple], new: dict[bytes, Line]) -> list[tuple]:
+    def _rows(self, batch: Sequence[tuple], new: dict[bytes, Row]) -> list[tuple]:
         """The columns of lines. batch: (line, key of its text, the cells if they are known). new: texts by their keys.
 
         Raises InputError if the encoder accepts no text any more.
         """
-        texts, names = [line.prompt for line in new.values()], [line.place for line in new.values()]
+        texts, names = [line.cells["prompt"] for line in new.values()], [line.place for line in new.values()]
         found = dict(zip(new, self.guard.score_each(texts, names, self.nearest, self.unfamiliar), strict=True))
         fresh = {key: self._cells(one) for key, one in found.items() if isinstance(one, Verdict)}
         self._known.update(fresh)
@@ -198,7 +178,7 @@ class Scorer:
                 unscored = cast(Unscored, found[key])
                 self._fault(line, unscored.reason + (f" ({unscored.detail})" if unscored.detail else ""))
             else:
-                rows.append((line.number, line.row, line.id, *cells))
+                rows.append((line.line, line.number, line.cells["id"], *cells))
         return self._counted(rows)
 
     def _counted(self, rows: list[tuple]) -> list[tuple]:
@@ -217,7 +197,7 @@ class Scorer:
         near = [cell for one in verdict.nearest for cell in (one.id, one.label, f"{one.similarity:z.4f}")]
         return verdict.score, int(verdict.flagged), int(verdict.truncated), *like, *likely, *unlike, *near
 
-    def _fault(self, line: Line, what: str) -> None:
+    def _fault(self, line: Row, what: str) -> None:
         self.counts["faults"] += 1
         print(one_line(f"{line.place}: {what}; left out"), file=sys.stderr)
 
