@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, KINDS
+from Safety_Detection.detectors.parts import Parts
 from Safety_Detection.guardrail import card, saved, update, versions
 from Safety_Detection.guardrail.bank import digests_of, hashed_words, most_signs
 from Safety_Detection.guardrail.fitting import ORDINARY, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
@@ -228,7 +229,7 @@ def made_of(
     else:
         names = [*dataset.ids, *(dataset.ids[i] for i in of)]
         vectors = evaluation.EncoderVectors(embedder.embed([*texts, *further], names).matrix)
-    read = evaluation.Parts(len(texts), of)
+    read = Parts(len(texts), of)
     done = fitted(dataset, vectors, choices, embedder.note, read)
     said_of = {**about(done, dataset), "card": card.measured(done, choices.seed)}
     probe, threshold = probe_of(embedder, words), done.tested.threshold

@@ -14,7 +14,6 @@ import numpy as np
 from Safety_Detection.protocol.evaluation import Pairing
 from Safety_Detection.protocol.measure import Measures
 from Safety_Detection.sets import labelled_sets, naming
-from Safety_Detection.sets.cards import SAFE_ONLY, UNSAFE_ONLY
 from Safety_Detection.sets.labelled_files import add_label, label_of
 from Safety_Detection.sets.labelled_set import README, parsed_label
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -144,11 +143,9 @@ def tested(dataset: LabelledDataset, given: Given) -> Iterator[Pairing]:
         its = dataset.rows(name)
         flags = None if given.flags is None else given.flags[its]
         yield Pairing(naming.GIVEN, name, naming.GUARD, its, given.scores[its], flags)
-    for unsafe in dataset.of_kind(UNSAFE_ONLY):
-        for safe in dataset.of_kind(SAFE_ONLY):
-            if dataset.family_of.get(unsafe, unsafe) != dataset.family_of.get(safe, safe):
-                its = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
-                yield Pairing(naming.GIVEN, unsafe, naming.GUARD, its, given.scores[its], against=safe)
+    for unsafe, safe in dataset.crossings:
+        its = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
+        yield Pairing(naming.GIVEN, unsafe, naming.GUARD, its, given.scores[its], against=safe)
 
 
 def result_of(

@@ -41,32 +41,6 @@ class Detector:
         return bias - length, bias + length
 
 
-def highest(scores: np.ndarray, known: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The scores of texts that are read in parts: of each the highest of its parts that have a known word.
-
-    scores: (..., p), of the parts of all texts, one text after the other. known: bool (p,). starts: (n,), the first
-    part of each text. Returns (..., n); of a text whose parts all have no known word, the score of its first part.
-    """
-    if len(starts) == len(known):  # a part each
-        return scores
-    best = np.maximum.reduceat(np.where(known, scores, -np.inf), starts, axis=-1)
-    return np.where(any_of(known, starts), best, scores[..., starts])
-
-
-def first_of_highest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The first part of each text with its highest value: int (n,). values: (p,). starts: as of `highest`."""
-    if len(starts) == len(values):
-        return starts
-    best = np.maximum.reduceat(values, starts)
-    hits = np.flatnonzero(values == np.repeat(best, np.diff(starts, append=len(values))))
-    return hits[np.searchsorted(hits, starts)]
-
-
-def any_of(flags: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Whether any part of each text has a flag: bool (n,). flags: bool (p,). starts: as of `highest`."""
-    return np.logical_or.reduceat(flags, starts) if len(starts) else np.zeros(0, dtype=bool)
-
-
 def folds(
     labels: Sequence[int] | np.ndarray, clusters: Sequence[int] | np.ndarray, number: int, seed: int = 42
 ) -> np.ndarray:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from Safety_Detection.detectors import calibration
-from Safety_Detection.detectors.kinds import Detector, candidates, highest
+from Safety_Detection.detectors.kinds import Detector, candidates
+from Safety_Detection.detectors.parts import Parts, highest
 from Safety_Detection.guardrail.bank import Bank, familiarity, known_words
 from Safety_Detection.guardrail.saved_detector import ALL
 from Safety_Detection.protocol import evaluation
@@ -117,7 +118,7 @@ def fitted(
     vectors: evaluation.Vectors,
     choices: Choices,
     note: Callable[[str], object] = lambda sentence: None,
-    parts: evaluation.Parts | None = None,
+    parts: Parts | None = None,
 ) -> Fit:
     """A detector fitted on all sets of a dataset, with the threshold for a false positive rate.
 
@@ -131,7 +132,7 @@ def fitted(
     trial.add_without(ALL, frozenset())
     unseen: dict[str, frozenset[str]] = {}
     for name in dataset.group_order:
-        family = frozenset({sides.family(name)})
+        family = frozenset({dataset.family(name)})
         if set(sides.families) <= family:
             continue
         if not sides.trainable(sides.without(family)):
@@ -180,7 +181,7 @@ def bank_of(fit: Fit, words: Sequence[str], digests: Sequence[str], signs: float
     """What the detector was fitted on, without the texts. words, digests, signs: of its prompts, as `Bank` has them."""
     dataset, part_of = fit.trial.of.dataset, fit.trial.parts.of
     rows, part_rows = fit.trial.vectors(fit.rows, len(dataset) + np.arange(len(part_of)))
-    family_of = {name: dataset.family_of.get(name, name) for name in dataset.group_order}
+    family_of = {name: dataset.family(name) for name in dataset.group_order}
     return Bank(
         dataset=replace(dataset, texts={"prompt": tuple(words)}, family_of=family_of),
         rows=rows,

@@ -10,11 +10,10 @@ from typing import cast
 import numpy as np
 
 from Safety_Detection.detectors.calibration import base_rate as read_base_rate
-from Safety_Detection.detectors.kinds import any_of, first_of_highest
 from Safety_Detection.detectors.neighbors import Matrix, similarities
+from Safety_Detection.detectors.parts import Parts, any_of, first_of_highest
 from Safety_Detection.guardrail.saved_detector import PROBE, SavedDetector, check_probe, probe_of, rows_of
 from Safety_Detection.guardrail.threads import LIMIT
-from Safety_Detection.protocol.evaluation import Parts
 from utils import cli
 from utils.data.text import text_fault
 from utils.embed.embedder import Embedder

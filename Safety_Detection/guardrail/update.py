@@ -10,6 +10,7 @@ import numpy as np
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS
 from Safety_Detection.detectors.neighbors import similarities
+from Safety_Detection.detectors.parts import Parts
 from Safety_Detection.guardrail import card
 from Safety_Detection.guardrail.bank import digests_of, hashed_words
 from Safety_Detection.guardrail.fitting import ALL, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
@@ -95,7 +96,7 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
         )
     its, ever = dict(zip(old.ids, old.labels, strict=True)), set(before.about.get("added", ()))
     safe = [i for i, item in enumerate(old.ids) if labels.get(item) == 0]
-    vectors, parts = np.concatenate([bank.rows, bank.parts]), evaluation.Parts(len(old), bank.part_of)
+    vectors, parts = np.concatenate([bank.rows, bank.parts]), Parts(len(old), bank.part_of)
     said = verdicts(before, vectors, parts, np.array(safe, dtype=np.int64))
     return Given(
         labelled_sets.only(new, fresh),
@@ -189,7 +190,7 @@ def refitted(
     rows, _ = _in_order(both.ids, [*old.ids, *names[whole]], bank.rows, new_rows[whole])
     part_names = [*(old.ids[i] for i in bank.part_of), *names[rest]]
     part_rows, part_of = _in_order(both.ids, part_names, bank.parts, new_rows[rest])
-    vectors, parts = np.concatenate([rows, part_rows]), evaluation.Parts(len(both), part_of)
+    vectors, parts = np.concatenate([rows, part_rows]), Parts(len(both), part_of)
     digest_of = dict(zip([*old.ids, *new.ids], [*bank.digests, *digests_of(texts)], strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
         groups = both.groups_of(label)
@@ -243,7 +244,7 @@ def _in_order(ids: Sequence[str], names: Sequence[str], *parts: np.ndarray) -> t
 
 
 def likeness(
-    vectors: np.ndarray, parts: evaluation.Parts, dataset: LabelledDataset, ids: Sequence[str], label: int
+    vectors: np.ndarray, parts: Parts, dataset: LabelledDataset, ids: Sequence[str], label: int
 ) -> dict | None:
     """The similarity to some prompts from which a text is like one of them, and what share of a class is; None without.
 
@@ -259,7 +260,7 @@ def likeness(
     return {"threshold": float(threshold), "share": float((nearest >= threshold).mean())}
 
 
-def verdicts(detector: SavedDetector, vectors: np.ndarray, parts: evaluation.Parts, prompts: np.ndarray) -> list:
+def verdicts(detector: SavedDetector, vectors: np.ndarray, parts: Parts, prompts: np.ndarray) -> list:
     """What a detector says of some prompts by their vectors."""
     if not len(prompts):
         return []
@@ -271,7 +272,7 @@ def changed(
     before: SavedDetector,
     after: SavedDetector,
     vectors: np.ndarray,
-    parts: evaluation.Parts,
+    parts: Parts,
     dataset: LabelledDataset,
     given: Given,
     without: Sequence[str],

@@ -10,13 +10,12 @@ from Safety_Detection.detectors.kinds import (
     CONTROLS,
     INNER_FOLDS,
     KINDS,
-    any_of,
     candidates,
-    highest,
     in_threads,
     strongest,
 )
 from Safety_Detection.detectors.neighbors import Matrix, scores, scores_of_sides
+from Safety_Detection.detectors.parts import Parts, any_of, highest
 from Safety_Detection.protocol.sides import Sides
 from Safety_Detection.sets.cards import TWO_CLASSES
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
@@ -88,37 +87,6 @@ class Tested:
     held_out: np.ndarray
     threshold: float
     scores: np.ndarray
-
-
-class Parts:
-    """By which vectors a prompt is scored: that of the whole prompt, and those of its parts; the highest score counts.
-
-    The first n vectors are those of the n prompts. of: int (m,), ascending, the prompt of each further vector.
-    """
-
-    def __init__(self, prompts: int, of: Sequence[int] | np.ndarray = ()) -> None:
-        self.prompts, self.of = prompts, np.asarray(of, dtype=np.int64)
-
-    @property
-    def owners(self) -> np.ndarray:
-        """The prompt of each vector: int (n + m,)."""
-        return np.concatenate([np.arange(self.prompts), self.of])
-
-    def rows(self, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors of some prompts, one prompt after the other and the whole one first, and where each begins."""
-        first, end = (np.searchsorted(self.of, prompts, side) for side in ("left", "right"))
-        sizes = 1 + end - first
-        starts = np.cumsum(sizes) - sizes
-        place = np.arange(sizes.sum()) - np.repeat(starts, sizes)
-        further = np.repeat(self.prompts + first, sizes) + place - 1
-        return np.where(place == 0, np.repeat(prompts, sizes), further), starts
-
-    def highest(
-        self, score: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray, prompts: np.ndarray
-    ) -> np.ndarray:
-        """What `score` gives of some prompts: float64 (k,). vectors: (n + m, d)."""
-        rows, starts = self.rows(prompts)
-        return highest(score(vectors[rows]), np.ones(len(rows), dtype=bool), starts)
 
 
 class EncoderVectors:
@@ -201,8 +169,10 @@ class Trial:
             found = scores_of_sides(self.vectors.unit, self.of.labels, together, families, self.top_k, in_threads)
             for name, pair in found.items():
                 starts = self.parts.rows(self.jobs[name].asked)[1]
-                highest_of = [highest(scored[None], np.ones(len(scored), dtype=bool), starts) for scored in pair]
-                self.scores[name] = dict(zip(NEIGHBORS, highest_of, strict=True))
+                self.scores[name] = {
+                    kind: highest(scored, np.ones(len(scored), dtype=bool), starts)[None]
+                    for kind, scored in zip(NEIGHBORS, pair, strict=True)
+                }
         rest = {name: [kind for kind in self.kinds if name not in together or kind not in NEIGHBORS] for name in todo}
 
         def work(name: Hashable) -> None:
@@ -217,14 +187,15 @@ class Trial:
         seen, asked = self.vectors(job.train, rows)
         known = ~without_known_word(asked)
         self.unknown[name] = ~any_of(known, starts)
-        found = {}
+        of_parts: dict[str, list[np.ndarray]] = {}
         if any(kind in NEIGHBORS for kind in kinds):  # both from the same similarities
-            found = dict(zip(NEIGHBORS, scores(seen, asked, labels, self.top_k, job.weights), strict=True))
+            both = scores(seen, asked, labels, self.top_k, job.weights)
+            of_parts = {kind: [values] for kind, values in zip(NEIGHBORS, both, strict=True)}
         for kind in kinds:
             if kind in KINDS and kind not in NEIGHBORS:
                 fitted = candidates(kind, seen, labels, self.top_k, job.weights)
-                found[kind] = np.stack([detector.scores(asked) for detector in fitted])
-        found = {kind: highest(np.atleast_2d(values), known, starts) for kind, values in found.items()}
+                of_parts[kind] = [detector.scores(asked) for detector in fitted]
+        found = {kind: np.stack([highest(one, known, starts) for one in each]) for kind, each in of_parts.items()}
         if CONTROLS[0] in kinds:
             [length] = candidates(CONTROLS[0], self.lengths[job.train], labels, self.top_k, job.weights)
             found[CONTROLS[0]] = length.scores(self.lengths[job.asked])[None]
@@ -271,9 +242,9 @@ def planned(dataset: LabelledDataset, vectors: Vectors, kinds: Sequence[str], to
         tests = [test for test in dataset.group_order if test != name and name in of.trains(test)]
         if tests:
             trial.add((ACROSS, name), of.elsewhere(name), dataset.rows(*tests))
-    for family in dict.fromkeys(of.family(test) for test in dataset.group_order if OTHERS in of.trains(test)):
+    for family in dict.fromkeys(dataset.family(test) for test in dataset.group_order if OTHERS in of.trains(test)):
         trial.add_without((OTHERS, family), frozenset({family}))
-    for families in dict.fromkeys(frozenset(map(of.family, pair)) for pair in of.crossed()):
+    for families in dict.fromkeys(frozenset(map(dataset.family, pair)) for pair in of.crossed()):
         trial.add_without((OTHERS, families), families, singly=False)
     return trial
 
@@ -311,7 +282,7 @@ def pairings(
         for train in of.trains(test):
             names = [(WITHIN, test, fold) for fold in range(FOLDS)] if train == test else [(ACROSS, train)]
             if train == OTHERS:
-                names = [(OTHERS, of.family(test))]
+                names = [(OTHERS, dataset.family(test))]
             for kind in kinds:
                 if kind == CONTROLS[1]:
                     if dataset.kind(test) == TWO_CLASSES:
@@ -323,7 +294,7 @@ def pairings(
                 yield Pairing(train, test, kind, rows, scores_of, flags, unknown)
     for unsafe, safe in of.crossed():
         rows = np.concatenate([dataset.rows(unsafe), dataset.rows(safe)])
-        side = OTHERS, frozenset(map(of.family, (unsafe, safe)))
+        side = OTHERS, frozenset(map(dataset.family, (unsafe, safe)))
         asked = trial.jobs[trial.sides[side].whole].asked
         for kind in kinds:
             if kind != CONTROLS[1]:

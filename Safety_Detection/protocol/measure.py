@@ -13,14 +13,12 @@ from Safety_Detection.sets.labelled_set import SEVERAL
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from Safety_Detection.sets.naming import (
     ACROSS,
-    GIVEN,
     GUARD,
     ORDINARY,
     ORDINARY_ONE,
-    OTHERS,
     VERDICTS,
-    WITHIN,
     fields_of,
+    place_of,
 )
 from utils.metrics import detection as dm
 from utils.metrics.detection import OF_CROSSING, OF_CURVE
@@ -88,7 +86,7 @@ class Measures:
 
     def _on_a_set(self, one: Pairing) -> None:
         of, where = self.of[one.test], fields_of(one.kind, one.train, one.test)
-        place = one.train if one.train in (OTHERS, GIVEN) else WITHIN if one.train == one.test else ACROSS
+        place = place_of(one.train, one.test)
         n = len(one.rows)
         if one.kind == CONTROLS[1]:
             areas = np.array([float(dm.auroc(dm.curve(of.labels, scores))) for scores in one.scores.T])

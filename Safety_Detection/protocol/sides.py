@@ -1,13 +1,12 @@
 """What a detector may be trained on, so that no side sees a set's family, a group or a near text of the other."""
 
 import functools
-import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS, balanced, folds
-from Safety_Detection.sets.cards import SAFE_ONLY, SET_CARDS, TWO_CLASSES, UNSAFE_ONLY
+from Safety_Detection.sets.cards import SET_CARDS, TWO_CLASSES
 from Safety_Detection.sets.groups import joined
 from Safety_Detection.sets.labelled_sets import FOLDS, LabelledDataset
 from Safety_Detection.sets.naming import OTHERS
@@ -27,12 +26,8 @@ class Sides:
         self.sets = np.array(dataset.groups, dtype=object)
         self.labels = np.array(dataset.labels)
         self.clusters = np.array(dataset.clusters)
-        self.families = np.array([dataset.family_of.get(name, name) for name in dataset.groups], dtype=object)
+        self.families = np.array(list(map(dataset.family, dataset.groups)), dtype=object)
         self.without, self.trains = functools.cache(self._without), functools.cache(self._trains)
-
-    def family(self, name: str) -> str:
-        """The family of a set."""
-        return self.dataset.family_of.get(name, name)
 
     def of_families(self, families: Iterable[str]) -> np.ndarray:
         """The prompts of these families."""
@@ -48,7 +43,7 @@ class Sides:
         that is tested on those.
         """
         rows = self.dataset.rows(name)
-        others = np.flatnonzero(self.families != self.family(name))
+        others = np.flatnonzero(self.families != self.dataset.family(name))
         return rows[~self.dataset.near.near(others)[rows]]
 
     def folds_of(self, rows: np.ndarray, number: int) -> np.ndarray:
@@ -92,22 +87,21 @@ class Sides:
 
     def has_others(self, name: str) -> bool:
         """Whether a detector of all other families can be tested on a set, and is not that of a single set."""
-        rows = self.without(frozenset({self.family(name)}))
+        rows = self.without(frozenset({self.dataset.family(name)}))
         return len(set(self.sets[rows])) > 1 and self.trainable(rows)
 
     def crossed(self) -> list[tuple[str, str]]:
         """The pairs of an unsafe-only and a safe-only set of different families that leave enough to train on."""
-        pairs = itertools.product(self.dataset.of_kind(UNSAFE_ONLY), self.dataset.of_kind(SAFE_ONLY))
-        of = [(pair, frozenset(map(self.family, pair))) for pair in pairs]
-        return [pair for pair, families in of if len(families) == 2 and self.trainable(self.without(families))]
+        left = ((pair, self.without(frozenset(map(self.dataset.family, pair)))) for pair in self.dataset.crossings)
+        return [pair for pair, rows in left if self.trainable(rows)]
 
     def _trains(self, test: str) -> list[str]:
         """The names of the sides that are tested on a set: sets of two classes, itself among them, and `others`."""
-        family = self.family(test)
+        family = self.dataset.family(test)
         names = [
             name
             for name in self.dataset.of_kind(TWO_CLASSES)
-            if name == test or (self.family(name) != family and self.trainable(self.elsewhere(name)))
+            if name == test or (self.dataset.family(name) != family and self.trainable(self.elsewhere(name)))
         ]
         return [*names, *([OTHERS] if self.has_others(test) else [])]
 
@@ -123,18 +117,20 @@ def check(dataset: LabelledDataset) -> None:
             )
     for test in dataset.group_order:
         if not sides.trains(test):
-            left = set(sides.labels[sides.without(frozenset({sides.family(test)}))].tolist())
+            left = set(sides.labels[sides.without(frozenset({sides.dataset.family(test)}))].tolist())
             lacks = " or ".join(word for label, word in ((1, "unsafe"), (0, "safe")) if label not in left)
             has = next(card.name for card in SET_CARDS.values() if card.kind == TWO_CLASSES and card.name != test)
             raise InputError(
                 f"--data: set '{test}' has nothing left to train a detector on: outside its family "
-                f"'{sides.family(test)}' there are too few {lacks} prompts; add a set that has some, as {has}"
+                f"'{sides.dataset.family(test)}' there are too few {lacks} prompts; add a set that has some, as {has}"
             )
 
 
 def _shared(sides: Sides, name: str) -> str:
     """The remedy that names the set of another family with the most texts near those of `name`."""
     near = sides.dataset.near.near(sides.dataset.rows(name))
-    others: Sequence[str] = [one for one in sides.dataset.group_order if sides.family(one) != sides.family(name)]
+    others: Sequence[str] = [
+        one for one in sides.dataset.group_order if sides.dataset.family(one) != sides.dataset.family(name)
+    ]
     most = max(others, key=lambda one: int(near[sides.dataset.rows(one)].sum()))
     return f"leave out '{most}', which has most of them"

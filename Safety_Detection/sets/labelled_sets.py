@@ -1,5 +1,6 @@
 """Labelled sets, published or read from files, as one dataset."""
 
+import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,16 @@ class LabelledDataset(Dataset):
             there[name].add(label)
         names = {frozenset({0, 1}): TWO_CLASSES, frozenset({1}): UNSAFE_ONLY, frozenset({0}): SAFE_ONLY}
         return {name: names[frozenset(classes)] for name, classes in there.items()}
+
+    def family(self, name: str) -> str:
+        """The family of a set."""
+        return self.family_of.get(name, name)
+
+    @property
+    def crossings(self) -> list[tuple[str, str]]:
+        """The pairs of an unsafe-only and a safe-only set of different families."""
+        pairs = itertools.product(self.of_kind(UNSAFE_ONLY), self.of_kind(SAFE_ONLY))
+        return [(unsafe, safe) for unsafe, safe in pairs if self.family(unsafe) != self.family(safe)]
 
     @property
     def ordinary(self) -> list[str]:

@@ -16,6 +16,11 @@ IDENTITY = "set_identity"
 GUARD, GIVEN = "guard", "as given"
 
 
+def place_of(train: str, test: str) -> str:
+    """What a detector of `train` is on `test`, as the means over sets have it."""
+    return train if train in (OTHERS, GIVEN) else WITHIN if train == test else ACROSS
+
+
 def group_of(train: str, test: str, against: str | None = None, type: str | None = None) -> str:
     """The title of a pair of sets, trained on and tested, of a safe-only set beside the latter, and of a type."""
     return f"{train} -> {test}{f' | {against}' if against else ''}{f': {type}' if type else ''}"

@@ -16,6 +16,7 @@ from Safety_Detection.sets.naming import (
     crossing_column,
     flagged_column,
     group_of,
+    place_of,
 )
 from Safety_Detection.shown.reading import (
     crossings_of,
@@ -96,7 +97,7 @@ def areas(
             group = group_of(train, test)
             if first.metric("auroc", detector=scored[0][1], train=train, test=test):
                 put(group, [test], [f"{{}}/{train}"])
-                places[WITHIN if train == test else OTHERS if train == OTHERS else ACROSS][group] = [test]
+                places[place_of(train, test)][group] = [test]
     for unsafe, safe in crossings_of(first):
         if crossed is None or safe in (*crossed, *ordinary):
             group = group_of(OTHERS, unsafe, safe)
@@ -145,9 +146,9 @@ def shares(scored: Sequence[tuple[Result, str]], metric: str, resamples: int, se
                 if np.isnan(flags).any():
                     continue  # not tested on this set
                 one = (resampled.f1 if metric == "f1" else resampled.share)(flags[chosen].astype(bool))
-                places = [OTHERS if train == OTHERS else WITHIN if train == test else ACROSS]
-                for place in [*places, *([ORDINARY] if test in ordinary and train == OTHERS else [])]:
-                    of.setdefault(place, []).append(one)
+                of.setdefault(place_of(train, test), []).append(one)
+                if test in ordinary and train == OTHERS:
+                    of.setdefault(ORDINARY, []).append(one)
     for (result, _), of in zip(scored, found, strict=True):
         if not of:
             raise InputError(

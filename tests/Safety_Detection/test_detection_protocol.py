@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from Safety_Detection.detectors import neighbors
 from Safety_Detection.detectors.kinds import CONTROLS, KINDS, balanced, candidates, folds, strongest
+from Safety_Detection.detectors.parts import Parts
 from Safety_Detection.protocol import evaluation, sides
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.labelled_sets import LabelledDataset
@@ -253,7 +254,7 @@ def test_what_is_held_out_is_scored_by_the_highest_of_its_parts(by):
     rows = [(s, s, i % 2, 40 * p + i, f"text {s}{i}") for p, s in enumerate(families) for i in range(40)]
     of, n = sides.Sides(dataset_of(rows)), len(rows)
     generator = np.random.default_rng(2)
-    parts = evaluation.Parts(n, np.sort([i for i in range(n) for _ in range(0 if i == 3 else 2 + i % 2)]))
+    parts = Parts(n, np.sort([i for i in range(n) for _ in range(0 if i == 3 else 2 + i % 2)]))
     unit = metrics.unit_rows(generator.normal(size=(len(parts.owners), 5))).astype(np.float32)
     trial = evaluation.Trial(of, evaluation.EncoderVectors(unit), KINDS, 6, parts)
     trial.add_without("all", frozenset())

@@ -13,7 +13,7 @@ import pytest
 from made_up_detector import World, refused, scored
 
 from Safety_Detection import fit, score
-from Safety_Detection.detectors import kinds
+from Safety_Detection.detectors import parts
 from Safety_Detection.guardrail import guard, saved, score_vectors, scoring, splitting
 from Safety_Detection.guardrail.versions import home
 from utils.embed import __main__ as embed
@@ -488,9 +488,9 @@ def test_the_nearest_are_those_of_the_part_with_the_score_and_the_unfamiliar_is_
 
 
 def test_the_highest_of_parts_by_hand():
-    scores, starts = np.array([[1.0, 4, 2, 9, 3, 3, 8]]), np.array([0, 3, 5])
+    scores, starts = np.array([1.0, 4, 2, 9, 3, 3, 8]), np.array([0, 3, 5])
     known = np.array([True, True, True, False, True, False, False])
     # Of the second text the part with 9 has no known word; the third has none at all, and its first part counts.
-    assert kinds.highest(scores, known, starts).tolist() == [[4, 3, 3]]
-    assert kinds.any_of(known, starts).tolist() == [True, True, False]
-    assert kinds.first_of_highest(np.array([1, 4, 4, 9, 3, 8, 8]), starts).tolist() == [1, 3, 5]
+    assert parts.highest(scores, known, starts).tolist() == [4, 3, 3]
+    assert parts.any_of(known, starts).tolist() == [True, True, False]
+    assert parts.first_of_highest(np.array([1, 4, 4, 9, 3, 8, 8]), starts).tolist() == [1, 3, 5]
