@@ -1,6 +1,6 @@
 """Texts read in parts: whose vectors are whose, and which score counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,10 +52,3 @@ class Parts:
         place = np.arange(sizes.sum()) - np.repeat(starts, sizes)
         further = np.repeat(self.prompts + first, sizes) + place - 1
         return np.where(place == 0, np.repeat(prompts, sizes), further), starts
-
-    def highest(
-        self, score: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray, prompts: np.ndarray
-    ) -> np.ndarray:
-        """What `score` gives of some prompts: float64 (k,). vectors: (n + m, d)."""
-        rows, starts = self.rows(prompts)
-        return highest(score(vectors[rows]), np.ones(len(rows), dtype=bool), starts)

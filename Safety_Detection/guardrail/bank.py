@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from Safety_Detection.detectors.neighbors import Matrix, blocks, similarities
+from Safety_Detection.detectors.parts import Parts
 from Safety_Detection.sets.groups import words_of
 from Safety_Detection.sets.labelled_sets import LabelledDataset
 from utils.metrics.neighbors import largest_columns
@@ -41,6 +42,16 @@ class Bank:
     familiar: float
     known_words: float
     signs: float
+
+    @property
+    def read(self) -> Parts:
+        """By which of `vectors` each prompt is scored."""
+        return Parts(len(self.dataset), self.part_of)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Those of the prompts and of their parts: (n + m, d)."""
+        return np.concatenate([self.rows, self.parts])
 
     def unfamiliar(self, rows: Matrix, texts: Sequence[str] | None = None) -> np.ndarray:
         """Whether each of m texts is unlike all prompts trained on: bool (m,).

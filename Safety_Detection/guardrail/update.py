@@ -10,9 +10,9 @@ import numpy as np
 
 from Safety_Detection.detectors.kinds import INNER_FOLDS
 from Safety_Detection.detectors.neighbors import similarities
-from Safety_Detection.detectors.parts import Parts
+from Safety_Detection.detectors.parts import Parts, highest
 from Safety_Detection.guardrail import card
-from Safety_Detection.guardrail.bank import digests_of, hashed_words
+from Safety_Detection.guardrail.bank import Bank, digests_of, hashed_words
 from Safety_Detection.guardrail.fitting import ALL, Choices, Fit, Traffic, about, bank_of, fitted, has_safe
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved_detector import SavedDetector, rows_of
@@ -96,8 +96,7 @@ def given_by(path: Path, label: int | None, column: str, before: SavedDetector) 
         )
     its, ever = dict(zip(old.ids, old.labels, strict=True)), set(before.about.get("added", ()))
     safe = [i for i, item in enumerate(old.ids) if labels.get(item) == 0]
-    vectors, parts = np.concatenate([bank.rows, bank.parts]), Parts(len(old), bank.part_of)
-    said = verdicts(before, vectors, parts, np.array(safe, dtype=np.int64))
+    said = verdicts(before, bank, np.array(safe, dtype=np.int64))
     return Given(
         labelled_sets.only(new, fresh),
         labels,
@@ -190,7 +189,6 @@ def refitted(
     rows, _ = _in_order(both.ids, [*old.ids, *names[whole]], bank.rows, new_rows[whole])
     part_names = [*(old.ids[i] for i in bank.part_of), *names[rest]]
     part_rows, part_of = _in_order(both.ids, part_names, bank.parts, new_rows[rest])
-    vectors, parts = np.concatenate([rows, part_rows]), Parts(len(both), part_of)
     digest_of = dict(zip([*old.ids, *new.ids], [*bank.digests, *digests_of(texts)], strict=True))
     for label, word in ((1, "unsafe"), (0, "safe")):
         groups = both.groups_of(label)
@@ -198,27 +196,28 @@ def refitted(
             what, remedy = ("--remove", "remove fewer") if without else ("--add", "correct fewer labels")
             raise InputError(f"{what}: only {groups} groups with {word} prompts would be left; {remedy}")
     choices = chosen(before, both, seed)
-    done = fitted(both, evaluation.EncoderVectors(vectors), choices, note, parts)
+    vectors = evaluation.EncoderVectors(np.concatenate([rows, part_rows]))
+    done = fitted(both, vectors, choices, note, Parts(len(both), part_of))
+    # The texts of the bank are not kept, and a few new ones would hardly move what 99 % of them have.
+    digests, signs = [digest_of[item] for item in both.ids], bank.signs
+    fitted_on = bank_of(done, both.texts["prompt"], digests, signs)
     label_of = dict(zip(both.ids, both.labels, strict=True))
     kept = [item for item in (*before.about.get("added", ()), *given.incidents, *new.ids) if label_of.get(item)]
     said = {
         **about(done, replace(both, name=before.about["trained_on"]["dataset"])),
         "card": card.measured(done, seed),
         "added": kept,
-        "match": likeness(vectors, parts, both, kept, 0),
+        "match": likeness(fitted_on, kept, 0),
     }
     said["trained_on"]["files"] = before.about["trained_on"]["files"]
     threshold = done.tested.threshold
-    # The texts of the bank are not kept, and a few new ones would hardly move what 99 % of them have.
-    digests, signs = [digest_of[item] for item in both.ids], before.bank.signs
-    fitted_on = bank_of(done, both.texts["prompt"], digests, signs)
     after = replace(before, detector=done.detector, threshold=threshold, about=said, bank=fitted_on)
     safe = np.array([i for i, item in enumerate(both.ids) if item in set(given.ids) and not label_of[item]], np.int64)
-    both_say = (verdicts(detector, vectors, parts, safe) for detector in (before, after))
+    both_say = (verdicts(detector, fitted_on, safe) for detector in (before, after))
     alarms = [both.ids[i] for i, *says in zip(safe, *both_say, strict=True) if any(one.flagged for one in says)]
     allowed = [item for item in (*before.about.get("allowed", ()), *alarms) if label_of.get(item) == 0]
-    said |= {"allowed": list(dict.fromkeys(allowed)), "allow": likeness(vectors, parts, both, allowed, 1)}
-    said["changed"] = changed(before, after, vectors, parts, both, given, without)
+    said |= {"allowed": list(dict.fromkeys(allowed)), "allow": likeness(fitted_on, allowed, 1)}
+    said["changed"] = changed(before, after, given, without)
     return after, done
 
 
@@ -243,9 +242,7 @@ def _in_order(ids: Sequence[str], names: Sequence[str], *parts: np.ndarray) -> t
     return np.concatenate(parts)[order], of[order]
 
 
-def likeness(
-    vectors: np.ndarray, parts: Parts, dataset: LabelledDataset, ids: Sequence[str], label: int
-) -> dict | None:
+def likeness(bank: Bank, ids: Sequence[str], label: int) -> dict | None:
     """The similarity to some prompts from which a text is like one of them, and what share of a class is; None without.
 
     The lowest that at most LIKE_RATE of the prompts with the other `label` reach, and at least LEAST_LIKE: a text like
@@ -253,41 +250,36 @@ def likeness(
     """
     if not ids:
         return None
-    mine = vectors[np.flatnonzero(np.isin(dataset.ids, ids))]
-    others = np.flatnonzero(np.array(dataset.labels) == label)
-    nearest = parts.highest(lambda rows: similarities(rows, mine).max(axis=1).astype(np.float64), vectors, others)
+    mine = bank.rows[np.isin(bank.dataset.ids, ids)]
+    others = np.flatnonzero(np.array(bank.dataset.labels) == label)
+    rows, starts = bank.read.rows(others)
+    nearest = similarities(bank.vectors[rows], mine).max(axis=1).astype(np.float64)
+    nearest = highest(nearest, np.ones(len(rows), dtype=bool), starts)
     threshold = max(LEAST_LIKE, dm.threshold_at(nearest, LIKE_RATE))
     return {"threshold": float(threshold), "share": float((nearest >= threshold).mean())}
 
 
-def verdicts(detector: SavedDetector, vectors: np.ndarray, parts: Parts, prompts: np.ndarray) -> list:
-    """What a detector says of some prompts by their vectors."""
+def verdicts(detector: SavedDetector, bank: Bank, prompts: np.ndarray) -> list:
+    """What a detector says of some prompts of a bank, by their vectors."""
     if not len(prompts):
         return []
-    rows, starts = parts.rows(prompts)
-    return Guard(detector, of_vectors=True).verdicts(vectors[rows], np.zeros(len(rows), dtype=bool), 0, starts)
+    rows, starts = bank.read.rows(prompts)
+    return Guard(detector, of_vectors=True).verdicts(bank.vectors[rows], np.zeros(len(rows), dtype=bool), 0, starts)
 
 
-def changed(
-    before: SavedDetector,
-    after: SavedDetector,
-    vectors: np.ndarray,
-    parts: Parts,
-    dataset: LabelledDataset,
-    given: Given,
-    without: Sequence[str],
-) -> dict:
+def changed(before: SavedDetector, after: SavedDetector, given: Given, without: Sequence[str]) -> dict:
     """What an update changed: figures before and after, and which of the prompts given go on as they did.
 
     These are the unsafe ones that the score misses, and the safe ones that are flagged.
     """
+    dataset = after.bank.dataset
     its, labels = np.isin(dataset.ids, given.ids), np.array(dataset.labels)
     unsafe, safe = (np.flatnonzero(its & (labels == label)) for label in (1, 0))
     flags = [
-        np.array([one.score >= each.threshold for one in verdicts(each, vectors, parts, unsafe)], dtype=bool)
+        np.array([one.score >= each.threshold for one in verdicts(each, after.bank, unsafe)], dtype=bool)
         for each in (before, after)
     ]
-    still = verdicts(after, vectors, parts, safe)
+    still = verdicts(after, after.bank, safe)
     return {
         "added": len(given.new),
         "removed": len(without),
