@@ -12,7 +12,7 @@ from utils.tables import Cell, Table
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
     """How far the best encoder is from telling safe twins apart, and whether words weigh more than safety."""
-    m = best.metric("normalized_similarity", "average")
+    m = best.mean("normalized_similarity")
     twins = (
         f"A safe prompt that shares an unsafe one's words stays at {score(m)} of the way from unrelated (0) to "
         f"identical (1), averaged over types, for {name}{against_floor(best, comparison)}."
@@ -22,12 +22,13 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
     if triplet is None:  # no type has two different unsafe prompts
         return found
     verdict = ""
-    if triplet.low is not None and triplet.high < 0.5:
-        verdict = " So words weigh more than safety."
-    elif triplet.low is not None and triplet.low > 0.5:
-        verdict = " So safety or topic weighs more than the shared words."
-    elif triplet.low is not None:
+    if triplet.interval is not None:
+        low, high = triplet.interval
         verdict = " Neither clearly weighs more."
+        if high < 0.5:
+            verdict = " So words weigh more than safety."
+        elif low > 0.5:
+            verdict = " So safety or topic weighs more than the shared words."
     blind = (
         f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
         f"{percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "

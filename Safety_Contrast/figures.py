@@ -3,7 +3,7 @@
 from typing import Any
 
 from utils.figures.style import COLUMN, TEXT, in_widths, name
-from utils.figures.tasks import labelled, least, line_looks, means, single_axes
+from utils.figures.tasks import labelled, least, line_looks, single_axes
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.tasks import Drawing, Figure
 
@@ -19,14 +19,13 @@ def boundary_by_overlap(drawing: Drawing) -> Any:
         of_bins = [(j, result.metric("boundary_similarity", overlap)) for j, overlap in enumerate(OVERLAP_BINS)]
         found = [(j + shift, m) for j, m in of_bins if m is not None]
         at, values = [j for j, _ in found], [m.value for _, m in found]
-        reach = None
-        if found and found[0][1].low is not None:
-            reach = [[m.value - m.low for _, m in found], [m.high - m.value for _, m in found]]
+        ends = [(m.value - m.interval[0], m.interval[1] - m.value) for _, m in found if m.interval]
+        reach = list(zip(*ends, strict=True)) or None
         axes.errorbar(at, values, yerr=reach, label=name(result.encoder.label), capsize=capsize, **look)
     axes.set_xticks(
         range(len(OVERLAP_BINS)), [overlap.removeprefix("overlap ").replace(">=", "≥") for overlap in OVERLAP_BINS]
     )
-    shown = [m for r in results for m in means(r, "boundary_similarity") if m.group in OVERLAP_BINS]
+    shown = [m for r in results for m in r.by_group("boundary_similarity") if m.group in OVERLAP_BINS]
     x, y = "word overlap (Jaccard) of original and edit", "boundary similarity, lower is better"
     return labelled(figure, drawing, x, y, min(0, *(least(m) for m in shown)))
 

@@ -13,8 +13,8 @@ from utils.tables import Cell, Table
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
     """How near small safe edits stay to their originals for the best encoder."""
-    m = best.metric("boundary_similarity", "average")
-    flagged = 1 - best.value("pairwise_accuracy", "overall")
+    m = best.mean("boundary_similarity")
+    flagged = 1 - best.mean("pairwise_accuracy", "overall").value
     text = (
         f"The nearest safe edit of an unsafe prompt stays at {score(m)} of the way from unrelated to identical, "
         f"averaged over categories, for {name}{against_floor(best, comparison)}. A guardrail that flags every "
@@ -26,7 +26,8 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
     words = ("word overlap below 0.2", "from 0.2 to 0.5", "from 0.5 up")
     there = [(word, m) for word, m in zip(words, bins.values(), strict=True) if m is not None]
     if len(there) > 1:
-        apart = all(a.low is not None and a.high < b.low for (_, a), (_, b) in pairwise(there))
+        ends = [m.interval for _, m in there]
+        apart = all(a and b and a[1] < b[0] for a, b in pairwise(ends))
         rule = "The smaller the edit, the nearer" if apart else "By the size of the edit"
         means = ", ".join(f"{m.value:z.3f} ({word})" for word, m in there)
         text += f" {rule}: the mean edit stays at {means}."

@@ -47,12 +47,8 @@ def score(
     texts = dataset.texts["original_prompt"]
 
     cosine = np.stack([metrics.paired_cosine(originals, vectors[column]) for column in columns], axis=1)  # (n, m)
-    overlap = np.array(
-        [
-            [metrics.word_overlap(o, e) for e in row]
-            for o, *row in zip(texts, *map(dataset.texts.get, columns), strict=True)
-        ]
-    )
+    edits = zip(*(dataset.texts[column] for column in columns), strict=True)
+    overlap = np.array([[metrics.word_overlap(o, e) for e in row] for o, row in zip(texts, edits, strict=True)])
     chosen = [np.ones_like(overlap, dtype=bool), *overlap_bins(overlap).values()]
     triplets = Triplets(
         *metrics.triplet_scores(originals, cosine, dataset.groups, texts, list(map(edit_weights, chosen)))

@@ -8,7 +8,7 @@ import numpy as np
 from Safety_Taxonomy.map import TaxonomyMap
 from utils.data.catalogue import CATEGORIES
 from utils.figures.style import COLUMN, TEXT, fitted, in_widths, ink, legend, name, panels
-from utils.figures.tasks import labelled, line_looks, means, single_axes
+from utils.figures.tasks import labelled, line_looks, single_axes
 from utils.schema import SUMMARIES
 from utils.tasks import Drawing, Figure
 
@@ -65,7 +65,7 @@ def tsne_maps(drawing: Drawing) -> Any:
     if not drawing.maps:
         return None
     maps, style = drawing.maps[:MAPS_DRAWN], drawing.style
-    order = [m.group for m in means(drawing.results[0], "categorical_purity") if m.group not in SUMMARIES]
+    order = [m.group for m in drawing.results[0].by_group("categorical_purity") if m.group not in SUMMARIES]
     figure, axes = panels(len(maps), 2 if len(maps) == 4 else 3)
     styles = category_styles(order)
     for panel, one in zip(axes, maps, strict=True):

@@ -31,6 +31,7 @@ class TaxonomyMap:
 
     ids, categories: n each, of the prompts shown. points: float (n, 2), without unit.
     nearest: n lists of ids, of each prompt's nearest neighbours by cosine among all evaluated prompts, nearest first.
+    is_part: whether they are some of the evaluated prompts only.
     trustworthiness: in [0, 1], how far neighbours on the map are neighbours in the encoder's space; higher is better.
     """
 
@@ -41,6 +42,7 @@ class TaxonomyMap:
     points: np.ndarray
     nearest: tuple[tuple[str, ...], ...]
     trustworthiness: float
+    is_part: bool = False
 
 
 def tsne(embeddings: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def vectors_of(result: Result, texts: Sequence[str], store: EmbeddingStore) -> n
     if is_word_overlap(encoder):
         return tfidf.fit_words(texts)[1]
     if encoder.backend == RANDOM_VECTORS:
-        return random_vectors(texts, encoder.dimension)
+        return random_vectors(texts)
     stored = store.get(encoder.fingerprint, list(dict.fromkeys(texts)), encoder.dimension)
     if any(text not in stored for text in texts):
         raise InputError(
@@ -131,6 +133,7 @@ def taxonomy_map(
         points=np.array(kept["points"]),
         nearest=tuple(tuple(ids[j] for j in row) for row in kept["nearest"]),
         trustworthiness=kept["trustworthiness"],
+        is_part=len(shown) < len(ids),
     )
 
 

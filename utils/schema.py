@@ -257,8 +257,20 @@ class Baseline:
     standard_deviation: float | None = None
 
 
+class Interval:
+    """What has a 95 % interval: `low` and `high`, both None without any."""
+
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of its 95 % interval; None without any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
 @dataclass(frozen=True)
-class Metric:
+class Metric(Interval):
     """One number: its metric, the group of items it summarises, and how many items those are.
 
     better: `lower` or `higher`. low, high: of its 95 % interval. chance: what guessing gives. ceiling: the most that
@@ -292,7 +304,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """A difference of two scores of the same items, its 95 % interval, and the p-value that it is 0.
 
     Interval and p-value are of one distribution, Student's: p is below 0.05 exactly where the interval leaves out 0.
@@ -356,6 +368,14 @@ class Result:
             if m.test and not m.type:
                 found[m.metric, m.detector, (m.train, m.test, m.against)] = m
         return found
+
+    def by_group(self, metric: str) -> list[Metric]:
+        """All numbers of a metric; empty if it was not computed."""
+        return [m for m in self.metrics if m.metric == metric]
+
+    def mean(self, metric: str, group: str = "average") -> Metric:
+        """The mean of a metric that every result of the task has, as it has that of the headline metric."""
+        return self._by_place[metric, None, group]
 
     def value(self, metric: str, group: str | None = None, **fields: str | None) -> float | None:
         """The value of what `metric` finds, or None if it was not computed."""

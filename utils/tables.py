@@ -67,9 +67,10 @@ def percent(share: float | None, form: str = ".0f") -> str:
 
 def with_reach(difference: Difference | None) -> str:
     """A difference with its sign, and half the width of its 95 % interval, which is symmetric. A hyphen if none."""
-    if difference is None or difference.low is None or difference.high is None:
+    if difference is None or difference.interval is None:
         return signed(None if difference is None else difference.value)
-    return f"{signed(difference.value)} ±{number((difference.high - difference.low) / 2)}"
+    low, high = difference.interval
+    return f"{signed(difference.value)} ±{number((high - low) / 2)}"
 
 
 def with_interval(metric: Metric | None) -> str:
@@ -80,11 +81,12 @@ def with_interval(metric: Metric | None) -> str:
     if metric is None:
         return number(None)
     seen = " (seen)" if metric.seen else ""
-    if metric.low is None or metric.high is None:
+    if metric.interval is None:
         return f"{number(metric.value)}{seen}"
-    below, above = metric.value - metric.low, metric.high - metric.value
+    low, high = metric.interval
+    below, above = metric.value - low, high - metric.value
     if abs(above - below) > max(ASYMMETRY * (above + below), 0.001):
-        return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]{seen}"
+        return f"{number(metric.value)} [{number(low)}, {number(high)}]{seen}"
     return f"{number(metric.value)} ±{number((above + below) / 2)}{seen}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.schema import CONTROLS, SUMMARIES, DataFile, Dataset, Difference, Metric, Result
+from utils.schema import CONTROLS, SUMMARIES, DataFile, Dataset, Difference, InputError, Metric, Result
 
 # The packages of the tasks, in the order in which they are shown. Each has its TASK in a module `task`.
 PACKAGES = ("Safety_Challenging", "Safety_Contrast", "Safety_Taxonomy", "Safety_Detection")
@@ -179,8 +179,8 @@ class Task:
     encoder gets most wrong; None if it has none.
     maps: (results with their items, all of the data, what is called with a note on each missing map) to the maps of the
     evaluated prompts; None if it has none.
-    map_data: (evidence of utils.report.gather with maps, texts by key, to which those of the map are added) to the maps
-    for the script of the report's page.
+    map_data: (maps, the dataset, texts by key, to which those of the map are added) to the maps for the script of the
+    report's page.
     section: (folder of the results, dataset, encoders to list first) to its section of the report and the reasons if it
     has none; None for a task of items, whose sections utils.report makes.
     """
@@ -229,7 +229,7 @@ class Task:
     item_scores: tuple[str, ...] = ()
     worst_items: Callable[[Result, list[dict], Callable[[str, str], Any]], Any] | None = None
     maps: Callable[[Sequence[Result], Dataset, Callable[[str], None]], Sequence] | None = None
-    map_data: Callable[[Any, dict[str, str]], dict] | None = None
+    map_data: Callable[[Sequence, Dataset, dict[str, str]], dict] = lambda maps, dataset, texts: {}
     section: Callable[[Path, str, Sequence[str]], tuple[Any, list[str]]] | None = None
 
     @property
@@ -246,6 +246,18 @@ class Task:
     def metric(self) -> str:
         """The headline metric in words."""
         return self.headline.replace("_", " ")
+
+    @property
+    def file_format(self) -> Format:
+        """The format of its file. Raises InputError if it has several sets."""
+        if self.format is None:
+            raise InputError(f"{self.name}: reads several sets, which are in no file of one format")
+        return self.format
+
+    @property
+    def summaries(self) -> tuple[str, ...]:
+        """The names of means over several groups in its results."""
+        return self.format.summaries if self.format else SUMMARIES
 
     @property
     def uses_top_k(self) -> bool:
@@ -289,14 +301,9 @@ class _Tasks(Mapping[str, Task]):
 TASKS = _Tasks()
 
 
-def topics_task() -> Task | None:
-    """The task by whose metric encoders are known to know topics; None if there is none."""
-    return next((task for task in TASKS.values() if task.knows_topics), None)
-
-
-def safety_task() -> Task | None:
-    """The task by whose metric encoders are known to tell safety from words; None if there is none."""
-    return next((task for task in TASKS.values() if task.tells_safety), None)
+def topics_task() -> tuple[Task, Role] | None:
+    """The task by whose metric encoders are known to know topics, and that metric; None if there is none."""
+    return next(((task, task.knows_topics) for task in TASKS.values() if task.knows_topics), None)
 
 
 def tasks_by_items() -> list[Task]:

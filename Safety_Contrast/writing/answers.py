@@ -181,9 +181,10 @@ def entry_of(completion: dict, original: str, request_id: str | None) -> dict:
     Returns `problem` (None if the answer has five edits of `original` that will do), `answer` (its text), `refusal`,
     `finish_reason`, `model` (as the server reports it), `response_id`, `request_id` and `usage` (see usage_of).
     """
-    choice = _first_choice(completion)
-    message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+    choice = _first(completion.get("choices"))
+    message = _fields(choice.get("message"))
     content = _text_of(message.get("content")) or _text_of(_arguments(message))
+    problem: str | None
     if message.get("refusal"):
         problem = "it is a refusal"
     elif choice.get("finish_reason") == "content_filter":
@@ -208,21 +209,22 @@ def entry_of(completion: dict, original: str, request_id: str | None) -> dict:
 
 def usage_of(completion: dict) -> dict[str, int | None]:
     """How many tokens the server read and wrote, as it reports them; None where it reports no number."""
-    usage = completion.get("usage") if isinstance(completion.get("usage"), dict) else {}
+    usage = _fields(completion.get("usage"))
     return {key: _whole(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
 
 
-def _first_choice(completion: dict) -> dict:
-    choices = completion.get("choices")
-    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+def _fields(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(values: object) -> dict:
+    return _fields(values[0]) if isinstance(values, list) and values else {}
 
 
 def _arguments(message: dict) -> object:
     """What a message calls its first tool with: some servers answer so when they are asked for a schema."""
-    calls = message.get("tool_calls")
-    call = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
-    function = call.get("function") or message.get("function_call")
-    return function.get("arguments") if isinstance(function, dict) else None
+    function = _first(message.get("tool_calls")).get("function") or message.get("function_call")
+    return _fields(function).get("arguments")
 
 
 def _whole(value: object) -> int | None:

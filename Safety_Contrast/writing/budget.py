@@ -22,11 +22,12 @@ class Budget:
     """
 
     def __init__(self, order: Order) -> None:
-        self.limit, self.price, self.concurrency = order.max_cost, price_of(order), order.concurrency
-        if self.limit is not None and self.price is None:
+        self.limit, price, self.concurrency = order.max_cost, price_of(order), order.concurrency
+        if self.limit is not None and price is None:
             raise InputError(f"--max-cost: the price of {order.model} is unknown; give --price INPUT,OUTPUT")
+        self.price = price or (0.0, 0.0)
         self.spent = 0.0
-        self.short: float | None = None  # dollars that the first request not sent may cost
+        self.short = 0.0  # dollars that the first request not sent may cost; 0 while none is held back
         self._reserved = self._dearest = 0.0
         self._under_way, self._known = 0, False
         self._changed = asyncio.Condition()

@@ -133,7 +133,7 @@ class Run:
 
     def _check_cost(self, missing: list[Original]) -> None:
         dollars = estimated_cost(self.order, self.template, missing)
-        if self.order.max_cost is not None and dollars > self.order.max_cost:
+        if dollars is not None and self.order.max_cost is not None and dollars > self.order.max_cost:
             raise InputError(
                 f"--max-cost {self.order.max_cost}: {len(missing)} calls would cost about ${dollars:.2f}; raise it, or "
                 "ask for fewer with --limit or --categories"
@@ -166,7 +166,7 @@ class Run:
 
         async def worker(client: "AsyncOpenAI", bar: "tqdm") -> None:
             nonlocal failures
-            while waiting and self.stop is None and self.budget.short is None:
+            while waiting and self.stop is None and not self.budget.short:
                 row = waiting.pop()
                 try:
                     await self._ask(client, row)
@@ -224,7 +224,7 @@ class Run:
             loop.remove_signal_handler(signal.SIGINT)
 
     def _tell_if_short(self) -> None:
-        if self.budget.short is not None:
+        if self.budget.short:
             self.note(f"{self.budget.reached()}; run again to spend as much again, or raise it")
             for row in self.missing():
                 self.unanswered.setdefault(row.id, self.budget.reached())
@@ -295,7 +295,7 @@ class Run:
                         most = self.budget.affordable(bodies)
                         if not most:
                             return self._tell_if_short()
-                        self.budget.short = None
+                        self.budget.short = 0.0
                         sent = {row.id: body for row, body in bodies if row.id in most}
                         batch_id = await batch.submit(client, self.journal, sent)
                         part = (

@@ -71,7 +71,7 @@ def originals(data: str) -> tuple[list[Original], sources.Found]:
 
     data: `auto` or `paper` for Do-Not-Answer, `sample`, or the path of a file in its format.
     """
-    fmt = TASKS["safety_taxonomy"].format
+    fmt = TASKS["safety_taxonomy"].file_format
     dataset, found = loading.load(fmt, "paper" if data == "auto" else data)
     columns = read_columns(found.path, fmt.columns, fmt.readme)
     cells = zip(columns["id"], columns[fmt.group_column], dataset.groups, columns["question"], strict=True)

@@ -64,7 +64,7 @@ def test_four_prompts_are_enough():
 def test_a_map_is_of_the_evaluated_prompts_and_is_kept(sample_results, sample_store, monkeypatch):
     paths = [sample_results / "sample" / "safety_taxonomy" / f"{name}.json" for name in ("all-minilm-l6-v2", "tfidf")]
     results = [read_with_items(path) for path in paths]
-    dataset = load_evaluated(FORMAT, results[0], None)
+    dataset = load_evaluated(results[0], None)
     maps = projection.taxonomy_maps(results, dataset)
     assert [one.label for one in maps] == ["MiniLM-L6", "TF-IDF"]
     with (config.ROOT / "Safety_Taxonomy" / "sample.csv").open(encoding="utf-8") as stream:

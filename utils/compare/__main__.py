@@ -130,8 +130,8 @@ def _compare_task(
 ) -> None:
     """Adds the comparisons of a task's results, and what its gates say. Raises InputError if they can't be compared."""
     for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
-        first, *more = [arguments.metric] if arguments.metric else [None, *TASKS[task].beside_headline]
-        scores, headline, reference, again = read_files(part, first, arguments.reference)
+        more = () if arguments.metric else TASKS[task].beside_headline
+        scores, headline, reference, again = read_files(part, arguments.metric, arguments.reference)
         for metric in (headline, *(one for one in more if all(one in s.result.items for s in scores))):
             chosen = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
             unranked = without_rank([one.result for one in chosen], metric, outs)

@@ -58,7 +58,7 @@ class Comparison:
     labels: dict[str, str]
     cells: list[Cell]
     ranks: dict[str, int]
-    average_p: dict[tuple[str, str], float]
+    average_p: dict[Pair, float | None]
     ranked_by: str = "average"
     same: dict[str, str] = field(default_factory=dict)
     unranked: dict[str, str] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def compared(
     cells = []
     for group in shown:
         for name in by_name:
-            row = rows[name].get(group)
+            row = rows[name][group]
             if name == reference:
                 cells.append(Cell(group, name, row))
             else:
@@ -208,7 +208,7 @@ class PairedByItems:
 
     def main(self, result: Result) -> Metric:
         """The number that ranks an encoder."""
-        return result.metric(self.headline([result]), "average")
+        return result.mean(self.headline([result]))
 
     def read(self, files: Sequence[Path], metric: str | None) -> tuple[list[Result], Sequence[Path], str]:
         """The results in the files made comparable, each with its file, and a note or ''. metric: the one asked for."""
@@ -254,7 +254,7 @@ class PairedByItems:
         scores = [scores_of(one.result, gate.metric) for one in (reference, *others)]
         for cell in compare(scores, gate.metric, reference.result.encoder.name).cells:
             if cell.group == "average" and cell.difference is not None:
-                value = reference.result.value(gate.metric, "average")
+                value = reference.result.mean(gate.metric).value
                 yield Gated(cell.encoder, "average", cell.metric.value, value, cell.difference, cell.metric.better)
 
 

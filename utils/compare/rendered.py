@@ -4,7 +4,7 @@ from utils import tables
 from utils.compare.paired import ALPHA, Cell, Comparison, comparing
 from utils.results.ranked import why_no_rank
 from utils.results.tables import Measured, measured_tables
-from utils.schema import Difference, Metric, shown
+from utils.schema import Metric, shown
 from utils.tables import Table, p_cell, signed_cell
 from utils.tasks import TASKS
 
@@ -46,7 +46,7 @@ def groups_tables(comparison: Comparison, caption: str = "") -> list[Table]:
         Measured(
             comparison.labels[name],
             {cell.group: cell.metric for cell in mine},
-            {} if name == comparison.reference else {cell.group: (cell.difference, cell.p) for cell in mine},
+            {cell.group: (cell.difference, cell.p) for cell in mine if cell.difference},
             is_ranked=name not in comparison.unranked,
         )
         for name, mine in cells.items()
@@ -71,11 +71,12 @@ def _values(comparison: Comparison, cell: Cell) -> list:
     ranked = cell.group == comparison.ranked_by
     rank = comparison.ranks.get(cell.encoder) if ranked else None
     why = comparison.unranked.get(cell.encoder) if ranked else None
-    metric, difference = cell.metric, cell.difference or Difference(None)
+    metric, difference = cell.metric, cell.difference
+    differing = (difference.value, difference.low, difference.high) if difference else (None, None, None)
     return [
         comparison.task, comparison.dataset, comparison.metric, cell.group, cell.encoder, metric.n, metric.value,
-        metric.low, metric.high, comparison.reference, difference.value, difference.low, difference.high,
-        cell.effect_size, difference.p, cell.p, rank, why,
+        metric.low, metric.high, comparison.reference, *differing,
+        cell.effect_size, difference and difference.p, cell.p, rank, why,
     ]  # fmt: skip
 
 
@@ -109,6 +110,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _interval(metric: Metric) -> tables.Cell:
-    if metric.low is None:
+    if metric.interval is None:
         return tables.cell(None)
-    return tables.Cell(f"{tables.number(metric.low)} to {tables.number(metric.high)}", metric.low)
+    low, high = metric.interval
+    return tables.Cell(f"{tables.number(low)} to {tables.number(high)}", low)

@@ -11,7 +11,7 @@ from utils.data.text import composed, has_text
 from utils.files import shown_path
 from utils.schema import DataFile, Dataset, InputError, Result, shown
 from utils.tables import WIDTH
-from utils.tasks import Format
+from utils.tasks import TASKS, Format
 
 
 def load(fmt: Format, data: str, limit: int | None = None) -> tuple[Dataset, Found]:
@@ -131,14 +131,14 @@ def repeated_at(values: Sequence[str]) -> list[int]:
     return [i for i, value in enumerate(values) if first_at.setdefault(value, i) != i]
 
 
-def load_evaluated(fmt: Format, result: Result, data: str | None) -> Dataset:
-    """The whole dataset that a result was computed on.
+def load_evaluated(result: Result, data: str | None) -> Dataset:
+    """The whole dataset that a result of a task with one file was computed on.
 
     data: its file, needed unless it is the paper's or the sample. Nothing is downloaded. Raises InputError if the file
     is not on this machine, or is not the one that was evaluated.
     """
     given = None if data in (None, "auto", "paper", "sample") else data
-    name = result.dataset_name
+    name, fmt = result.dataset_name, TASKS[result.task].file_format
     if given is None and name not in ("paper", "sample"):
         raise InputError(f"--data: the prompts of '{name}' are in a file of yours; name it to see them")
     if given is None and name == "paper" and lookup(fmt.card, fmt.folder) is None:

@@ -53,6 +53,8 @@ class LocalEncoder:
 
     name: str
     device: str
+    dimension: int | None
+    max_tokens: int | None
     max_batch, concurrency = None, 1
 
     def plan(self, token_counts: np.ndarray) -> str:
@@ -158,6 +160,8 @@ class LLM2VecEncoder(LocalEncoder):
     `max_tokens` tokens by whole words, wrapped in the base's chat turn, and pooled over its own tokens and the closing
     ones, without the opening of the turn and without the instruction (the spec's prompt).
     """
+
+    max_tokens: int
 
     def __init__(self, base: Path, mntp: Path, adapter: Path, spec: EncoderSpec, devices: list[str]) -> None:
         quiet_libraries()

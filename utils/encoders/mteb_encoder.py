@@ -54,7 +54,10 @@ def entry(name: str, own_code: bool) -> dict:
         raise InputError(f"--model {name}: MTEB has no loader that gives a text one vector ({kind}); name another one")
     if not own_code and _may_run_own_code(meta):
         raise InputError(f"--model {name}: may run its own code; read it, then allow it with --trust-remote-code")
+    if meta.name is None or meta.revision is None:
+        raise InputError(f"--model {name}: MTEB knows no revision of it, so its vectors would not be pinned")
     pinned = re.fullmatch(r"[0-9a-f]{40}", meta.revision)
+    checkpoints = (Checkpoint(meta.name, meta.revision),) if pinned else ()
     weights = meta.loader_kwargs.get("model_kwargs", {})
     dtype = weights.get("dtype", weights.get("torch_dtype", "auto"))
     version = importlib.metadata.version("mteb")
@@ -64,10 +67,10 @@ def entry(name: str, own_code: bool) -> dict:
         "source": f"{meta.name}, {_wrapper(meta).__name__} of MTEB {version}",
         "revision": meta.revision,
         "dtype": str(getattr(dtype, "value", dtype)).removeprefix("torch."),
-        "prompt": _prompt(meta, pinned is not None),
+        "prompt": _prompt(meta, checkpoints),
         "dimension": None,
         "max_tokens": None,
-        "checkpoints": (Checkpoint(meta.name, meta.revision),) if pinned else (),
+        "checkpoints": checkpoints,
     }
 
 
@@ -79,8 +82,8 @@ def _meta(name: str) -> "ModelMeta":
         return mteb.get_model_meta(asked)
     except KeyError:
         known: dict[str, str] = {}
-        for meta in mteb.get_model_metas():
-            known |= {meta.name.rpartition("/")[2].casefold(): meta.name, meta.name.casefold(): meta.name}
+        for full in filter(None, (meta.name for meta in mteb.get_model_metas())):
+            known |= {full.rpartition("/")[2].casefold(): full, full.casefold(): full}
         near = difflib.get_close_matches(asked.casefold(), known, n=3, cutoff=0.5)
         names = ", ".join(dict.fromkeys(f"mteb:{known[one]}" for one in near)) or "none"
         raise InputError(f"--model {name}: MTEB has no such encoder; nearest: {names}") from None
@@ -116,8 +119,8 @@ def symmetric_task() -> "TaskMetadata":
     )
 
 
-def _prompt(meta: "ModelMeta", pinned: bool) -> str:
-    """The prompt of an encoder, found without loading it."""
+def _prompt(meta: "ModelMeta", checkpoints: Sequence[Checkpoint]) -> str:
+    """The prompt of an encoder, found without loading it. checkpoints: its own, none if its revision is no commit."""
     from mteb.models.abs_encoder import get_prompt
     from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
     from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
@@ -129,8 +132,10 @@ def _prompt(meta: "ModelMeta", pinned: bool) -> str:
         instructed.prompts_dict = arguments.get("prompts_dict")
         return instructed.get_task_instruction(symmetric_task(), None)
     if wrapper is SentenceTransformerEncoderWrapper:
-        file = hub.one_file(meta.name, meta.revision, "config_sentence_transformers.json") if pinned else None
-        own = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        own: dict = {}
+        for part in checkpoints:
+            file = hub.one_file(part.source, part.revision, "config_sentence_transformers.json")
+            own = json.loads(file.read_text(encoding="utf-8")) if file else {}
         prompts = arguments.get("model_prompts") or own.get("prompts") or {}
         prompt = get_prompt(prompts, symmetric_task(), None)
         return prompt if prompt is not None else prompts.get(own.get("default_prompt_name")) or ""

@@ -60,7 +60,7 @@ class Settings:
 
 
 def parser(
-    program: str, description: str, takes: Mapping[str, str] | None = None, unused: Collection[str] = ()
+    program: str, description: str | None, takes: Mapping[str, str] | None = None, unused: Collection[str] = ()
 ) -> argparse.ArgumentParser:
     """A parser of the flags of an evaluation, or only of those in `takes`. Documented variables are their defaults.
 

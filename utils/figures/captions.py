@@ -7,6 +7,7 @@ from utils.figures import plane
 from utils.figures.style import COLUMN
 from utils.figures.tasks import named_figures
 from utils.results.likeness import kind_of_baseline, shared_kind
+from utils.results.tables import has_intervals
 from utils.schema import Result, is_control
 from utils.tables import latex_text
 from utils.tasks import FIRST, TASKS, Drawing, Figure
@@ -28,10 +29,9 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence = ()) -> str:
     said = [f"{TASKS[first.task].title}. {text}."]
     if figure.how_to_read is not None:
         return " ".join([*said, *figure.how_to_read(Drawing(shown, "", None, maps))])
-    average = first.metric(TASKS[first.task].headline, "average")
     data = [f"{first.dataset_items} items", f"data: {first.dataset_name}"]
     data += _settings(shown) if figure.has_settings else []
-    said += [f"{figure.better or f'{average.better.capitalize()} is better'}.", f"{', '.join(data)}."]
+    said += [f"{figure.better or f'{TASKS[first.task].better.capitalize()} is better'}.", f"{', '.join(data)}."]
     if "95 % interval" in text:
         said.append(_bootstrap(first))
     return " ".join(said)
@@ -40,13 +40,11 @@ def caption(stem: str, results: Sequence[Result], maps: Sequence = ()) -> str:
 def described(figure: Figure, results: Sequence[Result], encoder: str = "") -> str:
     """What a figure shows, without a point. encoder: how the first encoder is called, by its label if not given."""
     task, first = TASKS[results[0].task], results[0]
-    average = first.metric(task.headline, "average")
-    intervals = average is not None and all(r.metric(task.headline, "average").low is not None for r in results)
     text = figure.caption.format(
         metric=task.metric,
         rows=task.rows,
-        interval=" with its 95 % interval" if intervals else "",
-        first="" if average is None else FIRST[average.better],
+        interval=" with its 95 % interval" if has_intervals(results) else "",
+        first=FIRST[task.better],
         encoder=encoder or first.encoder.label,
     )
     return f"{text[0].upper()}{text[1:]}"
@@ -61,7 +59,7 @@ def _settings(results: Sequence[Result]) -> list[str]:
     first = results[0]
     if TASKS[first.task].uses_top_k:
         return [f"k = {first.settings['top_k']}"]
-    source = shared_kind(results) or kind_of_baseline(first)
+    source = shared_kind(results) or kind_of_baseline(first) or ""
     controls = [] if source == "own" else [r.encoder.label for r in results if is_control(r.encoder)]
     own = f" ({', '.join(controls)}: {KINDS['own']})" if controls else ""
     return [f"average similarity measured on {KINDS.get(source, source)}{own}"]

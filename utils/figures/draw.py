@@ -160,7 +160,7 @@ def _maps(task: Task, results: list[Result], dataset: str | None, note: Callable
     if task.maps is None:
         return ()
     try:
-        return task.maps(results, load_evaluated(task.format, results[0], dataset), note)
+        return task.maps(results, load_evaluated(results[0], dataset), note)
     except InputError as error:
         note(f"without maps: {error}")
         return ()

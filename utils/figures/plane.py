@@ -21,7 +21,7 @@ from utils.figures.style import (
 )
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
-from utils.tasks import TASKS, Drawing, safety_task, topics_task
+from utils.tasks import TASKS, Drawing, Role
 
 NAME = "purity_and_triplet_accuracy"
 # What the controls show, by their names.
@@ -45,9 +45,7 @@ class Point:
     @property
     def reach(self) -> tuple[float, float, float, float]:
         """Where its intervals end, or itself without any: left, lower, right, upper."""
-        (left, right), (lower, upper) = (
-            (m.value, m.value) if m.low is None else (m.low, m.high) for m in (self.topics, self.safety)
-        )
+        (left, right), (lower, upper) = (m.interval or (m.value, m.value) for m in (self.topics, self.safety))
         return left, lower, right, upper
 
 
@@ -59,23 +57,25 @@ def points_of(results: Sequence[Result]) -> list[Point]:
     """
     topics, safety = _of_both(results)
     points = []
-    for result in topics:
+    for result, knows_topics in topics:
         encoder = result.encoder
-        same = [r for r in safety if r.encoder.fingerprint == encoder.fingerprint]
-        twin = next((r for r in same if r.encoder.name == encoder.name), same[0] if same else None)
-        if twin is not None:
-            across = result.metric(topics_task().knows_topics.metric, "average")
-            up = twin.metric(safety_task().tells_safety.metric, "average")
+        same = [(r, role) for r, role in safety if r.encoder.fingerprint == encoder.fingerprint]
+        for twin, tells_safety in sorted(same, key=lambda one: one[0].encoder.name != encoder.name)[:1]:
+            across = result.metric(knows_topics.metric, "average")
+            up = twin.metric(tells_safety.metric, "average")
             if across is not None and up is not None:
                 points.append(Point(encoder, across, up))
     return points
 
 
-def _of_both(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """Those of the task that tells who knows topics, and those of the one that tells safety on the same dataset."""
-    topics = [r for r in results if TASKS[r.task].knows_topics]
-    datasets = {r.dataset_name for r in topics}
-    return topics, [r for r in results if TASKS[r.task].tells_safety and r.dataset_name in datasets]
+def _of_both(results: Sequence[Result]) -> tuple[list[tuple[Result, Role]], list[tuple[Result, Role]]]:
+    """Those of the task that tells who knows topics, and those of the one that tells safety on the same dataset.
+
+    Each is with the metric that tells it.
+    """
+    topics = [(r, role) for r in results if (role := TASKS[r.task].knows_topics)]
+    datasets = {r.dataset_name for r, _ in topics}
+    return topics, [(r, role) for r in results if (role := TASKS[r.task].tells_safety) and r.dataset_name in datasets]
 
 
 def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[str] = ()) -> dict:
@@ -88,15 +88,15 @@ def plane_of(results: Sequence[Result], style: Style = SCREEN, labels: Sequence[
     return {NAME: plane(Drawing(results, data_of(results), style, labels=labels))}
 
 
-def titles() -> str:
-    """The titles of the two tasks."""
-    return f"{topics_task().title} and {safety_task().title}"
+def titles(results: Sequence[Result]) -> str:
+    """The titles of the two tasks. results: as for data_of."""
+    ((topics, _), *_), ((safety, _), *_) = _of_both(results)
+    return f"{TASKS[topics.task].title} and {TASKS[safety.task].title}"
 
 
 def data_of(results: Sequence[Result]) -> str:
     """What the plane's numbers are computed from. results: as for points_of, at least one of each task."""
-    (topics, *_), (safety, *_) = _of_both(results)
-    across, up = topics_task().knows_topics, safety_task().tells_safety
+    ((topics, across), *_), ((safety, up), *_) = _of_both(results)
     sizes = f"{topics.dataset_items} {across.items} and {safety.dataset_items} {up.items}"
     return f"{sizes}, data: {topics.dataset_name}, {shown_settings([topics])}"
 
@@ -107,7 +107,7 @@ def description_of(results: Sequence[Result]) -> str:
     interval = ", with 95 % intervals" if any(point.reach != 2 * point.at for point in points) else ""
     shown = [(point.encoder.label, CONTROLS.get(point.encoder.name)) for point in points]
     controls = ", ".join(f"{label} ({shows})" for label, shows in shown if shows)
-    across, up = topics_task().knows_topics, safety_task().tells_safety
+    ((_, across), *_), ((_, up), *_) = _of_both(results)
     return (
         f"Average {across.words} and average {up.words} of each encoder{interval}. Higher is better, the "
         f"star is the ideal, dotted lines are chance{f'. Controls: {controls}' if controls else ''}"
@@ -139,11 +139,12 @@ def plane(drawing: Drawing) -> Any:
     low, high = np.minimum(0, reaches[:, :2].min(axis=0)), np.maximum(1, reaches[:, 2:].max(axis=0))
     ticks = np.linspace(0, 1, 6)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=ticks, yticks=ticks)
-    axes.set_xlabel(f"{topics_task().knows_topics.words} ({topics_task().title}), higher is better")
-    axes.set_ylabel(f"{safety_task().tells_safety.words} ({safety_task().title}), higher is better")
+    ((topics, across), *_), ((safety, up), *_) = _of_both(drawing.results)
+    axes.set_xlabel(f"{across.words} ({TASKS[topics.task].title}), higher is better")
+    axes.set_ylabel(f"{up.words} ({TASKS[safety.task].title}), higher is better")
     lines = replace(style, letters=min(style.letters, LEGEND_LETTERS))
     shown = [(name(point.encoder.label, lines), CONTROLS.get(point.encoder.name)) for point in points]
     names = [*("\n".join(filter(None, parts)) for parts in shown), "ideal", "chance"]
     columns = {"ncols": -(-sum(text.count("\n") + 1 for text in names) // LEGEND_ROWS)} if screen else {}
     legend(figure, [*marks, chance], names, "outside right upper", style, **columns)
-    return fitted(figure, f"{titles()} ({drawing.data})", 4, 4, style, 1.9)
+    return fitted(figure, f"{titles(drawing.results)} ({drawing.data})", 4, 4, style, 1.9)

@@ -61,11 +61,6 @@ def line_looks(drawing: Drawing) -> list[dict]:
     return [styles[label] for label in labels]
 
 
-def means(result: Result, metric: str) -> list[Metric]:
-    """The numbers of a metric of a result."""
-    return [m for m in result.metrics if m.metric == metric]
-
-
 @in_widths(TEXT)
 def heatmap(drawing: Drawing) -> Any:
     """The headline metric by encoder (rows) and type or category (columns), the average last, as in the paper's tables.
@@ -73,8 +68,9 @@ def heatmap(drawing: Drawing) -> Any:
     With more groups than MOST_COLUMNS, or than a paper has room for, groups are the rows.
     """
     first, width = drawing.results[0], drawing.style.width
-    left_out = {*TASKS[first.task].format.summaries} - {"average"}
-    groups = [m.group for m in means(first, TASKS[first.task].headline) if m.group not in left_out]
+    about = TASKS[first.task]
+    left_out = {*about.summaries} - {"average"}
+    groups = [m.group for m in first.by_group(about.headline) if m.group not in left_out]
     if len(groups) <= MOST_COLUMNS:
         figure = _heatmap(drawing, groups, False)
         if width is None or figure.get_figwidth() == width:
@@ -93,7 +89,7 @@ def _heatmap(drawing: Drawing, groups: list[str], turned: bool) -> Any:
         axes.axhline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
     else:
         axes.axvline(len(groups) - 1.5, color=axes.get_facecolor(), linewidth=3)
-    better = means(results[0], metric)[0].better
+    better = TASKS[results[0].task].better
     image = axes.imshow(values, cmap=HEAT[better], vmin=min(0.0, float(values.min())), vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         look = {"color": on(image.to_rgba(value)), "fontsize": style.small, "in_layout": False}
@@ -122,14 +118,14 @@ def averages(drawing: Drawing, metric: str = "") -> Any:
     metric: the headline metric if not given.
     """
     style, metric = drawing.style, metric or TASKS[drawing.results[0].task].headline
-    found = [(r.encoder.label, r.metric(metric, "average")) for r in drawing.results]
+    found = [(r.encoder.label, r.mean(metric)) for r in drawing.results]
     looks = dict(zip((label for label, _ in found), line_looks(drawing), strict=True))
     found.sort(key=lambda pair: pair[1].value, reverse=found[0][1].better == "higher")
     figure, axes = single_axes()
     above = {"textcoords": "offset points", "ha": "center", "fontsize": style.small}
     ground = {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}
     for row, (label, m) in enumerate(found):
-        reach = None if m.low is None else [[m.value - m.low], [m.high - m.value]]
+        reach = None if m.interval is None else [[m.value - m.interval[0]], [m.interval[1] - m.value]]
         look = {**looks[label], "linestyle": "", "elinewidth": 1.5, "capsize": 5 if style.width is None else 3}
         axes.errorbar(m.value, row, xerr=reach, **look)
         at = (0, 7 if style.width is None else 5)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from utils.compare.paired import ALPHA, Comparison
 from utils.results.ranked import why_no_rank
-from utils.schema import CONTROLS, Metric, Result, control_order, shown
+from utils.schema import CONTROLS, SUMMARIES, Metric, Result, control_order, shown
 from utils.tables import p_text
 from utils.tasks import TASKS
 
@@ -65,9 +65,9 @@ def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
     others = [result for result in results if result.encoder.name not in CONTROLS]
     others = others or [result for result in results if result.encoder.name == FLOOR] or list(results)
     others = [result for result in others if result.encoder.name not in unranked] or others
-    metric = TASKS[others[0].task].headline
-    sign = 1 if others[0].metric(metric, "average").better == "lower" else -1
-    return min(others, key=lambda result: sign * result.value(metric, "average"))
+    task = TASKS[others[0].task]
+    sign = 1 if task.better == "lower" else -1
+    return min(others, key=lambda result: sign * result.mean(task.headline).value)
 
 
 def percent(share: float) -> str:
@@ -77,7 +77,10 @@ def percent(share: float) -> str:
 
 def score(m: Metric) -> str:
     """A number with its interval, if it has one."""
-    return f"{m.value:z.3f}" if m.low is None else f"{m.value:z.3f} (95 % interval {m.low:z.3f} to {m.high:z.3f})"
+    if m.interval is None:
+        return f"{m.value:z.3f}"
+    low, high = m.interval
+    return f"{m.value:z.3f} (95 % interval {low:z.3f} to {high:z.3f})"
 
 
 def against_floor(best: Result, comparison: Comparison | None) -> str:
@@ -99,14 +102,10 @@ def against_floor(best: Result, comparison: Comparison | None) -> str:
 
 def extremes(best: Result, metric: str, first: str, last: str) -> str:
     """The two groups where a metric is highest and lowest, among those that could reach its highest value."""
-    groups = [
-        m
-        for m in best.metrics
-        if m.metric == metric and m.group not in ("average", "overall") and m.ceiling in (None, 1.0)
-    ]
-    high, low = max(groups, key=_value, default=None), min(groups, key=_value, default=None)
-    if high is None or high.value == low.value:
+    groups = [m for m in best.by_group(metric) if m.group not in SUMMARIES and m.ceiling in (None, 1.0)]
+    if len({m.value for m in groups}) < 2:
         return ""
+    high, low = max(groups, key=_value), min(groups, key=_value)
     return f" {first} {_shown(high)}, {last} {_shown(low)}."
 
 

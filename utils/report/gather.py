@@ -138,7 +138,7 @@ def _evidence(
     dataset = None
     maps: Sequence = ()
     try:
-        dataset = load_evaluated(about.format, results[0], data)
+        dataset = load_evaluated(results[0], data)
         if about.maps is not None:
             maps = about.maps(results, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:

@@ -85,7 +85,7 @@ def _plane(results: Sequence[Result]) -> dict | None:
         return None
     labels = list(dict.fromkeys(result.encoder.label for result in results))
     [figure] = drawn(lambda style: plane_of(results, style, labels), lambda stem: description_of(results))
-    return {**figure, "in_tables": titles()}
+    return {**figure, "in_tables": titles(results)}
 
 
 def _first_figure(sections: Sequence[Section]) -> dict | None:

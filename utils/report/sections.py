@@ -9,7 +9,8 @@ from utils.report.findings import findings_of
 from utils.report.gather import Evidence, gather, nothing
 from utils.report.items import item_views
 from utils.report.parts import Section, drawn
-from utils.report.tables import has_intervals, task_tables, variants_tables
+from utils.report.tables import task_tables, variants_tables
+from utils.results.tables import has_intervals
 from utils.tables import INTERVAL
 from utils.tasks import TASKS, tasks_by_items
 
@@ -41,8 +42,7 @@ def sections_of(
 
 def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     about, first, comparison = evidence.about, evidence.results[0], evidence.comparison
-    better = first.metric(about.headline, "average").better
-    note = f"{INTERVAL}." if has_intervals(about, evidence.results) else ""
+    note = f"{INTERVAL}." if has_intervals(evidence.results) else ""
     if evidence.dataset is not None and evidence.dataset.notes:
         note = f"{note} Data: {'. '.join(evidence.dataset.notes)}.".lstrip()
     shown = {stem: figure for stem, figure, _ in named_figures(evidence.results)}
@@ -53,7 +53,7 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
     prompts: dict[str, str] = {}
     return Section(
         about=about,
-        lead=f"{first.dataset_items} items; {about.metric}, {better} is better.",
+        lead=f"{first.dataset_items} items; {about.metric}, {about.better} is better.",
         tables=[*task_tables(evidence), *variants_tables(evidence.variants)],
         figures=drawn(lambda style: figures_of(evidence.results, style=style, labels=labels), caption),
         findings=findings_of(evidence.results, comparison, evidence.unranked),
@@ -63,6 +63,6 @@ def _section(evidence: Evidence, labels: Sequence[str]) -> Section:
         note=note,
         comparison=comparison,
         views=item_views(evidence, prompts),
-        map=about.map_data(evidence, prompts) if evidence.maps else None,
+        map=about.map_data(evidence.maps, evidence.dataset, prompts) if evidence.maps and evidence.dataset else None,
         prompts=prompts,
     )

@@ -7,20 +7,16 @@ from utils.compare.paired import comparing
 from utils.metrics.uncertainty import holm
 from utils.report.gather import Evidence
 from utils.report.parts import Section
+from utils.results.tables import has_intervals
 from utils.schema import Result
 from utils.tables import Table, of_rows, p_cell
-from utils.tasks import TASKS, Task
+from utils.tasks import TASKS
 
 # Under a table of differences.
 TESTED = (
     "Differences are on the same items, ± half the width of the 95 % interval. p: paired t-test within type or "
     "category; Holm's method corrects those of the average over all pairs of encoders, and the others together."
 )
-
-
-def has_intervals(about: Task, results: Sequence[Result]) -> bool:
-    """Whether every encoder's average has an interval."""
-    return all(result.metric(about.headline, "average").low is not None for result in results)
 
 
 def summary_table(sections: Sequence[Section]) -> Table | None:
@@ -40,29 +36,25 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
         row: list = [label[name]]
         for section in sections:
             result = next((r for r in section.results if r.encoder.name == name), None)
-            row.append(result and result.metric(section.about.headline, "average"))
+            row.append(result and result.mean(section.about.headline))
             if section.comparison is not None:
                 row.append(section.comparison.ranks.get(name))
             row += [result and result.metric(metric, "average") for metric in section.about.beside_headline]
         rows.append(row)
     headings = ["encoder"]
     for section in sections:
-        headings.append(f"{section.about.metric}, {_better(section)} is better")
+        headings.append(f"{section.about.metric}, {section.about.better} is better")
         headings += [] if section.comparison is None else ["rank"]
         headings += [f"{metric.replace('_', ' ')}, higher is better" for metric in section.about.beside_headline]
-    every = all(has_intervals(section.about, section.results) for section in sections)
+    every = all(has_intervals(section.results) for section in sections)
     interval = " with 95 % intervals" if every else ""
     order = f", by rank in {sorting.about.metric}" if ranks else ""
     return of_rows(f"Averages over types or categories{interval}{order}", headings, rows)
 
 
-def _better(section: Section) -> str:
-    return section.results[0].metric(section.about.headline, "average").better
-
-
 def _average(section: Section, result: Result) -> float:
     """The average of a result, the best being the lowest."""
-    return result.value(section.about.headline, "average") * (1 if _better(section) == "lower" else -1)
+    return result.mean(section.about.headline).value * (1 if section.about.better == "lower" else -1)
 
 
 def task_tables(evidence: Evidence) -> list[Table]:

@@ -40,7 +40,7 @@ class Cell:
         """One of VERDICTS; the first or the last if our value has no interval."""
         if abs(self.difference) <= self.rounding + FLOAT_NOISE:
             return VERDICTS[0]
-        if self.ours.low is not None and self.ours.low <= self.paper <= self.ours.high:
+        if self.ours.interval and self.ours.interval[0] <= self.paper <= self.ours.interval[1]:
             return VERDICTS[1]
         return VERDICTS[2]
 
@@ -107,8 +107,8 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
             raise InputError(f"{name}: no result in {shown_path(path.parent)}; {again}")
         path = max(found, key=lambda one: one.stat().st_mtime_ns)
         result = read_result(path)
-        groups = [row.group for row in result.metrics if row.metric == metric]
-        paper = result_tables.papers_figures(result, metric, groups)
+        numbers = result.by_group(metric)
+        paper = result_tables.papers_figures(result, metric, [ours.group for ours in numbers])
         if paper is None:
             raise InputError(
                 f"{shown_path(path)}: not computed as in the paper (different weights, data, k, average similarity or "
@@ -116,10 +116,9 @@ def read_reproduction(name: str, out: Path, dtype: str = "auto") -> Reproduction
             )
         b = None if result.settings["baseline"] is None else result.settings["baseline"]["value"]
         results.append(result)
-        for group, figure in zip(groups, paper, strict=True):
+        for ours, figure in zip(numbers, paper, strict=True):
             if figure is not None:
-                ours = result.metric(metric, group)
-                cells.append(Cell(task, metric, group, ours, figure, rounding_of(ours.value, b)))
+                cells.append(Cell(task, metric, ours.group, ours, figure, rounding_of(ours.value, b)))
     return Reproduction(name, tuple(results), tuple(cells))
 
 

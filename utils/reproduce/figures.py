@@ -38,7 +38,7 @@ def _rows(reproductions: Sequence[Reproduction], task: Task) -> Iterator[Result]
     """The paper's row of each encoder, as a result, and ours under it."""
     ours = {one.name: result for one in reproductions for result in one.results if result.task == task.name}
     first = next(iter(ours.values()))
-    groups = [m for m in first.metrics if m.metric == task.headline]
+    groups = first.by_group(task.headline)
     for name, entry in paper_figures().items():
         figures = papers_row(entry, task)
         row = tuple(Metric(m.metric, m.group, figures[m.group], m.n, m.better) for m in groups if m.group in figures)

@@ -24,11 +24,11 @@ class Obstacle:
     sentence: str
 
 
-def memory_needed(name: str, dtype: str = "auto") -> float | None:
-    """An estimate of the bytes that a registered encoder needs while it runs; None if it runs behind an API."""
+def memory_needed(name: str, dtype: str = "auto") -> float:
+    """An estimate of the bytes that a registered encoder needs while it runs; 0 if it runs behind an API."""
     entry = known_encoders()[name]
     if entry["loader"] == "openai":
-        return None
+        return 0.0
     parameters = float(entry["parameters"][:-1]) * {"M": 1e6, "B": 1e9}[entry["parameters"][-1]]
     return parameters * BYTES_OF[entry["dtype"] if dtype == "auto" else dtype] * OVERHEAD + PROGRAM
 

@@ -55,10 +55,6 @@ def find_results(
     Raises InputError if a result is missing.
     """
     fmt = TASKS[task].format
-    if dataset is not None and fmt is None:
-        dataset = joined_name(dataset)
-    elif dataset is not None and config.callers_path(dataset).is_file():
-        dataset = find(fmt, dataset).name
     if dataset is None:
         folders = sorted(path for out in outs for path in out.glob(f"*/{task}") if any(path.glob("*.json")))
         names = list(dict.fromkeys(path.parent.name for path in folders))
@@ -67,6 +63,10 @@ def find_results(
         if "paper" not in names and len(names) > 1:
             raise InputError(f"--data: there are results on {', '.join(names)}; name one")
         dataset = "paper" if "paper" in names else names[0]
+    elif fmt is None:
+        dataset = joined_name(dataset)
+    elif config.callers_path(dataset).is_file():
+        dataset = find(fmt, dataset).name
     folders = [out / dataset / task for out in outs]
     found = [path for folder in folders for path in sorted(folder.glob("*.json"), key=_controls_last)]
     files = []

@@ -80,7 +80,7 @@ def of_one_kind(results: Sequence[Result]) -> tuple[list[Result], str]:
     """
     kind = shared_kind(results)
     again = [r for r in results if not is_control(r.encoder) and kind_of_baseline(r) != kind]
-    if not again:
+    if kind is None or not again:
         return list(results), ""
     brought = []
     for result in results:

@@ -82,7 +82,8 @@ def score_twins(
     normalized = normalized_similarity(cosine, normalization.average)
     accurate = pairwise_accuracy(normalized, normalization.threshold)
     found = Summaries({}, [], {})
-    for at, (label, chosen) in enumerate({None: np.ones(cosine.shape, dtype=bool), **(bins or {})}.items()):
+    everything = np.ones(cosine.shape, dtype=bool)
+    for at, (label, chosen) in enumerate([(None, everything), *(bins or {}).items()]):
         scores = {name: similarity(normalized, chosen) for name, similarity in similarities.items()}
         scores["pairwise_accuracy"] = mean_over_edits(accurate, chosen)
         if triplets is not None:
@@ -92,7 +93,8 @@ def score_twins(
         for name, values in scores.items():
             if not grouping.wants(name):
                 continue
-            influence = influence_of(name, values, counted, triplets, at, normalization, within)
+            added = triplets.added[at] if name == TRIPLET and triplets is not None else None
+            influence = influence_of(name, values, counted, added, normalization, within)
             rows = means_of(name, values, "lower" if name in similarities else "higher", influence, within)
             found.rows += rows if label is None else rows[:1]
             if label is None and influence is not None:
@@ -106,31 +108,30 @@ def influence_of(
     name: str,
     values: np.ndarray,
     normalized: np.ndarray,
-    triplets: Triplets | None,
-    at: int,
+    added: np.ndarray | None,
     normalization: Normalization,
     grouping: Grouping,
 ) -> np.ndarray | None:
     """The influence of n items on a metric's means, (n, G); None if a score depends on its own item only.
 
-    values: (n,). normalized: (n, m), NaN for edits that do not count. at: the weights of `triplets.added`.
+    values: (n,). normalized: (n, m), NaN for edits that do not count. added: (n,), what anchors add to each other's
+    triplet accuracies; None for the other metrics.
     """
-    if name != TRIPLET and normalization.moved is None:
-        return None
-    groups, order = grouping.groups, grouping.order
-    influence = own_influence(values, groups, order)
-    if name == TRIPLET:
-        for column, group in enumerate(order):
-            members = np.asarray(groups, dtype=object) == group
-            counted = (members & ~np.isnan(values)).sum()
-            influence[members, column] += triplets.added[at, members] / max(1, counted)
-        return influence
     average, moved = normalization.average, normalization.moved
+    groups, order = grouping.groups, grouping.order
+    labels, counted = np.asarray(groups, dtype=object), ~np.isnan(values)
+    influence = own_influence(values, groups, order)
+    if added is not None:
+        for column, group in enumerate(order):
+            members = labels == group
+            influence[members, column] += added[members] / max(1, (members & counted).sum())
+        return influence
+    if moved is None:
+        return None
     if name == "pairwise_accuracy":
         return accuracy_influence(influence, normalized, groups, order, normalization.threshold, average, moved)
-    labels, counted = np.asarray(groups, dtype=object), ~np.isnan(values)
-    members = [counted & (labels == group) for group in order]
-    means = np.array([values[chosen].mean() if chosen.any() else 0.0 for chosen in members])
+    chosen = [counted & (labels == group) for group in order]
+    means = np.array([values[members].mean() if members.any() else 0.0 for members in chosen])
     return normalized_influence(influence, means, average, moved)
 
 
@@ -156,7 +157,7 @@ def means_of(
 def renormalized(result: Result, source: str) -> Result:
     """The result of a run with a different average similarity, computed from the raw cosines in the items.
 
-    result: of a task that is normalized, with its items. source: one of its `average_similarities`. What does not
+    result: with its items. source: one of its `average_similarities`. What does not
     depend on it is kept, and of the rest means are taken of the metrics that the result has.
     """
     items, settings, b = result.items, result.settings, result.average_similarities[source]
@@ -165,7 +166,10 @@ def renormalized(result: Result, source: str) -> Result:
     wanted = {metric.metric for metric in result.metrics}
     grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"], wanted)
     normalization = Normalization(b, settings["threshold"], result.influence[OWN] if source == "own" else None)
-    found = TASKS[result.task].rescored(items, normalization, grouping)
+    rescored = TASKS[result.task].rescored
+    if rescored is None:  # nothing depends on it
+        return result
+    found = rescored(items, normalization, grouping)
     rows = {(m.metric, m.group): m for m in found.rows}
     kept = {name: values for name, values in result.influence.items() if name not in found.scores}
     return replace(

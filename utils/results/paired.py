@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,13 +19,13 @@ class Scores:
 
     result: Result
     values: Sequence[float] = ()
-    influence: np.ndarray | None = None
+    influence: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def groups_of(result: Result, metric: str) -> list[str]:
     """The types or categories of a result with items, in its order."""
     there = set(list(result.items.values())[1])
-    return [m.group for m in result.metrics if m.metric == metric and m.group in there]
+    return [m.group for m in result.by_group(metric) if m.group in there]
 
 
 def item_scores(result: Result, metric: str) -> Scores:

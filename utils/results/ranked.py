@@ -9,7 +9,7 @@ from utils.results.reference import FOLDER
 from utils.results.result_file import read_result
 from utils.schema import InputError, Result, is_word_overlap
 from utils.tables import number
-from utils.tasks import TASKS, Task, topics_task
+from utils.tasks import TASKS, Role, Task, topics_task
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class _Topics:
 
 
 def why_no_rank() -> str:
-    """What the rule is for."""
+    """What the rule is for; '' if no task tells who knows topics."""
+    if (told_by := topics_task()) is None:
+        return ""
     return (
-        f"An encoder whose {topics_task().knows_topics.words} is below TF-IDF's has no rank by a similarity: random "
-        "vectors, which know nothing, have the best similarities of all."
+        f"An encoder whose {told_by[1].words} is below TF-IDF's has no rank by a similarity: random vectors, which "
+        "know nothing, have the best similarities of all."
     )
 
 
@@ -44,14 +46,14 @@ def without_rank(results: Sequence[Result], metric: str, outs: Sequence[Path]) -
         for result in results
         if any(row.seen for row in result.metrics if row.name == metric)
     }
-    task = topics_task()
-    if task is None or metric not in TASKS[results[0].task].won_by_nothing:
+    told_by = topics_task()
+    if told_by is None or metric not in TASKS[results[0].task].won_by_nothing:
         return seen
-    known = _averages(task, [*outs, config.ROOT / FOLDER])
-    return {result.encoder.name: why for result in results if (why := _reason(result, known, task))}
+    known = _averages(*told_by, [*outs, config.ROOT / FOLDER])
+    return {result.encoder.name: why for result in results if (why := _reason(result, known, *told_by))}
 
 
-def _averages(task: Task, outs: Sequence[Path]) -> dict[str, list[_Topics]]:
+def _averages(task: Task, role: Role, outs: Sequence[Path]) -> dict[str, list[_Topics]]:
     """What is known of who knows topics, by name of the dataset."""
     found: dict[str, list[_Topics]] = {}
     for path in (path for out in outs for path in sorted(out.glob(f"*/{task.name}/*.json"))):
@@ -59,7 +61,7 @@ def _averages(task: Task, outs: Sequence[Path]) -> dict[str, list[_Topics]]:
             result = read_result(path)
         except InputError:
             continue
-        average = result.metric(task.knows_topics.metric, "average")
+        average = result.metric(role.metric, "average")
         if average is not None:
             on = (tuple(file.sha256 for file in result.dataset_files), result.dataset_items, result.settings["top_k"])
             topics = _Topics(result.encoder.fingerprint, average.value, on, is_word_overlap(result.encoder))
@@ -67,11 +69,10 @@ def _averages(task: Task, outs: Sequence[Path]) -> dict[str, list[_Topics]]:
     return found
 
 
-def _reason(result: Result, known: dict[str, list[_Topics]], task: Task) -> str:
+def _reason(result: Result, known: dict[str, list[_Topics]], task: Task, role: Role) -> str:
     """Why a result has no rank; '' if it has one."""
     if is_word_overlap(result.encoder):
         return ""
-    words = task.knows_topics.words
     for name in [result.dataset_name, "paper", *sorted(known)]:
         there = known.get(name, [])
         for topics in there:
@@ -79,5 +80,5 @@ def _reason(result: Result, known: dict[str, list[_Topics]], task: Task) -> str:
             if topics.fingerprint == result.encoder.fingerprint and floor is not None:
                 if topics.value >= floor.value:
                     return ""
-                return f"its {words}, {number(topics.value)}, is below TF-IDF's, {number(floor.value)}"
-    return f"its {words} is not known; run scripts/{task.name}.sh with it"
+                return f"its {role.words}, {number(topics.value)}, is below TF-IDF's, {number(floor.value)}"
+    return f"its {role.words} is not known; run scripts/{task.name}.sh with it"

@@ -38,20 +38,18 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     others = references(done)
     if not others:
         return ""
-    metric, names = TASKS[done[0].task].headline, {result.encoder.name for result in others}
+    about, names = TASKS[done[0].task], {result.encoder.name for result in others}
     # Without the other metrics, whose intervals would be computed again where b is of a different kind.
-    shown = [replace(r, metrics=tuple(m for m in r.metrics if m.metric == metric)) for r in (*done, *others)]
+    shown = [replace(r, metrics=tuple(r.by_group(about.headline))) for r in (*done, *others)]
     results, note = of_one_kind(shown)
-    results = [result for result in results if result.metric(metric, "average")]
-    better = results[0].metric(metric, "average").better
-    sign, last = 1 if better == "lower" else -1, unranked(results)
-    results.sort(key=lambda result: (result.encoder.name in last, sign * result.value(metric, "average")))
+    sign, last = 1 if about.better == "lower" else -1, unranked(results)
+    results.sort(key=lambda result: (result.encoder.name in last, sign * result.mean(about.headline).value))
     columns = [
         ("encoder", [result.encoder.label for result in results]),
-        ("average", [with_interval(result.metric(metric, "average")) for result in results]),
+        ("average", [with_interval(result.mean(about.headline)) for result in results]),
         ("from", [FOLDER if result.encoder.name in names else "this run" for result in results]),
     ]
-    title = f"{TASKS[done[0].task].metric} beside reference results, {better} is better"
+    title = f"{about.metric} beside reference results, {about.better} is better"
     labels = {result.encoder.name: result.encoder.label for result in results}
     notes = [note, *(f"{labels[name]} is last, because {why}" for name, why in last.items())]
     table = of_columns(columns, caption=title, notes=list(filter(None, notes)))

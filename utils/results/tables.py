@@ -18,13 +18,14 @@ Differences = Mapping[tuple[str, str], tuple[Difference, float | None]]
 class Measured:
     """What a table by group shows of one encoder.
 
-    metrics: group to number, in the same order for every encoder. differences: group to the difference from the
-    reference and its p; empty if the encoder is the reference, or nothing is compared. paper: group to the paper's
-    figure; empty if the encoder is none of the paper's. is_ranked: whether the best of a row can be this encoder's.
+    metrics: group to number; the rows of a table are the groups of its first encoder. differences: group to the
+    difference from the reference and its p; empty if the encoder is the reference, or nothing is compared. paper: group
+    to the paper's figure; empty if the encoder is none of the paper's. is_ranked: whether the best of a row can be this
+    encoder's.
     """
 
     label: str
-    metrics: Mapping[str, Metric | None]
+    metrics: Mapping[str, Metric]
     differences: Mapping[str, tuple[Difference, float | None]] = field(default_factory=dict)
     paper: Mapping[str, float | None] = field(default_factory=dict)
     is_ranked: bool = False
@@ -36,12 +37,12 @@ class Measured:
 
     def cells(self, group: str, best: str | None) -> list[Cell]:
         """Its columns' cells in the row of a group. best: the best number of the row, as it is printed."""
-        metric = self.metrics[group]
-        value = None if metric is None else metric.value
-        row = [replace(cell(metric), is_best=self.is_ranked and number(value) == best)]
+        metric = self.metrics.get(group)
+        is_best = self.is_ranked and metric is not None and number(metric.value) == best
+        row = [replace(cell(metric), is_best=is_best)]
         if self.paper:
             paper = self.paper[group]
-            row += [cell(paper), signed_cell(None if None in (value, paper) else value - paper)]
+            row += [cell(paper), signed_cell(None if metric is None or paper is None else metric.value - paper)]
         return row
 
 
@@ -136,7 +137,7 @@ def group_tables(
     are added. differences: by metric. caption: the metric's name if None. heading: as for the task's groups if None.
     groups: in order; all if None.
     """
-    there = {m.group: m for m in results[0].metrics if m.metric == metric}
+    there = {m.group: m for m in results[0].by_group(metric)}
     groups = [group for group in (groups or there) if group in there]
     if not groups:
         return []
@@ -148,7 +149,7 @@ def group_tables(
         measured.append(
             Measured(
                 result.encoder.label,
-                {group: result.metric(metric, group) for group in groups},
+                {group: m for group in groups if (m := result.metric(metric, group))},
                 {group: tested[name, group] for group in groups if (name, group) in tested},
                 {} if paper is None else dict(zip(groups, paper, strict=True)),
             )
@@ -161,7 +162,7 @@ def group_tables(
 def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) -> Table:
     """Several metrics' averages: a row for each (metric, group), or for each of more than MOST_BESIDE results."""
     first = results[0]
-    present = [first.metric(*row) for row in metrics if first.metric(*row) is not None]
+    present = [m for row in metrics if (m := first.metric(*row))]
     chance = ["chance"] if any(m.chance is not None for m in present) else []
     rows = [
         [f"{m.metric.replace('_', ' ')} ({m.group})", m.better,
@@ -174,6 +175,12 @@ def metric_table(results: Sequence[Result], metrics: Sequence[tuple[str, str]]) 
         return of_rows(caption, ["metric", *headings], rows, keys=2)
     rows = [[f"{metric}, {better} is better", *numbers] for metric, better, *numbers in rows]
     return of_rows(caption, ["metric", *headings[1:]], rows).turned("encoder", chance)
+
+
+def has_intervals(results: Sequence[Result]) -> bool:
+    """Whether the average of the headline metric has an interval for every one of results of one task."""
+    averages = [result.metric(TASKS[result.task].headline, "average") for result in results]
+    return all(m is not None and m.interval for m in averages)
 
 
 def papers_row(entry: dict, task: Task) -> dict[str, float]:
@@ -195,9 +202,10 @@ def papers_figures(result: Result, metric: str, groups: Sequence[str]) -> list[f
 
 def is_papers_setting(result: Result) -> bool:
     """Whether a result was computed on all of the paper's data, with the paper's k and average similarity."""
-    card = TASKS[result.task].format.card
+    fmt = TASKS[result.task].format
     return (
-        all((file.sha256, file.rows) == (card.sha256, card.rows) for file in result.dataset_files)
+        fmt is not None
+        and all((file.sha256, file.rows) == (fmt.card.sha256, fmt.card.rows) for file in result.dataset_files)
         and result.settings["top_k"] in (None, 10)
         and (result.settings["baseline"] is None or result.settings["baseline"]["source"] == "paper")
     )
