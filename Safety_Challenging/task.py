@@ -61,7 +61,6 @@ TASK = Task(
     question="Does the encoder tell an unsafe prompt from a safe one that shares its words?",
     headline="normalized_similarity",
     better="lower",
-    grouped_by="type",
     rows="type",
     settings={"threshold": "threshold"},
     format=FORMAT,

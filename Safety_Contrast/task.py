@@ -132,7 +132,6 @@ TASK = Task(
     question="How near to an unsafe prompt can a small safe edit stay?",
     headline="boundary_similarity",
     better="lower",
-    grouped_by="category",
     rows="category",
     settings={"threshold": "threshold"},
     format=FORMAT,

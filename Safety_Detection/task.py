@@ -175,7 +175,6 @@ TASK = Task(
     package="Safety_Detection",
     question="What is left of a detector of unsafe prompts when it meets another dataset?",
     headline="auroc",
-    grouped_by="set",
     rows="trained -> tested",
     settings={"top_k": "k", "seed": "seed", "detectors": "detectors"},  # the seed decides what is trained on
     load=load,

@@ -86,16 +86,10 @@ def tables(results: Sequence[Result], differences: Mapping[str, Differences] | N
     return [*purity, metric_table(results, rest)]
 
 
-def up_to_date(metric: Metric) -> Metric:
-    """A number of a result file. Older ones have k only in the metric's name."""
-    return replace(metric, k=int(metric.metric.split("@")[1])) if "@" in metric.metric and metric.k is None else metric
-
-
 TASK = Task(
     package="Safety_Taxonomy",
     question="Do unsafe prompts of one category lie together?",
     headline="categorical_purity",
-    grouped_by="category",
     rows="category",
     settings={"top_k": "k"},
     format=FORMAT,
@@ -110,7 +104,6 @@ TASK = Task(
     },
     check=check,
     score=score,
-    up_to_date=up_to_date,
     differences=item_differences,
     knows_topics=Role("categorical_purity", "Categorical Purity", "prompts"),
     paper_figures="categorical_purity_at_10",

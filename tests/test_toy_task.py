@@ -65,7 +65,6 @@ TASK = Task(
     package="Toy_Lengths",
     question="How close are prompts?",
     headline="toy_closeness",
-    grouped_by="kind",
     settings={},
     rows="kind",
     format=FORMAT,

@@ -344,6 +344,11 @@ class Result:
     items: dict[str, list] = field(default_factory=dict, repr=False)
     influence: dict = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def groups(self) -> list[str]:
+        """The n types, categories or sets of its items, which are the second of their columns."""
+        return list(self.items.values())[1]
+
     def metric(
         self,
         metric: str,

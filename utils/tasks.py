@@ -136,7 +136,7 @@ class Task:
 
     What it asks. package: the folder of its code; the name of its results is the package's in small letters.
     headline: the metric that ranks encoders; for detection, the metric of its headline detector. better: its direction.
-    grouped_by: the column of the items that holds their groups. rows: the heading of a table by group.
+    rows: the heading of a table by group.
     settings: those that affect its numbers, with the names that messages use.
 
     Its data. format: that of its file; None for a task of several sets.
@@ -188,7 +188,6 @@ class Task:
     package: str
     question: str
     headline: str
-    grouped_by: str
     rows: str
     settings: dict[str, str]
     load: Callable[..., tuple[Dataset, Any]]

@@ -20,7 +20,7 @@ from utils.figures import __main__ as figures_main
 from utils.figures import style
 from utils.figures.style import SCREEN, drawing
 from utils.report import __main__ as report_main
-from utils.results.result_file import read_items, read_result
+from utils.results.result_file import read_with_items, rows_of
 from utils.tables import p_text, with_interval, with_reach
 from utils.tasks import Drawing
 
@@ -43,7 +43,8 @@ def out(tmp_path_factory):
 
 def read(out):
     path = out / "sample" / "safety_detection" / "tfidf.json"
-    return read_result(path), read_items(path)
+    result = read_with_items(path)
+    return result, rows_of(result)
 
 
 def table(tree, caption):

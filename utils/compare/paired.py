@@ -79,7 +79,7 @@ def compare(
     by_name = {one.result.encoder.name: one for one in scores}
     first = scores[0].result
     order = groups_of(first, metric)
-    groups = np.array(list(first.items.values())[1], dtype=object)
+    groups = np.array(first.groups, dtype=object)
     members = {group: groups == group for group in order}
 
     def test(pair: Pair) -> Tested:

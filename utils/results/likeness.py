@@ -44,9 +44,10 @@ def refuse_unlike(results: Sequence[Result]) -> None:
 
 def _identity(result: Result) -> list[tuple]:
     """What identifies a result's items: their ids, groups and, in detection, labels."""
-    names = ("id", TASKS[result.task].grouped_by, "label")
-    columns = [values for name, values in result.items.items() if name in names]
-    return list(zip(*columns, strict=True))
+    if not result.items:
+        return []
+    labels = [result.items["label"]] if "label" in result.items else []
+    return list(zip(result.items["id"], result.groups, *labels, strict=True))
 
 
 def kind_of_baseline(result: Result) -> str | None:

@@ -9,6 +9,7 @@ from utils.metrics.embedding import mean_over_edits, normalized_similarity, pair
 from utils.metrics.influence import accuracy_influence, normalized_influence
 from utils.metrics.summary import summarise
 from utils.metrics.uncertainty import own_influence
+from utils.results.paired import groups_of
 from utils.schema import OWN, Metric, Result
 from utils.tasks import TASKS
 
@@ -161,10 +162,8 @@ def renormalized(result: Result, source: str) -> Result:
     depend on it is kept, and of the rest means are taken of the metrics that the result has.
     """
     items, settings, b = result.items, result.settings, result.average_similarities[source]
-    groups = list(items.values())[1]
-    order = [m.group for m in result.metrics if m.metric == result.metrics[0].metric and m.group in set(groups)]
-    wanted = {metric.metric for metric in result.metrics}
-    grouping = Grouping(groups, order, settings["bootstrap"], settings["seed"], wanted)
+    order, wanted = groups_of(result, result.metrics[0].metric), {metric.metric for metric in result.metrics}
+    grouping = Grouping(result.groups, order, settings["bootstrap"], settings["seed"], wanted)
     normalization = Normalization(b, settings["threshold"], result.influence[OWN] if source == "own" else None)
     rescored = TASKS[result.task].rescored
     if rescored is None:  # nothing depends on it

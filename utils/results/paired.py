@@ -24,7 +24,7 @@ class Scores:
 
 def groups_of(result: Result, metric: str) -> list[str]:
     """The types or categories of a result with items, in its order."""
-    there = set(list(result.items.values())[1])
+    there = set(result.groups)
     return [m.group for m in result.by_group(metric) if m.group in there]
 
 
@@ -39,14 +39,14 @@ def item_scores(result: Result, metric: str) -> Scores:
         raise InputError(f"{name}: '{metric}' is not a number for every item; run the task again")
     influence = result.influence.get(metric)
     if influence is None:
-        influence = own_influence(values, list(result.items.values())[1], groups_of(result, metric))
+        influence = own_influence(values, result.groups, groups_of(result, metric))
     return Scores(result, values, influence)
 
 
 def differences_by_group(one: Scores, other: Scores, metric: str) -> dict[str, Difference]:
     """The paired differences of two encoders' means in each group, of `average` and of `overall`."""
-    strata, order = list(one.result.items.values())[1], groups_of(one.result, metric)
-    return paired_differences(np.subtract(one.values, other.values), one.influence - other.influence, strata, order)
+    gaps, influence = np.subtract(one.values, other.values), one.influence - other.influence
+    return paired_differences(gaps, influence, one.result.groups, groups_of(one.result, metric))
 
 
 def item_differences(results: Sequence[Result], of: Metric) -> list[Difference]:

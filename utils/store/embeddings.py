@@ -37,8 +37,6 @@ CREATE TABLE IF NOT EXISTS facts (
 """
 # The prefix of the names of facts that are maps.
 MAP = "t-sne "
-# Of the layout of the file. The first, 0, held results too.
-LAYOUT = 1
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,6 @@ class EmbeddingStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_TABLES)
-            if connection.execute("PRAGMA user_version").fetchone() < (LAYOUT,):
-                connection.execute("DELETE FROM facts WHERE name LIKE 'result %'")
-                connection.execute(f"PRAGMA user_version={LAYOUT}")
         except BaseException:
             connection.close()
             raise
