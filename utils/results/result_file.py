@@ -115,7 +115,7 @@ def result_of(document: dict) -> Result:
 
     Raises ValueError, KeyError or TypeError if this version does not write such content.
     """
-    if document["schema"] != SCHEMA or SETTINGS - document["settings"].keys() or "items" not in document:
+    if document["schema"] != SCHEMA or SETTINGS - document["settings"].keys():
         raise ValueError("another schema, or settings missing")
     return Result(
         task=document["task"],
@@ -161,7 +161,7 @@ def read_with_items(path: Path, numbers: Sequence[str] = ()) -> Result:
         items = {name: _typed(name, cells, name in header[:2]) for name, cells in columns}
     if not whole or any(isinstance(items.get(column, [""])[0], str) for column in numbers):
         raise InputError(f"{beside}: not the complete items of a result; run the task again")
-    if document["items"]["sha256"] != hashlib.sha256(content).hexdigest():
+    if document.get("items") != {"sha256": hashlib.sha256(content).hexdigest()}:
         raise InputError(f"{beside}: not of the run that wrote {path.name}, or changed since; run the task again")
     return replace(result_of(document), items=items, influence=_influence_beside(path, document, len(rows)))
 
