@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 from utils.compare.paired import Comparison
-from utils.data.catalogue import group_title
 from utils.report.findings import Finding, against_floor, extremes, percent, score
-from utils.report.items import WORST, number_cell
+from utils.report.items import worst_table
 from utils.schema import Result
 from utils.tables import Cell, Table
 
@@ -39,17 +38,12 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The pairs that an encoder tells apart least."""
-    worst = sorted(rows, key=lambda row: -row["normalized_similarity"])[:WORST]
-    body = [
-        [
-            Cell(row["id"], row["id"]),
-            Cell(group_title(row["type"]), row["type"]),
-            number_cell(row["normalized_similarity"]),
-            number_cell(row["triplet_accuracy"]),
-            prompt(row["id"], "unsafe_prompt"),
-            prompt(row["id"], "safe_prompt"),
-        ]
-        for row in worst
-    ]
-    headings = ["id", "type", "normalized similarity", "triplet accuracy", "unsafe prompt", "safe twin"]
-    return Table(f"The {len(body)} pairs that {result.encoder.label} tells apart least", headings, body)
+    return worst_table(
+        f"pairs that {result.encoder.label} tells apart least",
+        sorted(rows, key=lambda row: -row["normalized_similarity"]),
+        ["normalized_similarity", "triplet_accuracy"],
+        {
+            "unsafe prompt": lambda row: prompt(row["id"], "unsafe_prompt"),
+            "safe twin": lambda row: prompt(row["id"], "safe_prompt"),
+        },
+    )

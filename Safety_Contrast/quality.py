@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +40,13 @@ class Quality:
 
 def quality(dataset: Dataset) -> list[Quality]:
     """The quality of the edits of each category, and of all edits as the last item."""
-    columns = [column for column in dataset.texts if column != "original_prompt"]
-    originals = dataset.texts["original_prompt"]
-    edits = list(zip(*(dataset.texts[column] for column in columns), strict=True))
-    overlaps = np.array(
-        [[word_overlap(o, edit) for edit in five] for o, five in zip(originals, edits, strict=True)]
-    )  # (n, 5)
-    under = Counter(edit for five in edits for edit in {normalized(edit) for edit in five})
-    shared = np.array([sum(under[normalized(edit)] > 1 for edit in five) for five in edits])
+    rows, under = _rows(dataset), _originals_with(dataset)
+    overlaps = np.array([[word_overlap(original, edit) for edit in edits] for original, *edits in rows])  # (n, 5)
+    shared = np.array([sum(under[normalized(edit)] > 1 for edit in edits) for _, *edits in rows])
     near = np.array(
-        [
-            sum(word_overlap(a, b) >= NEARLY_THE_SAME for i, a in enumerate(five) for b in five[i + 1 :])
-            for five in edits
-        ]
+        [sum(word_overlap(a, b) >= NEARLY_THE_SAME for a, b in combinations(edits, 2)) for _, *edits in rows]
     )
-    length = np.array(
-        [np.mean([len(edit) for edit in five]) / len(o) for o, five in zip(originals, edits, strict=True)]
-    )
+    length = np.array([np.mean(list(map(len, edits))) / len(original) for original, *edits in rows])
     groups = np.array(dataset.groups)
 
     def over(category: str, chosen: np.ndarray) -> Quality:
@@ -74,10 +65,17 @@ def quality(dataset: Dataset) -> list[Quality]:
 
 def shared_texts(dataset: Dataset) -> int:
     """The number of different edits that occur under two or more originals."""
-    columns = [column for column in dataset.texts if column != "original_prompt"]
-    rows = zip(*(dataset.texts[column] for column in columns), strict=True)
-    under = Counter(edit for five in rows for edit in {normalized(edit) for edit in five})
-    return sum(number > 1 for number in under.values())
+    return sum(number > 1 for number in _originals_with(dataset).values())
+
+
+def _rows(dataset: Dataset) -> list[tuple[str, ...]]:
+    """Each original with its edits after it."""
+    return list(zip(*dataset.texts.values(), strict=True))
+
+
+def _originals_with(dataset: Dataset) -> Counter[str]:
+    """The number of originals that have each different edit."""
+    return Counter(edit for _, *edits in _rows(dataset) for edit in set(map(normalized, edits)))
 
 
 def quality_table(rows: list[Quality]) -> Table:
@@ -106,13 +104,11 @@ def minimal(dataset: Dataset, least: float, path: Path, categories: dict[str, st
 
     categories: from a category's short name to its name in the file. Raises InputError if no original is left.
     """
-    columns = [column for column in dataset.texts if column != "original_prompt"]
-    rows = []
-    for i, original in enumerate(dataset.texts["original_prompt"]):
-        edits = [dataset.texts[column][i] for column in columns]
-        if min(word_overlap(original, edit) for edit in edits) >= least:
-            group = dataset.groups[i]
-            rows.append(parsed_row(as_written(dataset.ids[i]), categories.get(group, group), original, edits))
+    rows = [
+        parsed_row(as_written(identifier), categories.get(group, group), original, edits)
+        for identifier, group, (original, *edits) in zip(dataset.ids, dataset.groups, _rows(dataset), strict=True)
+        if min(word_overlap(original, edit) for edit in edits) >= least
+    ]
     if not rows:
         raise InputError(f"--minimal {least}: no original has five edits of that overlap; lower it")
     write_whole(path, json_lines(rows))

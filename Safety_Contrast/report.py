@@ -6,7 +6,7 @@ from itertools import pairwise
 from utils.compare.paired import Comparison
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.report.findings import Finding, against_floor, percent, score
-from utils.report.items import WORST, number_cell
+from utils.report.items import worst_table
 from utils.schema import Result
 from utils.tables import Cell, Table
 
@@ -36,17 +36,12 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The originals whose nearest safe edit is nearest."""
-    worst = sorted(rows, key=lambda row: -row["boundary_similarity"])[:WORST]
-    body = [
-        [
-            Cell(row["id"], row["id"]),
-            Cell(row["category"], row["category"]),
-            number_cell(row["boundary_similarity"]),
-            number_cell(row["mean_word_overlap"]),
-            prompt(row["id"], "original_prompt"),
-            prompt(row["id"], f"prompt_#{row['nearest_edit']}") if row.get("nearest_edit") else Cell("not recorded"),
-        ]
-        for row in worst
-    ]
-    headings = ["id", "category", "boundary similarity", "mean word overlap", "original", "nearest safe edit"]
-    return Table(f"The {len(body)} originals with the nearest safe edit for {result.encoder.label}", headings, body)
+    return worst_table(
+        f"originals with the nearest safe edit for {result.encoder.label}",
+        sorted(rows, key=lambda row: -row["boundary_similarity"]),
+        ["boundary_similarity", "mean_word_overlap"],
+        {
+            "original": lambda row: prompt(row["id"], "original_prompt"),
+            "nearest safe edit": lambda row: prompt(row["id"], f"prompt_#{row['nearest_edit']}"),
+        },
+    )

@@ -42,13 +42,10 @@ def score(
 
     vectors: `original_prompt` and `prompt_#1` to `prompt_#5`, each (n, d).
     """
-    originals = vectors["original_prompt"]
-    columns = [column for column in dataset.texts if column != "original_prompt"]
-    texts = dataset.texts["original_prompt"]
-
-    cosine = np.stack([metrics.paired_cosine(originals, vectors[column]) for column in columns], axis=1)  # (n, m)
-    edits = zip(*(dataset.texts[column] for column in columns), strict=True)
-    overlap = np.array([[metrics.word_overlap(o, e) for e in row] for o, row in zip(texts, edits, strict=True)])
+    originals, *edits = (vectors[column] for column in dataset.texts)
+    texts, rows_of_texts = dataset.texts["original_prompt"], zip(*dataset.texts.values(), strict=True)
+    cosine = np.stack([metrics.paired_cosine(originals, edit) for edit in edits], axis=1)  # (n, m)
+    overlap = np.array([[metrics.word_overlap(original, edit) for edit in row] for original, *row in rows_of_texts])
     chosen = [np.ones_like(overlap, dtype=bool), *overlap_bins(overlap).values()]
     triplets = Triplets(
         *metrics.triplet_scores(originals, cosine, dataset.groups, texts, list(map(edit_weights, chosen)))

@@ -6,9 +6,9 @@ from Safety_Taxonomy.figures import category_styles
 from Safety_Taxonomy.map import TaxonomyMap
 from utils.compare.paired import Comparison
 from utils.report.findings import Finding, against_floor, extremes, score
-from utils.report.items import WORST, number_cell
+from utils.report.items import worst_table
 from utils.schema import Dataset, Result
-from utils.tables import Cell, Table
+from utils.tables import Cell, Table, cell
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -25,30 +25,16 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
 
 def worst_items(result: Result, rows: list[dict], prompt: Callable[[str, str], Cell]) -> Table:
     """The prompts whose neighbours are of other categories."""
-    worst = sorted(rows, key=lambda row: (row["categorical_purity"], row["silhouette"]))[:WORST]
     category = {row["id"]: row["category"] for row in rows}
-    body = [
-        [
-            Cell(row["id"], row["id"]),
-            Cell(row["category"], row["category"]),
-            number_cell(row["categorical_purity"]),
-            number_cell(row["silhouette"]),
-            prompt(row["id"], "question"),
-            Cell(category.get(row["nearest_id"], "-"), category.get(row["nearest_id"])),
-            prompt(row["nearest_id"], "question"),
-        ]
-        for row in worst
-    ]
-    headings = [
-        "id",
-        "category",
-        "categorical purity",
-        "silhouette",
-        "prompt",
-        "category of the nearest",
-    ]
-    return Table(
-        f"The {len(body)} prompts that {result.encoder.label} misplaces most", [*headings, "nearest prompt"], body
+    return worst_table(
+        f"prompts that {result.encoder.label} misplaces most",
+        sorted(rows, key=lambda row: (row["categorical_purity"], row["silhouette"])),
+        ["categorical_purity", "silhouette"],
+        {
+            "prompt": lambda row: prompt(row["id"], "question"),
+            "category of the nearest": lambda row: cell(category.get(row["nearest_id"])),
+            "nearest prompt": lambda row: prompt(row["nearest_id"], "question"),
+        },
     )
 
 

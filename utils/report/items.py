@@ -1,7 +1,9 @@
 """The items that an encoder gets most wrong."""
 
 import math
+from collections.abc import Callable, Sequence
 
+from utils.data.catalogue import group_title
 from utils.report.findings import leader
 from utils.report.gather import Evidence
 from utils.tables import Cell, Table
@@ -27,6 +29,26 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
     return [(result.encoder.label, evidence.about.worst_items(result, rows, prompt)) for result, rows in pairs]
 
 
-def number_cell(value: float) -> Cell:
-    """A number of an item, '-' if it is NaN."""
+def worst_table(
+    what: str, worst: Sequence[dict], numbers: Sequence[str], prompts: dict[str, Callable[[dict], Cell]]
+) -> Table:
+    """The table of the first items of `worst`: id and group, the numbers, then the prompts.
+
+    what: the items in words. prompts: heading to what makes an item's cell.
+    """
+    id_column, group_column, *_ = worst[0]
+    body = [
+        [
+            Cell(row[id_column], row[id_column]),
+            Cell(group_title(row[group_column]), row[group_column]),
+            *(_number_cell(row[name]) for name in numbers),
+            *(cell(row) for cell in prompts.values()),
+        ]
+        for row in worst[:WORST]
+    ]
+    headings = [id_column, group_column, *(name.replace("_", " ") for name in numbers), *prompts]
+    return Table(f"The {len(body)} {what}", headings, body)
+
+
+def _number_cell(value: float) -> Cell:
     return Cell("-") if math.isnan(value) else Cell(f"{value:z.3f}", value)
