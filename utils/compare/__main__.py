@@ -3,13 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from utils import config
 from utils.cli import Parser, note, run, show, whole
 from utils.compare.gates import Gate, breaches, parsed_gate
-from utils.compare.paired import compare_read, parts_of, read_files, scores_of
+from utils.compare.paired import comparing, read_files, scores_of
 from utils.compare.rendered import rendered
 from utils.files import shown_path
 from utils.results.find import datasets, find_results
@@ -129,13 +129,16 @@ def _compare_task(
     compared: _Compared,
 ) -> None:
     """Adds the comparisons of a task's results, and what its gates say. Raises InputError if they can't be compared."""
-    for part in parts_of(files, arguments.reference or next(iter(arguments.encoders), None)):
-        more = () if arguments.metric else TASKS[task].beside_headline
+    about, how = TASKS[task], comparing(TASKS[task])
+    for part in how.parts(files, arguments.reference or next(iter(arguments.encoders), None)):
+        if len(part) < 2:
+            continue
+        more = () if arguments.metric else about.beside_headline
         scores, headline, reference, again = read_files(part, arguments.metric, arguments.reference)
         for metric in (headline, *(one for one in more if all(one in s.result.items for s in scores))):
             chosen = [scores_of(one.result, metric) for one in scores] if metric != headline else scores
             unranked = without_rank([one.result for one in chosen], metric, outs)
-            comparison = compare_read(chosen, metric, reference, again, arguments.seed, unranked)
+            comparison = replace(how.compare(chosen, metric, reference, arguments.seed, unranked), note=again)
             compared.parts.append(rendered(comparison, arguments.format))
         if arguments.format == "csv" and comparison.note:
             note(comparison.note)

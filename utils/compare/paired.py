@@ -4,7 +4,7 @@ Reads result files and the items beside them; computes no embedding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -190,7 +190,7 @@ class PairedByItems:
 
         Raises InputError if they can't be compared.
         """
-        headline = _task_of(files).headline
+        headline = TASKS[files[0].parent.name].headline
         results, note = side_by_side([read_with_items(path, [headline]) for path in files], files)
         return results, [note] if note else []
 
@@ -263,36 +263,13 @@ def comparing(task: Task) -> PairedByItems:
     return task.comparing() if task.comparing else PairedByItems()
 
 
-def _task_of(files: Sequence[Path]) -> Task:
-    return TASKS[files[0].parent.name]
-
-
-def parts_of(files: Sequence[Path], reference: str | None) -> list[list[Path]]:
-    """The files of one task that are compared together. Raises InputError if one of them is not a result file."""
-    parts = comparing(_task_of(files)).parts(files, reference)
-    return [part for part in parts if len(part) > 1]
-
-
-def compare_read(
-    scores: Sequence[Scores],
-    metric: str,
-    reference: str,
-    note: str,
-    seed: int = 42,
-    unranked: Mapping[str, str] | None = None,
-) -> Comparison:
-    """The comparison of what `read_files` returns. unranked: encoders that get no rank, with the reason."""
-    how = comparing(TASKS[scores[0].result.task])
-    return replace(how.compare(scores, metric, reference, seed, unranked), note=note)
-
-
 def read_files(files: Sequence[Path], metric: str | None, reference: str | None) -> tuple[list[Scores], str, str, str]:
     """Results of one task made comparable, the metric, the name of the reference, and a note or ''.
 
     metric: the task's headline metric if None. reference: an encoder as in `find_results`, the first if None.
     Raises InputError if a file is missing or is not a result file, or if the results can't be compared.
     """
-    how = comparing(_task_of(files))
+    how = comparing(TASKS[files[0].parent.name])
     results, files, note = how.read(files, metric)
     first = results[0]
     names = {path: result.encoder.name for path, result in zip(files, results, strict=True)}

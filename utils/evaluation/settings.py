@@ -15,7 +15,6 @@ from utils.cli import (
     share,
     value_of,
     whole,
-    whole_number,
     with_variable,
 )
 from utils.schema import EncoderOptions, InputError
@@ -82,11 +81,11 @@ def parser(
     add("--baseline", "BASELINE", "average similarity: auto, paper, beavertails, own or a number", metavar="B")
     add("--out", "OUT", "folder of the result files", metavar="FOLDER")
     add_encoder_options(flags)
-    flags.add_argument("--limit", metavar="N", help="evaluate N rows only, taken in turn from each group")
-    flags.add_argument(
-        "--bootstrap", metavar="N", default="10000", help="resamples for intervals, 0 for none (default 10000)"
-    )
-    flags.add_argument("--seed", metavar="N", default="42", help="seed of what is drawn at random (default 42)")
+    rows, seed = "evaluate N rows only, taken in turn from each group", "seed of what is drawn at random (default 42)"
+    resamples = "resamples for intervals, 0 for none (default 10000)"
+    flags.add_argument("--limit", metavar="N", type=whole(2), help=rows)
+    flags.add_argument("--bootstrap", metavar="N", type=_resamples, default=10_000, help=resamples)
+    flags.add_argument("--seed", metavar="N", type=whole(0), default=42, help=seed)
     flags.add_argument(
         "--no-cache",
         action="store_true",
@@ -105,7 +104,6 @@ def parser(
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings by flags and variables. Raises InputError, naming the flag or variable, for a value out of range."""
-
     if arguments.encoder is not None:
         if arguments.model is not None and arguments.model != arguments.encoder:
             raise InputError(f"--model {arguments.model}: {arguments.encoder} was named too; give one of them")
@@ -115,22 +113,22 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     if not models:
         raise InputError(f"{where}: names no encoder; python -m utils.encoders lists them")
 
-    options = encoder_options(arguments)
-    baseline = chosen(arguments, "baseline")[0]
+    if arguments.prompt_spread and arguments.prompt is not None:
+        raise InputError("--prompt-spread: tries instructions of its own; leave --prompt out")
     return Settings(
         models=models,
         data=chosen(arguments, "data")[0],
         top_k=value_of(arguments, "top_k", whole(1)),
         threshold=value_of(arguments, "threshold", share),
-        baseline=parse_baseline(baseline),
+        baseline=parse_baseline(chosen(arguments, "baseline")[0]),
         out=config.results_directory(chosen(arguments, "out")[0]),
-        limit=None if arguments.limit is None else whole_number(arguments.limit, "--limit", least=2),
-        bootstrap=_resamples(arguments.bootstrap),
-        seed=whole_number(arguments.seed, "--seed", least=0),
+        limit=arguments.limit,
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
         quiet=arguments.quiet,
         use_store=not arguments.no_cache,
-        encoder=options,
-        prompt_spread=_spread(arguments),
+        encoder=encoder_options(arguments),
+        prompt_spread=arguments.prompt_spread,
         figures=not arguments.no_figures,
     )
 
@@ -144,14 +142,8 @@ def settings_of(task: Task, step: str, description: str, argv: Sequence[str] | N
     return task.choose(arguments, settings_from(arguments))
 
 
-def _spread(arguments: argparse.Namespace) -> bool:
-    if arguments.prompt_spread and arguments.prompt is not None:
-        raise InputError("--prompt-spread: tries instructions of its own; leave --prompt out")
-    return arguments.prompt_spread
-
-
 def _resamples(text: str) -> int:
-    resamples = whole_number(text, "--bootstrap", least=0)
+    resamples = whole(0)(text)
     if 0 < resamples < 1000 or resamples > 1_000_000:
-        raise InputError(f"--bootstrap {text}: give 0 for no intervals, or 1000 to 1000000 resamples")
+        raise InputError("give 0 for no intervals, or 1000 to 1000000 resamples")
     return resamples

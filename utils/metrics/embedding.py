@@ -208,7 +208,7 @@ def categorical_purity(neighbors: np.ndarray, categories: Sequence[str]) -> np.n
     Returns (n,), each in [0, 1]; higher is better; chance is (n_c - 1) / (n - 1), see purity_chance.
     Safe-Embed, Categorical Purity; the prompt itself is excluded by index.
     """
-    labels = np.unique(np.asarray(list(categories), dtype=str), return_inverse=True)[1]
+    labels = _codes(categories)
     return (labels[np.asarray(neighbors)] == labels[:, None]).mean(axis=1)
 
 
@@ -230,8 +230,8 @@ def purity_ceiling(categories: Sequence[str], k: int) -> np.ndarray:
 
 
 def _category_sizes(categories: Sequence[str]) -> np.ndarray:
-    _, inverse, counts = np.unique(np.asarray(list(categories), dtype=str), return_inverse=True, return_counts=True)
-    return counts[inverse]
+    codes = _codes(categories)
+    return np.bincount(codes)[codes]
 
 
 def silhouette(embeddings: np.ndarray, categories: Sequence[str]) -> np.ndarray:

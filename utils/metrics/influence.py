@@ -75,12 +75,17 @@ def received_influence(
     """
     from scipy.sparse import csr_array
 
-    place = {name: i for i, name in enumerate(order)}
-    group_of = np.array([place[name] for name in categories])
+    group_of = _places(categories, order)
     sizes = np.bincount(group_of, minlength=len(order))
     gains = _gains(same, units, k, boundary) / sizes[group_of][:, None]
     rows, columns = units[:, :k].ravel(), np.repeat(group_of, k)
     return csr_array((gains.ravel(), (rows, columns)), shape=(len(units), len(order))).toarray()
+
+
+def _places(categories: Sequence[str] | np.ndarray, order: Sequence[str]) -> np.ndarray:
+    """The place of each category in `order`: int (n,)."""
+    places = {name: i for i, name in enumerate(order)}
+    return np.array([places[name] for name in categories])
 
 
 def silhouette_influence(
@@ -91,8 +96,7 @@ def silhouette_influence(
     embeddings: (n, d). categories: n labels. order: the G distinct ones. scores: (n,), from `silhouette`.
     Returns (n, G): a prompt's own score, and its part in the mean distances of others to its category.
     """
-    place = {name: i for i, name in enumerate(order)}
-    group_of = np.array([place[name] for name in categories])
+    group_of = _places(categories, order)
     rows, sizes = unit_rows(embeddings), np.bincount(group_of)
     similarities = dot_products(rows, category_sums(rows, group_of))  # (n, G)
     mine = np.arange(len(group_of)), group_of
