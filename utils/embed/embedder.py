@@ -149,8 +149,7 @@ class Embedder:
         if self._vector_store and self.spec.loader == "openai":
             self._vector_store.check_writable()  # or what is paid for could not be kept
         encoder = self._loaded()
-        parts = [texts[start : start + COUNTED_AT_ONCE] for start in range(0, len(texts), COUNTED_AT_ONCE)]
-        counts = np.concatenate([encoder.token_counts(part) for part in parts])
+        counts = np.concatenate([encoder.token_counts(part) for part in _parts(texts, COUNTED_AT_ONCE)])
         self.note(encoder.plan(counts))
         read = np.minimum(counts, encoder.max_tokens) if encoder.max_tokens else counts
         vectors: dict[str, np.ndarray] = {}
@@ -297,8 +296,8 @@ def batches(lengths: np.ndarray, budget: int, most: int | None = None) -> list[n
     return parts
 
 
-def _parts(batch: np.ndarray, most: int) -> list[np.ndarray]:
-    return [batch[start : start + most] for start in range(0, len(batch), most)]
+def _parts(items: Any, most: int) -> list:
+    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _in_thread(work: Callable, *arguments: Any) -> Future:

@@ -14,6 +14,8 @@ from utils.schema import RANDOM_VECTORS, WORD_OVERLAP, Checkpoint, EncoderOption
 
 REGISTRY_FILE = Path(__file__).with_name("encoders.yaml")
 DEFAULTS = EncoderOptions()
+# What an entry says of an encoder that is not registered.
+UNKNOWN = {"dimension": None, "max_tokens": None, "dtype": "float32", "prompt": ""}
 
 
 @functools.cache
@@ -37,7 +39,7 @@ def resolve(name: str, options: EncoderOptions = DEFAULTS) -> EncoderSpec:
     spec = _named(name, options)
     if spec.loader == "mteb":  # none of its options can be chosen
         return spec
-    plain = {"prompt": "", "dtype": "float32"} | known_encoders().get(name, {})
+    plain = UNKNOWN | known_encoders().get(name, {})
     asked = [] if spec.prompt == plain["prompt"] else ["own prompt" if spec.prompt else "no prompt"]
     asked += [] if spec.dtype == plain["dtype"] else [spec.dtype]
     asked += [] if options.revision is None else [options.revision[:12]]
@@ -55,28 +57,16 @@ def _named(name: str, options: EncoderOptions) -> EncoderSpec:
         known = [
             entry for entry in known_encoders().values() if entry["loader"] == "openai" and entry["source"] == model
         ]
-        unknown = {"dimension": None, "max_tokens": None, "dtype": "float32", "prompt": ""}
         common = {"label": model, "loader": "openai", "source": model, "revision": "unversioned"}
-        return _registered(name, {**unknown, **(known[0] if known else {}), **common}, options)
+        return _registered(name, {**UNKNOWN, **(known[0] if known else {}), **common}, options)
     if name.startswith("mteb:"):
         return _registered(name, mteb_encoder.entry(name, options.trust_remote_code), options)
     folder = config.callers_path(name)
     if folder.is_dir():
         return _local(folder, options)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "/")):
-        checkpoint = Checkpoint(name, hub.commit(name, options.revision or "main"))
-        return EncoderSpec(
-            name=name,
-            label=name.split("/")[1],
-            loader="sentence-transformers",
-            source=name,
-            revision=checkpoint.revision,
-            dtype=_dtype(options, "float32"),
-            prompt=options.prompt or "",
-            layout=("modules.json",),
-            checkpoints=(checkpoint,),
-            options=options,
-        )
+        common = {"label": name.split("/")[1], "loader": "sentence-transformers", "source": name, "revision": "main"}
+        return _registered(name, {**UNKNOWN, **common, "layout": ("modules.json",)}, options)
     if name.startswith((".", "/", "~")):
         raise InputError(f"--model {name}: no such folder; give a model's, or a name of python -m utils.encoders")
     near = nearest_names(name) or list(hub.OFFLINE_ENCODERS)

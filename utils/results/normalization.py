@@ -96,7 +96,19 @@ def score_twins(
                 continue
             added = triplets.added[at] if name == TRIPLET and triplets is not None else None
             influence = influence_of(name, values, counted, added, normalization, within)
-            rows = means_of(name, values, "lower" if name in similarities else "higher", influence, within)
+            is_accuracy = name not in similarities
+            rows = summarise(
+                name,
+                values,
+                within.groups,
+                within.order,
+                "higher" if is_accuracy else "lower",
+                chance=np.full(len(values), 0.5) if name == TRIPLET else None,
+                resamples=within.resamples,
+                seed=within.seed,
+                bounds=(0, 1) if is_accuracy else None,
+                influence=influence,
+            )
             found.rows += rows if label is None else rows[:1]
             if label is None and influence is not None:
                 found.influence[name] = influence
@@ -134,25 +146,6 @@ def influence_of(
     chosen = [counted & (labels == group) for group in order]
     means = np.array([values[members].mean() if members.any() else 0.0 for members in chosen])
     return normalized_influence(influence, means, average, moved)
-
-
-def means_of(
-    name: str, values: np.ndarray, better: str, influence: np.ndarray | None, grouping: Grouping
-) -> list[Metric]:
-    """The means of a metric's scores (n,), by group. influence: what influence_of returns of them."""
-    is_accuracy = name.endswith("accuracy")
-    return summarise(
-        name,
-        values,
-        grouping.groups,
-        grouping.order,
-        better,
-        chance=np.full(len(values), 0.5) if name == TRIPLET else None,
-        resamples=grouping.resamples,
-        seed=grouping.seed,
-        bounds=(0, 1) if is_accuracy else None,
-        influence=influence,
-    )
 
 
 def renormalized(result: Result, source: str) -> Result:

@@ -138,6 +138,10 @@ class EmbeddingStore:
             self._connection = self._open()
             return work()
 
+    def _rows(self, query: str, *values: str | bytes) -> list[tuple]:
+        """The rows that a query finds."""
+        return self._recovering(lambda: self._connection.execute(query, values).fetchall())
+
     def _refusal(self, error: Exception) -> InputError:
         """The error for a file that is intact but can't be used."""
         remedy = {
@@ -151,24 +155,20 @@ class EmbeddingStore:
     def get(self, fingerprint: str, texts: Sequence[str], dimension: int | None = None) -> dict[str, np.ndarray]:
         """Text to stored vector, float32 (d,), for the `texts` that are stored and undamaged."""
         keys = {text_key(text): text for text in texts}
-
-        def read() -> dict[str, np.ndarray]:
-            found: dict[str, np.ndarray] = {}
-            wanted = list(keys)
-            for start in range(0, len(wanted), 500):
-                part = wanted[start : start + 500]
-                rows = self._connection.execute(
-                    "SELECT text_sha256, CAST(vector AS BLOB), crc32 FROM embeddings WHERE fingerprint = ? "
-                    f"AND text_sha256 IN ({','.join('?' * len(part))})",
-                    [fingerprint, *part],
-                )
-                for key, blob, crc in rows:
-                    intact = blob is not None and len(blob) % 4 == 0 and zlib.crc32(blob) == crc
-                    if intact and (dimension is None or len(blob) == 4 * dimension):
-                        found[keys[key]] = np.frombuffer(blob, dtype="<f4")
-            return found
-
-        return self._recovering(read)
+        found: dict[str, np.ndarray] = {}
+        wanted = list(keys)
+        for part in (wanted[start : start + 500] for start in range(0, len(wanted), 500)):
+            rows = self._rows(
+                "SELECT text_sha256, CAST(vector AS BLOB), crc32 FROM embeddings WHERE fingerprint = ? "
+                f"AND text_sha256 IN ({','.join('?' * len(part))})",
+                fingerprint,
+                *part,
+            )
+            for key, blob, crc in rows:
+                intact = blob is not None and len(blob) % 4 == 0 and zlib.crc32(blob) == crc
+                if intact and (dimension is None or len(blob) == 4 * dimension):
+                    found[keys[key]] = np.frombuffer(blob, dtype="<f4")
+        return found
 
     def put(self, fingerprint: str, texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[str] = ()) -> None:
         """Stores one vector for each text, all or none. A vector that is stored already is replaced.
@@ -184,12 +184,7 @@ class EmbeddingStore:
 
     def truncated(self, fingerprint: str, texts: Sequence[str]) -> set[str]:
         """The `texts` that were truncated when their stored vectors were computed."""
-        rows = self._recovering(
-            lambda: self._connection.execute(
-                "SELECT text_sha256 FROM truncated WHERE fingerprint = ?", [fingerprint]
-            ).fetchall()
-        )
-        keys = {key for (key,) in rows}
+        keys = {key for (key,) in self._rows("SELECT text_sha256 FROM truncated WHERE fingerprint = ?", fingerprint)}
         return {text for text in texts if text_key(text) in keys} if keys else set()
 
     def _write(self, *statements: tuple[str, Iterable[tuple]], needed: bool = False) -> None:
@@ -222,12 +217,8 @@ class EmbeddingStore:
 
     def encoder_info(self, fingerprint: str) -> EncoderInfo | None:
         """The encoder whose vectors have this fingerprint, or None if it is unknown."""
-        row = self._recovering(
-            lambda: self._connection.execute(
-                "SELECT info FROM encoders WHERE fingerprint = ?", [fingerprint]
-            ).fetchone()
-        )
-        return EncoderInfo(**json.loads(row[0])) if row else None
+        rows = self._rows("SELECT info FROM encoders WHERE fingerprint = ?", fingerprint)
+        return EncoderInfo(**json.loads(rows[0][0])) if rows else None
 
     def put_encoder_info(self, info: EncoderInfo) -> None:
         """Stores the properties of a loaded encoder, so that it need not be loaded again to know them."""
@@ -236,13 +227,9 @@ class EmbeddingStore:
 
     def fact(self, fingerprint: str, name: str) -> dict | None:
         """A fact stored for an encoder, such as its average similarity; None if it is missing or damaged."""
-        row = self._recovering(
-            lambda: self._connection.execute(
-                "SELECT value FROM facts WHERE fingerprint = ? AND name = ?", [fingerprint, name]
-            ).fetchone()
-        )
+        rows = self._rows("SELECT value FROM facts WHERE fingerprint = ? AND name = ?", fingerprint, name)
         try:
-            return json.loads(row[0]) if row else None
+            return json.loads(rows[0][0]) if rows else None
         except ValueError:
             return None
 
@@ -252,15 +239,13 @@ class EmbeddingStore:
 
     def contents(self) -> list[Kept]:
         """What is kept of each encoder, the largest first."""
-        rows = self._recovering(
-            lambda: self._connection.execute(
-                "WITH kept AS ("
-                " SELECT fingerprint, 1 AS vectors, 0 AS maps, length(vector) AS bytes FROM embeddings"
-                " UNION ALL"
-                f" SELECT fingerprint, 0, name LIKE '{MAP}%', length(CAST(value AS BLOB)) FROM facts) "
-                "SELECT coalesce(name, '?'), kept.fingerprint, sum(vectors), sum(maps), sum(bytes) "
-                "FROM kept LEFT JOIN encoders USING (fingerprint) GROUP BY kept.fingerprint ORDER BY 5 DESC"
-            ).fetchall()
+        rows = self._rows(
+            "WITH kept AS ("
+            " SELECT fingerprint, 1 AS vectors, 0 AS maps, length(vector) AS bytes FROM embeddings"
+            " UNION ALL"
+            f" SELECT fingerprint, 0, name LIKE '{MAP}%', length(CAST(value AS BLOB)) FROM facts) "
+            "SELECT coalesce(name, '?'), kept.fingerprint, sum(vectors), sum(maps), sum(bytes) "
+            "FROM kept LEFT JOIN encoders USING (fingerprint) GROUP BY kept.fingerprint ORDER BY 5 DESC"
         )
         return [Kept(*row) for row in rows]
 
