@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from utils.compare.paired import Comparison
-from utils.report.findings import Finding, against_floor, extremes, percent, score
+from utils.report.findings import Finding, against_floor, extremes, score
 from utils.report.items import worst_table
 from utils.schema import Result
-from utils.tables import Cell, Table
+from utils.tables import Cell, Table, percent
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -30,8 +30,8 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
             verdict = " So safety or topic weighs more than the shared words."
     blind = (
         f"An unsafe prompt is nearer to another unsafe prompt of its type than to its own safe twin in "
-        f"{percent(triplet.value)} of comparisons, averaged over types, for {name}; an encoder blind to safety and "
-        f"topic gets 50 %.{verdict}"
+        f"{percent(triplet.value, 'z.1f')} of comparisons, averaged over types, for {name}; an encoder blind to safety "
+        f"and topic gets 50 %.{verdict}"
     )
     return [*found, Finding("Words or safety", blind)]
 

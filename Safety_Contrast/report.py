@@ -5,10 +5,10 @@ from itertools import pairwise
 
 from utils.compare.paired import Comparison
 from utils.metrics.embedding import OVERLAP_BINS
-from utils.report.findings import Finding, against_floor, percent, score
+from utils.report.findings import Finding, against_floor, score
 from utils.report.items import worst_table
 from utils.schema import Result
-from utils.tables import Cell, Table
+from utils.tables import Cell, Table, percent
 
 
 def findings(best: Result, name: str, comparison: Comparison | None) -> list[Finding]:
@@ -19,7 +19,7 @@ def findings(best: Result, name: str, comparison: Comparison | None) -> list[Fin
         f"The nearest safe edit of an unsafe prompt stays at {score(m)} of the way from unrelated to identical, "
         f"averaged over categories, for {name}{against_floor(best, comparison)}. A guardrail that flags every "
         f"prompt with a normalized similarity of {best.settings['threshold']:g} or more to a known unsafe prompt would "
-        f"flag at least {percent(flagged)} of the safe edits, each for its own original."
+        f"flag at least {percent(flagged, 'z.1f')} of the safe edits, each for its own original."
     )
     # The mean edit, not the nearest: in a bin with more edits the nearest is nearer for that reason alone.
     bins = {name: best.metric("mean_similarity", name) for name in OVERLAP_BINS}

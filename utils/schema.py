@@ -302,6 +302,11 @@ class Metric(Interval):
         """What flags, tables of comparison and messages call the metric: of detection with its detector."""
         return f"{self.metric}/{self.detector}" if self.detector else self.metric
 
+    @property
+    def loss(self) -> float:
+        """The value, or its negative where higher is better: the lower, the better."""
+        return self.value if self.better == "lower" else -self.value
+
 
 @dataclass(frozen=True)
 class Difference(Interval):

@@ -19,9 +19,8 @@ def rendered(comparison: Comparison, form: str) -> str:
 def ranking_table(comparison: Comparison) -> Table:
     """The encoders by rank and average, those without a rank last."""
     average = {cell.encoder: cell for cell in comparison.cells if cell.group == comparison.ranked_by}
-    sign = 1 if comparison.cells[0].metric.better == "lower" else -1
     last = len(average) + 1
-    order = sorted(average, key=lambda name: (comparison.ranks.get(name, last), average[name].metric.value * sign))
+    order = sorted(average, key=lambda name: (comparison.ranks.get(name, last), average[name].metric.loss))
     has_effect = comparing(TASKS[comparison.task]).has_effect_size
     rows = []
     for name in order:

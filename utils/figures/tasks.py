@@ -120,7 +120,7 @@ def averages(drawing: Drawing, metric: str = "") -> Any:
     style, metric = drawing.style, metric or TASKS[drawing.results[0].task].headline
     found = [(r.encoder.label, r.mean(metric)) for r in drawing.results]
     looks = dict(zip((label for label, _ in found), line_looks(drawing), strict=True))
-    found.sort(key=lambda pair: pair[1].value, reverse=found[0][1].better == "higher")
+    found.sort(key=lambda pair: pair[1].loss)
     figure, axes = single_axes()
     above = {"textcoords": "offset points", "ha": "center", "fontsize": style.small}
     ground = {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}

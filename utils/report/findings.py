@@ -25,21 +25,6 @@ class Finding:
     heading: str
     text: str
 
-    @property
-    def first(self) -> str:
-        """The first sentence."""
-        return self._parts[0]
-
-    @property
-    def rest(self) -> str:
-        """The sentences after it."""
-        return self._parts[1]
-
-    @property
-    def _parts(self) -> tuple[str, str]:
-        first, end, rest = self.text.partition(". ")
-        return f"{first}." if end else first, rest
-
 
 def findings_of(
     results: Sequence[Result], comparison: Comparison | None, unranked: Mapping[str, str] | None = None
@@ -65,14 +50,7 @@ def leader(results: Sequence[Result], unranked: Collection[str] = ()) -> Result:
     others = [result for result in results if result.encoder.name not in CONTROLS]
     others = others or [result for result in results if result.encoder.name == FLOOR] or list(results)
     others = [result for result in others if result.encoder.name not in unranked] or others
-    task = TASKS[others[0].task]
-    sign = 1 if task.better == "lower" else -1
-    return min(others, key=lambda result: sign * result.mean(task.headline).value)
-
-
-def percent(share: float) -> str:
-    """A share as a percentage."""
-    return f"{share * 100:z.1f} %"
+    return min(others, key=lambda result: result.mean(TASKS[result.task].headline).loss)
 
 
 def score(m: Metric) -> str:
@@ -122,9 +100,8 @@ def _ranking(comparison: Comparison | None) -> list[Finding]:
     if comparison is None or len(comparison.ranks.keys() - {*CONTROLS}) < 2:
         return []
     average = {cell.encoder: cell.metric for cell in comparison.cells if cell.group == "average"}
-    sign = 1 if next(iter(average.values())).better == "lower" else -1
     by_rank: dict[int, list[str]] = {}
-    for name in sorted(comparison.ranks, key=lambda name: (comparison.ranks[name], sign * average[name].value)):
+    for name in sorted(comparison.ranks, key=lambda name: (comparison.ranks[name], average[name].loss)):
         by_rank.setdefault(comparison.ranks[name], []).append(comparison.labels[name])
     parts = [f"rank {rank} {' = '.join(labels)}" for rank, labels in by_rank.items()]
     text = f"{'; '.join(parts)}. A rank is one more than the number of encoders whose averages are better at 0.05."

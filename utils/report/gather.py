@@ -11,7 +11,7 @@ from utils.report.findings import FLOOR, place
 from utils.results.find import datasets, find_results, folded, told_apart
 from utils.results.likeness import of_one_kind, refuse_unlike
 from utils.results.ranked import without_rank
-from utils.results.result_file import read_with_items, rows_of
+from utils.results.result_file import read_with_items
 from utils.schema import CONTROLS, Dataset, InputError, Result, shown
 from utils.tasks import FIRST_SCRIPT, TASKS, Task, tasks_by_items
 
@@ -29,7 +29,6 @@ class Evidence:
     about: Task
     results: list[Result]
     variants: list[tuple[Result, Result]]
-    items: list[list[dict]]
     comparison: Comparison | None
     beside: list[Comparison]
     unranked: dict[str, str]
@@ -119,7 +118,6 @@ def _evidence(
     data: str | None,
     out: Path,
 ) -> Evidence:
-    items = [rows_of(result) for result in results]
     names = [result.encoder.name for result in results]
     comparison, beside, unranked = None, [], without_rank(results, about.headline, [out])
     if len(results) > 1:
@@ -143,7 +141,7 @@ def _evidence(
             maps = about.maps(results, dataset, lambda note: notes.append(f"{note[0].upper()}{note[1:]}."))
     except InputError as error:
         notes.append(f"Without the prompts' texts: {error}.")
-    return Evidence(about, results, variants, items, comparison, beside, unranked, dataset, maps, notes)
+    return Evidence(about, results, variants, comparison, beside, unranked, dataset, maps, notes)
 
 
 def newest_dataset(out: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from utils.data.catalogue import group_title
 from utils.report.findings import leader
 from utils.report.gather import Evidence
+from utils.results.result_file import rows_of
 from utils.tables import Cell, Table
 
 WORST = 15
@@ -13,7 +14,8 @@ WORST = 15
 
 def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, Table]]:
     """For each encoder, the items that it gets most wrong. Texts are added to `prompts`, and cells have their keys."""
-    if evidence.about.worst_items is None:
+    worst_items = evidence.about.worst_items
+    if worst_items is None:
         return []
 
     def prompt(item: str, column: str) -> Cell:
@@ -25,8 +27,8 @@ def item_views(evidence: Evidence, prompts: dict[str, str]) -> list[tuple[str, T
         return Cell("", prompt=key)
 
     best = leader(evidence.results, evidence.unranked)
-    pairs = sorted(zip(evidence.results, evidence.items, strict=True), key=lambda pair: pair[0] is not best)
-    return [(result.encoder.label, evidence.about.worst_items(result, rows, prompt)) for result, rows in pairs]
+    results = sorted(evidence.results, key=lambda result: result is not best)
+    return [(result.encoder.label, worst_items(result, rows_of(result), prompt)) for result in results]
 
 
 def worst_table(

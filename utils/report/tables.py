@@ -30,9 +30,9 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
     label = {r.encoder.name: r.encoder.label for section in sections for r in section.results}
     sorting = next((section for section in sections if section.about.knows_topics), sections[0])
     ranks = sorting.comparison.ranks if sorting.comparison else {}
-    averages = {result.encoder.name: _average(sorting, result) for result in sorting.results}
+    losses = {result.encoder.name: result.mean(sorting.about.headline).loss for result in sorting.results}
     rows = []
-    for name in sorted(label, key=lambda name: (ranks.get(name, len(label) + 1), averages.get(name, 0))):
+    for name in sorted(label, key=lambda name: (ranks.get(name, len(label) + 1), losses.get(name, 0))):
         row: list = [label[name]]
         for section in sections:
             result = next((r for r in section.results if r.encoder.name == name), None)
@@ -50,11 +50,6 @@ def summary_table(sections: Sequence[Section]) -> Table | None:
     interval = " with 95 % intervals" if every else ""
     order = f", by rank in {sorting.about.metric}" if ranks else ""
     return of_rows(f"Averages over types or categories{interval}{order}", headings, rows)
-
-
-def _average(section: Section, result: Result) -> float:
-    """The average of a result, the best being the lowest."""
-    return result.mean(section.about.headline).value * (1 if section.about.better == "lower" else -1)
 
 
 def task_tables(evidence: Evidence) -> list[Table]:

@@ -42,8 +42,8 @@ def reference_table(done: Sequence[Result], unranked: Callable[[Sequence[Result]
     # Without the other metrics, whose intervals would be computed again where b is of a different kind.
     shown = [replace(r, metrics=tuple(r.by_group(about.headline))) for r in (*done, *others)]
     results, note = of_one_kind(shown)
-    sign, last = 1 if about.better == "lower" else -1, unranked(results)
-    results.sort(key=lambda result: (result.encoder.name in last, sign * result.mean(about.headline).value))
+    last = unranked(results)
+    results.sort(key=lambda result: (result.encoder.name in last, result.mean(about.headline).loss))
     columns = [
         ("encoder", [result.encoder.label for result in results]),
         ("average", [with_interval(result.mean(about.headline)) for result in results]),

@@ -72,8 +72,8 @@ def _numbers(
     body: list[list] = []
     foot: list[list] = []
     for group, metric in first.items():
-        found = [one.metrics[group].value for one in measured if one.is_ranked]
-        best = number(min(found) if metric.better == "lower" else max(found)) if len(found) > 1 else None
+        ranked = [one.metrics[group] for one in measured if one.is_ranked]
+        best = number(min(ranked, key=lambda m: m.loss).value) if len(ranked) > 1 else None
         row = [Cell(group_title(group), group), metric.n]
         row += [number for one in measured for number in one.cells(group, best)]
         row += [getattr(metric, extra) for extra in extras]
