@@ -25,7 +25,7 @@ FORMATS = ("text", "markdown", "csv", "latex")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares encoders that have been evaluated, task by task."""
-    flags = Parser(prog="python -m utils.compare", description=main.__doc__, allow_abbrev=False)
+    flags = Parser(prog="python -m utils.compare", description=main.__doc__)
     flags.add_argument("encoders", nargs="*", metavar="ENCODER", help="the first is the reference (default: all)")
     flags.add_argument("--reference", metavar="ENCODER", help="what the others are compared with")
     flags.add_argument(

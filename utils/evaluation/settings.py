@@ -65,7 +65,7 @@ def parser(
 
     unused: variables of which neither the flag nor the value is taken, as nothing depends on them.
     """
-    flags = Parser(prog=f"python -m {program}", description=description, allow_abbrev=False, takes=takes)
+    flags = Parser(prog=f"python -m {program}", description=description, takes=takes)
     flags.add_argument("encoder", nargs="?", metavar="ENCODER", help="the same as --model")
 
     def add(flag: str, variable: str, text: str, metavar: str) -> None:

@@ -17,8 +17,8 @@ from utils.figures.style import (
     ink,
     legend,
     name,
-    panels,
 )
+from utils.figures.tasks import single_axes
 from utils.results.likeness import shown_settings
 from utils.schema import EncoderInfo, Metric, Result
 from utils.tasks import TASKS, Drawing, Role
@@ -118,8 +118,7 @@ def description_of(results: Sequence[Result]) -> str:
 def plane(drawing: Drawing) -> Any:
     """Each encoder by how far it knows topics and tells safety, with 95 % intervals, chance, and the ideal corner."""
     points, style = points_of(drawing.results), drawing.style
-    figure, [axes] = panels(1, 1)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = single_axes()
     screen = style.width is None
     looks = encoder_styles(drawing.labels or [point.encoder.label for point in points], style)
     bare = {"linestyle": "", "clip_on": False}

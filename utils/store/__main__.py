@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from utils import cli
 from utils.schema import InputError, shown
 from utils.store.embeddings import EmbeddingStore, default_path
-from utils.tables import of_columns, text_table
+from utils.tables import Cell, of_rows, text_table
 from utils.tasks import TASKS
 
 
@@ -42,10 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept.prune(one.fingerprint)
             cli.show(f"removed {one.vectors} vectors and {one.maps} maps of {shown(one.name)} ({one.fingerprint})")
         return
-    rows = [[*map(str, list(vars(one).values())[:-1]), f"{one.size / 2**20:.1f}"] for one in contents]
-    headings = ["encoder", "fingerprint", "vectors", "maps", "MiB"]
-    columns = list(zip(headings, zip(*rows, strict=True), strict=True)) if rows else []
-    cli.show(text_table(of_columns(columns, keys=2)) if rows else "the store is empty")
+    rows = [[one.name, one.fingerprint, one.vectors, one.maps, Cell(f"{one.size / 2**20:.1f}")] for one in contents]
+    table = of_rows("", ["encoder", "fingerprint", "vectors", "maps", "MiB"], rows, keys=2)
+    cli.show(text_table(table) if rows else "the store is empty")
     cli.show(f"\n{kept.path}")
 
 
