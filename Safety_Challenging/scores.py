@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from utils.metrics.embedding import mean_over_edits
-from utils.results.normalization import Grouping, Normalization, Summaries, Triplets, score_twins
+from utils.metrics.embedding import Triplets, mean_over_edits
+from utils.results.normalization import Grouping, Normalization, Summaries, score_twins
 
 
 def score_pairs(

@@ -10,7 +10,7 @@ from utils.data.catalogue import CHALLENGING, CHALLENGING_TYPES
 from utils.data.loading import data_sheet, load
 from utils.evaluation.settings import Settings
 from utils.metrics import embedding as metrics
-from utils.results.normalization import Grouping, Normalization, Triplets
+from utils.results.normalization import Grouping, Normalization
 from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import Baseline, Dataset, Result
@@ -36,10 +36,9 @@ def score(
     """
     unsafe, safe = vectors["unsafe_prompt"], vectors["safe_prompt"]
     cosine = metrics.paired_cosine(unsafe, safe)  # (n,)
-    triplets = Triplets(
-        *metrics.triplet_scores(unsafe, cosine, dataset.groups, dataset.texts["unsafe_prompt"], [np.ones_like(cosine)])
-    )
-    normalization = Normalization(baseline.value, settings.threshold, moved if baseline.source == "own" else None)
+    texts = dataset.texts["unsafe_prompt"]
+    triplets = metrics.triplet_scores(unsafe, cosine, dataset.groups, texts, [np.ones_like(cosine)])
+    normalization = Normalization(baseline.value, settings.threshold, moved)
     grouping = Grouping(dataset.groups, dataset.group_order, settings.bootstrap, settings.seed)
     found = score_pairs(cosine, triplets, normalization, grouping)
     items = {"id": list(dataset.ids), "type": list(dataset.groups), "cosine": cosine.tolist()}

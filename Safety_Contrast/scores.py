@@ -3,12 +3,12 @@
 import numpy as np
 
 from utils.metrics import embedding as metrics
-from utils.results.normalization import Grouping, Normalization, Summaries, Triplets, score_twins
+from utils.results.normalization import Grouping, Normalization, Summaries, score_twins
 
 
 def score_edits(
     cosine: np.ndarray,
-    triplets: Triplets | None,
+    triplets: metrics.Triplets | None,
     overlap: np.ndarray,
     normalization: Normalization,
     grouping: Grouping,

@@ -13,7 +13,7 @@ from utils.metrics import embedding as metrics
 from utils.metrics.influence import neighbor_influence
 from utils.metrics.neighbors import nearest_of_first
 from utils.metrics.summary import summarise
-from utils.results.normalization import Grouping, Normalization, Triplets
+from utils.results.normalization import Grouping, Normalization
 from utils.results.paired import item_differences
 from utils.results.tables import Differences, group_tables, metric_table
 from utils.schema import SUMMARIES, Baseline, Dataset, Metric, Result
@@ -46,11 +46,9 @@ def score(
     texts, rows_of_texts = dataset.texts["original_prompt"], zip(*dataset.texts.values(), strict=True)
     cosine = np.stack([metrics.paired_cosine(originals, edit) for edit in edits], axis=1)  # (n, m)
     overlap = np.array([[metrics.word_overlap(original, edit) for edit in row] for original, *row in rows_of_texts])
-    chosen = [np.ones_like(overlap, dtype=bool), *overlap_bins(overlap).values()]
-    triplets = Triplets(
-        *metrics.triplet_scores(originals, cosine, dataset.groups, texts, list(map(edit_weights, chosen)))
-    )
-    normalization = Normalization(baseline.value, settings.threshold, moved if baseline.source == "own" else None)
+    weights = list(map(edit_weights, [np.ones_like(overlap, dtype=bool), *overlap_bins(overlap).values()]))
+    triplets = metrics.triplet_scores(originals, cosine, dataset.groups, texts, weights)
+    normalization = Normalization(baseline.value, settings.threshold, moved)
     grouping = Grouping(dataset.groups, dataset.group_order, settings.bootstrap, settings.seed)
     found = score_edits(cosine, triplets, overlap, normalization, grouping)
     guarded, rows, influence = _guarded(dataset, vectors, settings)

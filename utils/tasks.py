@@ -148,8 +148,8 @@ class Task:
 
     Its scores. add_flags, choose: add the task's own flags, and return the settings with their values.
     check: raises InputError if the settings do not fit the data, before anything is embedded.
-    score: (dataset, {text column: (n, d)}, baseline or None, settings, the items' influence on the average similarity
-    of the evaluated set or None) to Scores.
+    score: (dataset, {text column: (n, d)}, baseline or None, settings, the items' influence on the baseline, None if
+    it is not of the evaluated set) to Scores.
     rescored: (items of a result, Normalization and Grouping of utils.results.normalization) to the Summaries of what
     depends on the average similarity, from the cosines kept; None for a task that does not depend on it.
     fits_words: whether the task fits TF-IDF itself, on a part of the texts, and so gets no vectors for it.

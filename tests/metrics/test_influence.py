@@ -14,7 +14,7 @@ from Safety_Challenging.scores import score_pairs
 from Safety_Contrast.scores import score_edits
 from utils.metrics import embedding as metrics
 from utils.metrics import influence as of
-from utils.results.normalization import Grouping, Normalization, Triplets
+from utils.results.normalization import Grouping, Normalization
 
 SEEDS = st.integers(0, 2**32 - 1)
 FORMS = pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
@@ -182,14 +182,12 @@ def test_influences_of_scores_normalized_by_the_set_itself_are_their_derivatives
     every, repeated = list(vectors.reshape(-1, 4)), groups * (1 + edits)
     cosine = np.array([[oracles.cosine(vectors[0, i], edit[i]) for edit in vectors[1:]] for i in range(n)])
     texts = list("xxyzstuvw")
-    triplets = Triplets(
-        *metrics.triplet_scores(vectors[0], cosine, groups, texts, [np.full((n, edits), 1 / edits)] * 4)
-    )
+    triplets = metrics.triplet_scores(vectors[0], cosine, groups, texts, [np.full((n, edits), 1 / edits)] * 4)
     b = oracles.weighted_average_similarity(every, repeated, [1] * len(every))
     moved = of.average_similarity_influence(vectors.reshape(-1, 4), repeated, np.tile(np.arange(n), 1 + edits))
     normalization, grouping = Normalization(b, threshold, moved), Grouping(groups, order, 0, 0)
     if edits == 1:
-        alone = Triplets(triplets.accuracy[:, 0], triplets.added)
+        alone = metrics.Triplets(triplets.accuracy[:, 0], triplets.added)
         found = score_pairs(cosine[:, 0], alone, normalization, grouping).influence
         reduced = {"normalized_similarity": np.mean}
     else:

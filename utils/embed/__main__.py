@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         help="with ray: models at work (default one a GPU, else one a machine)",
     )
     flags.add_argument("--address", metavar="ADDRESS", help="with ray: a running cluster, such as auto (default: own)")
-    model = "encoder (variable MODEL; default " + config.VARIABLES["MODEL"][0] + ")"
-    flags.add_argument("--model", metavar="NAME", help=model)
+    flags.add_argument("--model", metavar="NAME", help=cli.with_variable("encoder", "MODEL"))
     cli.add_encoder_options(flags)
     flags.add_argument("--quiet", action="store_true", help="print the last line and nothing else")
 

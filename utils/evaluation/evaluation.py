@@ -95,7 +95,8 @@ class Evaluation:
             averages = baseline.average_similarities(average, self.embedder, embedded.matrix, groups)
             if "own" in averages:
                 moved = average_similarity_influence(embedded.matrix, groups, np.tile(np.arange(n), len(columns)))
-        scores = task.score(dataset, vectors, average, self.settings, moved)
+        moves = moved if average is not None and average.source == "own" else None
+        scores = task.score(dataset, vectors, average, self.settings, moves)
         truncated = embedded.truncated.reshape(len(columns), n).sum(axis=0)
         return Result(
             task=task.name,

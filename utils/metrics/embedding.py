@@ -8,7 +8,7 @@ directions count. Source of the definitions: Safe-Embed (arXiv 2407.06851); what
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -115,6 +115,16 @@ def pairwise_accuracy(normalized: np.ndarray, threshold: float = 0.5) -> np.ndar
     return (np.asarray(normalized) < threshold).astype(np.float64)
 
 
+class Triplets(NamedTuple):
+    """Triplet accuracies and what anchors add to each other's, as `triplet_scores` computes them.
+
+    accuracy: (n,) or (n, m), of each twin. added: (w, n), by weights.
+    """
+
+    accuracy: np.ndarray
+    added: np.ndarray
+
+
 def triplet_accuracy(anchors: np.ndarray, own: np.ndarray, groups: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     """How often an anchor is nearer to the other anchors of its group than to its own twin.
 
@@ -126,18 +136,18 @@ def triplet_accuracy(anchors: np.ndarray, own: np.ndarray, groups: Sequence[str]
     Each in [0, 1], higher is better; 0.5 is the value of an encoder that knows neither safety nor topic.
     Ours, beyond the paper.
     """
-    return triplet_scores(anchors, own, groups, texts, [])[0]
+    return triplet_scores(anchors, own, groups, texts, []).accuracy
 
 
 def triplet_scores(
     anchors: np.ndarray, own: np.ndarray, groups: Sequence[str], texts: Sequence[str], weights: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Triplets:
     """Triplet accuracies, and what each anchor adds to those of the others by being a rival.
 
     weights: w arrays of the shape of `own`, the weight of each twin in its anchor's score; 0 for all twins of an anchor
     that does not count. Other parameters and the accuracies are those of `triplet_accuracy`.
-    Returns also (w, n): to first order, by how much the sum of the others' scores rises for a unit of weight more on
-    an anchor.
+    What is added is, to first order, by how much the sum of the others' scores rises for a unit of weight more
+    on an anchor.
     """
     anchors, flat = unit_rows(anchors), own.ndim == 1
     if flat:
@@ -160,7 +170,7 @@ def triplet_scores(
                     wins = np.where(np.abs(difference) <= 1e-12, 0.5, difference > 0)
                     accuracy[i] = wins.mean(axis=1)
                     added[:, members[other]] += shares[:, i] @ (wins - accuracy[i][:, None]) / len(others)
-    return (accuracy[:, 0] if flat else accuracy), added
+    return Triplets(accuracy[:, 0] if flat else accuracy, added)
 
 
 def _codes(names: Sequence) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from utils.metrics.embedding import mean_over_edits, normalized_similarity, pairwise_accuracy
+from utils.metrics.embedding import Triplets, mean_over_edits, normalized_similarity, pairwise_accuracy
 from utils.metrics.influence import accuracy_influence, normalized_influence
 from utils.metrics.summary import summarise
 from utils.metrics.uncertainty import own_influence
@@ -46,17 +46,6 @@ class Grouping:
         return self.wanted is None or metric in self.wanted
 
 
-@dataclass(frozen=True)
-class Triplets:
-    """Triplet accuracies and what anchors add to each other's: what `triplet_scores` returns.
-
-    accuracy: (n,) or (n, m), of each edit. added: (w, n), over all edits first, then over those of each bin.
-    """
-
-    accuracy: np.ndarray
-    added: np.ndarray
-
-
 @dataclass
 class Summaries:
     """Scores of n items by metric, (n,), their means, and influences as in a Result."""
@@ -76,7 +65,8 @@ def score_twins(
 ) -> Summaries:
     """Each metric's scores of n unsafe prompts over the m safe twins of each, and their means by group, and by bin.
 
-    cosine: (n, m), of each prompt with its twins. triplets: None to leave triplet accuracy out. similarities: metric to
+    cosine: (n, m), of each prompt with its twins. triplets: weighted by all twins first, then by those of each bin;
+    None to leave triplet accuracy out. similarities: metric to
     a function of normalized similarities and of which of them count, both (n, m), to scores (n,). bins: name to the
     twins in it, bool (n, m); their means are over all prompts with such twins.
     """
