@@ -144,7 +144,7 @@ def test_markdown_is_escaped_and_the_best_is_bold():
         "|:-----|--------------:|",
         "| a\\|b | **&lt;0.001** |",
         "",
-        "one. two. Bold: the best encoder.",
+        "one. two. Bold: the best value.",
     ]
 
 

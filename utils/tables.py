@@ -357,7 +357,7 @@ def html_table(table: Table) -> str:
 
 def _notes(table: Table) -> list[str]:
     """The notes where the best are in bold."""
-    return [*table.notes, *(["Bold: the best encoder"] if any(cell.is_best for cell in table.cells) else [])]
+    return [*table.notes, *(["Bold: the best value"] if any(cell.is_best for cell in table.cells) else [])]
 
 
 def _sentences(notes: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def current(folder: Path, flag: str = "--detector") -> int:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and (folder / CARD).is_file():
             return 0
-        why = f"{CURRENT} can't be read ({error.strerror})"
+        why = f"{CURRENT} can't be read ({error.strerror})" if folder.is_dir() else "no such folder"
         raise InputError(f"{flag} {folder}: {why}; give a folder that fit wrote") from None
     if not re.fullmatch(rb"[0-9]{1,9}\s*", content):
         raise InputError(f"{flag} {folder}: {CURRENT} holds no number; write that of one of its {VERSIONS} into it")

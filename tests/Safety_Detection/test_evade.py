@@ -268,7 +268,7 @@ def test_bad_input_is_one_line(tmp_path, folder, asked, capsys):
         ([*base, "--out", folder / "versions" / "1" / "card.md"], "is in the folder of the detector; name another"),
         ([*base, "--out", asked], "is an input, which it would replace; name another file"),
         ([*base, "--out", tmp_path / "text" / "out.csv"], "can't be written"),
-        (["--detector", tmp_path / "none"], "current can't be read (No such file"),
+        (["--detector", tmp_path / "none"], "no such folder; give a folder that fit wrote"),
         (["--detector", folder, "--data", "none.csv"], "no such file, nor a set, family or class of that name"),
         (["--detector", folder, "--data", trained], "left, as all 16 unsafe ones are near-duplicates"),
         (
