@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from doubles import Scattered
+from filelock import FileLock
 from hypothesis import settings
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -76,14 +77,33 @@ def paper_data(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def made_results(tmp_path_factory):
-    """What sample_results are copied from, made once."""
+def made_once(tmp_path_factory):
+    """Makes a folder of this name by a function of it, the first time that a worker asks for it."""
+
+    def made(name, make):
+        above = tmp_path_factory.getbasetemp()
+        folder = (above.parent if "PYTEST_XDIST_WORKER" in os.environ else above) / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                make(begun := folder.with_suffix(".begun"))
+                begun.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def made_results(made_once):
+    """What sample_results are copied from."""
+    return made_once("made", _results)
+
+
+def _results(folder):
     from Safety_Challenging.evaluate import TASK as CHALLENGING
     from Safety_Contrast.evaluate import TASK as CONTRAST
     from Safety_Taxonomy.evaluate import TASK as TAXONOMY
     from utils.evaluation.run import evaluate_all
 
-    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         for name in config.VARIABLES:  # a session's fixture comes before a test's own
             if name != "HF_HUB_OFFLINE":
@@ -93,7 +113,6 @@ def made_results(tmp_path_factory):
         flags = ["--data", "sample", "--quiet", "--out", str(folder), "--bootstrap", "1000"]
         flags += ["--model", "all-minilm-l6-v2"]
         assert evaluate_all([CHALLENGING, CONTRAST, TAXONOMY], "tests", flags) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")

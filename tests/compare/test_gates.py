@@ -13,7 +13,8 @@ from utils.schema import Metric
 SETS = np.array(["a"] * 80 + ["b"] * 80 + ["bad"] * 60 + ["good"] * 60, dtype=object)
 LABELS = np.array([0, 1] * 80 + [1] * 60 + [0] * 60)
 LINE = re.compile(
-    r"gate (\S+) is not met: (\S+) has (\S+) and (\S+) (\S+) on (\w+), (.+) \(difference (\S+), 95 % interval (\S+) to (\S+)\)"
+    r"gate (\S+) is not met: (\S+) has (\S+) and (\S+) (\S+) on (\w+), (.+) "
+    r"\(difference (\S+), 95 % interval (\S+) to (\S+)\)"
 )
 
 

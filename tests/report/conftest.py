@@ -21,14 +21,16 @@ MADE = {
 
 
 @pytest.fixture(scope="session")
-def sample_report(made_results, tmp_path_factory):
+def sample_report(made_results, made_once):
     """A folder with the results of the three tasks on the sample, and their report."""
-    out = tmp_path_factory.mktemp("reported")
-    shutil.copytree(made_results / "sample", out / "sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFE_EMBED_CACHE_DIR", str(made_results / "cache"))
-        assert report_main.main(["--out", str(out), "--quiet"]) == 0
-    return out / "sample"
+
+    def report(out):
+        shutil.copytree(made_results / "sample", out / "sample")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SAFE_EMBED_CACHE_DIR", str(made_results / "cache"))
+            assert report_main.main(["--out", str(out), "--quiet"]) == 0
+
+    return made_once("reported", report) / "sample"
 
 
 @pytest.fixture
