@@ -48,7 +48,8 @@ def breaches(gate: Gate, scores: Sequence[Scores], metric: str, reference: str, 
         if (difference if mean.better == "lower" else -difference) > gate.tolerance + 1e-9:
             low, high = map(signed, (mean.difference.low, mean.difference.high))
             lines.append(
-                f"gate {gate.text} is not met: {mean.encoder} has {number(mean.value)} and {reference} {number(mean.reference)} "
-                f"on {gate.task}, {mean.group} (difference {signed(difference)}, 95 % interval {low} to {high})"
+                f"gate {gate.text} is not met: {mean.encoder} has {number(mean.value)} and {reference} "
+                f"{number(mean.reference)} on {gate.task}, {mean.group} (difference {signed(difference)}, 95 % "
+                f"interval {low} to {high})"
             )
     return lines
