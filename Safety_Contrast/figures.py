@@ -1,11 +1,14 @@
 """The figure of Safety-Contrast's boundary similarity by word overlap."""
 
+import math
 from typing import Any
 
 from utils.figures.style import COLUMN, TEXT, in_widths, name
 from utils.figures.tasks import labelled, least, line_looks, single_axes
 from utils.metrics.embedding import OVERLAP_BINS
 from utils.tasks import Drawing, Figure
+
+NO_BAR = math.nan, math.nan
 
 
 @in_widths(COLUMN, TEXT)
@@ -19,8 +22,9 @@ def boundary_by_overlap(drawing: Drawing) -> Any:
         of_bins = [(j, result.metric("boundary_similarity", overlap)) for j, overlap in enumerate(OVERLAP_BINS)]
         found = [(j + shift, m) for j, m in of_bins if m is not None]
         at, values = [j for j, _ in found], [m.value for _, m in found]
-        ends = [(m.value - m.interval[0], m.interval[1] - m.value) for _, m in found if m.interval]
-        reach = list(zip(*ends, strict=True)) or None
+        # A bin of one original has no interval, and so no bar.
+        ends = [(m.value - m.interval[0], m.interval[1] - m.value) if m.interval else NO_BAR for _, m in found]
+        reach = list(zip(*ends, strict=True)) if any(m.interval for _, m in found) else None
         axes.errorbar(at, values, yerr=reach, label=name(result.encoder.label), capsize=capsize, **look)
     axes.set_xticks(
         range(len(OVERLAP_BINS)), [overlap.removeprefix("overlap ").replace(">=", "≥") for overlap in OVERLAP_BINS]

@@ -101,6 +101,18 @@ def test_boundary_by_overlap_shows_the_bins(sample_results):
     for container, document in zip(axes.containers, documents, strict=True):
         bins = [m for m in document["metrics"] if m["metric"] == "boundary_similarity" and "overlap" in m["group"]]
         assert container.lines[0].get_ydata() == pytest.approx([m["value"] for m in bins])
+        ends = np.array([segment[:, 1] for segment in container.lines[2][0].get_segments()])
+        assert ends == pytest.approx(np.array([(m["low"], m["high"]) for m in bins]))
+
+
+@pytest.mark.parametrize("alone", ["overlap < 0.2", "overlap >= 0.5"])
+def test_a_bin_without_an_interval_has_no_bar(sample_results, alone):
+    _, [result, *_], _ = read(sample_results, "safety_contrast")
+    rows = [replace(m, low=None, high=None) if m.group == alone else m for m in result.metrics]
+    axes = contrast_figures.boundary_by_overlap(shown([replace(result, metrics=tuple(rows))])).axes[0]
+    ends = [segment[:, 1] for segment in axes.containers[0].lines[2][0].get_segments() if len(segment)]
+    others = [m for m in rows if m.metric == "boundary_similarity" and "overlap" in m.group and m.group != alone]
+    assert np.array(ends) == pytest.approx(np.array([m.interval for m in others])) and len(ends) == 2
 
 
 def test_a_map_shows_each_prompt_where_tsne_put_it(sample_results):
