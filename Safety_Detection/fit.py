@@ -250,6 +250,8 @@ def traffic_of(arguments: argparse.Namespace, dataset: LabelledDataset, data: st
         try:
             sets = labelled_sets.sets_named(name, label_of(arguments), arguments.column)
         except InputError:
+            if config.callers_path(name).is_file():
+                raise
             there = ", ".join((ALL, ORDINARY, *dataset.group_order))
             raise InputError(f"--of {name}: --data {data} has no such set; give one of {there}") from None
     traffic = Traffic(dataset_stem(Path(name)) if config.callers_path(name).is_file() else name, tuple(sets))

@@ -19,12 +19,12 @@ DETECTORS, STRENGTH = ("nearest_unsafe", "logistic_regression"), 10.0
 RATE = 0.01
 NEIGHBORS = 10
 # What a column is of: the paper's tasks, detectors on families never seen, or what an encoder is for otherwise.
-OF_PAPER, DETECTION, QUALITY = MEASURES = ("the paper's tasks", "detection", "quality")
+OF_PAPER, DETECTION, QUALITY = "the paper's tasks", "detection", "quality"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the base and of the tuned encoder. difference: tuned less base. measure: one of MEASURES."""
+    """A number of the base and of the tuned encoder. difference: tuned less base. measure: what it is of."""
 
     base: Metric
     tuned: Metric

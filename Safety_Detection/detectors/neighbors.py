@@ -100,11 +100,11 @@ def scores_of_sides(
         weight[held][train] = 1 if weights is None else weights
     found = {held: (np.empty(len(asked)), np.empty(len(asked))) for held, (_, _, asked) in sides.items()}
     unsafe = np.flatnonzero(labels == 1)
-    blocks = []
+    asked_blocks = []
     for family in dict.fromkeys(family for held in sides for family in held):
         rows = np.flatnonzero(families == family)
         mine = [held for held in sides if family in held]
-        blocks += [(rows[i : i + BLOCK_ROWS], family, mine) for i in range(0, len(rows), BLOCK_ROWS)]
+        asked_blocks += [(rows[i : i + BLOCK_ROWS], family, mine) for i in range(0, len(rows), BLOCK_ROWS)]
 
     def work(block: tuple[np.ndarray, object, list]) -> None:
         rows, family, mine = block
@@ -134,5 +134,5 @@ def scores_of_sides(
                 best[none] = others[cosines[np.ix_(none, others)].argmax(axis=1)]
             nearest[at[asked]], votes[at[asked]] = _products(unit[rows[asked]], prompts[best[asked]]), share[asked]
 
-    parallel(work, blocks)
+    parallel(work, asked_blocks)
     return found

@@ -17,7 +17,7 @@ from Safety_Detection.guardrail import saved, scoring
 from Safety_Detection.guardrail.versions import home
 from Safety_Detection.protocol import sides
 from Safety_Detection.sets import labelled_sets
-from utils import hub
+from utils import config, hub
 from utils.encoders import loading, registry
 from utils.metrics import embedding as metrics
 from utils.schema import EncoderOptions, InputError
@@ -287,6 +287,7 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, labelled, capsys):
             "--of ordinary: --data sample has no ordinary traffic; add it, as --data sample,mine.csv",
         ),
         (["--of", "mine"], "--of mine: --data sample has no such set; give one of all, ordinary, edits, twins"),
+        (["--of", str(config.ROOT / "utils" / "schema.py")], "schema.py: neither .csv nor .jsonl; see"),
     ],
 )
 def test_a_fit_that_cannot_be_is_one_line(tmp_path, capsys, flags, message):
