@@ -16,7 +16,7 @@ from Safety_Detection import fit, score
 from Safety_Detection.detectors import calibration
 from Safety_Detection.detectors.kinds import candidates
 from Safety_Detection.guardrail import card, card_figures, saved, splitting
-from Safety_Detection.guardrail.bank import familiarity, known_words, share_of_signs
+from Safety_Detection.guardrail.bank import familiarity, known_words, most_signs, share_of_signs
 from Safety_Detection.guardrail.guard import Guard
 from Safety_Detection.guardrail.saved import load_detector
 from Safety_Detection.guardrail.versions import home
@@ -186,6 +186,8 @@ def test_a_text_is_unfamiliar_by_its_words_too(tmp_path, labelled, capsys):
     assert not bank.unfamiliar(rows).any() and not replace(bank, known_words=0.0).unfamiliar(rows, texts).any()
     # 8 of 20 characters and 40 letters more; a mark on a letter is no sign. Few prompts fitted on have one.
     assert share_of_signs("things[0] += {x_0: bad}") == 8 / (20 + 40) and share_of_signs("कि e\u0301") == 0
+    # Of 100 texts 99 have none and one has 1 of 42: a hundredth of the way from the 99th to the 100th.
+    assert most_signs([*["ab"] * 99, "a!"]) == pytest.approx(0.01 / 42)
     by_signs = replace(bank, known_words=0.0)
     assert bank.signs < 2 / (5 + 40) and by_signs.unfamiliar(rows[:2], ["x0[0]", "x0 0"]).tolist() == [True, False]
     path = tmp_path / "prompts.txt"
