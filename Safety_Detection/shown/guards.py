@@ -22,6 +22,8 @@ from utils.metrics.detection import OF_CROSSING, OF_CURVE
 from utils.results.likeness import refuse_unlike
 from utils.schema import InputError, Metric, Result
 
+# How far two values of a metric of the same prompts may be apart.
+ROUNDING = 1e-9
 # A set tested, or an unsafe-only set and the safe-only one beside it.
 Tested = tuple[str, str | None]
 
@@ -30,9 +32,9 @@ def on_same_prompts(results: Sequence[Result], kind: str | None = None) -> tuple
     """Guards and encoders as if each were the detector `kind` trained on `others`, and a sentence on their prompts.
 
     results: with their items. kind: the encoders' headline detector if None. Where there is only one other set, the
-    detector of that set is taken, as an encoder then has none trained on all others. The metrics are computed anew,
-    without intervals, on the prompts that all have scored, for the sets that all are tested on; shares at a threshold
-    are those of the results, for sets of which no prompt is left out.
+    detector of that set is taken, as an encoder then has none trained on all others. The metrics are computed anew on
+    the prompts that all have scored, for the sets that all are tested on, and have intervals where no prompt is left
+    out; shares at a threshold are those of the results, for sets of which no prompt is left out.
     Raises InputError if the results are not of the same data, or have no set in common.
     """
     model = next((result for result in results if not is_guard(result)), results[0])
@@ -111,7 +113,11 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
         for name in OF_CROSSING if against else OF_CURVE:
             better, value = OF_CURVE[name]
             chance = {"auroc": 0.5, "auprc": base}.get(name)
-            metrics.append(Metric(name, value=float(value(curve)), n=len(rows), better=better, chance=chance, **where))
+            side = _train(result, kind, test) if against is None else GIVEN if its == GUARD else OTHERS
+            own = result.metric(name, detector=its, train=side, test=test, against=against)
+            where["seen"] = own.seen if own else None
+            made = Metric(name, value=float(value(curve)), n=len(rows), better=better, chance=chance, **where)
+            metrics.append(_with_interval(made, own if len(rows) == len(_rows(result, test, against)) else None))
         if against is None:
             metrics += _at_threshold(result, its, kind, test, train, len(rows), base)
     flags = np.full(n, np.nan)
@@ -127,8 +133,21 @@ def _as_others(result: Result, only: Result, kind: str, pairs: Sequence[Tested],
             against = " + ".join(dict.fromkeys(one for _, one in tested if one)) or None
             size = len(_rows(only, *dict.fromkeys(one for pair in tested for one in pair)))
             mean = float(np.mean([m.value for m in parts]))
-            metrics.append(Metric(name, place, mean, size, "higher", detector=kind, against=against))
+            seen = any(m.seen for m in parts) or None
+            made = Metric(name, place, mean, size, "higher", detector=kind, against=against, seen=seen)
+            group = GIVEN if (its, place) == (GUARD, OTHERS) else place
+            whole = all(m.interval for m in parts)
+            metrics.append(_with_interval(made, result.metric(name, group, detector=its) if whole else None))
     return replace(only, items=items, metrics=tuple(metrics))
+
+
+def _with_interval(made: Metric, own: Metric | None) -> Metric:
+    """A number computed anew, with the interval of the result's own number of the same prompts.
+
+    own: None if there is none. A mean of other pairs of sets has a different value, and gives none.
+    """
+    same = own is not None and abs(own.value - made.value) < ROUNDING
+    return replace(made, low=own.low, high=own.high) if own and same else made
 
 
 def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n: int, base: float) -> list[Metric]:
@@ -139,6 +158,7 @@ def _at_threshold(result: Result, its: str, kind: str, test: str, train: str, n:
         return []
     safe, unsafe = (m.value for m in found)
     f1 = 2 * unsafe * base / (unsafe * base + safe * (1 - base) + base)
-    values = [(name, m.value, m.better) for name, m in zip(FLAGGED, found, strict=True)] + [("f1", f1, "higher")]
     where = fields_of(kind, OTHERS, test)
-    return [Metric(name, value=value, n=n, better=better, **where) for name, value, better in values]
+    made = Metric("f1", value=f1, n=n, better="higher", seen=found[0].seen, **where)
+    own = result.metric("f1", detector=its, train=train, test=test)
+    return [*(replace(m, **where) for m in found), _with_interval(made, own)]

@@ -18,7 +18,7 @@ from Safety_Detection.shown.reading import (
     trains_of,
 )
 from utils.schema import Metric, Result, shown
-from utils.tables import MOST_BESIDE, Table, of_rows, p_cell
+from utils.tables import INTERVAL, MOST_BESIDE, Table, of_rows, p_cell
 
 LABELS = ("safe", "unsafe")
 DETAILS = {
@@ -233,11 +233,11 @@ def beside_table(results: Sequence[Result]) -> Table:
     names = [name for name in ("auroc", *DETAILS, "f1") if name in there]
     rows = []
     for (test, place), result in product(places.items(), results):
-        found = [result.value(name, detector=kind, **place) for name in names]
+        found = [result.metric(name, detector=kind, **place) for name in names]
         rows.append([test if result is results[0] else "", result.encoder.label, *found])
     # What a guard flags need not be for 5 % false alarms.
     titles = {"auroc": "AUROC", **DETAILS, "fpr_at_threshold": "FPR at its threshold", "f1": "F1"}
-    return of_rows("", ["tested on", "by", *(titles[name] for name in names)], rows, keys=2)
+    return of_rows("", ["tested on", "by", *(titles[name] for name in names)], rows, keys=2, notes=[INTERVAL])
 
 
 def _table(caption: str, names: list[str], numbers: list[str], rows: list[list], notes: Sequence[str] = ()) -> Table:

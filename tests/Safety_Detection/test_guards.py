@@ -17,7 +17,8 @@ from Safety_Detection.shown import reading
 from Safety_Detection.shown.section import detection_section
 from utils.compare import __main__ as compare_main
 from utils.evaluation.run import evaluate
-from utils.schema import InputError
+from utils.schema import InputError, Metric
+from utils.tables import with_interval
 
 # Set: label (None for both), number of prompts, family.
 SETS = {"a": (None, 40, "a"), "b": (None, 30, "b"), "c": (None, 24, "c"), "bad": (1, 30, "bad"),
@@ -147,6 +148,9 @@ def test_a_guard_that_is_a_detector_has_its_numbers_and_differs_from_it_by_nothi
     lines = capsys.readouterr().out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.split()[:2] == ["a", "same"])
     assert lines[at].split()[2:6] == lines[at + 1].split()[1:5], "the detector is beside it, by the same four metrics"
+    area = mine["auroc", "guard", "as given -> a"]
+    said = with_interval(Metric("auroc", "a", area["value"], 40, "higher", area["low"], area["high"]))
+    assert lines[at].split()[2:4] == said.split()[:2], "with its interval"
     assert compare_main.main(["tfidf", "same", "--out", str(tmp_path), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     mine = [row for row in rows if row["encoder"] == "same" and row["group"][-2:] in ("rs", " a", " b", " c")]
@@ -200,6 +204,8 @@ def test_what_is_not_scored_is_counted_and_left_out_of_both_sides(done, dataset,
     assert "without good: none of its safe prompts has a score\n" in said.err
     assert document(tmp_path)["settings"]["unscored"] == {"a": 22, "b": 1, "c": 24, "good": 26}
     assert "not scored and left out: 73 (22 of a, 1 of b, 24 of c, 26 of good)" in said.out
+    row = next(line.split() for line in said.out.splitlines() if line.split()[:1] == ["TF-IDF"])
+    assert len(row) == 3, "AUROC and AUPRC without the intervals of the result, which are of more prompts"
     assert "for 5 %" not in " ".join(said.out.split()), "what a guard flags is by its own threshold"
     with (tmp_path / "made" / "safety_detection" / "tfidf.items.csv").open() as stream:
         theirs = {row["id"]: float(row["logistic_regression/others"]) for row in csv.DictReader(stream)}

@@ -6,6 +6,8 @@ import json
 
 from checkpoints import sentence_bert
 
+from Safety_Detection import guards
+from Safety_Detection.sets import labelled_sets
 from Safety_Detection.task import TASK
 from utils.compare import __main__ as compare
 from utils.evaluation.evaluation import with_seen
@@ -41,3 +43,16 @@ def test_a_tuned_encoder_takes_no_rank_by_what_it_was_tuned_on(tmp_path, capsys)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     ranks = {row["encoder"].split("@")[0]: row["rank"] for row in rows if row["rank"]}
     assert set(ranks) == {"plain", "tfidf"}
+
+    # A guard beside them, whose scores are the labels, changes nothing in that.
+    sample = labelled_sets.load("sample")[0]
+    scores = "".join(f"{one},{label}\n" for one, label in zip(sample.ids, sample.labels, strict=True))
+    (tmp_path / "scores.csv").write_text(f"id,score\n{scores}")
+    beside = ["--name", "judge", "--data", "sample", "--out", str(tmp_path / "out")]
+    assert guards.main(["--scores", str(tmp_path / "scores.csv"), *beside]) == 0
+    assert "(seen)" in capsys.readouterr().out
+    names = ["judge", *(result["encoder"]["name"] for result in results)]
+    assert compare.main([*names, "--data", "sample", "--out", str(tmp_path / "out"), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    ranks = {row["encoder"].split("@")[0]: row["rank"] for row in rows if row["rank"]}
+    assert set(ranks) == {"judge", "plain", "tfidf"} and ranks["judge"] == "1"
