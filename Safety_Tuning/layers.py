@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # Tokens of a prompt that are read while tuning; what is tuned reads as many as its base.
-MOST_TOKENS = 64
+MOST_TOKENS = 48
 LAYERS = Training(weights=(1, 2, 5), learning_rate=4e-4, steps=40, triples=48, ordinary=48, warm_up=10, clip=1.0)
 # The top one of so many parts of the layers is tuned.
 OF_ALL = 3

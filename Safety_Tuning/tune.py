@@ -183,14 +183,14 @@ class Tuning:
         return cast("SentenceTransformerEncoder", loading.load(self.spec)).model
 
     def _method(self, base: np.ndarray, model: "SentenceTransformer | None") -> tuple["Method", dict[str, Any]]:
-        from Safety_Tuning.layers import OF_ALL, Layers
+        from Safety_Tuning.layers import MOST_TOKENS, OF_ALL, Layers
         from Safety_Tuning.methods import Linear
 
         if model is None or self.arguments.method == "linear":
             linear = Linear(self.side, base)
             return linear, asdict(linear.how)
         layers = Layers(self.side, base, model, f"--model {self.spec.name}")
-        return layers, asdict(layers.how) | {"of_all": OF_ALL}
+        return layers, asdict(layers.how) | {"of_all": OF_ALL, "tokens": MOST_TOKENS}
 
     def _part(self, title: str, number: int, method: "Method", families: Sequence[str]) -> dict[Candidate, Measured]:
         """What the candidates do on a part of the families: measured now, or by a run that was stopped."""
