@@ -13,6 +13,7 @@ import math
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -957,12 +958,16 @@ def run_server(folder):
 
 @needs_extra
 def test_a_signal_lets_what_is_under_way_finish(tmp_path):
+    """The server runs from what the Dockerfile copies, and nothing else of the repository."""
+    image, here = tmp_path / "image", Path(__file__).parent
+    for source, to in re.findall(r"^COPY (\w+) (\w+)$", (config.ROOT / "docs/serving/Dockerfile").read_text(), re.M):
+        shutil.copytree(config.ROOT / source, image / to, ignore=shutil.ignore_patterns("__pycache__"))
+    assert sorted(path.name for path in image.iterdir()) == ["Safety_Detection", "utils"]
     write_version(tmp_path)
-    here = Path(__file__).parent
-    path = os.pathsep.join(map(str, (config.ROOT, here, here.parent)))
+    path = os.pathsep.join(map(str, (image, here, here.parent)))
     command = [sys.executable, "-c", f"import test_serve; test_serve.run_server({str(tmp_path)!r})"]
     environment = {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=image) as process:
         timer = threading.Timer(3 * SECONDS, process.kill)
         timer.start()
         said = next(line for line in process.stderr if line.startswith("serving"))
