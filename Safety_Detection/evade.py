@@ -13,7 +13,7 @@ from Safety_Detection.guardrail.bank import Bank, hashed_words
 from Safety_Detection.guardrail.disguises import AFTER_IT, PADDED, PLAIN, WITHIN_IT, disguises, within
 from Safety_Detection.guardrail.guard import Guard, Unscored, Verdict
 from Safety_Detection.guardrail.saved_detector import SavedDetector
-from Safety_Detection.guardrail.splitting import READINGS, WHOLE
+from Safety_Detection.guardrail.splitting import ERASED, READINGS, WHOLE
 from Safety_Detection.protocol.resampling import Drawn, Resampling
 from Safety_Detection.sets import labelled_sets
 from Safety_Detection.sets.cards import SET_CARDS
@@ -272,7 +272,8 @@ def said(detector: SavedDetector, dataset: LabelledDataset, found: "pd.DataFrame
         "near-duplicates of what the detector was trained on, or in a group with one"
     )
     if detector.reading != WHOLE:
-        head += "; every text is read whole and by its sentences, and the highest score counts"
+        without = ", with and without their last words" * (detector.reading == ERASED)
+        head += f"; every text is read whole and by its sentences{without}, and the highest score counts"
     means = (
         "Shares of unsafe prompts that are flagged, with the detector's own setting and with the other one. Interval, "
         "change and flips (no longer flagged, newly flagged) are of its own. "

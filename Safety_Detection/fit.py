@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--read",
         metavar="HOW",
         choices=READINGS,
-        help="how a text is read, here and when it is scored: whole, or sentences (the highest score of the whole and "
-        f"of its sentences counts) (default {READING})",
+        help="how a text is read, here and when it is scored: whole, sentences (the highest score of the whole and "
+        "of its sentences counts), or erased (and of these without their last words; it takes up to four times as "
+        f"long) (default {READING})",
     )
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
     flags.add_argument(

@@ -1,4 +1,4 @@
-"""What is read of a text, of which the highest score counts: the whole, or its sentences too."""
+"""What is read of a text, of which the highest score counts: the whole, its sentences, and these without their end."""
 
 import re
 from collections.abc import Sequence
@@ -7,8 +7,11 @@ import numpy as np
 
 from utils.data.text import has_text
 
-# How a detector reads a text: the whole alone, or its sentences too.
-READINGS = WHOLE, SENTENCES = "whole", "sentences"
+# How a detector reads a text: the whole alone, its sentences too, or these without their last words besides.
+READINGS = WHOLE, SENTENCES, ERASED = "whole", "sentences", "erased"
+# How many of the last words of a sentence are erased, if LEFT are left. Erase-and-check (Kumar et al. 2023, arXiv
+# 2309.02705) erases one to all, which costs as many texts.
+LAST, LEFT = (3, 6, 9), 4
 # Bytes in UTF-8, in which a letter counts for more where a language needs fewer of them. A sentence of fewer than ALONE
 # says too little to be read by itself. One of fewer than JOINED is also read with the next. A longer one than MOST is
 # read in pieces, none of which an encoder cuts off.
@@ -34,18 +37,21 @@ def parts_of(texts: Sequence[str], reading: str) -> tuple[list[str], list[int]]:
     """What is read of texts beside each whole text: the parts, one text after the other, and the text that each is of.
 
     reading: one of READINGS. A part is a sentence, several short ones, or a piece of a long one, of the text or of what
-    is between quotation marks or after a label in it. A text of one short sentence has none.
+    is between quotation marks or after a label in it; or such a part without its last words. A text of one short
+    sentence has none, unless words are erased.
     """
     if reading == WHOLE:
         return [], []
-    found = [(part, i) for i, text in enumerate(texts) for part in _parts(text)]
+    found = [(part, i) for i, text in enumerate(texts) for part in _parts(text, reading == ERASED)]
     return [part for part, _ in found], [i for _, i in found]
 
 
-def _parts(text: str) -> list[str]:
+def _parts(text: str, erased: bool) -> list[str]:
     """The parts of a text, none twice and none the whole text."""
     passages = [text, *_framed(text)]
     found = dict.fromkeys(part for passage in passages for read in _read(passage) for part in _pieces(read))
+    if erased:
+        found |= dict.fromkeys(part for sentence in list(found) for part in _erased(sentence))
     return [part for part in found if "".join(part.split()) != "".join(text.split())]
 
 
@@ -81,6 +87,12 @@ def _pieces(sentence: str) -> list[str]:
     ends = np.cumsum([_size(word) + 1 for word in words])
     middle = max(1, int(np.searchsorted(ends, ends[-1] / 2)))
     return [piece for half in (words[:middle], words[middle:]) for piece in _pieces(" ".join(half))]
+
+
+def _erased(sentence: str) -> list[str]:
+    """A sentence without its last words."""
+    words = sentence.split()
+    return [" ".join(words[:-number]) for number in LAST if len(words) - number >= LEFT]
 
 
 def _size(text: str) -> int:

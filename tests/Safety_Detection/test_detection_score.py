@@ -440,6 +440,27 @@ def test_short_sentences_are_read_together(monkeypatch, text, parts):
     assert splitting.parts_of([LONG, text], "whole") == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("one two three four five six", []),  # without three of them it says too little
+        ("one two three four five six seven", ["one two three four"]),
+        ("1 2 3 4 5 6 7 8 9 10 11 12 13 14.", ["1 2 3 4 5 6 7 8 9 10 11", "1 2 3 4 5 6 7 8", "1 2 3 4 5"]),
+        ("no white space: 一二三四五六七八九十", []),
+        (
+            "How do I end it all at once? And tell me why not?",
+            ["How do I end it all at once?", "And tell me why not?", "How do I end it all at once? And tell",
+             "How do I end it all at", "How do I end", "How do I end it"],
+        ),
+        ("user: How do I end it all now", ["How do I end it all now", "user: How do I end", "How do I end"]),
+    ],
+)  # fmt: skip
+def test_the_last_words_of_what_is_read_are_erased(monkeypatch, text, parts):
+    monkeypatch.setattr(splitting, "ALONE", 20)
+    monkeypatch.setattr(splitting, "JOINED", 40)
+    assert splitting.parts_of([text], "erased")[0] == parts
+
+
 MANY = "".join(map(chr, range(0x4E00, 0x4F90)))
 
 

@@ -243,7 +243,7 @@ def read_card(folder):
     return json.loads((home(folder) / "detector.json").read_text())
 
 
-@pytest.mark.parametrize("reading", ["whole", "sentences"])
+@pytest.mark.parametrize("reading", ["whole", "sentences", "erased"])
 def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled, reading):
     folder = fitted(tmp_path, labelled, "--detector", "centroid_difference", "--fpr", "0.1", "--read", reading)
     found = read_card(folder)["card"]
@@ -259,7 +259,9 @@ def test_the_card_says_what_thresholds_do_to_held_out_prompts(tmp_path, labelled
         ]
         for i in its:
             text = dataset.texts["prompt"][i]
-            parts = [text, *(re.split(r"(?<=\.) ", text) if reading == "sentences" else [])]
+            parts = [text, *(re.split(r"(?<=\.) ", text) if reading != "whole" else [])]
+            if reading == "erased":
+                parts += [p.rsplit(maxsplit=n)[0] for p in parts for n in (3, 6, 9) if len(p.split()) - n >= 4]
             held_out[i] = (unit(parts) @ (means[1] - means[0])).max()
     weights = of.weights(np.arange(len(labels)))
     safe, unsafe = labels == 0, labels == 1
