@@ -5,7 +5,7 @@
 For each encoder a detector is fitted, by `Safety_Detection.fit`, on at most --limit prompts of ten families. Tested are
 unsafe prompts of Do-Not-Answer and XSTest, --texts of them, against AlpacaEval: neither the detector nor an encoder
 that Safety_Tuning made has seen any of the three. The threshold is that which 1 % of AlpacaEval as it is reaches, by
-each of the two ways to read a text, so that recalls can be compared. Prints recall as it is and under each disguise of
+each way to read a text, so that recalls can be compared. Prints recall as it is and under each disguise of
 `evade`, a searched suffix among them, the false alarms under it (of --texts prompts), and the milliseconds of a text
 that is scored alone.
 """
