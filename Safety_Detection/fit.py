@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="HOW",
         choices=READINGS,
         help="how a text is read, here and when it is scored: whole, sentences (the highest score of the whole and "
-        "of its sentences counts), or erased (and of these without their last words; it takes up to four times as "
-        f"long) (default {READING})",
+        "of its sentences counts), or erased (and of these without their last words; many texts take up to four "
+        f"times as long) (default {READING})",
     )
     flags.add_argument("--top-k", metavar="K", help="neighbours of knn_vote (variable TOP_K)")
     flags.add_argument(
